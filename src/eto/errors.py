@@ -1,0 +1,56 @@
+"""Errors a user can cause or mend. Each says what is wrong, where, and what to do.
+
+The command line prints them as one line and exits with `exit_code`; every other
+exception is a fault of the program and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+
+class EtoError(Exception):
+    """Base of all errors meant for the user."""
+
+    exit_code = 2
+
+    def __init__(self, problem: str, *, where: str = "", mend: str = "") -> None:
+        self.problem, self.where, self.mend = problem, where, mend
+        super().__init__(str(self))
+
+    def __str__(self) -> str:
+        text = f"{self.where}: {self.problem}" if self.where else self.problem
+        return f"{text}\n  mend: {self.mend}" if self.mend else text
+
+    def __reduce__(self):
+        return _rebuild, (type(self), self.problem, self.where, self.mend)
+
+
+def _rebuild(kind: type[EtoError], problem: str, where: str, mend: str) -> EtoError:
+    return kind(problem, where=where, mend=mend)
+
+
+class InputError(EtoError):
+    """A file, field, name or value given by the user is wrong."""
+
+
+class RecipeError(InputError):
+    """A recipe has an unknown key, a wrong type, or values that do not go together."""
+
+
+class MissingRequirement(EtoError):
+    """Something outside Python is missing: Java, a package, disk space, memory."""
+
+
+class RunConflict(EtoError):
+    """A run directory is in use, or belongs to another recipe."""
+
+
+class EnvironmentFailure(EtoError):
+    """The simulator crashed, hung or broke its contract. Not the agent's doing."""
+
+    exit_code = 3
+
+
+class EngineFailure(EtoError):
+    """The model's engine failed. Not the agent's doing."""
+
+    exit_code = 3

@@ -1,0 +1,125 @@
+"""The records every layer speaks in: messages, tasks, turns, trajectories, pairs.
+
+All are frozen. Reward, success, terminated and truncated are four different things:
+reward is a number in [0, 1], success is what the environment calls solved (or unknown),
+terminated means the environment ended the episode, truncated that a limit did.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Literal
+
+Role = Literal["system", "user", "assistant"]
+PairKind = Literal["trajectory", "suffix", "action"]
+
+
+class StopReason(StrEnum):
+    """Why an episode ended."""
+
+    TERMINATED = "terminated"
+    """The environment ended it: solved, failed for good, or bought."""
+    OUT_OF_TURNS = "out_of_turns"
+    """The cap on turns was reached."""
+    OUT_OF_TOKENS = "out_of_tokens"
+    """The next turn would not have fitted the model's context."""
+    ENVIRONMENT_FAILED = "environment_failed"
+    """The simulator crashed or hung, retries included. Never an agent's failure."""
+    ENGINE_FAILED = "engine_failed"
+    """The model's engine failed. Never an agent's failure."""
+
+
+FAILED = frozenset({StopReason.ENVIRONMENT_FAILED, StopReason.ENGINE_FAILED})
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message of a conversation."""
+
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One problem of an environment."""
+
+    id: str
+    """Stable text, unique over all environments: `scienceworld/find-plant/17`."""
+    environment: str
+    """Name of the task suite: `scienceworld`."""
+    kind: str
+    """Task type, the unit of per-type results: `find-plant`."""
+    split: str
+    """`train`, `dev` or `test`, the environment's official split."""
+    payload: Mapping[str, Any] = field(default_factory=dict)
+    """What the environment needs to reset to this task; JSON values only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One action of the agent and what came back."""
+
+    action: str
+    """The agent's text, thoughts included, without the end-of-turn token."""
+    observation: str
+    """The environment's answer; "" where the episode ended without one."""
+    reward: float = 0.0
+    """The trajectory's reward had it ended here, in [0, 1]."""
+    action_ids: tuple[int, ...] | None = None
+    """Token ids of the action as sampled, end-of-turn token included where one was
+    sampled; None for text that no engine of ours produced."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trajectory:
+    """One episode: a task, the prompt, and the turns that followed."""
+
+    task: Task
+    messages: tuple[Message, ...]
+    """The prompt before the first action: instruction, task, first observation."""
+    turns: tuple[Turn, ...]
+    reward: float
+    """Reward of the episode, in [0, 1]."""
+    success: bool | None
+    """Whether the environment says the task was solved; None where it does not say."""
+    stop: StopReason
+    source: str
+    """`expert`, or the name of the policy that acted: `sft`, `eto-1`."""
+    sample: int = 0
+    """Number of this sample among those of the same task and source, from 0."""
+    seed: int = 0
+    """Seed of this episode's sampling."""
+    score: float | None = None
+    """The environment's own score at the end, unclipped; None where it has none."""
+    tokenizer: str | None = None
+    """Fingerprint of the tokenizer `action_ids` belong to; None where there are none."""
+    detail: str = ""
+    """For a failed episode, what failed."""
+
+    @property
+    def failed(self) -> bool:
+        """True when environment or engine failed: says nothing about the agent."""
+        return self.stop in FAILED
+
+    @property
+    def truncated(self) -> bool:
+        return self.stop in (StopReason.OUT_OF_TURNS, StopReason.OUT_OF_TOKENS)
+
+    @property
+    def actions(self) -> tuple[str, ...]:
+        return tuple(turn.action for turn in self.turns)
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two trajectories of one task, the better and the worse."""
+
+    task: Task
+    chosen: Trajectory
+    rejected: Trajectory
+    shared_turns: int
+    """Leading turns with equal action and observation on both sides."""
+    kind: PairKind = "trajectory"
