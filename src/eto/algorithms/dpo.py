@@ -1,0 +1,200 @@
+"""DPO on whole multi-turn trajectories (ETO, section 3.2.2, eq. 11), with a collapse guard.
+
+Deviations from the paper, all off by default: an anchor on the chosen side's likelihood
+(IPR, arXiv 2406.11176; RPO, arXiv 2404.19733), turn weights (`eto.weights`), IPO,
+length normalisation, label smoothing. The guard has no counterpart in the paper.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from eto.algorithms.guard import Guard, GuardSettings
+from eto.errors import InputError
+from eto.losses import dpo_loss, ipo_loss, log_ratio_margin, sequence_log_prob, sft_loss
+from eto.policies.transformers import TransformersPolicy
+from eto.rendering import check_mask
+from eto.training.log_probs import TreeLogProbs, leaf_log_probs
+from eto.training.loop import Example, Optimisation, autocast, micro_batches, optimise
+from eto.training.trees import build_tree
+from eto.types import Pair
+from eto.weights import TurnWeighting, turn_weights
+
+CHOSEN, REJECTED = 0, 1
+
+
+@dataclass(frozen=True, slots=True)
+class DpoSettings:
+    """Defaults are the paper's for a 7B model."""
+
+    epochs: int = 3
+    learning_rate: float = 1e-6
+    beta: float = 0.1
+    batch_pairs: int = 32
+    """Pairs of an optimiser step."""
+    loss: Literal["sigmoid", "ipo", "length_normalised"] = "sigmoid"
+    label_smoothing: float = 0.0
+    sft_weight: float = 0.0
+    """Weight of the chosen side's mean negative log-likelihood."""
+    schedule: str = "constant_with_warmup"
+    warmup_ratio: float = 0.1
+    weight_decay: float = 0.0
+    max_grad_norm: float = 1.0
+    micro_batch_tokens: int = 2048
+    checkpoint_seconds: float = 120.0
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class DpoResult:
+    """What preference training came to."""
+
+    steps: int
+    fired: str | None
+    """The guard's rule that stopped training; None where none did."""
+    figures: dict[str, float]
+    """The last step's figures."""
+
+
+def dpo(
+    policy: TransformersPolicy,
+    pairs: Sequence[Pair],
+    settings: DpoSettings | None = None,
+    *,
+    weighting: TurnWeighting | None = None,
+    guard: GuardSettings | None = None,
+    directory: Path | None = None,
+    on_step: Callable[[dict[str, float]], object] | None = None,
+    on_epoch: Callable[[int], bool] | None = None,
+) -> DpoResult:
+    """Train `policy` in place on `pairs`; the policy as it comes in is the reference.
+
+    Its log-probs are computed once, before the first update. `on_epoch` is called with
+    each finished epoch and may return True to stop. With `directory` an interrupted call
+    is gone on with. Raises `InputError` where there are no pairs.
+    """
+    settings = settings or DpoSettings()
+    if not pairs:
+        raise InputError("no pairs to train on", mend="explore more tasks, or several samples a task")
+    examples = [_example(policy, pair, weighting or TurnWeighting(), settings) for pair in pairs]
+    examples = _with_reference(policy, examples, settings.micro_batch_tokens, directory)
+    watch = Guard(guard or GuardSettings(max_margin=None, max_chosen_drop=None))
+    last: dict[str, float] = {}
+
+    def step_done(figures: dict[str, float]) -> bool:
+        last.update(figures)
+        if on_step is not None:
+            on_step(figures)
+        return watch.step(figures)
+
+    def epoch_done(epoch: int) -> bool:
+        policy.weights_changed()
+        return bool(on_epoch and on_epoch(epoch))
+
+    steps = optimise(
+        policy.model,
+        examples,
+        lambda example, leaves: pair_loss(example, leaves, settings),
+        Optimisation(
+            epochs=settings.epochs,
+            learning_rate=settings.learning_rate,
+            batch_size=settings.batch_pairs,
+            schedule=settings.schedule,
+            warmup_ratio=settings.warmup_ratio,
+            weight_decay=settings.weight_decay,
+            max_grad_norm=settings.max_grad_norm,
+            micro_batch_tokens=settings.micro_batch_tokens,
+            dtype=policy.dtype,
+            checkpoint_seconds=settings.checkpoint_seconds,
+            seed=settings.seed,
+        ),
+        directory=directory,
+        on_step=step_done,
+        on_epoch=epoch_done if on_epoch else None,
+    )
+    policy.weights_changed()
+    return DpoResult(steps, watch.fired, last)
+
+
+def pair_loss(
+    example: Example, leaves: list[Tensor], settings: DpoSettings
+) -> tuple[Tensor, dict[str, float]]:
+    """Loss of one pair from both sides' token log-probs `[agent tokens]`, and its figures.
+
+    Figures: `margin` beta x log-ratio difference (weighted), `accuracy` 1 where it is
+    above 0, `chosen_drift` and `rejected_drift` the sides' plain log-ratios in nats.
+    """
+    policy, reference, drift = [], [], []
+    for leaf, weights, ref in zip(leaves, example.weights, example.reference, strict=True):
+        weight = torch.from_numpy(weights).to(leaf.device)
+        ref_leaf = torch.from_numpy(ref).to(leaf.device)
+        policy.append(sequence_log_prob(leaf, weight))
+        reference.append(sequence_log_prob(ref_leaf, weight))
+        drift.append(float((leaf.detach() - ref_leaf).sum()))
+    margin = log_ratio_margin(policy[CHOSEN], policy[REJECTED], reference[CHOSEN], reference[REJECTED])
+    if settings.loss == "ipo":
+        loss = ipo_loss(margin, settings.beta)
+    else:
+        loss = dpo_loss(margin, settings.beta, settings.label_smoothing)
+    if settings.sft_weight:
+        loss = loss + settings.sft_weight * sft_loss(leaves[CHOSEN])
+    return loss, {
+        "margin": settings.beta * float(margin.detach()),
+        "accuracy": float(margin.detach() > 0),
+        "chosen_drift": drift[CHOSEN],
+        "rejected_drift": drift[REJECTED],
+    }
+
+
+def _example(
+    policy: TransformersPolicy, pair: Pair, weighting: TurnWeighting, settings: DpoSettings
+) -> Example:
+    sequences, weights = [], []
+    for side, by_turn in zip((pair.chosen, pair.rejected), turn_weights(pair, weighting), strict=True):
+        rendered = policy.renderer.render(side, max_tokens=policy.max_context)
+        check_mask(rendered, pair.task.id)
+        sequences.append((rendered.ids, rendered.turns))
+        weights.append(np.asarray(by_turn, dtype=np.float32))
+    tree = build_tree(sequences)
+    by_token = [w[leaf.turns] for w, leaf in zip(weights, tree.leaves, strict=True)]
+    if settings.loss == "length_normalised":
+        by_token = [w / max(w.sum(), 1e-12) for w in by_token]
+    return Example(tree, tuple(by_token))
+
+
+def _with_reference(
+    policy: TransformersPolicy, examples: list[Example], tokens: int, directory: Path | None
+) -> list[Example]:
+    """Examples with the reference's log-probs, kept in `directory` for a later start."""
+    path = directory / "reference.npz" if directory else None
+    if path and path.exists():
+        with np.load(path) as kept:
+            flat = [kept[f"leaf{i}"] for i in range(2 * len(examples))]
+    else:
+        groups = micro_batches(examples, tokens)
+        scored = leaf_log_probs(
+            TreeLogProbs(policy.model),
+            [[examples[i].tree for i in group] for group in groups],
+            autocast(policy.model, policy.dtype),
+        )
+        by_example = {
+            i: leaves
+            for g, rows in zip(groups, scored, strict=True)
+            for i, leaves in zip(g, rows, strict=True)
+        }
+        flat = [leaf for i in range(len(examples)) for leaf in by_example[i]]
+        if path:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            fresh = path.with_name("reference.new.npz")
+            np.savez(fresh, **{f"leaf{i}": leaf for i, leaf in enumerate(flat)})
+            fresh.rename(path)
+    return [
+        Example(e.tree, e.weights, e.size, (flat[2 * i], flat[2 * i + 1])) for i, e in enumerate(examples)
+    ]

@@ -1,0 +1,93 @@
+"""Behavioural cloning: supervised fine-tuning on the expert's actions (ETO, section 3.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from eto.errors import InputError
+from eto.losses import sft_loss
+from eto.policies.transformers import TransformersPolicy
+from eto.rendering import check_mask
+from eto.training.loop import Example, Optimisation, optimise
+from eto.training.trees import build_tree
+from eto.types import Trajectory
+
+
+@dataclass(frozen=True, slots=True)
+class SftSettings:
+    """Defaults are the paper's for a 7B model."""
+
+    epochs: int = 3
+    learning_rate: float = 1e-5
+    batch_size: int = 64
+    """Trajectories of an optimiser step."""
+    batch_tokens: int | None = None
+    """Tokens of an optimiser step; replaces `batch_size`."""
+    schedule: str = "cosine"
+    warmup_ratio: float = 0.03
+    weight_decay: float = 0.0
+    max_grad_norm: float = 1.0
+    micro_batch_tokens: int = 2048
+    checkpoint_seconds: float = 120.0
+    seed: int = 0
+
+
+def sft(
+    policy: TransformersPolicy,
+    trajectories: Sequence[Trajectory],
+    settings: SftSettings | None = None,
+    *,
+    directory: Path | None = None,
+    on_step: Callable[[dict[str, float]], object] | None = None,
+) -> int:
+    """Train `policy` in place on `trajectories`; returns the optimiser steps taken.
+
+    The loss is the mean negative log-likelihood of the agent's tokens (action and
+    end-of-turn token) of a step. Over-long trajectories are cut at whole turns. With
+    `directory` an interrupted call is gone on with. Raises `InputError` where there is
+    nothing to train on.
+    """
+    settings = settings or SftSettings()
+    examples = [_example(policy, trajectory) for trajectory in trajectories if not trajectory.failed]
+    if not examples:
+        raise InputError("no expert trajectory to clone", mend="collect some with `eto expert`")
+    steps = optimise(
+        policy.model,
+        examples,
+        _objective,
+        Optimisation(
+            epochs=settings.epochs,
+            learning_rate=settings.learning_rate,
+            batch_size=settings.batch_size,
+            batch_tokens=settings.batch_tokens,
+            schedule=settings.schedule,
+            warmup_ratio=settings.warmup_ratio,
+            weight_decay=settings.weight_decay,
+            max_grad_norm=settings.max_grad_norm,
+            micro_batch_tokens=settings.micro_batch_tokens,
+            dtype=policy.dtype,
+            checkpoint_seconds=settings.checkpoint_seconds,
+            seed=settings.seed,
+        ),
+        directory=directory,
+        on_step=(lambda figures: bool(on_step(figures) and False)) if on_step else None,
+    )
+    policy.weights_changed()
+    return steps
+
+
+def _example(policy: TransformersPolicy, trajectory: Trajectory) -> Example:
+    rendered = policy.renderer.render(trajectory, max_tokens=policy.max_context)
+    check_mask(rendered, trajectory.task.id)
+    tree = build_tree([(rendered.ids, rendered.turns)])
+    tokens = len(tree.leaves[0].targets)
+    return Example(tree, (np.ones(tokens, dtype=np.float32),), size=float(tokens))
+
+
+def _objective(example: Example, leaves: list[Tensor]) -> tuple[Tensor, dict[str, float]]:
+    return sft_loss(leaves[0]) * example.size, {}

@@ -1,0 +1,232 @@
+"""The stages of Algorithm 1, each kept in a workbench: made once, loaded afterwards."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from eto.algorithms.dpo import DpoSettings, dpo
+from eto.algorithms.guard import GuardSettings
+from eto.algorithms.sft import SftSettings, sft
+from eto.contrast import ContrastResult, ContrastRules, contrast_result
+from eto.files import read_json, write_json
+from eto.formats import read_pairs, write_pairs
+from eto.policies.transformers import TransformersPolicy
+from eto.types import Pair, Trajectory
+from eto.weights import TurnWeighting, contrasting
+
+T = TypeVar("T")
+OnStep = Callable[[str, dict[str, float]], None]
+DevReward = Callable[[TransformersPolicy, str], float]
+
+
+class Workbench(Protocol):
+    """Where stages keep their results; `eto.run.Run` is one."""
+
+    def stage(
+        self,
+        name: str,
+        function: Callable[[Path], T],
+        *,
+        load: Callable[[Path], T],
+        metrics: Callable[[T], Mapping[str, Any]] | None = None,
+    ) -> T: ...
+
+    def stage_directory(self, name: str) -> Path: ...
+
+    def log(self, stage: str, **fields: Any) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class EtoSettings:
+    """One run of the algorithm."""
+
+    iterations: int = 2
+    sft: SftSettings = field(default_factory=SftSettings)
+    contrast: ContrastRules = field(default_factory=ContrastRules)
+    weighting: TurnWeighting = field(default_factory=TurnWeighting)
+    dpo: DpoSettings = field(default_factory=DpoSettings)
+    guard: GuardSettings = field(default_factory=GuardSettings)
+    dev_every_epoch: bool = True
+    """False: only the last epoch's checkpoint is measured."""
+    patience: int | None = None
+    """Dev checks in a row without a better one after which a round ends."""
+    ship_only_if_better: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What one iteration came to."""
+
+    agent: str
+    pairs: int
+    fired: str | None
+    """The guard's rule that stopped training, if any."""
+    best_epoch: int
+    dev_reward: float
+    start_reward: float
+    shipped: bool
+
+    @property
+    def reason(self) -> str:
+        verdict = "better than" if self.dev_reward > self.start_reward else "not better than"
+        return f"dev reward {self.dev_reward:.3f}, {verdict} the starting agent's {self.start_reward:.3f}"
+
+
+def home(run: Workbench, agent: str) -> Path:
+    """Where an agent's model is: `sft`, `eto-1`, ..."""
+    stage = agent.replace("eto-", "dpo-")
+    return run.stage_directory(stage) / "model"
+
+
+def clone(
+    policy: TransformersPolicy,
+    cloned: Sequence[Trajectory],
+    settings: SftSettings,
+    run: Workbench,
+    on_step: OnStep | None = None,
+) -> None:
+    """Stage `sft`: behavioural cloning; `policy` becomes the cloned agent."""
+
+    def make(directory: Path) -> None:
+        sft(policy, cloned, settings, directory=directory, on_step=_logger(run, "sft", on_step))
+        _save(policy, directory)
+        policy.reload(directory / "model")
+
+    run.stage("sft", make, load=lambda directory: policy.reload(directory / "model"))
+    shutil.rmtree(run.stage_directory("sft") / "state", ignore_errors=True)
+    policy.name = "sft"
+
+
+def contrast(
+    expert: Sequence[Trajectory],
+    explored: Sequence[Trajectory],
+    settings: EtoSettings,
+    run: Workbench,
+    iteration: int,
+) -> list[Pair]:
+    """Stage `contrast-<iteration>`: the pairs that have something to contrast."""
+    found: list[ContrastResult] = []
+
+    def make(directory: Path) -> list[Pair]:
+        found.append(contrast_result(expert, explored, settings.contrast))
+        pairs = contrasting(found[0].pairs, settings.weighting)
+        write_pairs(directory / "pairs.jsonl", pairs)
+        return pairs
+
+    def load(directory: Path) -> list[Pair]:
+        path = directory / "pairs.jsonl"
+        return read_pairs(path) if path.stat().st_size else []
+
+    def metrics(pairs: list[Pair]) -> dict[str, Any]:
+        return {"pairs": len(pairs), "summary": asdict(found[0].summary)}
+
+    return run.stage(f"contrast-{iteration}", make, load=load, metrics=metrics)
+
+
+def optimise(
+    policy: TransformersPolicy,
+    pairs: Sequence[Pair],
+    start_reward: float,
+    dev_reward: DevReward,
+    settings: EtoSettings,
+    run: Workbench,
+    iteration: int,
+    on_step: OnStep | None = None,
+) -> Round:
+    """Stage `dpo-<iteration>`; `policy` becomes its best epoch on dev, better than before or not."""
+    stage, agent = f"dpo-{iteration}", f"eto-{iteration}"
+
+    def make(directory: Path) -> Round:
+        checks = _Checks(policy, directory, stage, start_reward, dev_reward, settings)
+        result = dpo(
+            policy,
+            pairs,
+            settings.dpo,
+            weighting=settings.weighting,
+            guard=settings.guard,
+            directory=directory,
+            on_step=_logger(run, stage, on_step),
+            on_epoch=checks,
+        )
+        epoch, reward = checks.best()
+        ships = reward > start_reward or not settings.ship_only_if_better
+        done = Round(agent, len(pairs), result.fired, epoch, reward, start_reward, ships)
+        write_json(directory / "round.json", asdict(done))
+        return load(directory)
+
+    def load(directory: Path) -> Round:
+        policy.reload(directory / "model")
+        return Round(**read_json(directory / "round.json"))
+
+    def metrics(done: Round) -> dict[str, Any]:
+        figures = {**asdict(done), "guard": done.fired, "reason": done.reason}
+        if not done.shipped:
+            del figures["shipped"]
+        return figures | ({"shipped": agent} if done.shipped else {})
+
+    done = run.stage(stage, make, load=load, metrics=metrics)
+    shutil.rmtree(run.stage_directory(stage) / "state", ignore_errors=True)
+    policy.name = agent
+    return done
+
+
+class _Checks:
+    """After an epoch: dev reward; keeps the best checkpoint, says when patience is at its end."""
+
+    def __init__(
+        self,
+        policy: TransformersPolicy,
+        directory: Path,
+        stage: str,
+        start_reward: float,
+        dev_reward: DevReward,
+        settings: EtoSettings,
+    ) -> None:
+        self.policy, self.directory, self.stage = policy, directory, stage
+        self.start_reward, self.dev_reward, self.settings = start_reward, dev_reward, settings
+        self._path = directory / "checks.json"
+
+    def __call__(self, epoch: int) -> bool:
+        if not self.settings.dev_every_epoch and epoch < self.settings.dpo.epochs:
+            return False
+        earlier = self._seen()
+        earlier.pop(epoch, None)
+        reward = self.dev_reward(self.policy, f"{self.stage}/epoch-{epoch}")
+        if reward > max(earlier.values(), default=float("-inf")):
+            _save(self.policy, self.directory)
+        seen = {**earlier, epoch: reward}
+        write_json(self._path, {str(e): r for e, r in seen.items()})
+        patience = self.settings.patience
+        best_epoch = max([0, *seen], key=lambda e: (self.start_reward if e == 0 else seen[e], -e))
+        return patience is not None and epoch - best_epoch >= patience
+
+    def best(self) -> tuple[int, float]:
+        """(epoch, dev reward) of the checkpoint kept; the earlier of equals."""
+        seen = self._seen()
+        epoch = max(seen, key=lambda e: (seen[e], -e))
+        return epoch, seen[epoch]
+
+    def _seen(self) -> dict[int, float]:
+        return {int(e): r for e, r in read_json(self._path).items()} if self._path.exists() else {}
+
+
+def _save(policy: TransformersPolicy, directory: Path) -> None:
+    """Write the model beside the old one, then take its place."""
+    fresh, place = directory / "model.new", directory / "model"
+    shutil.rmtree(fresh, ignore_errors=True)
+    policy.save(fresh)
+    shutil.rmtree(place, ignore_errors=True)
+    fresh.rename(place)
+
+
+def _logger(run: Workbench, stage: str, on_step: OnStep | None) -> Callable[[dict[str, float]], None]:
+    def log(figures: dict[str, float]) -> None:
+        run.log(stage, **figures)
+        if on_step is not None:
+            on_step(stage, figures)
+
+    return log

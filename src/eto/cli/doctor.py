@@ -1,0 +1,250 @@
+"""`eto doctor`: what this machine has, what is missing, and how to mend it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from eto.errors import MissingRequirement
+
+DISTRIBUTION = "eto-agent"
+FULL_TUNING_GB = 6.0
+"""fp32 weights, gradients and Adam's two moments of 135 M parameters take 2.2 GB; activations of
+a 1,000-token batch and the simulators' JVMs most of the rest."""
+RUN_GB = 5.0
+"""A run of the embedded model keeps a few checkpoints of 0.5 GB, its optimiser's state in one."""
+LOWEST_GB = 1.0
+GB = 1e9
+STATES = {True: ("ok", "green"), None: ("note", "yellow"), False: ("broken", "bold red")}
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing looked at."""
+
+    name: str
+    ok: bool | None
+    """True: fine. None: worth knowing, nothing fails. False: broken."""
+    detail: str
+    """What was found."""
+    mend: str = ""
+    """What to do about it; "" where there is nothing to do."""
+
+
+def checks(full: bool = False) -> list[Check]:
+    """All checks in the order of the table; about a second.
+
+    With `full` also those that take longer: the model's hashes and torch's own view of the GPU.
+    """
+    looks: tuple[Callable[[], Check | Iterator[Check]], ...] = (
+        _python,
+        _packages,
+        lambda: _optional("scienceworld", "scienceworld"),
+        lambda: _optional("textworld-express", "textworld-express"),
+        _java,
+        _model_wheel,
+        lambda: _model_cache(full),
+        _memory,
+        _disk,
+        _processor,
+        _threads,
+        lambda: _gpu(full),
+    )
+    found: list[Check] = []
+    for look in looks:
+        result = look()
+        found.extend([result] if isinstance(result, Check) else result)
+    return found
+
+
+def run_doctor(console: Console, full: bool = False) -> int:
+    """Print the table; returns 0 where nothing is broken, else 1."""
+    found = checks(full)
+    table = Table(show_edge=False, pad_edge=False, header_style="bold")
+    for column in ("check", "state", "found"):
+        table.add_column(column, overflow="fold")
+    for check in found:
+        word, style = {True: ("ok", "green"), None: ("note", "yellow"), False: ("broken", "bold red")}[
+            check.ok
+        ]
+        detail = Text(check.detail)
+        if check.mend:
+            detail.append(f"\nmend: {check.mend}", style="cyan")
+        table.add_row(check.name, Text(word, style=style), detail)
+    console.print(table)
+    broken = [check.name for check in found if check.ok is False]
+    console.print(Text(f"broken: {', '.join(broken)}" if broken else "Nothing is broken."))
+    return 1 if broken else 0
+
+
+def _python() -> Check:
+    detail = f"{platform.python_version()} ({sys.executable})"
+    fine = sys.version_info >= (3, 11)
+    return Check("Python", fine, detail, "" if fine else "install Python 3.11 or newer")
+
+
+def _packages() -> Iterator[Check]:
+    """torch and transformers by name, and whatever else of the dependencies does not fit."""
+    from packaging.requirements import Requirement
+
+    try:
+        lines = importlib.metadata.requires(DISTRIBUTION) or []
+    except importlib.metadata.PackageNotFoundError:
+        yield Check("eto", None, "runs from source, not installed", "pip install -e .")
+        return
+    wanted = [Requirement(line) for line in lines]
+    wanted = [one for one in wanted if one.marker is None or one.marker.evaluate({"extra": ""})]
+    others = []
+    for requirement in wanted:
+        version = _version(requirement.name)
+        fits = version is not None and requirement.specifier.contains(version, prereleases=True)
+        detail = (version or "not installed") + ("" if fits else f", needed {requirement.specifier}")
+        mend = "" if fits else f"pip install '{requirement.name}{requirement.specifier}'"
+        if requirement.name in ("torch", "transformers"):
+            yield Check(requirement.name, fits, detail, mend)
+        elif not fits:
+            others.append(Check(requirement.name, False, detail, mend))
+    named = len(wanted) - len(others)
+    yield from others or [Check("other packages", True, f"all {named} dependencies present and in range")]
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _optional(distribution: str, extra: str) -> Check:
+    version = _version(distribution)
+    if version is not None:
+        return Check(distribution, True, version)
+    return Check(distribution, None, "not installed", f"pip install '{DISTRIBUTION}[{extra}]'")
+
+
+def _java() -> Check:
+    from eto.environments.java import ensure_java
+
+    try:
+        java = ensure_java()
+    except MissingRequirement as error:
+        return Check("Java", False, error.problem, error.mend)
+    return Check("Java", True, f"version {java.version} from {java.origin} ({java.path})")
+
+
+def _model_wheel() -> Check:
+    from eto.policies.embedded import find_gguf, inspect, model_path
+
+    try:
+        path = find_gguf()
+    except MissingRequirement as error:
+        # Once converted, the model no longer needs the wheel.
+        converted = inspect(model_path()) is None
+        return Check("embedded model: wheel", None if converted else False, error.problem, error.mend)
+    return Check("embedded model: wheel", True, f"{path.name}, hash verified")
+
+
+def _model_cache(full: bool) -> Check:
+    from eto.policies.embedded import inspect, model_path
+
+    name, path = "embedded model: cache", model_path()
+    if not path.exists():
+        return Check(name, None, f"not yet in {path}; made on first use, in about 20 s")
+    fault = inspect(path, verify=full)
+    if fault is not None:
+        return Check(name, None, f"damaged ({fault}): {path}; made again on next use")
+    return Check(name, True, f"{path}, {'hashes' if full else 'sizes'} verified")
+
+
+def _memory() -> Check:
+    import psutil
+
+    free = psutil.virtual_memory().available
+    limit = _memory_limit()
+    if limit is not None:
+        free = min(free, limit)
+    detail = f"{free / GB:.1f} GB available; full fine-tuning of the embedded model takes about "
+    detail += f"{FULL_TUNING_GB:.0f} GB"
+    if free >= FULL_TUNING_GB * GB:
+        return Check("memory", True, detail)
+    return Check("memory", None, detail, "close other programs, make batches smaller, or train with LoRA")
+
+
+def _memory_limit(root: Path = Path("/sys/fs/cgroup")) -> int | None:
+    """Bytes left to this process's control group, caches it can drop included; None without a limit."""
+    try:
+        limit = int((root / "memory.max").read_text())
+        used = int((root / "memory.current").read_text())
+        stat = dict(line.split() for line in (root / "memory.stat").read_text().splitlines())
+        return limit - used + int(stat.get("inactive_file", 0))
+    except (OSError, ValueError):
+        return None
+
+
+def _disk() -> Iterator[Check]:
+    from eto.paths import cache_dir
+
+    for name, folder, elsewhere in (
+        ("disk: cache", cache_dir(), ", or set ETO_CACHE to another folder"),
+        ("disk: here", Path.cwd(), ", or work in another folder"),
+    ):
+        existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        free = shutil.disk_usage(existing).free / GB
+        detail = f"{free:.1f} GB free in {folder}"
+        if not os.access(existing, os.W_OK):
+            yield Check(name, False, f"{existing} cannot be written", f"mend its permissions{elsewhere}")
+        elif free < RUN_GB:
+            ok = False if free < LOWEST_GB else None
+            yield Check(
+                name, ok, f"{detail}; a run takes up to {RUN_GB:.0f} GB", f"free some space{elsewhere}"
+            )
+        else:
+            yield Check(name, True, detail)
+
+
+def _processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> Check:
+    """Whether the CPU multiplies in bf16; without it such products are emulated, slowly."""
+    try:
+        words = set(cpuinfo.read_text().split())
+    except OSError:
+        return Check("bf16 compute", None, f"unknown on {platform.system()} ({platform.machine()})")
+    features = [name for name in ("amx_bf16", "avx512_bf16", "bf16") if name in words]
+    if features:
+        return Check("bf16 compute", True, f"yes ({', '.join(features)})")
+    return Check("bf16 compute", None, "no: the CPU has none of it, fp32 is used; slower, equally good")
+
+
+def _threads() -> Check:
+    from eto.runtime import available_cores
+
+    policy = os.environ.get("OMP_WAIT_POLICY")
+    detail = f"{os.environ.get('OMP_NUM_THREADS', 'unset')} threads on {available_cores()} physical cores, "
+    detail += f"OMP_WAIT_POLICY {policy or 'unset'}"
+    if (policy or "").upper() == "PASSIVE":
+        return Check("threads", True, detail)
+    return Check("threads", None, f"{detail}: waiting threads spin", "set OMP_WAIT_POLICY=PASSIVE")
+
+
+def _gpu(full: bool) -> Check:
+    if full:
+        import torch
+
+        if torch.cuda.is_available():
+            return Check("GPU", True, f"CUDA {torch.version.cuda}, {torch.cuda.get_device_name()}")
+        if shutil.which("nvidia-smi"):
+            mend = "install a torch build with CUDA"
+            return Check("GPU", None, f"nvidia-smi is here, but torch {torch.__version__} sees no GPU", mend)
+        return Check("GPU", True, "none: the CPU is used")
+    if shutil.which("nvidia-smi"):
+        return Check("GPU", True, "nvidia-smi is here; `eto doctor --full` asks torch about it")
+    return Check("GPU", True, "none found: the CPU is used")

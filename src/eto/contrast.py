@@ -1,0 +1,242 @@
+"""Trajectories to pairs: what the agent did against what the expert did, by reward.
+
+The rule is that of ETO (Song et al., ACL 2024, section 3.2): of two trajectories of one
+task the one with the higher reward is chosen, the other rejected, equal ones are dropped,
+and the rejected side ends a few turns after the length of the chosen one. Where the
+default differs from the paper's code, docs/contrast.md says why.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Literal, get_args
+
+from eto.errors import InputError
+from eto.types import Pair, Trajectory
+
+Outcome = Literal[
+    "wins",
+    "losses",
+    "ties",
+    "failed",
+    "empty",
+    "no_partner",
+    "partners",
+    "prompt_differs",
+    "no_parting",
+    "duplicates",
+    "wins_unused",
+    "over_task_cap",
+    "over_kind_cap",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class ContrastRules:
+    """Which pairs are made."""
+
+    margin_turns: int | None = 5
+    """Turns the rejected side may have beyond the chosen side; None: no limit (paper: 5)."""
+    min_gap: float = 0.0
+    """Reward difference up to which two trajectories count as a tie (paper: 0)."""
+    per_task: int | None = 1
+    """Pairs a task may give; None: one for every distinct explored trajectory (paper: 1)."""
+    both_directions: bool = True
+    """An explored trajectory better than the expert's becomes chosen."""
+    agent_pairs: bool = False
+    """Where a task has no expert, its best explored trajectory takes the expert's place."""
+    per_kind: int | None = None
+    """Pairs a task kind may give; which ones stay is drawn by `seed`."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, least in (("margin_turns", 0), ("per_task", 1), ("per_kind", 1), ("min_gap", 0)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise InputError(f"{name} is {value}", mend=f"give {name} a value of at least {least}")
+
+
+@dataclass(frozen=True, slots=True)
+class ContrastSummary:
+    """What became of every explored trajectory; the counts add up to their number."""
+
+    wins: int = 0
+    """Pairs whose chosen side is the explored trajectory."""
+    losses: int = 0
+    """Pairs whose chosen side is the expert's."""
+    ties: int = 0
+    failed: int = 0
+    """Environment or engine failed: set aside."""
+    empty: int = 0
+    """No agent turn."""
+    no_partner: int = 0
+    """No usable expert trajectory of the same task."""
+    partners: int = 0
+    """Explored trajectories that stood in for an expert."""
+    prompt_differs: int = 0
+    no_parting: int = 0
+    """One side, cut, is a beginning of the other: nothing to prefer."""
+    duplicates: int = 0
+    """Same actions as an earlier sample of the task."""
+    wins_unused: int = 0
+    """Better than the expert while `both_directions` is off."""
+    over_task_cap: int = 0
+    over_kind_cap: int = 0
+    kinds: dict[str, int] = field(default_factory=dict)
+    """Pairs by task kind."""
+    experts_unusable: int = 0
+    """Expert trajectories that failed or have no agent turn; not part of the sum."""
+
+    @property
+    def pairs(self) -> int:
+        return self.wins + self.losses
+
+    @property
+    def explored(self) -> int:
+        """Number of explored trajectories looked at."""
+        return sum(getattr(self, each.name) for each in fields(self) if each.name in _OUTCOMES)
+
+
+_OUTCOMES = frozenset(get_args(Outcome))
+Fate = tuple[Outcome, Pair | None]
+
+
+@dataclass(frozen=True, slots=True)
+class ContrastResult:
+    """The pairs, and what became of the trajectories that gave none."""
+
+    pairs: list[Pair]
+    summary: ContrastSummary
+
+
+def contrast(
+    expert: Iterable[Trajectory],
+    explored: Iterable[Trajectory],
+    *,
+    margin_turns: int | None = 5,
+    min_gap: float = 0.0,
+    per_task: int | None = 1,
+    both_directions: bool = True,
+    agent_pairs: bool = False,
+    per_kind: int | None = None,
+    seed: int = 0,
+) -> list[Pair]:
+    """Pairs of expert and explored trajectories, sorted by task id, then sample.
+
+    The options are the fields of `ContrastRules`. Raises `InputError` for an option out
+    of range. Use `contrast_result` to learn why a trajectory gave no pair.
+    """
+    rules = ContrastRules(margin_turns, min_gap, per_task, both_directions, agent_pairs, per_kind, seed)
+    return contrast_result(expert, explored, rules).pairs
+
+
+def contrast_result(
+    expert: Iterable[Trajectory], explored: Iterable[Trajectory], rules: ContrastRules | None = None
+) -> ContrastResult:
+    """As `contrast`, with the counts."""
+    rules = rules or ContrastRules()
+    expert = list(expert)
+    usable = [each for each in expert if not each.failed and each.turns]
+    partners = {task_id: _best(group) for task_id, group in _by_task(usable).items()}
+    fates: list[Fate] = []
+    for task_id, group in sorted(_by_task(explored).items()):
+        fates += _contrast_task(partners.get(task_id), group, rules)
+    fates = _cap_kinds(fates, rules)
+    pairs = [pair for _, pair in fates if pair is not None]
+    counts = Counter(outcome for outcome, _ in fates)
+    kinds = dict(sorted(Counter(pair.task.kind for pair in pairs).items()))
+    summary = ContrastSummary(**counts, kinds=kinds, experts_unusable=len(expert) - len(usable))
+    return ContrastResult(pairs, summary)
+
+
+def shared_turns(one: Trajectory, other: Trajectory) -> int:
+    """Number of leading turns with equal action and equal observation."""
+    shared = 0
+    for mine, theirs in zip(one.turns, other.turns, strict=False):
+        if (mine.action, mine.observation) != (theirs.action, theirs.observation):
+            break
+        shared += 1
+    return shared
+
+
+def _by_task(trajectories: Iterable[Trajectory]) -> dict[str, list[Trajectory]]:
+    groups: dict[str, list[Trajectory]] = {}
+    for each in trajectories:
+        groups.setdefault(each.task.id, []).append(each)
+    return groups
+
+
+def _best(group: Sequence[Trajectory]) -> Trajectory:
+    """Highest reward; of equals the lowest sample number, then the first given."""
+    return min(group, key=lambda each: (-each.reward, each.sample))
+
+
+def _contrast_task(partner: Trajectory | None, group: list[Trajectory], rules: ContrastRules) -> list[Fate]:
+    group = sorted(group, key=lambda each: each.sample)
+    usable = [each for each in group if not each.failed and each.turns]
+    if partner is None and rules.agent_pairs and usable:
+        partner = _best(usable)
+    fates: list[Fate] = []
+    seen: set[tuple[str, ...]] = set()
+    made = 0
+    for each in group:
+        outcome, pair = _judge(partner, each, rules)
+        if pair is not None:
+            if each.actions in seen:
+                outcome, pair = "duplicates", None
+            elif made == rules.per_task:
+                outcome, pair = "over_task_cap", None
+            else:
+                made += 1
+            seen.add(each.actions)
+        fates.append((outcome, pair))
+    return fates
+
+
+def _judge(partner: Trajectory | None, explored: Trajectory, rules: ContrastRules) -> Fate:
+    """What one explored trajectory gives, caps and duplicates aside."""
+    if explored.failed:
+        return "failed", None
+    if not explored.turns:
+        return "empty", None
+    if partner is None:
+        return "no_partner", None
+    if explored is partner:
+        return "partners", None
+    if explored.messages != partner.messages:
+        return "prompt_differs", None
+    if abs(explored.reward - partner.reward) <= rules.min_gap:
+        return "ties", None
+    won = explored.reward > partner.reward
+    if won and not rules.both_directions:
+        return "wins_unused", None
+    pair = _pair(*((explored, partner) if won else (partner, explored)), rules.margin_turns)
+    if pair.shared_turns == min(len(pair.chosen.turns), len(pair.rejected.turns)):
+        return "no_parting", None
+    return ("wins" if won else "losses"), pair
+
+
+def _pair(chosen: Trajectory, rejected: Trajectory, margin_turns: int | None) -> Pair:
+    if margin_turns is not None:
+        rejected = replace(rejected, turns=rejected.turns[: len(chosen.turns) + margin_turns])
+    return Pair(chosen.task, chosen, rejected, shared_turns(chosen, rejected))
+
+
+def _cap_kinds(fates: list[Fate], rules: ContrastRules) -> list[Fate]:
+    if rules.per_kind is None:
+        return fates
+    places: dict[str, list[int]] = {}
+    for place, (_, pair) in enumerate(fates):
+        if pair is not None:
+            places.setdefault(pair.task.kind, []).append(place)
+    capped = list(fates)
+    for kind, found in places.items():
+        # Seeded by kind: what one kind gives does not depend on the others.
+        kept = set(random.Random(f"{rules.seed}/{kind}").sample(found, min(rules.per_kind, len(found))))
+        for place in found:
+            if place not in kept:
+                capped[place] = ("over_kind_cap", None)
+    return capped

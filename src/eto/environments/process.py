@@ -1,0 +1,127 @@
+"""The parent's side of one worker process: its pipes, its queue of requests, its end."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from eto.types import Task
+
+Kind = Literal["reset", "step", "expert"]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One submit to an environment: a task for `reset` and `expert`, an action for `step`."""
+
+    slot: int
+    kind: Kind
+    task: Task | None = None
+    action: str = ""
+
+    def to_json(self) -> str:
+        data: dict[str, Any] = {"op": self.kind, "slot": self.slot}
+        if self.task is not None:
+            data["task"] = asdict(self.task) | {"payload": dict(self.task.payload)}
+        else:
+            data["action"] = self.action
+        return json.dumps(data)
+
+
+class WorkerProcess:
+    """A worker with the requests it has been sent and not answered, oldest first.
+
+    Its replies arrive in `inbox` as (this worker, time of arrival, line); the line is
+    None once it has ended.
+    """
+
+    def __init__(self, spec: tuple[str, dict[str, Any]], inbox: queue.SimpleQueue[Any]) -> None:
+        self.requests: deque[Request] = deque()
+        self.ready = False
+        self.since = time.monotonic()  # when it turned to its first request
+        self._stderr: deque[str] = deque(maxlen=20)
+        path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
+        self.process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "eto.environments.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+            errors="replace",
+            env=os.environ | {"PYTHONPATH": path},
+            start_new_session=True,
+        )
+        self._threads = [
+            threading.Thread(target=self._read_replies, args=(inbox,), daemon=True),
+            threading.Thread(target=self._read_stderr, daemon=True),
+        ]
+        for thread in self._threads:
+            thread.start()
+        self._write(json.dumps({"spec": spec}))
+
+    def send(self, request: Request) -> None:
+        """Queues a request behind those before it."""
+        if self.ready and not self.requests:
+            self.since = time.monotonic()
+        self.requests.append(request)
+        self._write(request.to_json())
+
+    def deadline(self, seconds: dict[str, float]) -> float | None:
+        """When the request being served is overdue; None while there is none."""
+        if not self.ready:
+            return self.since + seconds["reset"]
+        return self.since + seconds[self.requests[0].kind] if self.requests else None
+
+    def overdue(self, seconds: dict[str, float]) -> float | None:
+        """The limit that has passed, in seconds; None where none has."""
+        moment = self.deadline(seconds)
+        if moment is None or time.monotonic() < moment:
+            return None
+        return moment - self.since
+
+    def say_goodbye(self) -> None:
+        """Asks it to close its simulators and end, after the requests before."""
+        self._write(json.dumps({"op": "quit"}))
+
+    def kill(self, grace: float = 0.0) -> None:
+        """Kills the process group after at most `grace` seconds and waits for its end."""
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(grace)
+        with suppress(ProcessLookupError):  # it ended, and its simulators with it
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        for thread in self._threads:
+            thread.join(timeout=2.0)
+        for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
+            with suppress(BrokenPipeError):  # unsent requests in its buffer
+                stream.close()
+
+    def last_words(self) -> str:
+        """Exit status and the end of its standard error, for a message."""
+        self._threads[1].join(timeout=1.0)
+        lines = [line.strip() for line in self._stderr if line.strip()]
+        return f"exit status {self.process.poll()}; {' | '.join(lines[-3:]) or 'it said nothing'}"
+
+    def _write(self, line: str) -> None:
+        with suppress(BrokenPipeError):  # dead: the reader of its replies reports that
+            self.process.stdin.write(line + "\n")
+            self.process.stdin.flush()
+
+    def _read_replies(self, inbox: queue.SimpleQueue[Any]) -> None:
+        for line in self.process.stdout:
+            inbox.put((self, time.monotonic(), line))
+        inbox.put((self, time.monotonic(), None))
+
+    def _read_stderr(self) -> None:
+        for line in self.process.stderr:
+            self._stderr.append(line)

@@ -1,0 +1,193 @@
+"""TextWorldExpress (Jansen & Cote 2022, arXiv:2208.01174): eight small, fast text games.
+
+Deterministic by seed, but for the solutions of `twc` and `coin`. Needs Java.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any, Literal
+
+from eto.environments.java import Seat, SharedJvm, gateway_text, require_package
+from eto.errors import InputError
+from eto.protocols import Step
+from eto.types import Message, Task
+
+# Game -> (parameters of a small version, turn cap for it). The simulator's solutions of
+# these versions fit into the caps.
+GAMES: dict[str, tuple[str, int]] = {
+    "arithmetic": ("", 10),
+    "coin": ("numLocations=3,includeDoors=0", 20),
+    "cookingworld": ("numLocations=1,numIngredients=2,numDistractorItems=2,includeDoors=0", 25),
+    "mapreader": ("numLocations=6,maxDistanceApart=2", 15),
+    "peckingorder": ("", 12),
+    "simonsays": ("gameLength=4,numDistractors=2", 8),
+    "sorting": ("", 15),
+    "twc": ("numLocations=1,numItemsToPutAway=1,includeDoors=0,limitInventorySize=0", 10),
+}
+OWN_PARAMS_TURNS = 50
+"""Turn cap where the user sets a game's parameters but no cap."""
+
+FIRST_SEED = {"train": 0, "dev": 10_000, "test": 20_000}
+"""The simulator's folds: a thousand seeds from these on."""
+SEEDS_PER_FOLD = 1000
+
+INSTRUCTION = "You play a text game. Answer with one action."
+
+
+class TextWorldExpress:
+    """Task suite over the seeds of one game.
+
+    game: one of `GAMES`. params: the game's parameters as `name=value,name=value`; None
+        for a small version. tasks_per_split: seeds used of each fold, at most 1,000.
+    max_turns: turn cap; None for the game's.
+    reward: "best" score so far or "final" score, clipped to [0, 1]: a failure's -1 is 0.
+    heap_mb, recycle_after: heap cap of a JVM, and its number of episodes.
+
+    Raises `InputError` for a bad option, `MissingRequirement` without the package.
+    """
+
+    name = "textworld-express"
+    splits = ("train", "dev", "test")
+
+    def __init__(
+        self,
+        game: str = "simonsays",
+        params: str | None = None,
+        tasks_per_split: int = 100,
+        max_turns: int | None = None,
+        reward: Literal["best", "final"] = "best",
+        heap_mb: int = 256,
+        recycle_after: int = 2000,
+    ) -> None:
+        if game not in GAMES:
+            mend = f"known ones: {', '.join(GAMES)}"
+            raise InputError(f"unknown game {game!r}", where=f"{self.name}.game", mend=mend)
+        self._options = {
+            "game": game,
+            "params": params,
+            "tasks_per_split": tasks_per_split,
+            "max_turns": max_turns,
+            "reward": reward,
+            "heap_mb": heap_mb,
+            "recycle_after": recycle_after,
+        }
+        _check_options(self._options)
+        small, cap = GAMES[game]
+        self.game, self.params = game, small if params is None else params
+        self._tasks_per_split, self._reward = tasks_per_split, reward
+        self._max_turns = max_turns or (cap if params is None else OWN_PARAMS_TURNS)
+        jar = require_package("textworld_express", "textworld-express") / "textworld-express.jar"
+        self._jvms = SharedJvm(jar, heap_mb, recycle_after)
+
+    def tasks(self, split: str) -> list[Task]:
+        """The first `tasks_per_split` seeds of a fold. Needs no Java."""
+        if split not in self.splits:
+            mend = f"one of {', '.join(self.splits)}"
+            raise InputError(f"unknown split {split!r}", where=self.name, mend=mend)
+        tasks = []
+        for number in range(self._tasks_per_split):
+            payload = {"game": self.game, "params": self.params, "seed": FIRST_SEED[split] + number}
+            identity = f"{self.name}/{self.game}/{split}/{number}"
+            tasks.append(Task(identity, self.name, self.game, split, payload))
+        return tasks
+
+    def messages(self, task: Task, observation: str) -> tuple[Message, ...]:
+        return Message("system", INSTRUCTION), Message("user", observation)
+
+    def max_turns(self, task: Task) -> int:
+        return self._max_turns
+
+    def environment(self) -> TextWorldExpressEnvironment:
+        return TextWorldExpressEnvironment(self._jvms, self._reward)
+
+    def expert_actions(self, task: Task, environment: Any) -> list[str] | None:
+        """The simulator's solution, without asking first for what the prompt states."""
+        actions = environment.solution(task)
+        while actions and actions[0] in ("look around", "task"):
+            del actions[0]
+        return actions or None
+
+    def spec(self) -> tuple[str, dict[str, Any]]:
+        return f"{__name__}:TextWorldExpress", dict(self._options)
+
+
+class TextWorldExpressEnvironment:
+    """One simulator inside a shared JVM; one episode at a time."""
+
+    def __init__(self, jvms: SharedJvm, reward: str) -> None:
+        self._seat = Seat(jvms, "textworldexpress.runtime.PythonInterface")
+        self._reward_rule = reward
+        self._loaded: tuple[str, str] | None = None
+        self._best = 0.0
+        self._last: Step | None = None
+
+    def reset(self, task: Task) -> str:
+        """The task's text and the first look around. Raises `InputError` for bad parameters."""
+        state = self._new_game(task, solution=False)
+        with self._seat.calls("reset"):
+            text = self._seat.server.getTaskDescription()
+        self._best = 0.0
+        self._last = self._step_from(state)
+        return f"{text.strip()}\n{self._last.observation}"
+
+    def step(self, action: str) -> Step:
+        if self._last is None:
+            raise RuntimeError("step before reset")
+        if self._last.terminated:
+            return replace(self._last, observation="The episode has ended.")
+        with self._seat.calls("step"):
+            state = json.loads(self._seat.server.stepJSON(gateway_text(action)))
+        self._last = self._step_from(state)
+        return self._last
+
+    def solution(self, task: Task) -> list[str]:
+        """The simulator's solution of `task`; starts it anew, `reset` must follow."""
+        self._new_game(task, solution=True)
+        with self._seat.calls("solution"):
+            return [str(action) for action in self._seat.server.getGoldActionSequence()]
+
+    def close(self) -> None:
+        self._last = None
+        self._seat.close()
+
+    def _new_game(self, task: Task, solution: bool) -> dict[str, Any]:
+        self._last = None
+        if self._seat.begin():
+            self._loaded = None
+        game = (task.payload["game"], task.payload["params"])
+        with self._seat.calls("load"):
+            if game != self._loaded:
+                if problem := self._seat.server.load(*game):
+                    raise InputError(
+                        problem.strip(), where="textworld-express.params", mend="see the message"
+                    )
+                self._loaded = game
+            state = self._seat.server.generateNewGameJSON(task.payload["seed"], task.split, solution)
+        return json.loads(state)
+
+    def _step_from(self, state: dict[str, Any]) -> Step:
+        score, success = float(state["score"]), bool(state["tasksuccess"])
+        clipped = min(max(score, 0.0), 1.0)
+        self._best = max(self._best, clipped)
+        return Step(
+            observation=state["observation"].strip(),
+            reward=self._best if self._reward_rule == "best" else clipped,
+            terminated=success or bool(state["taskfailure"]),
+            success=success,
+            score=score,
+        )
+
+
+def _check_options(options: dict[str, Any]) -> None:
+    where = "textworld-express"
+    if options["reward"] not in ("best", "final"):
+        problem = f"unknown reward {options['reward']!r}"
+        raise InputError(problem, where=f"{where}.reward", mend="best or final")
+    if options["tasks_per_split"] > SEEDS_PER_FOLD:
+        problem = f"tasks_per_split is {options['tasks_per_split']}"
+        raise InputError(problem, where=f"{where}.tasks_per_split", mend=f"at most {SEEDS_PER_FOLD}")
+    for name, least in {"tasks_per_split": 1, "max_turns": 1, "heap_mb": 64, "recycle_after": 1}.items():
+        if options[name] is not None and options[name] < least:
+            raise InputError(f"{name} is {options[name]}", where=f"{where}.{name}", mend=f"at least {least}")

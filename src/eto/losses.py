@@ -1,0 +1,47 @@
+"""Trajectory losses: pure functions of log-probabilities, each with its source.
+
+Shapes: `[B]` is one value a pair or trajectory; log-probs are natural logarithms of
+the probability of a whole trajectory's agent tokens (a weighted sum over tokens), so
+their unit is nats.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def sequence_log_prob(token_log_probs: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Sum over agent tokens: log pi(e|u) = sum_j log pi(a_j|u, a_1, o_1, ..) (ETO, eq. 3).
+
+    token_log_probs `[N]`, weights `[N]` or None for the paper's plain sum -> scalar.
+    """
+    return token_log_probs.sum() if weights is None else (token_log_probs * weights).sum()
+
+
+def sft_loss(token_log_probs: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Mean negative log-likelihood of the agent's tokens (ETO, eq. 4). `[N]` -> scalar."""
+    if weights is None:
+        return -token_log_probs.mean()
+    return -(token_log_probs * weights).sum() / weights.sum().clamp_min(1e-12)
+
+
+def log_ratio_margin(chosen: Tensor, rejected: Tensor, ref_chosen: Tensor, ref_rejected: Tensor) -> Tensor:
+    """(log pi/pi_ref)(chosen) - (log pi/pi_ref)(rejected), each `[B]` -> `[B]`, without beta."""
+    return (chosen - ref_chosen) - (rejected - ref_rejected)
+
+
+def dpo_loss(margin: Tensor, beta: float, label_smoothing: float = 0.0) -> Tensor:
+    """-log sigmoid(beta * margin) on whole trajectories (ETO, eq. 11; DPO, arXiv 2305.18290).
+
+    With label smoothing e (conservative DPO): (1 - e) of it plus e of the flipped
+    label's. margin `[B]` -> `[B]`.
+    """
+    scaled = beta * margin
+    return -(1 - label_smoothing) * F.logsigmoid(scaled) - label_smoothing * F.logsigmoid(-scaled)
+
+
+def ipo_loss(margin: Tensor, beta: float) -> Tensor:
+    """(margin - 1/(2 beta))^2 (IPO, arXiv 2310.12036, eq. 17). margin `[B]` -> `[B]`."""
+    return (margin - 1 / (2 * beta)) ** 2

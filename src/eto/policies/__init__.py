@@ -1,0 +1,1 @@
+"""Language models that act: in process with transformers, or scripted."""

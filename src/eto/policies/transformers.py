@@ -1,0 +1,223 @@
+"""A policy that runs a transformers causal LM in this process: acts, and can be trained."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from eto.errors import InputError
+from eto.policies.embedded import embedded_model
+from eto.policies.engine import Conversation, Engine, sample
+from eto.protocols import Reply, ReplyEnd
+from eto.rendering import Renderer
+from eto.types import Message
+
+
+class TransformersPolicy:
+    """Weights in fp32 for training, a compute-dtype copy for acting, one tokenizer.
+
+    The acting copy is made at the first `open` after training and dropped by
+    `weights_changed`, so exploring always uses the current weights.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        *,
+        name: str = "policy",
+        dtype: str = "auto",
+        max_context: int | None = None,
+        max_action_tokens: int = 32,
+        lora: dict[str, Any] | None = None,
+    ) -> None:
+        self.model, self.tokenizer, self.name = model, tokenizer, name
+        self._lora = lora
+        self.renderer = Renderer(tokenizer)
+        self.tokenizer_id: str | None = self.renderer.fingerprint
+        self.dtype = compute_dtype(dtype, model.device)
+        limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+        if max_context and limit and max_context > limit:
+            raise InputError(
+                f"max_context {max_context} is more than the model's {limit}", where="model.max_context"
+            )
+        self.max_context = max_context or limit or 4096
+        self.max_action_tokens = max_action_tokens
+        self._engine: Engine | None = None
+        self._active: list[Conversation] = []
+        self._full: list[Conversation] = []
+
+    # -- acting -----------------------------------------------------------------------
+
+    def open(self, messages: Sequence[Message], *, temperature: float = 0.0, seed: int = 0) -> Conversation:
+        """A conversation that starts with `messages`. Raises `InputError` if they do not fit."""
+        ids = self.renderer.prompt_ids(messages)
+        if len(ids) + self.max_action_tokens > self.max_context:
+            raise InputError(
+                f"the prompt takes {len(ids)} tokens and an action up to {self.max_action_tokens}, "
+                f"but the context holds {self.max_context}",
+                where="model.max_context",
+                mend="use a model with a longer context, or shorten the environment's instruction",
+            )
+        generator = torch.Generator().manual_seed(seed) if temperature > 0 else None
+        return Conversation(ids=ids, temperature=temperature, generator=generator)
+
+    def submit(self, session: Conversation, observation: str | None = None) -> None:
+        """Ask for the next action, after `observation` if there is one."""
+        if observation is not None:
+            closed = session.ids[-1] == self.renderer.end_of_turn
+            session.ids += self.renderer.observation_ids(observation, closed=closed)
+        session.action = []
+        if len(session.ids) + self.max_action_tokens > self.max_context:
+            self._full.append(session)
+        else:
+            self._active.append(session)
+
+    def poll(self) -> list[Reply]:
+        """One step of every submitted conversation; returns the actions that are now complete."""
+        full, self._full = self._full, []
+        replies = [Reply(session, "", None, ReplyEnd.CONTEXT) for session in full]
+        if not self._active:
+            return replies
+        if self._engine is None:
+            self._engine = Engine(self._acting_copy())
+        logits = self._engine.step(self._active)
+        for session, token in zip(list(self._active), sample(logits, self._active), strict=True):
+            session.ids.append(token)
+            session.action.append(token)
+            ended = token == self.renderer.end_of_turn
+            if ended or len(session.action) == self.max_action_tokens:
+                self._active.remove(session)
+                text = self.renderer.text(session.action)
+                end = ReplyEnd.END_OF_TURN if ended else ReplyEnd.LENGTH
+                replies.append(Reply(session, text, tuple(session.action), end))
+        return replies
+
+    def release(self, session: Conversation) -> None:
+        """Forget a conversation and free its cache."""
+        session.cache = None
+        self._active = [s for s in self._active if s is not session]
+        self._full = [s for s in self._full if s is not session]
+
+    def weights_changed(self) -> None:
+        """Drop the acting copy; the next `open` acts with the weights as they are then."""
+        self._engine = None
+
+    def _acting_copy(self) -> Any:
+        model = copy.deepcopy(self.model)
+        if hasattr(model, "peft_config"):
+            model = model.merge_and_unload()
+        return model.to(self.dtype)
+
+    # -- files ------------------------------------------------------------------------
+
+    def reload(self, directory: str | Path) -> None:
+        """Take the weights that `save` wrote there.
+
+        With LoRA these are merged weights and get fresh adapters: the lineage of an agent
+        is a chain of whole models, and a stage's reference is the model it started from.
+        """
+        model = _load_model(str(directory), self.model.device)
+        self.model = model if self._lora is None else add_lora(model, **self._lora)
+        self.weights_changed()
+
+    def save(self, directory: str | Path) -> None:
+        """Write model (safetensors; adapters merged) and tokenizer, loadable by transformers."""
+        model = self.model
+        if hasattr(model, "peft_config"):
+            model = copy.deepcopy(model).merge_and_unload()
+        model.save_pretrained(directory)
+        self.tokenizer.save_pretrained(directory)
+
+
+def load_policy(
+    path: str | Path = "embedded",
+    *,
+    name: str = "policy",
+    dtype: str = "auto",
+    lora: dict[str, Any] | None = None,
+    max_context: int | None = None,
+    max_action_tokens: int = 32,
+    device: str | None = None,
+) -> TransformersPolicy:
+    """A policy from `embedded`, a local directory, or a Hub id; weights in fp32.
+
+    `lora` (rank, alpha, dropout, target_modules) adds fresh adapters and freezes the
+    rest. Raises `InputError` for a path that is no causal LM.
+    """
+    source = str(embedded_model()) if str(path) == "embedded" else str(path)
+    looks_local = source.startswith((".", "/", "~")) or Path(source).exists()
+    folder = Path(source).expanduser()
+    if looks_local and not (folder / "config.json").is_file():
+        raise InputError(
+            "no model here (config.json is missing)",
+            where=str(folder),
+            mend="give `embedded`, a directory written by save_pretrained, or a Hub id",
+        )
+    source = str(folder) if looks_local else source
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source)
+        model = _load_model(source, device)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"cannot load a causal LM: {str(error).splitlines()[0]}",
+            where=source,
+            mend="check the path, the network, or that the weights are safetensors",
+        ) from error
+    if lora is not None:
+        model = add_lora(model, **lora)
+    return TransformersPolicy(
+        model,
+        tokenizer,
+        name=name,
+        dtype=dtype,
+        max_context=max_context,
+        max_action_tokens=max_action_tokens,
+        lora=lora,
+    )
+
+
+def _load_model(source: str, device: str | torch.device) -> Any:
+    model = AutoModelForCausalLM.from_pretrained(
+        source, dtype=torch.float32, attn_implementation="sdpa", use_safetensors=True
+    )
+    return model.to(device)
+
+
+def add_lora(
+    model: Any, rank: int, alpha: float, dropout: float, target_modules: list[str] | None = None
+) -> Any:
+    """`model` frozen, with fresh LoRA adapters (on every linear layer unless named)."""
+    from peft import LoraConfig, get_peft_model
+
+    settings = LoraConfig(
+        r=rank,
+        lora_alpha=alpha,
+        lora_dropout=dropout,
+        target_modules=target_modules or "all-linear",
+        task_type="CAUSAL_LM",
+    )
+    return get_peft_model(model, settings)
+
+
+def compute_dtype(choice: str, device: torch.device) -> torch.dtype:
+    """bfloat16 where it is native (`auto`), or the dtype named."""
+    if choice != "auto":
+        return {"float32": torch.float32, "bfloat16": torch.bfloat16}[choice]
+    if device.type == "cuda":
+        native = torch.cuda.is_bf16_supported()
+    else:
+        native = _cpu_has_bf16()
+    return torch.bfloat16 if native else torch.float32
+
+
+def _cpu_has_bf16() -> bool:
+    probe = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    amx = getattr(torch.cpu, "_is_amx_tile_supported", None)
+    return bool((probe and probe()) or (amx and amx()))

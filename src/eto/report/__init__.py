@@ -1,0 +1,37 @@
+"""The report of a run, made from its directory alone: results.json, report.md, curve.png."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from eto.files import disk_errors, read_rows, write_atomic, write_json
+from eto.report.curve import draw_curve
+from eto.report.results import build_results
+from eto.report.table import markdown, terminal
+
+__all__ = ["Paths", "build_results", "draw_curve", "markdown", "terminal", "write_report"]
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """The files of a report."""
+
+    results: Path
+    markdown: Path
+    curve: Path
+
+
+def write_report(run_directory: str | Path) -> Paths:
+    """Write results.json, report.md and curve.png into the run directory, from what is there.
+
+    Raises `InputError` where there is no run, `MissingRequirement` on a full disk.
+    """
+    directory = Path(run_directory)
+    results = build_results(directory)
+    paths = Paths(directory / "results.json", directory / "report.md", directory / "curve.png")
+    with disk_errors(directory):
+        write_json(paths.results, results)
+        write_atomic(paths.markdown, markdown(results) + "\n![learning curve](curve.png)\n")
+        draw_curve(results, list(read_rows(directory / "metrics.jsonl")), paths.curve)
+    return paths

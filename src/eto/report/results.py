@@ -1,0 +1,132 @@
+"""Every figure of a run, computed from its directory alone, as one JSON object."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from eto import statistics
+from eto.errors import InputError
+from eto.files import read_json
+from eto.recipe import Recipe, parse_recipe
+from eto.store import TrajectoryStore
+from eto.types import Trajectory
+
+BASELINE = "sft"
+"""The cloned agent, to which all others are compared."""
+
+_COMPARED: Mapping[str, statistics.Value] = {
+    "reward": statistics.reward,
+    "final_reward": statistics.final_reward,
+    "success": statistics.success,
+}
+
+
+def build_results(run_directory: str | Path) -> dict[str, Any]:
+    """All figures of a run; stages that are not done yet are simply not in it.
+
+    Keys: `recipe`, `model`, `environment`, `seeds`, `hardware`, `splits` (split -> `agents` (agent ->
+    summary with `kinds` and `difference` to the cloned agent)), `explored` (iteration -> summary),
+    `pairs` (iteration -> metrics of the contrast stage), `guard` (stage -> the rule that fired),
+    `shipped`, `stages` (wall seconds), `seconds`. Raises `InputError` where there is no run.
+    """
+    directory = Path(run_directory)
+    recipe_path, store_path = directory / "recipe.yaml", directory / "trajectories.sqlite"
+    if not recipe_path.is_file():
+        mend = "give the directory of a run: it holds recipe.yaml"
+        raise InputError("there is no run here", where=str(directory), mend=mend)
+    recipe = parse_recipe(recipe_path.read_text(encoding="utf-8"), source=str(recipe_path))
+    manifest = read_json(directory / "manifest.json")
+    stages = read_stages(directory)
+    phases: dict[str, list[Trajectory]] = {}
+    if store_path.is_file():
+        with TrajectoryStore(store_path, create=False) as store:
+            played = [phase for phase in store.phases() if phase.startswith(("evaluate/", "explore/"))]
+            phases = {phase: store.get(phase) + store.failures(phase) for phase in played}
+    hardware = {key: manifest.get(key) for key in ("platform", "processor", "cpus", "memory_gb", "versions")}
+    return {
+        "recipe": recipe.name,
+        "model": recipe.model.path,
+        "environment": recipe.environment.name,
+        "seeds": manifest.get("seeds", {}),
+        "split_hashes": manifest.get("splits", {}),
+        "hardware": hardware,
+        "splits": _splits(phases, recipe),
+        "explored": {
+            phase.removeprefix("explore/"): _summary(episodes, recipe)
+            for phase, episodes in sorted(phases.items(), key=lambda item: natural(item[0]))
+            if phase.startswith("explore/")
+        },
+        "pairs": {_iteration(s["stage"]): s["metrics"] for s in stages if "pairs" in s["metrics"]},
+        "guard": {s["stage"]: s["metrics"]["guard"] for s in stages if s["metrics"].get("guard")},
+        "shipped": _shipped(stages),
+        "stages": [{"stage": stage["stage"], "seconds": stage["seconds"]} for stage in stages],
+        "seconds": round(sum(stage["seconds"] for stage in stages), 1),
+    }
+
+
+def read_stages(run_directory: Path) -> list[dict[str, Any]]:
+    """What the finished stages noted, in the order in which they finished."""
+    paths = (run_directory / "stages").rglob("DONE")
+    return sorted((read_json(path) for path in paths), key=lambda s: (s["finished"], natural(s["stage"])))
+
+
+def natural(name: str) -> list[tuple[int, str]]:
+    """Sort key that puts eto-2 before eto-10 and the cloned agent first."""
+    if name == BASELINE:
+        return []
+    return [(int(part or 0), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", name)]
+
+
+def compare(
+    first: Sequence[Trajectory], second: Sequence[Trajectory], *, resamples: int = 2000, seed: int = 0
+) -> dict[str, Any]:
+    """Paired differences, first minus second, on the tasks that both played."""
+    found = {}
+    for name, value in _COMPARED.items():
+        a, b = statistics.by_task(first, value), statistics.by_task(second, value)
+        found[name] = statistics.paired_difference(a, b, resamples=resamples, seed=seed).to_dict()
+    return found
+
+
+def _splits(phases: Mapping[str, list[Trajectory]], recipe: Recipe) -> dict[str, Any]:
+    """Split -> agents -> figures; the test split first."""
+    played: dict[str, dict[str, list[Trajectory]]] = {}
+    for phase, episodes in phases.items():
+        if phase.startswith("evaluate/"):
+            agent, _, split = phase.removeprefix("evaluate/").rpartition("/")
+            played.setdefault(split, {})[agent] = episodes
+    return {
+        split: {"agents": _agents(played[split], recipe)}
+        for split in sorted(played, key=lambda split: (split != "test", split))
+    }
+
+
+def _agents(played: Mapping[str, list[Trajectory]], recipe: Recipe) -> dict[str, Any]:
+    agents: dict[str, Any] = {}
+    resamples, seed = recipe.evaluation.bootstrap_resamples, recipe.seed
+    for agent in sorted(played, key=natural):
+        agents[agent] = _summary(played[agent], recipe)
+        if agent != BASELINE and BASELINE in played:
+            agents[agent]["difference"] = compare(
+                played[agent], played[BASELINE], resamples=resamples, seed=seed
+            )
+    return agents
+
+
+def _summary(episodes: Sequence[Trajectory], recipe: Recipe) -> dict[str, Any]:
+    resamples = recipe.evaluation.bootstrap_resamples
+    return statistics.summarise(episodes, resamples=resamples, seed=recipe.seed).to_dict()
+
+
+def _iteration(stage: str) -> str:
+    number = re.search(r"\d+", stage)
+    return number.group() if number else stage
+
+
+def _shipped(stages: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """The agent that the run recommends, from the last stage that named one."""
+    named = [stage["metrics"] for stage in stages if "shipped" in stage["metrics"]]
+    return {"agent": named[-1]["shipped"], "reason": named[-1].get("reason", "")} if named else None

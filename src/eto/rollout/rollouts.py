@@ -1,0 +1,207 @@
+"""Play many episodes at once: continuous admission, deadlines, retries.
+
+An episode holds a slot until it ends; the next one is then admitted. While the policy
+writes for some episodes, the simulators of others are working. An episode whose
+simulator hangs or dies is started again once; after that it is returned with stop reason
+`environment_failed`, which never counts as the agent's failure.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from eto.environments.pool import EnvironmentPool, Result
+from eto.protocols import Policy, Reply, ReplyEnd, Step, TaskSuite
+from eto.types import Message, StopReason, Task, Trajectory, Turn
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutSettings:
+    """How episodes are played."""
+
+    temperature: float = 0.0
+    """0 is greedy."""
+    seed: int = 0
+    slots: int = 24
+    """Episodes at the same time."""
+    workers: int = 2
+    """Simulator processes; 0 plays in this process."""
+    step_seconds: float = 30.0
+    reset_seconds: float = 120.0
+    episode_seconds: float = 600.0
+    """Longest an episode may take by the wall clock; over it counts as a failed simulator."""
+    retries: int = 1
+    """Times an episode is started again after its simulator failed."""
+
+
+@dataclass(slots=True)
+class _Episode:
+    task: Task
+    sample: int
+    seed: int
+    failures: int = 0
+    started: float = 0.0
+    session: Any = None
+    messages: tuple[Message, ...] = ()
+    turns: list[Turn] = field(default_factory=list)
+    reply: Reply | None = None
+    last: Step | None = None
+
+
+def rollouts(
+    policy: Policy,
+    suite: TaskSuite,
+    tasks: Sequence[Task],
+    *,
+    samples: int = 1,
+    settings: RolloutSettings | None = None,
+    done: frozenset[tuple[str, int]] = frozenset(),
+    on_trajectory: Callable[[Trajectory], None] | None = None,
+) -> list[Trajectory]:
+    """`samples` episodes of each task, in the order of (task, sample).
+
+    `done` names (task id, sample) episodes to leave out, for example those of an earlier,
+    interrupted call. `on_trajectory` is called as each episode ends, before its slot is
+    used again. The seed of an episode depends on `settings.seed`, task and sample alone.
+    """
+    settings = settings or RolloutSettings()
+    waiting = deque(
+        _Episode(task, sample, episode_seed(settings.seed, task.id, sample))
+        for task in tasks
+        for sample in range(samples)
+        if (task.id, sample) not in done
+    )
+    order = {(episode.task.id, episode.sample): number for number, episode in enumerate(waiting)}
+    finished: list[Trajectory] = []
+    with EnvironmentPool(
+        suite, settings.workers, step_seconds=settings.step_seconds, reset_seconds=settings.reset_seconds
+    ) as pool:
+        play = _Play(policy, suite, settings, pool)
+        while waiting or play.slots:
+            while waiting and len(play.slots) < settings.slots:
+                play.admit(waiting.popleft())
+            for trajectory in play.advance(waiting):
+                if on_trajectory is not None:
+                    on_trajectory(trajectory)
+                finished.append(trajectory)
+    finished.sort(key=lambda t: order[t.task.id, t.sample])
+    return finished
+
+
+def episode_seed(seed: int, task_id: str, sample: int) -> int:
+    """A stable 63-bit seed for one episode."""
+    digest = hashlib.sha256(f"{seed}\0{task_id}\0{sample}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+class _Play:
+    """The episodes under way, by slot."""
+
+    def __init__(
+        self, policy: Policy, suite: TaskSuite, settings: RolloutSettings, pool: EnvironmentPool
+    ) -> None:
+        self.policy, self.suite, self.settings, self.pool = policy, suite, settings, pool
+        self.slots: dict[int, _Episode] = {}
+        self._writing: dict[int, int] = {}  # id of session -> slot
+        self._idle: list[int] = list(range(settings.slots))[::-1]
+
+    def admit(self, episode: _Episode) -> None:
+        slot = self._idle.pop()
+        episode.started = time.monotonic()
+        episode.session, episode.reply, episode.last = None, None, None
+        episode.turns = []
+        self.slots[slot] = episode
+        self.pool.reset(slot, episode.task)
+
+    def advance(self, waiting: deque[_Episode]) -> list[Trajectory]:
+        """One policy step and what the simulators have ready; returns episodes that ended."""
+        ended = []
+        for result in self.pool.poll(timeout=0.0 if self._writing else None):
+            episode = self.slots[result.slot]
+            if result.failure is not None:
+                trajectory = self._fail(result, episode, waiting)
+            elif result.kind == "reset":
+                trajectory = self._begin(result, episode)
+            else:
+                trajectory = self._observe(result, episode)
+            if trajectory is not None:
+                ended.append(trajectory)
+        if self._writing:
+            for reply in self.policy.poll():
+                trajectory = self._act(reply)
+                if trajectory is not None:
+                    ended.append(trajectory)
+        return ended
+
+    def _begin(self, result: Result, episode: _Episode) -> None:
+        episode.messages = tuple(self.suite.messages(episode.task, result.observation))
+        episode.session = self.policy.open(
+            episode.messages, temperature=self.settings.temperature, seed=episode.seed
+        )
+        self._write(result.slot, episode, None)
+
+    def _write(self, slot: int, episode: _Episode, observation: str | None) -> None:
+        self._writing[id(episode.session)] = slot
+        self.policy.submit(episode.session, observation)
+
+    def _act(self, reply: Reply) -> Trajectory | None:
+        slot = self._writing.pop(id(reply.session))
+        episode = self.slots[slot]
+        if reply.end is ReplyEnd.CONTEXT:
+            return self._end(slot, StopReason.OUT_OF_TOKENS)
+        episode.reply = reply
+        self.pool.step(slot, reply.action)
+        return None
+
+    def _observe(self, result: Result, episode: _Episode) -> Trajectory | None:
+        step, reply = result.step, episode.reply
+        episode.turns.append(Turn(reply.action, step.observation, step.reward, reply.action_ids))
+        episode.last = step
+        if step.terminated:
+            return self._end(result.slot, StopReason.TERMINATED)
+        if step.truncated or len(episode.turns) >= self.suite.max_turns(episode.task):
+            return self._end(result.slot, StopReason.OUT_OF_TURNS)
+        if time.monotonic() - episode.started > self.settings.episode_seconds:
+            return self._end(
+                result.slot, StopReason.ENVIRONMENT_FAILED, f"over {self.settings.episode_seconds:g} s"
+            )
+        self._write(result.slot, episode, step.observation)
+        return None
+
+    def _fail(self, result: Result, episode: _Episode, waiting: deque[_Episode]) -> Trajectory | None:
+        episode.failures += not result.innocent
+        if episode.failures > self.settings.retries:
+            return self._end(result.slot, StopReason.ENVIRONMENT_FAILED, str(result.failure))
+        self._leave(result.slot)
+        waiting.appendleft(episode)
+        return None
+
+    def _end(self, slot: int, stop: StopReason, detail: str = "") -> Trajectory:
+        episode = self._leave(slot)
+        last = episode.last
+        return Trajectory(
+            task=episode.task,
+            messages=episode.messages,
+            turns=tuple(episode.turns),
+            reward=last.reward if last else 0.0,
+            success=last.success if last else False,
+            stop=stop,
+            source=self.policy.name,
+            sample=episode.sample,
+            seed=episode.seed,
+            score=last.score if last else None,
+            tokenizer=self.policy.tokenizer_id,
+            detail=detail,
+        )
+
+    def _leave(self, slot: int) -> _Episode:
+        episode = self.slots.pop(slot)
+        if episode.session is not None:
+            self.policy.release(episode.session)
+        self._idle.append(slot)
+        return episode

@@ -1,0 +1,90 @@
+"""Process-wide settings that must be in place before torch loads: threads and OpenMP waiting.
+
+Standard library only and quick, since `import eto` runs it first.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+QUIET_DEFAULTS = {
+    # Rust tokenizers fork badly under worker processes and gain nothing on short texts.
+    "TOKENIZERS_PARALLELISM": "false",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    # The stages draw their own progress; a second bar in the same terminal garbles both.
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "TRANSFORMERS_VERBOSITY": "error",
+}
+
+WAITING = {
+    # A spinning OpenMP thread keeps its core while it waits. Beside one other busy process
+    # every parallel region then waits for a descheduled thread, and decoding slows tenfold.
+    "OMP_WAIT_POLICY": "PASSIVE",
+    "KMP_BLOCKTIME": "0",
+}
+
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+
+LATE = (
+    "torch was imported before eto, so OpenMP waits by spinning, which can slow training and "
+    "generation tenfold on a busy machine: import eto first, or set OMP_WAIT_POLICY=PASSIVE"
+)
+
+
+def configure_threads(threads: int | None = None) -> str | None:
+    """Set threads, passive OpenMP waiting and quiet libraries through the environment.
+
+    What the user has set stays, but for the number of threads when `threads` is given.
+    Without it, one thread per physical core this process may use. Call it before torch is
+    imported; afterwards only an explicit `threads` still takes effect.
+
+    Returns a warning when torch was already imported without passive waiting, else None.
+    Raises ValueError when `threads` is below 1.
+    """
+    if threads is not None and threads < 1:
+        raise ValueError(f"threads must be at least 1, not {threads}")
+    for name, value in QUIET_DEFAULTS.items():
+        os.environ.setdefault(name, value)
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        if threads is not None and hasattr(torch, "set_num_threads"):
+            torch.set_num_threads(threads)
+        # Left unset on purpose: set now it would look in force, and is not.
+        return None if "OMP_WAIT_POLICY" in os.environ else LATE
+    for name, value in WAITING.items():
+        os.environ.setdefault(name, value)
+    for name in THREAD_VARIABLES:
+        if threads is not None:
+            os.environ[name] = str(threads)
+        else:
+            os.environ.setdefault(name, str(available_cores()))
+    return None
+
+
+def available_cores() -> int:
+    """Physical cores this process may use: affinity and container quota respected, at least 1."""
+    if not hasattr(os, "sched_getaffinity"):
+        return os.cpu_count() or 1
+    logical = os.sched_getaffinity(0)
+    physical = {_siblings(cpu) for cpu in logical}
+    return max(1, min(len(physical), _quota() or len(physical)))
+
+
+def _siblings(cpu: int) -> str:
+    """The hardware threads that share a core with `cpu`, as the kernel lists them."""
+    path = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return str(cpu)
+
+
+def _quota(path: Path = Path("/sys/fs/cgroup/cpu.max")) -> int | None:
+    """CPUs granted by the control group, rounded up; None where there is no limit."""
+    try:
+        quota, period = path.read_text().split()
+        return None if quota == "max" else max(1, -(-int(quota) // int(period)))
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,181 @@
+"""Trajectories of a run in one SQLite file, each committed as its episode ends.
+
+A row is keyed by (phase, task id, sample), so that an episode is counted once however
+often a run is stopped and started.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+from pathlib import Path
+from types import TracebackType
+
+from eto.errors import EtoError, InputError, MissingRequirement, RunConflict
+from eto.jsonfiles import json_line
+from eto.records import trajectory_from_record, trajectory_to_record
+from eto.types import Trajectory
+
+_VERSION = 1
+_SCHEMA = f"""
+CREATE TABLE IF NOT EXISTS episodes (
+    phase TEXT NOT NULL,
+    task_id TEXT NOT NULL,
+    sample INTEGER NOT NULL,
+    failed INTEGER NOT NULL,
+    record TEXT NOT NULL,
+    PRIMARY KEY (phase, task_id, sample)
+);
+PRAGMA user_version = {_VERSION};
+"""
+
+
+class TrajectoryStore:
+    """An append-only collection of trajectories on disk.
+
+    `add` returns after the commit has reached the disk: neither `kill -9` nor a power cut
+    loses the episode. Threads may share a store. Episodes that failed are kept aside: only
+    `failures` returns them, and a later success of the same key takes their place.
+
+    Raises `InputError` where `path` cannot be opened or is no such store (with
+    `create=False` also where it is missing), `MissingRequirement` on a full disk,
+    `RunConflict` when another process keeps it locked.
+    """
+
+    def __init__(self, path: str | Path, *, create: bool = True) -> None:
+        self.path = Path(path)
+        if not create and not self.path.is_file():
+            raise InputError("there is no trajectory store", where=str(path), mend="check the run directory")
+        self._lock = threading.Lock()
+        try:
+            if create:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+            # Autocommit: every statement is its own transaction.
+            self._db = sqlite3.connect(self.path, timeout=30, isolation_level=None, check_same_thread=False)
+        except (sqlite3.Error, OSError) as error:
+            raise self._refused(error) from error
+        try:
+            self._prepare()
+        except sqlite3.Error as error:
+            self._db.close()
+            raise self._refused(error) from error
+        except EtoError:
+            self._db.close()
+            raise
+
+    def _prepare(self) -> None:
+        self._db.execute("PRAGMA journal_mode = WAL")
+        self._db.execute("PRAGMA synchronous = FULL")  # one fsync an episode, against a power cut
+        (version,) = self._db.execute("PRAGMA user_version").fetchone()
+        if version == 0:
+            self._db.executescript(_SCHEMA)
+        elif version != _VERSION:
+            raise InputError(
+                f"the store has version {version}, this program reads {_VERSION}",
+                where=str(self.path),
+                mend="use the version of the program that wrote it, or start a new run directory",
+            )
+
+    def add(self, phase: str, trajectory: Trajectory) -> bool:
+        """Commit one trajectory under (phase, task id, sample).
+
+        Returns True when it was stored. A key that holds a finished episode keeps it, and
+        the newcomer is dropped (False): what was counted once stays as it was counted. A
+        key that holds a failed episode takes the newcomer.
+        """
+        row = (
+            phase,
+            trajectory.task.id,
+            trajectory.sample,
+            int(trajectory.failed),
+            json_line(trajectory_to_record(trajectory)),
+        )
+        statement = """
+            INSERT INTO episodes VALUES (?, ?, ?, ?, ?)
+            ON CONFLICT (phase, task_id, sample)
+            DO UPDATE SET failed = excluded.failed, record = excluded.record WHERE episodes.failed
+        """
+        try:
+            with self._lock:
+                return self._db.execute(statement, row).rowcount == 1
+        except sqlite3.Error as error:
+            raise self._refused(error) from error
+
+    def get(self, phase: str) -> list[Trajectory]:
+        """Finished trajectories of a phase, by task id, then sample; failed ones are left out."""
+        return self._read(phase, failed=False)
+
+    def failures(self, phase: str) -> list[Trajectory]:
+        """Failed trajectories of a phase that no later success replaced, in the same order."""
+        return self._read(phase, failed=True)
+
+    def done(self, phase: str, *, failed: bool = False) -> set[tuple[str, int]]:
+        """(task id, sample) of finished trajectories; with `failed`, also of those set aside."""
+        statement = "SELECT task_id, sample FROM episodes WHERE phase = ? AND failed <= ?"
+        return set(self._query(statement, (phase, int(failed))))
+
+    def count(self, phase: str) -> int:
+        """Number of finished trajectories of a phase."""
+        return self._query("SELECT COUNT(*) FROM episodes WHERE phase = ? AND NOT failed", (phase,))[0][0]
+
+    def phases(self) -> list[str]:
+        """Names of the phases that hold a trajectory, failed ones included, sorted."""
+        return [name for (name,) in self._query("SELECT DISTINCT phase FROM episodes ORDER BY phase", ())]
+
+    def _read(self, phase: str, *, failed: bool) -> list[Trajectory]:
+        statement = """
+            SELECT task_id, sample, record FROM episodes
+            WHERE phase = ? AND failed = ? ORDER BY task_id, sample
+        """
+        found = []
+        for task_id, sample, record in self._query(statement, (phase, int(failed))):
+            where = f"{self.path}, phase {phase}, task {task_id}, sample {sample}"
+            try:
+                found.append(trajectory_from_record(json.loads(record), where))
+            except json.JSONDecodeError as error:
+                raise InputError("the record is damaged", where=where, mend="restore the store") from error
+        return found
+
+    def _query(self, statement: str, values: tuple[object, ...]) -> list[tuple]:
+        try:
+            with self._lock:
+                return self._db.execute(statement, values).fetchall()
+        except sqlite3.Error as error:
+            raise self._refused(error) from error
+
+    def _refused(self, error: sqlite3.Error | OSError) -> EtoError:
+        # Extended codes carry the primary code in their low byte.
+        code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
+        where = str(self.path)
+        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            return RunConflict(
+                "another process keeps the store locked", where=where, mend="stop the other process"
+            )
+        if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
+            return MissingRequirement(
+                f"cannot store trajectories: {error}",
+                where=where,
+                mend="free disk space, then run the same command: what was stored is kept",
+            )
+        if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
+            return InputError(
+                f"not a trajectory store: {error}", where=where, mend="move the file away, or restore it"
+            )
+        return InputError(
+            f"cannot open or write the store: {error}",
+            where=where,
+            mend="choose a directory you may write to",
+        )
+
+    def close(self) -> None:
+        """Close the file. Safe to call twice."""
+        self._db.close()
+
+    def __enter__(self) -> TrajectoryStore:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,234 @@
+"""The one optimisation loop: it knows trees, weights and a loss, not which method called it."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from transformers import get_scheduler
+
+from eto.errors import EngineFailure
+from eto.training.log_probs import TreeLogProbs
+from eto.training.trees import Tree
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One tree and what the loss needs to know of it."""
+
+    tree: Tree
+    weights: tuple[np.ndarray, ...]
+    """For each leaf `[agent tokens]` weights."""
+    size: float = 1.0
+    """Share of this example in a step's mean: 1 for a pair, its agent tokens for cloning."""
+    reference: tuple[np.ndarray, ...] = ()
+    """For each leaf `[agent tokens]` reference log-probs; empty where the loss needs none."""
+
+
+Objective = Callable[[Example, list[Tensor]], tuple[Tensor, dict[str, float]]]
+"""(example, each leaf's token log-probs) -> (loss summed over `size` units, metrics per unit)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Optimisation:
+    """Settings of one training stage."""
+
+    epochs: int
+    learning_rate: float
+    batch_size: int = 32
+    """Examples of an optimiser step."""
+    batch_tokens: int | None = None
+    """Tree tokens of an optimiser step; replaces `batch_size`."""
+    schedule: str = "cosine"
+    warmup_ratio: float = 0.0
+    weight_decay: float = 0.0
+    max_grad_norm: float = 1.0
+    micro_batch_tokens: int = 2048
+    """Padded tokens of one forward pass; decides memory, not the result."""
+    dtype: torch.dtype = torch.float32
+    """Compute dtype; weights stay as they are."""
+    checkpoint_seconds: float = 120.0
+    seed: int = 0
+
+
+def optimise(
+    model: Any,
+    examples: Sequence[Example],
+    objective: Objective,
+    settings: Optimisation,
+    *,
+    directory: Path | None = None,
+    on_step: Callable[[dict[str, float]], bool] | None = None,
+    on_epoch: Callable[[int], bool] | None = None,
+) -> int:
+    """Train `model` in place; returns the number of optimiser steps taken.
+
+    `on_step` gets each step's figures and may return True to stop; `on_epoch` is called
+    after each epoch (from 1) and may too. With `directory` the state is saved there
+    every `checkpoint_seconds` and at each epoch's end, and a later call with the same
+    arguments goes on from it; `on_epoch` of the epoch just finished is then called
+    again. Raises `EngineFailure` if the loss is not a number.
+    """
+    accelerator = Accelerator()
+    plan = _plan(examples, settings)
+    trained = [p for p in model.parameters() if p.requires_grad]
+    optimiser = torch.optim.AdamW(
+        trained, settings.learning_rate, weight_decay=settings.weight_decay, fused=True
+    )
+    warmup = math.ceil(settings.warmup_ratio * len(plan))
+    scheduler = get_scheduler(settings.schedule, optimiser, warmup, len(plan))
+    scorer, optimiser = accelerator.prepare(TreeLogProbs(model), optimiser)
+    step, stopped = _resume(directory, model, optimiser, scheduler)
+    saved = time.monotonic()
+    while True:
+        epoch_over = step > 0 and (stopped or step == len(plan) or plan[step][0] != plan[step - 1][0])
+        if epoch_over and on_epoch and on_epoch(plan[step - 1][0] + 1):
+            break
+        if stopped or step == len(plan):
+            break
+        started = time.monotonic()
+        epoch, chosen = plan[step]
+        scorer.train()
+        figures = _step(accelerator, scorer, [examples[i] for i in chosen], objective, settings)
+        norm = accelerator.clip_grad_norm_(trained, settings.max_grad_norm)
+        optimiser.step()
+        scheduler.step()
+        optimiser.zero_grad(set_to_none=True)
+        step += 1
+        tokens = sum(examples[i].tree.plain_tokens for i in chosen)
+        figures |= {
+            "step": step,
+            "steps": len(plan),
+            "epoch": epoch + 1,
+            "grad_norm": float(norm),
+            "learning_rate": scheduler.get_last_lr()[0],
+            "tokens_per_second": tokens / (time.monotonic() - started),
+        }
+        stopped = bool(on_step and on_step(figures))
+        last = stopped or step == len(plan) or plan[step][0] != epoch
+        if directory and (time.monotonic() - saved > settings.checkpoint_seconds or (last and on_epoch)):
+            _save(directory, {"step": step, "stopped": stopped}, model, optimiser, scheduler)
+            saved = time.monotonic()
+    return step
+
+
+def autocast(model: Any, dtype: torch.dtype) -> Callable[[], AbstractContextManager]:
+    """A maker of contexts in which matrix products run in `dtype`."""
+    if dtype == torch.float32:
+        return nullcontext
+    return lambda: torch.autocast(model.device.type, dtype=dtype)
+
+
+def micro_batches(examples: Sequence[Example], tokens: int) -> list[list[int]]:
+    """Indices in groups of similar length whose padded size is at most `tokens` (or one example)."""
+    groups: list[list[int]] = []
+    for index in sorted(range(len(examples)), key=lambda i: -len(examples[i].tree)):
+        if groups and len(examples[groups[-1][0]].tree) * (len(groups[-1]) + 1) <= tokens:
+            groups[-1].append(index)
+        else:
+            groups.append([index])
+    return groups
+
+
+def _plan(examples: Sequence[Example], settings: Optimisation) -> list[tuple[int, list[int]]]:
+    """(epoch, example numbers) of every optimiser step, from the seed alone."""
+    plan = []
+    for epoch in range(settings.epochs):
+        order = np.random.default_rng((settings.seed, epoch)).permutation(len(examples)).tolist()
+        batch: list[int] = []
+        for index in order:
+            full = len(batch) >= settings.batch_size
+            if settings.batch_tokens is not None:
+                filled = sum(len(examples[i].tree) for i in batch)
+                full = bool(batch) and filled + len(examples[index].tree) > settings.batch_tokens
+            if full:
+                plan.append((epoch, batch))
+                batch = []
+            batch.append(index)
+        plan.append((epoch, batch))
+    return plan
+
+
+def _step(
+    accelerator: Accelerator,
+    scorer: torch.nn.Module,
+    batch: list[Example],
+    objective: Objective,
+    settings: Optimisation,
+) -> dict[str, float]:
+    """Gradients of the mean loss over `batch`; returns the step's mean figures."""
+    total = sum(example.size for example in batch)
+    groups = micro_batches(batch, settings.micro_batch_tokens)
+    ranks = accelerator.num_processes
+    mine = groups[accelerator.process_index :: ranks]
+    # Every process must run as many backward passes; surplus ones weigh nothing.
+    surplus = -(-len(groups) // ranks) - len(mine)
+    sums: dict[str, float] = {}
+    for number, group in enumerate(mine + groups[:1] * surplus):
+        part = [batch[i] for i in group]
+        with autocast(accelerator, settings.dtype)():
+            log_probs = scorer([example.tree for example in part])
+        losses = []
+        for example, leaves in zip(part, log_probs, strict=True):
+            loss, figures = objective(example, leaves)
+            losses.append(loss)
+            if number < len(mine):
+                for key, value in {"loss": float(loss.detach()) / example.size, **figures}.items():
+                    sums[key] = sums.get(key, 0.0) + value * example.size / total
+        share = torch.stack(losses).sum() * (ranks / total if number < len(mine) else 0.0)
+        if not torch.isfinite(share):
+            raise EngineFailure("the loss is not a number", mend="lower the learning rate, or use float32")
+        accelerator.backward(share)
+    if ranks > 1:
+        keys = sorted(sums)
+        gathered = accelerator.reduce(torch.tensor([sums[k] for k in keys], device=accelerator.device))
+        sums = dict(zip(keys, gathered.tolist(), strict=True))
+    return sums
+
+
+def _save(directory: Path, progress: dict, model: Any, optimiser: Any, scheduler: Any) -> None:
+    """Write the state beside the old one, then take its place."""
+    fresh, current = directory / "state.new", directory / "state"
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir(parents=True)
+    trained = {name: p.detach().contiguous() for name, p in model.named_parameters() if p.requires_grad}
+    save_file(trained, fresh / "trained.safetensors")
+    torch.save({"optimiser": optimiser.state_dict(), "scheduler": scheduler.state_dict()}, fresh / "state.pt")
+    (fresh / "step.json").write_text(json.dumps(progress))
+    old = directory / "state.old"
+    shutil.rmtree(old, ignore_errors=True)
+    if current.exists():
+        os.rename(current, old)
+    os.rename(fresh, current)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _resume(directory: Path | None, model: Any, optimiser: Any, scheduler: Any) -> tuple[int, bool]:
+    """Load the newest complete state; returns its steps, and whether it was told to stop there."""
+    for name in ("state", "state.old"):
+        if directory is None or not (directory / name / "step.json").exists():
+            continue
+        state = directory / name
+        parameters = dict(model.named_parameters())
+        with torch.no_grad():
+            for key, value in load_file(state / "trained.safetensors").items():
+                parameters[key].copy_(value)
+        saved = torch.load(state / "state.pt", weights_only=True)
+        optimiser.load_state_dict(saved["optimiser"])
+        scheduler.load_state_dict(saved["scheduler"])
+        progress = json.loads((state / "step.json").read_text())
+        return progress["step"], progress["stopped"]
+    return 0, False

@@ -1,0 +1,94 @@
+"""Which turns of a pair carry the contrast, and how much.
+
+The paper's loss sums the log-probabilities of all actions of a side with weight 1. A
+failing agent loops, so that sum pushes the same, often good, action down many times; and
+the turns before the parting are equal on both sides. A `TurnWeighting` says otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from eto.errors import InputError
+from eto.types import Pair, Trajectory
+
+Turns = Literal["all", "from_parting", "window"]
+DiscountKind = Literal["geometric", "dmpo"]
+Weights = tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TurnWeighting:
+    """How much each turn counts in the preference loss. The default is the paper's sum.
+
+    Raises `InputError` for a value out of range.
+    """
+
+    turns: Turns = "all"
+    """`all`; `from_parting`: 0 on the shared leading turns; `window`: only `window` turns
+    from the parting on."""
+    window: int = 3
+    """Number of turns for `turns="window"`."""
+    discount: float = 1.0
+    """γ in (0, 1]."""
+    discount_kind: DiscountKind = "geometric"
+    """`geometric`: γ^k for the k-th turn after the parting (k = 0 up to the parting).
+    `dmpo`: φ(j, T) = γ^j (1 - γ^(T-j)) / (1 - γ^T), in the limit γ = 1 (T - j) / T, of
+    DMPO (Shi et al., EMNLP 2024); j counts from 0 over the T turns of the side, or over
+    those from the parting on where earlier ones carry nothing."""
+    repeats: bool = True
+    """Whether an action that repeats an earlier one of its trajectory counts again."""
+
+    def __post_init__(self) -> None:
+        if self.turns not in get_args(Turns):
+            raise InputError(f"unknown turns {self.turns!r}", mend=f"use one of {', '.join(get_args(Turns))}")
+        if self.discount_kind not in get_args(DiscountKind):
+            raise InputError(
+                f"unknown discount_kind {self.discount_kind!r}",
+                mend=f"use one of {', '.join(get_args(DiscountKind))}",
+            )
+        if self.window < 1:
+            raise InputError(f"window is {self.window}", mend="give window a value of at least 1")
+        if not 0.0 < self.discount <= 1.0:
+            raise InputError(f"discount is {self.discount}", mend="give discount a value in (0, 1]")
+
+
+def turn_weights(pair: Pair, weighting: TurnWeighting) -> tuple[Weights, Weights]:
+    """Weights of the turns of (chosen, rejected), one number in [0, 1] a turn.
+
+    A side may come out all 0: one that ends at the parting, or, without `repeats`, one
+    that after it only repeats itself. `contrasting` finds such pairs.
+    """
+    shared = pair.shared_turns
+    return _side(pair.chosen, shared, weighting), _side(pair.rejected, shared, weighting)
+
+
+def contrasting(pairs: Iterable[Pair], weighting: TurnWeighting) -> list[Pair]:
+    """The pairs with a weighted turn on both sides; the others have no contrast to train on."""
+    return [pair for pair in pairs if all(any(side) for side in turn_weights(pair, weighting))]
+
+
+def _side(trajectory: Trajectory, shared: int, weighting: TurnWeighting) -> Weights:
+    total = len(trajectory.turns)
+    first = 0 if weighting.turns == "all" else shared
+    end = min(total, shared + weighting.window) if weighting.turns == "window" else total
+    weights = []
+    earlier: set[str] = set()
+    for number, action in enumerate(trajectory.actions):
+        text = action.strip()
+        counts = first <= number < end and (weighting.repeats or text not in earlier)
+        earlier.add(text)
+        weights.append(_discount(number, first, shared, total, weighting) if counts else 0.0)
+    return tuple(weights)
+
+
+def _discount(number: int, first: int, shared: int, total: int, weighting: TurnWeighting) -> float:
+    gamma = weighting.discount
+    if weighting.discount_kind == "geometric":
+        return gamma ** max(0, number - shared)
+    step, length = number - first, total - first
+    if gamma == 1.0:
+        return (length - step) / length
+    return gamma**step * (1.0 - gamma ** (length - step)) / (1.0 - gamma**length)
