@@ -7,7 +7,6 @@ their unit is nats.
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 

@@ -124,13 +124,14 @@ def test_a_hang_costs_its_own_episode_and_innocent_siblings_are_told():
 
 
 def test_a_crash_is_reported_with_the_process_s_last_words():
-    suite = Counting()
+    suite = Counting(helper=True)
     with EnvironmentPool(suite, 1) as pool:
         pool.reset(0, suite.tasks("train")[0])
-        wait_for(pool, 1)
+        helper = int(wait_for(pool, 1)[0].observation.split()[-1])
         pool.step(0, "crash")
         failure = wait_for(pool, 1)[0].failure
         assert "exit status 3" in str(failure) and "last words" in str(failure)
+        assert gone(helper), "the dead worker's own children go with it"
         pool.reset(0, suite.tasks("train")[0])
         assert wait_for(pool, 1)[0].observation.startswith("Count to 1")
 
@@ -182,7 +183,10 @@ def test_nothing_outlives_a_killed_parent():
         "time.sleep(600)\n"
     )
     parent = subprocess.Popen(
-        [sys.executable, "-c", script], stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": HERE}, text=True
+        [sys.executable, "-c", script],
+        stdout=subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": HERE},
+        text=True,
     )
     pids = json.loads(parent.stdout.readline())
     assert len(pids) == 4 and all(psutil.pid_exists(pid) for pid in pids)

@@ -108,6 +108,8 @@ class WorkerProcess:
 
     def last_words(self) -> str:
         """Exit status and the end of its standard error, for a message."""
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(1.0)
         self._threads[1].join(timeout=1.0)
         lines = [line.strip() for line in self._stderr if line.strip()]
         return f"exit status {self.process.poll()}; {' | '.join(lines[-3:]) or 'it said nothing'}"

@@ -8,9 +8,9 @@ from pathlib import Path
 from eto.files import disk_errors, read_rows, write_atomic, write_json
 from eto.report.curve import draw_curve
 from eto.report.results import build_results
-from eto.report.table import markdown, terminal
+from eto.report.table import agent_table, markdown, terminal
 
-__all__ = ["Paths", "build_results", "draw_curve", "markdown", "terminal", "write_report"]
+__all__ = ["Paths", "agent_table", "build_results", "draw_curve", "markdown", "terminal", "write_report"]
 
 
 @dataclass(frozen=True, slots=True)

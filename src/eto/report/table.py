@@ -106,6 +106,11 @@ def terminal(results: Mapping[str, Any], split: str = "test") -> Group:
     return Group(*parts, Text(""), *(Text(f"• {note}") for note in _notes(results)))
 
 
+def agent_table(agents: Mapping[str, Any], title: str) -> Table:
+    """The first table of `terminal` alone: agent -> summary as a dict."""
+    return _rich_table(*agent_rows(agents), title=title)
+
+
 def duration(seconds: float) -> str:
     """`1 h 02 min`, `4 min 05 s` or `7.5 s`."""
     minutes, rest = divmod(round(seconds), 60)

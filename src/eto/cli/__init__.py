@@ -1,0 +1,189 @@
+"""The `eto` command: the one place where names meet classes.
+
+Commands import what they need when they run, so `eto --help` loads neither torch nor
+transformers.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from eto import __version__
+from eto.errors import EtoError
+
+app = typer.Typer(
+    help="Train language-model agents by trial and error (ETO, arXiv 2403.02502).",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+RecipePath = Annotated[Path | None, typer.Option("--recipe", help="Recipe to take settings from.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[KEY.PATH=VALUE]...", help="Values that override the recipe's."),
+]
+Model = Annotated[
+    str | None, typer.Option("--model", help="`embedded`, a directory, or a Hub id. [recipe's model.path]")
+]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"eto {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def run(recipe: Path, overrides: Overrides = None) -> None:
+    """Run a whole recipe: clone, evaluate, explore, contrast, optimise, report. Goes on where it stopped."""
+    from eto.cli.run import run_recipe
+
+    run_recipe(recipe, overrides or [])
+
+
+@app.command()
+def expert(
+    out: Annotated[Path, typer.Option("--out", help="File to write.")],
+    split: Annotated[str, typer.Option(help="train, dev or test.")] = "train",
+    recipe: RecipePath = None,
+    overrides: Overrides = None,
+) -> None:
+    """Collect expert trajectories, replayed and kept only where they solve the task."""
+    from eto.cli.stages import collect
+
+    collect(out, split, recipe, overrides or [])
+
+
+@app.command()
+def sft(
+    expert: Annotated[Path, typer.Option("--expert", help="Expert trajectories.")],
+    out: Annotated[Path, typer.Option("--out", help="Directory for the model.")],
+    model: Model = None,
+    recipe: RecipePath = None,
+    overrides: Overrides = None,
+) -> None:
+    """Clone an expert: fine-tune on its actions."""
+    from eto.cli.stages import clone
+
+    clone(expert, out, model, recipe, overrides or [])
+
+
+@app.command()
+def explore(
+    out: Annotated[Path, typer.Option("--out", help="File to write.")],
+    split: Annotated[str, typer.Option(help="train, dev or test.")] = "train",
+    model: Model = None,
+    recipe: RecipePath = None,
+    overrides: Overrides = None,
+) -> None:
+    """Let an agent play tasks and keep its trajectories."""
+    from eto.cli.stages import explore_tasks
+
+    explore_tasks(out, split, model, recipe, overrides or [])
+
+
+@app.command()
+def pairs(
+    expert: Annotated[Path, typer.Option("--expert", help="Expert trajectories.")],
+    explored: Annotated[Path, typer.Option("--explored", help="The agent's trajectories.")],
+    out: Annotated[Path, typer.Option("--out", help="File to write.")],
+    rules: Annotated[str, typer.Option(help="`eto`, or `reference`: exactly the paper's code.")] = "eto",
+    form: Annotated[str, typer.Option("--format", help="own, sharegpt or trl.")] = "own",
+    recipe: RecipePath = None,
+    overrides: Overrides = None,
+) -> None:
+    """Contrast expert and explored trajectories into preference pairs."""
+    from eto.cli.stages import make_pairs
+
+    make_pairs(expert, explored, out, rules, form, recipe, overrides or [])
+
+
+@app.command()
+def dpo(
+    pairs: Annotated[Path, typer.Option("--pairs", help="Preference pairs.")],
+    out: Annotated[Path, typer.Option("--out", help="Directory for the model.")],
+    model: Model = None,
+    recipe: RecipePath = None,
+    overrides: Overrides = None,
+) -> None:
+    """Train an agent on preference pairs; the model as given is the reference."""
+    from eto.cli.stages import optimise
+
+    optimise(pairs, out, model, recipe, overrides or [])
+
+
+@app.command()
+def evaluate(
+    split: Annotated[str, typer.Option(help="train, dev or test.")] = "dev",
+    out: Annotated[Path | None, typer.Option("--out", help="File for the trajectories.")] = None,
+    model: Model = None,
+    recipe: RecipePath = None,
+    overrides: Overrides = None,
+) -> None:
+    """Play a split and print reward and success with 95% intervals."""
+    from eto.cli.stages import evaluate_model
+
+    evaluate_model(split, out, model, recipe, overrides or [])
+
+
+@app.command()
+def report(directory: Path) -> None:
+    """Write the report of a run directory anew and print its table."""
+    from eto.cli.run import print_report
+
+    print_report(directory)
+
+
+@app.command()
+def show_mask(
+    file: Path,
+    model: Annotated[
+        str, typer.Option("--model", help="Whose tokenizer: `embedded`, directory, Hub id.")
+    ] = "embedded",
+    limit: Annotated[int, typer.Option(help="Trajectories to show.")] = 1,
+) -> None:
+    """Colour the tokens of trajectories or pairs that carry loss."""
+    from eto.cli.show_mask import show
+
+    show(file, model, limit)
+
+
+@app.command()
+def doctor(
+    full: Annotated[bool, typer.Option("--full", help="Also slow checks: hashes, GPU.")] = False,
+) -> None:
+    """Look at Java, model cache, memory, threads and versions; say how to mend what is wrong."""
+    from rich.console import Console
+
+    from eto.cli.doctor import run_doctor
+
+    raise typer.Exit(run_doctor(Console(), full=full))
+
+
+def main() -> None:
+    """Entry point: user errors become one message and an exit code, faults keep their traceback."""
+    from eto.runtime import configure_threads
+
+    configure_threads()
+    try:
+        app()
+    except EtoError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        typer.echo("stopped; the same command goes on from here", err=True)
+        sys.exit(130)

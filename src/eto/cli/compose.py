@@ -1,0 +1,156 @@
+"""From a recipe to the objects it names."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from eto.contrast import ContrastRules
+from eto.errors import InputError
+from eto.recipe import Recipe, load_recipe, parse_recipe
+from eto.types import Task, Trajectory
+from eto.weights import TurnWeighting
+
+if TYPE_CHECKING:
+    from eto.algorithms.stages import EtoSettings
+    from eto.policies.transformers import TransformersPolicy
+    from eto.protocols import TaskSuite
+    from eto.rollout.rollouts import RolloutSettings
+
+BARE = "name: command\nenvironment: {name: scienceworld}\n"
+"""What a single stage runs with where no recipe is given: the paper's defaults."""
+
+
+def read_recipe(path: Path | None, overrides: Sequence[str]) -> Recipe:
+    """The recipe at `path`, or the defaults, with overrides."""
+    return load_recipe(path, overrides) if path else parse_recipe(BARE, overrides, source="defaults")
+
+
+def suite_of(recipe: Recipe) -> TaskSuite:
+    from eto.environments import load_suite
+
+    return load_suite(recipe.environment.name, **recipe.environment.options)
+
+
+def tasks_of(recipe: Recipe, suite: TaskSuite, split: str) -> list[Task]:
+    """The recipe's tasks of a split: so many of each type.
+
+    Training tasks are drawn by the recipe's seed; dev and test tasks are spread evenly
+    over the official split and the same for every seed, so that seeds can be compared.
+    """
+    if split not in suite.splits:
+        raise InputError(
+            f"unknown split {split!r}", where="split", mend=f"use one of {', '.join(suite.splits)}"
+        )
+    count = getattr(recipe.tasks, f"{split}_per_kind")
+    kinds: dict[str, list[Task]] = {}
+    for task in suite.tasks(split):
+        kinds.setdefault(task.kind, []).append(task)
+    chosen: list[Task] = []
+    for kind, tasks in kinds.items():
+        if count is None or count >= len(tasks):
+            chosen += tasks
+        elif split == "train":
+            drawn = set(random.Random(f"{recipe.seed}/{kind}").sample(range(len(tasks)), count))
+            chosen += [task for number, task in enumerate(tasks) if number in drawn]
+        else:
+            chosen += [tasks[number * len(tasks) // count] for number in range(count)]
+    return chosen
+
+
+def cloned_part(recipe: Recipe, experts: Sequence[Trajectory]) -> list[Trajectory]:
+    """The expert trajectories to clone: all but the share kept for exploring unseen tasks."""
+    kinds: dict[str, list[Trajectory]] = {}
+    for trajectory in experts:
+        kinds.setdefault(trajectory.task.kind, []).append(trajectory)
+    cloned: list[Trajectory] = []
+    for kind, group in kinds.items():
+        count = round(len(group) * (1 - recipe.tasks.explore_unseen))
+        kept = set(random.Random(f"{recipe.seed}/cloned/{kind}").sample(range(len(group)), count))
+        cloned += [trajectory for number, trajectory in enumerate(group) if number in kept]
+    return cloned
+
+
+def policy_of(recipe: Recipe, model: str | None = None, name: str = "policy") -> TransformersPolicy:
+    from eto.policies.transformers import load_policy
+
+    lora = recipe.model.lora
+    return load_policy(
+        model or recipe.model.path,
+        name=name,
+        dtype=recipe.model.dtype,
+        lora=lora.model_dump() if lora else None,
+        max_context=recipe.model.max_context,
+        max_action_tokens=recipe.explore.max_action_tokens,
+    )
+
+
+def rollout_settings(
+    recipe: Recipe, *, temperature: float, slots: int, seed: int | None = None
+) -> RolloutSettings:
+    from eto.rollout.rollouts import RolloutSettings
+
+    environment = recipe.environment
+    return RolloutSettings(
+        temperature=temperature,
+        seed=recipe.seed if seed is None else seed,
+        slots=slots,
+        workers=environment.workers,
+        step_seconds=environment.step_seconds,
+        reset_seconds=environment.reset_seconds,
+        episode_seconds=environment.episode_seconds,
+    )
+
+
+def contrast_rules(recipe: Recipe) -> ContrastRules:
+    given = recipe.contrast
+    return ContrastRules(
+        margin_turns=given.margin_turns,
+        min_gap=given.min_gap,
+        per_task=given.per_task,
+        both_directions=given.both_directions,
+        per_kind=given.per_kind,
+        seed=recipe.seed,
+    )
+
+
+def turn_weighting(recipe: Recipe) -> TurnWeighting:
+    given = recipe.contrast
+    return TurnWeighting(
+        turns=given.turns, window=given.window or 1, discount=given.discount, repeats=given.repeats
+    )
+
+
+def settings_of(recipe: Recipe) -> EtoSettings:
+    """The recipe's values as the algorithm takes them."""
+    from eto.algorithms.dpo import DpoSettings
+    from eto.algorithms.guard import GuardSettings
+    from eto.algorithms.sft import SftSettings
+    from eto.algorithms.stages import EtoSettings
+
+    common = {"checkpoint_seconds": float(recipe.checkpoint_seconds), "seed": recipe.seed}
+    guard = recipe.guard
+    return EtoSettings(
+        iterations=recipe.explore.iterations,
+        sft=SftSettings(**recipe.sft.model_dump(), **common),
+        contrast=contrast_rules(recipe),
+        weighting=turn_weighting(recipe),
+        dpo=DpoSettings(**recipe.dpo.model_dump(), **common),
+        guard=GuardSettings(guard.max_margin, guard.max_chosen_drop, guard.max_drift),
+        dev_every_epoch=guard.dev_every_epoch,
+        patience=guard.patience,
+        ship_only_if_better=guard.ship_only_if_better,
+    )
+
+
+def step_reporter(update: Callable[..., None]) -> Callable[[str, dict[str, float]], None]:
+    """A callback for training that shows step, loss and, for pairs, margin and drift."""
+
+    def show(stage: str, figures: dict[str, float]) -> None:
+        names = ("loss", "margin", "accuracy", "chosen_drift", "tokens_per_second")
+        shown = {name: figures[name] for name in names if name in figures}
+        update(stage, int(figures["step"]), int(figures["steps"]), **shown)
+
+    return show

@@ -1,0 +1,52 @@
+"""`eto show-mask`: which tokens carry loss, in colour."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from eto.errors import InputError
+from eto.formats import read_pairs, read_trajectories
+from eto.types import Trajectory
+
+
+def show(file: Path, model: str, limit: int) -> None:
+    """Print the first `limit` trajectories of `file`; tokens with loss are on green."""
+    from transformers import AutoTokenizer
+
+    from eto.policies.embedded import embedded_model
+    from eto.rendering import Renderer, check_mask
+
+    renderer = Renderer(AutoTokenizer.from_pretrained(embedded_model() if model == "embedded" else model))
+    console = Console()
+    for trajectory in _trajectories(file)[:limit]:
+        rendered = renderer.render(trajectory)
+        check_mask(rendered, trajectory.task.id)
+        text = Text()
+        for token, marked in zip(rendered.ids, rendered.mask, strict=True):
+            piece = renderer.tokenizer.decode([token])
+            text.append(piece, style="black on green" if marked else "dim")
+        marked = sum(rendered.mask)
+        console.rule(f"{trajectory.task.id} ({trajectory.source}, reward {trajectory.reward:g})")
+        console.print(text)
+        console.print(f"{marked} of {len(rendered.ids)} tokens carry loss", highlight=False)
+        if not console.is_terminal:
+            agent = [
+                [t for t, n in zip(rendered.ids, rendered.turns, strict=True) if n == k]
+                for k in range(max(rendered.turns) + 1)
+            ]
+            for number, ids in enumerate(agent):
+                console.print(f"turn {number}: {renderer.tokenizer.decode(ids)!r}", highlight=False)
+
+
+def _trajectories(file: Path) -> list[Trajectory]:
+    try:
+        return read_trajectories(file)
+    except InputError as not_trajectories:
+        try:
+            pairs = read_pairs(file)
+        except InputError:
+            raise not_trajectories from None
+    return [side for pair in pairs for side in (pair.chosen, pair.rejected)]

@@ -1,0 +1,182 @@
+"""Single stages on files: each command of `eto` but `run`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from eto.cli.compose import (
+    contrast_rules,
+    policy_of,
+    read_recipe,
+    rollout_settings,
+    settings_of,
+    step_reporter,
+    suite_of,
+    tasks_of,
+    turn_weighting,
+)
+from eto.cli.progress import Progress
+from eto.errors import InputError
+from eto.formats import read_pairs, read_trajectories, write_pairs, write_trajectories
+from eto.types import Trajectory
+
+
+def collect(out: Path, split: str, recipe_path: Path | None, overrides: Sequence[str]) -> None:
+    """`eto expert`"""
+    from eto.environments.pool import collect_experts
+
+    recipe = read_recipe(recipe_path, overrides)
+    suite = suite_of(recipe)
+    tasks = tasks_of(recipe, suite, split)
+    progress = Progress()
+    seen: list[bool] = []
+
+    def done(_: object, trajectory: Trajectory | None) -> None:
+        seen.append(trajectory is not None)
+        progress.update("expert", len(seen), len(tasks), kept=sum(seen))
+
+    found = collect_experts(suite, tasks, workers=recipe.environment.workers, on_done=done)
+    write_trajectories(out, found)
+    progress.say(f"{len(found)} of {len(tasks)} tasks have an expert that solves them: {out}")
+
+
+def clone(
+    expert: Path, out: Path, model: str | None, recipe_path: Path | None, overrides: Sequence[str]
+) -> None:
+    """`eto sft`"""
+    recipe = read_recipe(recipe_path, overrides)
+    trajectories = read_trajectories(expert)
+    _check_new(out)
+    from eto.algorithms.sft import sft
+
+    progress = Progress()
+    report = step_reporter(progress.update)
+    policy = policy_of(recipe, model)
+    sft(policy, trajectories, settings_of(recipe).sft, on_step=lambda figures: report("sft", figures))
+    policy.save(out)
+    progress.say(f"model written: {out}")
+
+
+def explore_tasks(
+    out: Path, split: str, model: str | None, recipe_path: Path | None, overrides: Sequence[str]
+) -> None:
+    """`eto explore`"""
+    recipe = read_recipe(recipe_path, overrides)
+    explore = recipe.explore
+    settings = rollout_settings(recipe, temperature=explore.temperature, slots=explore.slots)
+    played = _play(recipe_path, overrides, split, model, settings, samples=explore.samples)
+    write_trajectories(out, played)
+    failed = sum(t.failed for t in played)
+    print(f"{len(played)} trajectories written: {out}" + (f" ({failed} failed and set aside)" * bool(failed)))
+
+
+def evaluate_model(
+    split: str, out: Path | None, model: str | None, recipe_path: Path | None, overrides: Sequence[str]
+) -> None:
+    """`eto evaluate`"""
+    from eto.report import agent_table
+    from eto.statistics import summarise
+
+    recipe = read_recipe(recipe_path, overrides)
+    evaluation = recipe.evaluation
+    settings = rollout_settings(recipe, temperature=evaluation.temperature, slots=evaluation.slots)
+    played = _play(recipe_path, overrides, split, model, settings)
+    if out:
+        write_trajectories(out, played)
+    summary = summarise(played, resamples=evaluation.bootstrap_resamples).to_dict()
+    Progress().console.print(agent_table({model or recipe.model.path: summary}, title=f"{split} tasks"))
+
+
+def make_pairs(
+    expert: Path,
+    explored: Path,
+    out: Path,
+    rules: str,
+    form: str,
+    recipe_path: Path | None,
+    overrides: Sequence[str],
+) -> None:
+    """`eto pairs`"""
+    if rules == "reference":
+        from eto.reference_rules import read_reference_items, reference_pairs, write_reference_pairs
+
+        items = reference_pairs(read_reference_items(expert), read_reference_items(explored))
+        write_reference_pairs(out, items)
+        print(f"{len(items)} pairs by the reference's rules: {out}")
+        return
+    if rules != "eto":
+        raise InputError(f"unknown rules {rules!r}", where="--rules", mend="use eto or reference")
+    from eto.contrast import contrast_result
+
+    recipe = read_recipe(recipe_path, overrides)
+    result = contrast_result(
+        read_trajectories(expert, source="expert"), read_trajectories(explored), contrast_rules(recipe)
+    )
+    write_pairs(out, result.pairs, form=form)
+    print(f"{len(result.pairs)} pairs written: {out}")
+    for name, count in asdict(result.summary).items():
+        if count:
+            print(f"  {name.replace('_', ' ')}: {count}")
+
+
+def optimise(
+    pairs: Path, out: Path, model: str | None, recipe_path: Path | None, overrides: Sequence[str]
+) -> None:
+    """`eto dpo`"""
+    recipe = read_recipe(recipe_path, overrides)
+    found = read_pairs(pairs)
+    _check_new(out)
+    from eto.algorithms.dpo import dpo
+    from eto.weights import contrasting
+
+    settings = settings_of(recipe)
+    weighting = turn_weighting(recipe)
+    kept = contrasting(found, weighting)
+    progress = Progress()
+    if len(kept) < len(found):
+        progress.say(f"{len(found) - len(kept)} of {len(found)} pairs have nothing to contrast: left out")
+    report = step_reporter(progress.update)
+    policy = policy_of(recipe, model)
+    result = dpo(
+        policy,
+        kept,
+        settings.dpo,
+        weighting=weighting,
+        guard=settings.guard,
+        on_step=lambda figures: report("dpo", figures),
+    )
+    policy.save(out)
+    if result.fired:
+        progress.say(f"stopped after {result.steps} steps: {result.fired}")
+    progress.say(f"model written: {out}")
+
+
+def _play(
+    recipe_path: Path | None,
+    overrides: Sequence[str],
+    split: str,
+    model: str | None,
+    settings: object,
+    samples: int = 1,
+) -> list[Trajectory]:
+    from eto.cli.play import play
+
+    recipe = read_recipe(recipe_path, overrides)
+    suite = suite_of(recipe)
+    tasks = tasks_of(recipe, suite, split)
+    progress = Progress()
+    progress.say("loading the model")
+    policy = policy_of(recipe, model)
+    return play(policy, suite, tasks, settings, samples=samples, phase=split, update=progress.update)
+
+
+def _check_new(out: Path) -> None:
+    """Refuse to write a model where something is, before hours of training and not after."""
+    if out.exists() and any(out.iterdir() if out.is_dir() else [out]):
+        raise InputError("there is something here already", where=str(out), mend="give --out a new directory")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot be written: {error.strerror}", where=str(out)) from error

@@ -1,0 +1,167 @@
+"""ScienceWorld on the real simulator: a few short tasks."""
+
+from __future__ import annotations
+
+import psutil
+import pytest
+
+from eto.environments import load_suite
+from eto.environments.conformance import check_environment
+from eto.environments.pool import EnvironmentPool
+from eto.environments.scienceworld import KINDS, SHORT_KINDS, cut_at_line
+from eto.errors import EnvironmentFailure, InputError
+
+WRONG = "focus on agent"
+
+
+def first_tasks(suite, *kinds):
+    """A training task of each type, not the first: variation 0 starts in the right room."""
+    tasks = suite.tasks("train")
+    return [[task for task in tasks if task.kind == kind][4] for kind in kinds]
+
+
+@pytest.fixture
+def suite():
+    return load_suite("scienceworld")
+
+
+@pytest.fixture
+def environment(suite):
+    environment = suite.environment()
+    yield environment
+    environment.close()
+
+
+def test_splits_are_complete_disjoint_and_those_of_the_simulator(suite):
+    everything = load_suite("scienceworld", kinds="all")
+    ids = [task.id for split in everything.splits for task in everything.tasks(split)]
+    assert len(ids) == len(set(ids)) == 7207 and len(KINDS) == 30
+    assert {task.kind for task in suite.tasks("dev")} == set(SHORT_KINDS)
+    environment = suite.environment()
+    for task in first_tasks(everything, "boil", "find-plant", "grow-fruit", "lifespan-longest-lived"):
+        environment.reset(task)
+        server = environment._seat.server
+        official = server.getVariationsTrain(), server.getVariationsDev(), server.getVariationsTest()
+        for split, variations in zip(everything.splits, official, strict=True):
+            ours = [t.payload["variation"] for t in everything.tasks(split) if t.kind == task.kind]
+            assert ours == list(variations)
+    environment.close()
+
+
+def test_contract(suite):
+    tasks = first_tasks(suite, "find-plant", "lifespan-shortest-lived", "chemistry-mix-paint-secondary-color")
+    assert check_environment(suite, tasks) == []
+
+
+def test_the_prompt_states_task_and_start_room(suite, environment):
+    (task,) = first_tasks(suite, "find-plant")
+    system, user = suite.messages(task, environment.reset(task))
+    room = environment._seat.server.freeActionLook().split("called the ")[1].split(".")[0]
+    assert "find a(n) plant" in user.content
+    assert user.content.endswith(f"\nYou are in the {room}.")
+    assert len(system.content) < 100
+
+
+def test_a_wrong_answer_ends_the_episode_and_keeps_the_best_reward(suite, environment):
+    (task,) = first_tasks(suite, "lifespan-longest-lived")
+    actions = suite.expert_actions(task, environment)
+    environment.reset(task)
+    before = environment.step(actions[0])
+    assert 0 < before.reward < 1 and before.success is False and not before.terminated
+    wrong = environment.step(WRONG)
+    assert (wrong.score, wrong.terminated, wrong.success) == (-1.0, True, False)
+    assert wrong.reward == before.reward
+    assert environment.step("look around").terminated, "an ended episode stays ended"
+    environment.reset(task)
+    assert environment.step("inventory").score == 0.0, "nothing of it is left"
+
+
+def test_final_reward_of_a_wrong_answer_is_zero():
+    suite = load_suite("scienceworld", reward="final")
+    environment = suite.environment()
+    (task,) = first_tasks(suite, "lifespan-longest-lived")
+    actions = suite.expert_actions(task, environment)
+    environment.reset(task)
+    assert environment.step(actions[0]).reward > 0
+    assert environment.step(WRONG).reward == 0.0
+    environment.close()
+
+
+def test_the_task_cannot_be_reset_by_the_agent(suite, environment):
+    (task,) = first_tasks(suite, "lifespan-longest-lived")
+    environment.reset(task)
+    reached = environment.step("go to kitchen")
+    for action in ("reset task", " Reset  Task"):
+        step = environment.step(action)
+        assert "cannot be reset" in step.observation
+        assert (step.reward, step.score, step.terminated) == (reached.reward, reached.score, False)
+
+
+def test_experts_leave_out_doors_that_are_open_anyway(suite, environment):
+    (task,) = first_tasks(suite, "find-plant")
+    keeping = load_suite("scienceworld", drop_open_door=False)
+    assert any(action.startswith("open door") for action in keeping.expert_actions(task, environment))
+    assert not any(action.startswith("open door") for action in suite.expert_actions(task, environment))
+
+
+def test_turn_caps(suite):
+    (plant, boil) = first_tasks(
+        load_suite("scienceworld", kinds=["find-plant", "boil"]), "find-plant", "boil"
+    )
+    assert (suite.max_turns(plant), suite.max_turns(boil)) == (15, 100)
+    assert load_suite("scienceworld", max_turns=7).max_turns(boil) == 7
+
+
+def test_a_killed_jvm_fails_one_episode_and_spares_its_siblings(suite):
+    (task,) = first_tasks(suite, "lifespan-longest-lived")
+    with EnvironmentPool(suite, workers=1) as pool:
+        for slot in (0, 1):
+            pool.reset(slot, task)
+        answered = []
+        while len(answered) < 2:
+            answered += pool.poll(60)
+        [jvm] = [p for p in psutil.Process().children(recursive=True) if "java" in p.name()]
+        jvm.kill()
+        jvm.wait(10)
+        pool.step(0, "look around")
+        [killed] = pool.poll(60)
+        assert isinstance(killed.failure, EnvironmentFailure) and not killed.innocent
+        assert "JVM died" in str(killed.failure)
+        pool.step(1, "look around")
+        [sibling] = pool.poll(60)
+        assert sibling.failure is not None and sibling.innocent
+        pool.reset(0, task)
+        [again] = pool.poll(60)
+        assert again.observation
+    assert psutil.Process().children(recursive=True) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"kinds": ["find-plants"]}, "find-plants"),
+        ({"kinds": []}, "no task type"),
+        ({"kinds": ["boil", "boil"]}, "named twice"),
+        ({"simplification": "easier"}, "easier"),
+        ({"kinds": ["power-component"], "simplification": "noElectricalAction"}, "electrical"),
+        ({"reward": "sum"}, "sum"),
+        ({"max_turns": 0}, "max_turns"),
+    ],
+)
+def test_bad_options(options, words):
+    with pytest.raises(InputError, match=words):
+        load_suite("scienceworld", **options)
+
+
+def test_unknown_split(suite):
+    with pytest.raises(InputError, match="train, dev, test"):
+        suite.tasks("valid")
+
+
+def test_observations_are_cut_at_line_ends():
+    text = "first line\nsecond line\nthird line"
+    assert cut_at_line(text, 100) == cut_at_line(text, 0) == cut_at_line(text, len(text)) == text
+    assert cut_at_line(text, 30) == "first line\nsecond line ..."
+    assert cut_at_line(text, 26) == "first line\nsecond line ..."
+    assert cut_at_line(text, 25) == "first line ..."
+    assert cut_at_line("x" * 50, 20) == "x" * 16 + " ..."
