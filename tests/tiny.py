@@ -21,7 +21,7 @@ user assistant system higher lower the guess is too low, the guess is too high, 
 
 SPECIAL = (
     "<|endoftext|> <|im_start|> <|im_end|> <s> </s> <|begin_of_text|> <|start_header_id|> <|end_header_id|>"
-    " <|eot_id|> <bos> <start_of_turn> <end_of_turn> [INST] [/INST]"
+    " <|eot_id|> <bos> <start_of_turn> <end_of_turn>"
 ).split()
 
 CHATML = (
@@ -31,7 +31,7 @@ CHATML = (
 
 
 @cache
-def _base(prefix_space: bool) -> str:
+def _base(prefix_space: bool, special: tuple[str, ...]) -> str:
     """A BPE tokenizer over bytes; with `prefix_space` words carry their space in front, Llama-2 style."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=prefix_space)
@@ -40,7 +40,7 @@ def _base(prefix_space: bool) -> str:
         vocab_size=420, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
     )
     tokenizer.train_from_iterator(TEXT.splitlines() * 2, trainer)
-    tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in SPECIAL])
+    tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in special])
     return tokenizer.to_str()
 
 
@@ -49,11 +49,12 @@ def tiny_tokenizer(
     eos: str | None = "<|im_end|>",
     bos: str | None = None,
     prefix_space: bool = False,
+    special: tuple[str, ...] = (),
 ) -> PreTrainedTokenizerFast:
     """A tokenizer of about 430 tokens that knows the special tokens of several families."""
     named = {name: token for name, token in (("eos_token", eos), ("bos_token", bos)) if token}
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=Tokenizer.from_str(_base(prefix_space)), pad_token="<|endoftext|>", **named
+        tokenizer_object=Tokenizer.from_str(_base(prefix_space, (*SPECIAL, *special))), pad_token="<|endoftext|>", **named
     )
     tokenizer.chat_template = template
     return tokenizer

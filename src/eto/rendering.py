@@ -4,16 +4,21 @@ A conversation is laid out as segments that are tokenised once, one by one, and 
 ever appended: prompt, action, observation, action, ... The pieces of the model's chat
 template that stand between them are found by rendering a probe conversation, so any
 template whose pieces do not depend on the text works, with or without generation
-markers. Exploring and training call the same functions, and ids that an engine sampled
-are used again as they are: nothing is decoded and encoded anew in between.
+markers. Special tokens come from the template alone: text that spells one, in a prompt,
+an observation or an action, is encoded as the plain text it is. Exploring and training
+call the same functions, and ids that an engine sampled are used again as they are:
+nothing is decoded and encoded anew in between.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from jinja2.exceptions import TemplateError
 
 from eto.errors import InputError
 from eto.types import Message, Trajectory
@@ -28,6 +33,10 @@ PLAIN_TEMPLATE = (
 end-of-text token after each assistant message."""
 
 NOT_AGENT = -1
+
+BREAK = "\ufdd0"
+"""Put inside text that spells a special token; encoding stops and starts anew there. A
+Unicode noncharacter, which no text may contain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,20 +61,34 @@ class Renderer:
     def __init__(self, tokenizer: Any, template: str | None = None) -> None:
         self.tokenizer = tokenizer
         self.template = template or getattr(tokenizer, "chat_template", None) or PLAIN_TEMPLATE
+        added = getattr(tokenizer, "added_tokens_decoder", {})
+        named = zip(tokenizer.all_special_ids, tokenizer.all_special_tokens, strict=True)
+        # A family's end of turn is often special without being one of the named tokens.
+        self._special = dict(named) | {i: token.content for i, token in added.items() if token.special}
+        longest_first = sorted(self._special.values(), key=len, reverse=True)
+        self._spelt = re.compile("|".join(map(re.escape, longest_first)) or "(?!)")
+        self._takes_system = self._shows_system()
         self._find_pieces()
         self.fingerprint = self._fingerprint()
 
     # -- segments ---------------------------------------------------------------------
 
     def prompt_ids(self, messages: Sequence[Message]) -> list[int]:
-        """Ids up to and including the marker after which the agent writes."""
+        """Ids up to and including the marker after which the agent writes.
+
+        Where the template has no place for a system message, its text opens the first
+        user message.
+        """
         if not messages or messages[-1].role == "assistant":
             raise InputError("a prompt must end on a user or system message", where="messages")
-        return self._encode(self._apply(messages, generate=True))
+        plain = [Message(m.role, self._quote(m.content)) for m in messages]
+        if not self._takes_system and len(plain) > 1 and plain[0].role == "system":
+            plain[:2] = [Message("user", f"{plain[0].content}\n\n{plain[1].content}")]
+        return self._encode(self._apply(plain, generate=True))
 
     def action_ids(self, text: str) -> list[int]:
         """Ids of an action's text and the end-of-turn token."""
-        return [*self._encode(text), self.end_of_turn]
+        return [*self._encode(self._quote(text)), self.end_of_turn]
 
     def observation_ids(self, text: str, *, closed: bool = True) -> list[int]:
         """Ids from the end of an action to where the agent writes again.
@@ -73,7 +96,7 @@ class Renderer:
         `closed` is False when the action ended without its end-of-turn token (cut by
         the cap on tokens): the token is then put in here, outside the loss.
         """
-        ids = self._encode(self._after_end + text + self._before_action)
+        ids = self._encode(self._after_end + self._quote(text) + self._before_action)
         return ids if closed else [self.end_of_turn, *ids]
 
     def text(self, action_ids: Sequence[int]) -> str:
@@ -133,9 +156,8 @@ class Renderer:
 
     def _split_end(self, between: str) -> tuple[int, str]:
         """The end-of-turn token and what follows it before the next observation."""
-        special = set(self.tokenizer.all_special_ids)
         ids = self._encode(between.lstrip())
-        if ids and ids[0] in special:
+        if ids and ids[0] in self._special:
             end = ids[0]
             text = self.tokenizer.decode([end], skip_special_tokens=False)
             rest = between.lstrip()
@@ -150,12 +172,32 @@ class Renderer:
 
     def _apply(self, messages: Sequence[Message], *, generate: bool) -> str:
         plain = [{"role": m.role, "content": m.content} for m in messages]
-        return self.tokenizer.apply_chat_template(
-            plain, chat_template=self.template, tokenize=False, add_generation_prompt=generate
-        )
+        try:
+            return self.tokenizer.apply_chat_template(
+                plain, chat_template=self.template, tokenize=False, add_generation_prompt=generate
+            )
+        except TemplateError as error:
+            raise InputError(
+                f"the chat template refuses a conversation of {', '.join(m.role for m in messages)}: {error}",
+                where="tokenizer.chat_template",
+                mend="use a template, or an order of messages, that fits; the tokenizer needs an eos token",
+            ) from error
+
+    def _shows_system(self) -> bool:
+        """Whether the template has a place for a system message: some refuse or drop it."""
+        try:
+            probe = [Message("system", "PROBESYSTEM"), Message("user", "PROBEUSER")]
+            return "PROBESYSTEM" in self._apply(probe, generate=True)
+        except InputError:
+            return False
+
+    def _quote(self, text: str) -> str:
+        """`text` with every special token it spells broken in two."""
+        return self._spelt.sub(lambda found: found[0][0] + BREAK + found[0][1:], text.replace(BREAK, ""))
 
     def _encode(self, text: str) -> list[int]:
-        return self.tokenizer.encode(text, add_special_tokens=False)
+        pieces = text.split(BREAK)
+        return [i for piece in pieces for i in self.tokenizer.encode(piece, add_special_tokens=False)]
 
     def _fingerprint(self) -> str:
         backend = getattr(self.tokenizer, "backend_tokenizer", None)

@@ -90,6 +90,7 @@ def test_a_second_submit_to_a_busy_slot_is_refused():
 
 
 def test_a_hang_costs_its_own_episode_and_innocent_siblings_are_told():
+    earlier = psutil.Process().children(recursive=True)
     suite = Counting(helper=True)
     task = suite.tasks("test")[2]
     with EnvironmentPool(suite, workers=2, step_seconds=1.0) as pool:
@@ -119,7 +120,7 @@ def test_a_hang_costs_its_own_episode_and_innocent_siblings_are_told():
         assert all(result.failure is None for result in wait_for(pool, 3).values())
         assert all(gone(helpers[slot]) for slot in (0, 2, 4, 6))
         assert psutil.pid_exists(helpers[1])
-    assert psutil.Process().children(recursive=True) == []
+    assert set(psutil.Process().children(recursive=True)) <= set(earlier)
     assert all(gone(pid) for pid in helpers.values())
 
 

@@ -253,12 +253,10 @@ def _known_kinds(kinds: Sequence[str] | str | None) -> tuple[str, ...]:
         return tuple(KINDS)
     for kind in chosen:
         if kind not in KINDS:
-            mend = f'known ones: {", ".join(KINDS)}; or "all"'
-            raise InputError(f"unknown task type {kind!r}", where="scienceworld.kinds", mend=mend)
+            raise _bad("kinds", f"unknown task type {kind!r}", f'known ones: {", ".join(KINDS)}; or "all"')
     if not chosen or len(set(chosen)) < len(chosen):
-        raise InputError(
-            "task types missing or named twice", where="scienceworld.kinds", mend="name each once"
-        )
+        problem = "a task type is named twice" if chosen else "no task type"
+        raise _bad("kinds", problem, "name each type once, or leave kinds out")
     return tuple(chosen)
 
 
@@ -269,22 +267,20 @@ def _variations(kind: str, split: str) -> range:
 
 
 def _check_options(options: dict[str, Any]) -> None:
-    where = "scienceworld"
     names = [name for name in options["simplification"].split(",") if name]
     if bad := [name for name in names if name not in SIMPLIFICATIONS]:
-        mend = f"known ones: {', '.join(SIMPLIFICATIONS)}"
-        raise InputError(f"unknown simplification {bad[0]!r}", where=f"{where}.simplification", mend=mend)
+        raise _bad("simplification", f"unknown one, {bad[0]!r}", f"known ones: {', '.join(SIMPLIFICATIONS)}")
     circuits = [kind for kind in options["kinds"] if "power-component" in kind or "conductivity" in kind]
     if "noElectricalAction" in names and circuits:
-        mend = "leave out the simplification or the task type"
-        raise InputError(
-            f"{circuits[0]} needs electrical actions", where=f"{where}.simplification", mend=mend
-        )
+        problem = f"{circuits[0]} needs electrical actions"
+        raise _bad("simplification", problem, "leave out noElectricalAction or the task type")
     if options["reward"] not in ("best", "final"):
-        raise InputError(
-            f"unknown reward {options['reward']!r}", where=f"{where}.reward", mend="best or final"
-        )
+        raise _bad("reward", f"unknown rule {options['reward']!r}", "best or final")
     limits = {"max_turns": 1, "observation_limit": 0, "heap_mb": 128, "recycle_after": 1}
     for name, least in limits.items():
         if options[name] is not None and options[name] < least:
-            raise InputError(f"{name} is {options[name]}", where=f"{where}.{name}", mend=f"at least {least}")
+            raise _bad(name, f"{options[name]} is too small", f"at least {least}")
+
+
+def _bad(option: str, problem: str, mend: str) -> InputError:
+    return InputError(problem, where=f"scienceworld.{option}", mend=mend)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 from typing import Any, Literal
 
 from eto.environments.java import Seat, SharedJvm, gateway_text, require_package
@@ -43,7 +44,8 @@ class TextWorldExpress:
         for a small version. tasks_per_split: seeds used of each fold, at most 1,000.
     max_turns: turn cap; None for the game's.
     reward: "best" score so far or "final" score, clipped to [0, 1]: a failure's -1 is 0.
-    heap_mb, recycle_after: heap cap of a JVM, and its number of episodes.
+    heap_mb, recycle_after: heap cap of a JVM, and its number of episodes. All environments
+        of a process share one, but for `sorting`, where each has its own.
 
     Raises `InputError` for a bad option, `MissingRequirement` without the package.
     """
@@ -79,7 +81,8 @@ class TextWorldExpress:
         self._tasks_per_split, self._reward = tasks_per_split, reward
         self._max_turns = max_turns or (cap if params is None else OWN_PARAMS_TURNS)
         jar = require_package("textworld_express", "textworld-express") / "textworld-express.jar"
-        self._jvms = SharedJvm(jar, heap_mb, recycle_after)
+        self._new_jvms = partial(SharedJvm, jar, heap_mb, recycle_after)
+        self._jvms = self._new_jvms()
 
     def tasks(self, split: str) -> list[Task]:
         """The first `tasks_per_split` seeds of a fold. Needs no Java."""
@@ -100,7 +103,9 @@ class TextWorldExpress:
         return self._max_turns
 
     def environment(self) -> TextWorldExpressEnvironment:
-        return TextWorldExpressEnvironment(self._jvms, self._reward)
+        # Two simulators in one JVM share the objects of a "sorting" task they both play.
+        jvms = self._new_jvms() if self.game == "sorting" else self._jvms
+        return TextWorldExpressEnvironment(jvms, self._reward)
 
     def expert_actions(self, task: Task, environment: Any) -> list[str] | None:
         """The simulator's solution, without asking first for what the prompt states."""

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from eto.policies.engine import project
+from eto.training.attention import TREE_ATTENTION
 from eto.training.trees import Tree
 
 CHUNK = 512
@@ -28,6 +29,7 @@ class TreeLogProbs(nn.Module):
     def __init__(self, model: Any) -> None:
         super().__init__()
         self.model = model
+        model.set_attn_implementation(TREE_ATTENTION)
 
     def forward(self, trees: Sequence[Tree]) -> list[list[Tensor]]:
         """-> for each tree, for each leaf, `[agent tokens]` log-probs in fp32."""
@@ -37,7 +39,7 @@ class TreeLogProbs(nn.Module):
         hidden = base.get_decoder()(
             input_ids=torch.from_numpy(ids).to(device),
             position_ids=torch.from_numpy(positions).to(device),
-            attention_mask=torch.from_numpy(visible)[:, None].to(device),
+            attention_mask=torch.where(torch.from_numpy(visible)[:, None], 0.0, -torch.inf).to(device),
             use_cache=False,
         ).last_hidden_state
         leaves = [leaf for tree in trees for leaf in tree.leaves]
