@@ -20,12 +20,12 @@ def first_tasks(suite, *kinds):
     return [[task for task in tasks if task.kind == kind][4] for kind in kinds]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def suite():
     return load_suite("scienceworld")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def environment(suite):
     environment = suite.environment()
     yield environment

@@ -163,10 +163,12 @@ def optimise(
         return Round(**read_json(directory / "round.json"))
 
     def metrics(done: Round) -> dict[str, Any]:
-        figures = {**asdict(done), "guard": done.fired, "reason": done.reason}
-        if not done.shipped:
-            del figures["shipped"]
-        return figures | ({"shipped": agent} if done.shipped else {})
+        return {
+            "guard": done.fired,
+            "best_epoch": done.best_epoch,
+            "dev_reward": done.dev_reward,
+            "start_reward": done.start_reward,
+        }
 
     done = run.stage(stage, make, load=load, metrics=metrics)
     shutil.rmtree(run.stage_directory(stage) / "state", ignore_errors=True)

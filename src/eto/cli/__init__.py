@@ -141,11 +141,17 @@ def evaluate(
 
 
 @app.command()
-def report(directory: Path) -> None:
-    """Write the report of a run directory anew and print its table."""
-    from eto.cli.run import print_report
+def report(
+    directories: list[Path],
+    out: Annotated[Path | None, typer.Option("--out", help="File for the table of several runs.")] = None,
+) -> None:
+    """Write the report of a run anew and print its table; of several runs (seeds), one pooled table."""
+    from eto.cli.run import print_pooled, print_report
 
-    print_report(directory)
+    if len(directories) == 1 and out is None:
+        print_report(directories[0])
+    else:
+        print_pooled(directories, out)
 
 
 @app.command()

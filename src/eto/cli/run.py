@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from eto.cli.compose import (
     cloned_part,
@@ -18,11 +20,14 @@ from eto.cli.compose import (
 from eto.cli.progress import Progress
 from eto.errors import EnvironmentFailure
 from eto.formats import read_trajectories, write_trajectories
-from eto.protocols import TaskSuite
+from eto.protocols import Policy, TaskSuite
 from eto.recipe import Recipe
 from eto.report import terminal, write_report
 from eto.run import Run
 from eto.types import Task, Trajectory
+
+if TYPE_CHECKING:
+    from eto.rollout.rollouts import RolloutSettings
 
 
 def run_recipe(path: Path, overrides: Sequence[str]) -> None:
@@ -52,53 +57,15 @@ def _learn(
     progress.say("loading the model")
     from eto.algorithms import eto
     from eto.algorithms.stages import home
-    from eto.cli.play import play
-    from eto.policies.transformers import TransformersPolicy
-    from eto.statistics import mean_interval, rate_interval
 
     policy = policy_of(recipe)
-    explored_tasks = [t.task for t in experts]
-    evaluation = rollout_settings(
-        recipe, temperature=recipe.evaluation.temperature, slots=recipe.evaluation.slots
-    )
-
-    def explore(policy: TransformersPolicy, name: str) -> list[Trajectory]:
-        settings = rollout_settings(
-            recipe,
-            temperature=recipe.explore.temperature,
-            slots=recipe.explore.slots,
-            seed=recipe.seed * 1000 + int(name),
-        )
-        return play(
-            policy,
-            suite,
-            explored_tasks,
-            settings,
-            samples=recipe.explore.samples,
-            store=run.store,
-            phase=f"explore/{name}",
-            update=progress.update,
-        )
-
-    def measure(policy: TransformersPolicy, name: str, split: str) -> float:
-        phase = f"evaluate/{name}/{split}"
-        played = play(
-            policy, suite, splits[split], evaluation, store=run.store, phase=phase, update=progress.update
-        )
-        if not played:
-            raise EnvironmentFailure(f"no episode of {split} could be played", mend="run `eto doctor`")
-        reward = mean_interval([t.reward for t in played])
-        success = rate_interval([float(bool(t.success)) for t in played])
-        figures = {"reward": reward.mean, "low": reward.low, "high": reward.high, "success": success.mean}
-        run.log(split, agent=name, step=0, **figures)
-        return reward.mean
-
+    episodes = _Episodes(recipe, suite, {**splits, "train": [t.task for t in experts]}, run, progress)
     outcome = eto.train(
         policy,
         experts,
         cloned_part(recipe, experts),
-        explore,
-        lambda policy, name: measure(policy, name, "dev") if splits["dev"] else 0.0,
+        episodes.explore,
+        lambda policy, name: episodes.measure(policy, name, "dev") if splits["dev"] else 0.0,
         settings_of(recipe),
         run,
         on_step=step_reporter(progress.update),
@@ -108,7 +75,7 @@ def _learn(
         for agent in ["sft", *(done.agent for done in outcome.rounds)]:
             policy.reload(home(run, agent))
             policy.name = agent
-            measure(policy, agent, "test")
+            episodes.measure(policy, agent, "test")
         return outcome.shipped
 
     reason = outcome.note or (outcome.rounds[-1].reason if outcome.rounds else "no iteration was asked for")
@@ -119,6 +86,57 @@ def _learn(
         metrics=lambda agent: {"shipped": agent, "reason": reason},
     )
     return outcome.note
+
+
+@dataclass(frozen=True, slots=True)
+class _Episodes:
+    """The episodes of a run: explored ones and those that measure an agent."""
+
+    recipe: Recipe
+    suite: TaskSuite
+    splits: dict[str, list[Task]]
+    run: Run
+    progress: Progress
+
+    def explore(self, policy: Policy, name: str) -> list[Trajectory]:
+        """The agent's own episodes on the training tasks, for iteration `name`."""
+        explore = self.recipe.explore
+        seed = self.recipe.seed * 1000 + int(name)
+        settings = rollout_settings(
+            self.recipe, temperature=explore.temperature, slots=explore.slots, seed=seed
+        )
+        return self._play(policy, "train", settings, f"explore/{name}", explore.samples)
+
+    def measure(self, policy: Policy, name: str, split: str) -> float:
+        """Average reward of agent `name` on a split; logged with its interval."""
+        from eto.statistics import mean_interval, rate_interval
+
+        evaluation = self.recipe.evaluation
+        settings = rollout_settings(self.recipe, temperature=evaluation.temperature, slots=evaluation.slots)
+        played = self._play(policy, split, settings, f"evaluate/{name}/{split}")
+        if not played:
+            raise EnvironmentFailure(f"no episode of {split} could be played", mend="run `eto doctor`")
+        reward = mean_interval([t.reward for t in played])
+        success = rate_interval([float(bool(t.success)) for t in played])
+        figures = {"reward": reward.mean, "low": reward.low, "high": reward.high, "success": success.mean}
+        self.run.log(split, agent=name, step=0, **figures)
+        return reward.mean
+
+    def _play(
+        self, policy: Policy, split: str, settings: RolloutSettings, phase: str, samples: int = 1
+    ) -> list[Trajectory]:
+        from eto.cli.play import play
+
+        return play(
+            policy,
+            self.suite,
+            self.splits[split],
+            settings,
+            samples=samples,
+            store=self.run.store,
+            phase=phase,
+            update=self.progress.update,
+        )
 
 
 def _experts(
@@ -158,6 +176,19 @@ def print_report(directory: Path) -> None:
     progress = Progress()
     progress.console.print(terminal(read_json(paths.results)))
     progress.say(f"figures {paths.results}   report {paths.markdown}   learning curve {paths.curve}")
+
+
+def print_pooled(directories: Sequence[Path], out: Path | None) -> None:
+    """Print the pooled table of several runs, or write it to `out`."""
+    from eto.files import write_atomic
+    from eto.report.pooled import pool_runs, pooled_markdown
+
+    text = pooled_markdown(pool_runs(directories))
+    if out is None:
+        print(text)
+    else:
+        write_atomic(out, text)
+        print(f"written: {out}")
 
 
 def _say_what_next(recipe: Recipe, path: Path, progress: Progress) -> None:

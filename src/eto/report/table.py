@@ -79,14 +79,14 @@ def markdown(results: Mapping[str, Any]) -> str:
             parts.append("Agents and checkpoints were chosen on this split; its figures are optimistic.")
         for header, rows in (agent_rows(agents), difference_rows(agents), kind_rows(agents)):
             if rows:
-                parts.append(_markdown_table(header, rows))
+                parts.append(markdown_table(header, rows))
     notes = _notes(results)
     if notes:
         parts.append("## Notes\n\n" + "\n".join(f"- {note}" for note in notes))
     if results["stages"]:
         times = [[(stage["stage"],), (duration(stage["seconds"]),)] for stage in results["stages"]]
         times.append([("all",), (duration(results["seconds"]),)])
-        parts.append("## Wall time\n\n" + _markdown_table(["stage", "time"], times))
+        parts.append("## Wall time\n\n" + markdown_table(["stage", "time"], times))
     return "\n\n".join(parts) + "\n"
 
 
@@ -159,7 +159,7 @@ def _notes(results: Mapping[str, Any]) -> list[str]:
     return notes
 
 
-def _markdown_table(header: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
     lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
     for row in rows:
         texts = [f"{cell[0]} [{', '.join(cell[1:])}]" if len(cell) > 1 else cell[0] for cell in row]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 from transformers import AttentionInterface, AttentionMaskInterface
@@ -26,14 +27,22 @@ def _attend(
     attention_mask: Tensor,
     scaling: float | None = None,
     dropout: float = 0.0,
+    sliding_window: int | None = None,
+    depths: Tensor | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
     """query `[rows, heads, tokens, size]`, key and value `[rows, key-value heads, tokens, size]`,
-    attention_mask an additive bias `[rows, 1, tokens, tokens]` -> `[rows, tokens, heads, size]`."""
+    attention_mask an additive bias `[rows, 1, tokens, tokens]` -> `[rows, tokens, heads, size]`.
+
+    A layer's sliding window is counted in `depths` `[rows, tokens]`, not along the row.
+    """
     rows, heads, tokens, size = query.shape
     shared = key.shape[1]
     group = heads // shared
     bias = attention_mask.to(query.dtype)
+    if sliding_window:
+        back = depths[:, None, :, None] - depths[:, None, None, :]
+        bias = bias.masked_fill(back >= sliding_window, -torch.inf)
     scaling = size**-0.5 if scaling is None else scaling
     if query.device.type == "cpu" and tokens <= LONGEST_PLAIN and not dropout:
         folded = (query * scaling).reshape(rows, shared, group * tokens, size)

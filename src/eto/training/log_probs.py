@@ -36,9 +36,11 @@ class TreeLogProbs(nn.Module):
         base = self.model.get_base_model() if hasattr(self.model, "peft_config") else self.model
         device = base.device
         ids, positions, visible = _pad(trees)
+        depths = torch.from_numpy(positions).to(device)
         hidden = base.get_decoder()(
             input_ids=torch.from_numpy(ids).to(device),
-            position_ids=torch.from_numpy(positions).to(device),
+            position_ids=depths,
+            depths=depths,
             attention_mask=torch.where(torch.from_numpy(visible)[:, None], 0.0, -torch.inf).to(device),
             use_cache=False,
         ).last_hidden_state

@@ -1,0 +1,158 @@
+"""Write the tables of docs/recipes.md and docs/eto.md from the recipe's fields.
+
+    python scripts/recipe_page.py            writes the pages
+    python scripts/recipe_page.py --check    says which page is not up to date, exit 1
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import types
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin
+
+from annotated_types import Ge, Gt, Le, Lt
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from eto.recipe import FREE_FIELDS, Recipe, load_recipe
+
+ROOT = Path(__file__).resolve().parents[1]
+NAMES = {int: "integer", float: "number", bool: "`true` or `false`", str: "text", type(None): "`null`"}
+SIGNS = {Ge: ("ge", "≥"), Gt: ("gt", ">"), Le: ("le", "≤"), Lt: ("lt", "<")}
+
+
+def section_of(annotation: Any) -> type[BaseModel] | None:
+    """The section behind a field's type, an optional one included."""
+    for kind in (annotation, *get_args(annotation)):
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            return kind
+    return None
+
+
+def fields(section: type[BaseModel] = Recipe, path: str = "") -> Iterator[tuple[str, FieldInfo]]:
+    """Every field that holds a value, by its dotted path, in the order of the recipe."""
+    for name, field in section.model_fields.items():
+        inner = section_of(field.annotation)
+        if inner is None or type(None) in get_args(field.annotation):
+            yield path + name, field
+        if inner is not None:
+            yield from fields(inner, f"{path}{name}.")
+
+
+def type_text(annotation: Any, field: FieldInfo | None = None) -> str:
+    """A field's type in words, with its bounds: `integer ≥ 1`."""
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if origin is Literal:
+        text = ", ".join(f"`{choice}`" for choice in inner)
+    elif origin in (Union, types.UnionType):
+        parts = [type_text(kind, field) for kind in inner if kind is not type(None)]
+        return " or ".join([*parts, "`null`"])
+    elif origin is list:
+        text = f"list of {type_text(inner[0])}"
+    elif origin is dict:
+        text = "mapping"
+    elif section_of(annotation) is not None:
+        text = "mapping (below)"
+    else:
+        text = NAMES[annotation]
+    for bound in field.metadata if field else ():
+        if type(bound) in SIGNS:
+            name, sign = SIGNS[type(bound)]
+            text += f" {sign} {getattr(bound, name):g}"
+    return text
+
+
+def value_text(value: Any) -> str:
+    """A value as a recipe spells it."""
+    if value is None or isinstance(value, bool):
+        return str(value).lower().replace("none", "null")
+    if isinstance(value, float):
+        return re.sub(r"e-0?", "e-", repr(value))
+    if isinstance(value, list):
+        return f"[{', '.join(map(value_text, value))}]"
+    return str(value)
+
+
+def default_text(field: FieldInfo) -> str:
+    if field.is_required():
+        return "required"
+    return f"`{value_text(field.get_default(call_default_factory=True))}`"
+
+
+def field_tables() -> str:
+    """A heading and a table for each section of the recipe."""
+    parts: list[str] = []
+    heading: str | None = None
+    for path, field in fields():
+        section = path.rpartition(".")[0]
+        if section != heading:
+            heading = section
+            parts += ["", f"## `{section}`" if section else "## Top level", "", *_about(section)]
+            parts += ["| field | type | default | meaning |", "|---|---|---|---|"]
+        mark = " °" if path in FREE_FIELDS else ""
+        meaning = " ".join((field.description or "").split()).replace("|", "\\|")
+        parts.append(
+            f"| `{path}`{mark} | {type_text(field.annotation, field)} | {default_text(field)} | {meaning} |"
+        )
+    return "\n".join(parts).strip()
+
+
+def _about(section: str) -> list[str]:
+    kind: Any = Recipe
+    description = ""
+    for name in filter(None, section.split(".")):
+        field = kind.model_fields[name]
+        kind, description = section_of(field.annotation), field.description or ""
+    return [" ".join(description.split()), ""] if description else []
+
+
+def quickstart_table() -> str:
+    """Every field that recipes/quickstart.yaml sets to other than its default."""
+    lines = ["| field | default | quickstart |", "|---|---|---|"]
+    recipe = load_recipe(ROOT / "recipes" / "quickstart.yaml")
+    for path, field in fields():
+        if path.split(".")[0] in ("name", "seed", "environment", "tasks"):
+            continue
+        value: Any = recipe
+        for name in path.split("."):
+            value = None if value is None else getattr(value, name)
+        if section_of(field.annotation) is None and default_text(field) != f"`{value_text(value)}`":
+            lines.append(f"| `{path}` | {default_text(field)} | `{value_text(value)}` |")
+    return "\n".join(lines)
+
+
+PARTS: dict[str, tuple[str, Callable[[], str]]] = {
+    "docs/recipes.md": ("fields", field_tables),
+    "docs/eto.md": ("quickstart", quickstart_table),
+}
+
+
+def renewed(page: str) -> str:
+    """The text of `page` (relative to the repository) with its table written anew."""
+    marker, make = PARTS[page]
+    begin, end = f"<!-- {marker}: begin -->", f"<!-- {marker}: end -->"
+    head, _, rest = (ROOT / page).read_text(encoding="utf-8").partition(begin)
+    old, found, tail = rest.partition(end)
+    if not found:
+        raise SystemExit(f"{page}: no part between {begin} and {end}")
+    return f"{head}{begin}\n{make()}\n{end}{tail}"
+
+
+def main() -> int:
+    stale = []
+    for page in PARTS:
+        text = renewed(page)
+        if text != (ROOT / page).read_text(encoding="utf-8"):
+            stale.append(page)
+            if "--check" not in sys.argv:
+                (ROOT / page).write_text(text, encoding="utf-8")
+    checked = "--check" in sys.argv
+    print("\n".join(f"{'stale' if checked else 'written'}: {page}" for page in stale) or "up to date")
+    return int(checked and bool(stale))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,95 @@
+"""Several runs of one recipe with different seeds, as one table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from eto import statistics
+from eto.errors import InputError
+from eto.report.results import BASELINE, build_results
+from eto.report.table import agent_rows, difference_rows, duration, kind_rows, markdown_table
+from eto.store import TrajectoryStore
+from eto.types import Trajectory
+
+SHIPPED = "shipped"
+"""In each run the agent that dev chose; the cloned one where no round beat it."""
+_COMPARED = (
+    ("reward", statistics.reward),
+    ("final_reward", statistics.final_reward),
+    ("success", statistics.success),
+)
+
+
+def pool_runs(directories: Sequence[str | Path], split: str = "test") -> dict[str, Any]:
+    """Figures over all runs: `runs` (each run's own results) and `agents`, with differences to `sft`.
+
+    Means are over tasks, each task's figure being its mean over the runs that played it;
+    differences are paired within each run and resampled by task. Raises `InputError` for
+    a directory that is no finished run.
+    """
+    runs = [build_results(directory) for directory in directories]
+    played = [_episodes(Path(d), r, split) for d, r in zip(directories, runs, strict=True)]
+    names = [name for name in played[0] if all(name in agents for agents in played)]
+    agents: dict[str, Any] = {}
+    for name in names:
+        episodes = [episode for each in played for episode in each[name]]
+        agents[name] = statistics.summarise(episodes).to_dict()
+        if name != BASELINE:
+            agents[name]["difference"] = {
+                figure: statistics.pooled_difference(
+                    [
+                        (statistics.by_task(each[name], value), statistics.by_task(each[BASELINE], value))
+                        for each in played
+                    ]
+                ).to_dict()
+                for figure, value in _COMPARED
+            }
+    return {"split": split, "runs": runs, "agents": agents}
+
+
+def pooled_markdown(pooled: dict[str, Any]) -> str:
+    """The pooled tables, one row a run below them, and each run's wall time by stage."""
+    agents, runs = pooled["agents"], pooled["runs"]
+    hardware = runs[0]["hardware"]
+    parts = [
+        f"{len(runs)} runs of `{runs[0]['recipe'].split('-seed')[0]}` with `{runs[0]['model']}` on "
+        f"`{runs[0]['environment']}`; {hardware['cpus']} CPUs, {hardware['memory_gb']} GB, no GPU. "
+        f"{pooled['split'].capitalize()} split; mean and 95% bootstrap interval over tasks.",
+        *(markdown_table(*rows(agents)) for rows in (agent_rows, difference_rows, kind_rows)),
+    ]
+    header = ["run", "seed", "pairs", "shipped", *(f"{name} reward / success" for name in agents)]
+    rows = []
+    for run in runs:
+        found = run["splits"][pooled["split"]]["agents"]
+        pairs = " + ".join(str(each["pairs"]) for each in run["pairs"].values())
+        shipped = run["shipped"]["agent"]
+        cells = [found[shipped if name == SHIPPED else name] for name in agents]
+        rows.append(
+            [(run["recipe"],), (str(run["seeds"]["seed"]),), (pairs or "0",), (shipped,)]
+            + [(f"{c['reward']['mean']:.3f} / {c['success']['mean']:.3f}",) for c in cells]
+        )
+    parts.append(markdown_table(header, rows))
+    stages = list(dict.fromkeys(stage["stage"] for run in runs for stage in run["stages"]))
+    seconds = [{s["stage"]: s["seconds"] for s in run["stages"]} for run in runs]
+    table = [
+        [(stage,), *((duration(run[stage]) if stage in run else "–",) for run in seconds)] for stage in stages
+    ]
+    table.append([("all",), *((duration(run["seconds"]),) for run in runs)])
+    parts.append(markdown_table(["wall time", *(run["recipe"] for run in runs)], table))
+    return "\n\n".join(parts) + "\n"
+
+
+def _episodes(directory: Path, results: dict[str, Any], split: str) -> dict[str, list[Trajectory]]:
+    """Agent -> its episodes on `split`, the shipped agent under `shipped` too."""
+    if results["shipped"] is None or split not in results["splits"]:
+        raise InputError(
+            "the run is not finished",
+            where=str(directory),
+            mend="start it again: it goes on where it stopped",
+        )
+    agents = [name for name in results["splits"][split]["agents"] if "/" not in name]
+    with TrajectoryStore(directory / "trajectories.sqlite", create=False) as store:
+        found = {name: store.get(f"evaluate/{name}/{split}") for name in agents}
+    return found | {SHIPPED: found[results["shipped"]["agent"]]}
