@@ -1,7 +1,7 @@
 """Write the tables of docs/recipes.md and docs/eto.md from the recipe's fields.
 
-    python scripts/recipe_page.py            writes the pages
-    python scripts/recipe_page.py --check    says which page is not up to date, exit 1
+python scripts/recipe_page.py            writes the pages
+python scripts/recipe_page.py --check    says which page is not up to date, exit 1
 """
 
 from __future__ import annotations
@@ -33,13 +33,14 @@ def section_of(annotation: Any) -> type[BaseModel] | None:
 
 
 def fields(section: type[BaseModel] = Recipe, path: str = "") -> Iterator[tuple[str, FieldInfo]]:
-    """Every field that holds a value, by its dotted path, in the order of the recipe."""
+    """Every field that holds a value, by its dotted path; a section's own before those inside it."""
+    inner = {name: section_of(field.annotation) for name, field in section.model_fields.items()}
     for name, field in section.model_fields.items():
-        inner = section_of(field.annotation)
-        if inner is None or type(None) in get_args(field.annotation):
+        if inner[name] is None or type(None) in get_args(field.annotation):
             yield path + name, field
-        if inner is not None:
-            yield from fields(inner, f"{path}{name}.")
+    for name, kind in inner.items():
+        if kind is not None:
+            yield from fields(kind, f"{path}{name}.")
 
 
 def type_text(annotation: Any, field: FieldInfo | None = None) -> str:
@@ -58,11 +59,11 @@ def type_text(annotation: Any, field: FieldInfo | None = None) -> str:
         text = "mapping (below)"
     else:
         text = NAMES[annotation]
-    for bound in field.metadata if field else ():
-        if type(bound) in SIGNS:
-            name, sign = SIGNS[type(bound)]
-            text += f" {sign} {getattr(bound, name):g}"
-    return text
+    bounds = [bound for bound in (field.metadata if field else ()) if type(bound) in SIGNS]
+    signs = ((SIGNS[type(bound)], bound) for bound in bounds)
+    return (
+        f"{text} {' and '.join(f'{sign} {getattr(bound, name):g}' for (name, sign), bound in signs)}".strip()
+    )
 
 
 def value_text(value: Any) -> str:
@@ -70,7 +71,8 @@ def value_text(value: Any) -> str:
     if value is None or isinstance(value, bool):
         return str(value).lower().replace("none", "null")
     if isinstance(value, float):
-        return re.sub(r"e-0?", "e-", repr(value))
+        text = f"{value:g}" if value == 0 or abs(value) >= 1e-3 else f"{value:e}"
+        return re.sub(r"\.?0*e-0?", "e-", text)
     if isinstance(value, list):
         return f"[{', '.join(map(value_text, value))}]"
     return str(value)
@@ -114,13 +116,15 @@ def quickstart_table() -> str:
     lines = ["| field | default | quickstart |", "|---|---|---|"]
     recipe = load_recipe(ROOT / "recipes" / "quickstart.yaml")
     for path, field in fields():
-        if path.split(".")[0] in ("name", "seed", "environment", "tasks"):
+        *sections, name = path.split(".")
+        holder: Any = recipe
+        for section in sections:
+            holder = holder and getattr(holder, section)  # None where a recipe leaves a section out
+        if holder is None or path.split(".")[0] in ("name", "seed", "environment", "tasks"):
             continue
-        value: Any = recipe
-        for name in path.split("."):
-            value = None if value is None else getattr(value, name)
-        if section_of(field.annotation) is None and default_text(field) != f"`{value_text(value)}`":
-            lines.append(f"| `{path}` | {default_text(field)} | `{value_text(value)}` |")
+        value = f"`{value_text(getattr(holder, name))}`"
+        if default_text(field) != value:
+            lines.append(f"| `{path}` | {default_text(field)} | {value} |")
     return "\n".join(lines)
 
 
@@ -135,7 +139,7 @@ def renewed(page: str) -> str:
     marker, make = PARTS[page]
     begin, end = f"<!-- {marker}: begin -->", f"<!-- {marker}: end -->"
     head, _, rest = (ROOT / page).read_text(encoding="utf-8").partition(begin)
-    old, found, tail = rest.partition(end)
+    _, found, tail = rest.partition(end)
     if not found:
         raise SystemExit(f"{page}: no part between {begin} and {end}")
     return f"{head}{begin}\n{make()}\n{end}{tail}"

@@ -89,6 +89,9 @@ class ScienceWorld:
     reward: "best", the paper's highest score so far, or "final", the score at the end;
         both clipped to [0, 1], and a wrong answer's -100 is 0.
     drop_open_door: leave `open door` out of expert actions where doors are open anyway.
+    look_first: let the expert `look around` before it focuses on something in a room it
+        has not looked at. The simulator's solution knows what lies there, an agent cannot:
+        cloned as it is, it teaches guessing.
     heap_mb, recycle_after: heap cap of a JVM, and its number of episodes.
 
     Raises `InputError` for a bad option, `MissingRequirement` without the package.
@@ -105,6 +108,7 @@ class ScienceWorld:
         max_turns: int | None = None,
         reward: Literal["best", "final"] = "best",
         drop_open_door: bool = True,
+        look_first: bool = True,
         heap_mb: int = 512,
         recycle_after: int = 200,
     ) -> None:
@@ -115,12 +119,14 @@ class ScienceWorld:
             "max_turns": max_turns,
             "reward": reward,
             "drop_open_door": drop_open_door,
+            "look_first": look_first,
             "heap_mb": heap_mb,
             "recycle_after": recycle_after,
         }
         self.kinds = _known_kinds(kinds)
         self.simplification, self._observation_limit = simplification, observation_limit
-        self._max_turns, self._reward, self._drop_open_door = max_turns, reward, drop_open_door
+        self._max_turns, self._reward = max_turns, reward
+        self._drop_open_door, self._look_first = drop_open_door, look_first
         _check_options(self._options)
         jar = require_package("scienceworld", "scienceworld") / "scienceworld.jar"
         self._jvms = SharedJvm(jar, heap_mb, recycle_after)
@@ -155,10 +161,24 @@ class ScienceWorld:
         doors_open = {"easy", "openDoors"} & set(task.payload["simplification"].split(","))
         if self._drop_open_door and doors_open:
             actions = [action for action in actions if not action.startswith("open door")]
+        if self._look_first:
+            actions = look_before_focus(actions)
         return actions or None
 
     def spec(self) -> tuple[str, dict[str, Any]]:
         return f"{__name__}:ScienceWorld", dict(self._options)
+
+
+def look_before_focus(actions: Sequence[str]) -> list[str]:
+    """`actions` with a `look around` before each `focus on` in a room not looked at since it was entered."""
+    looked, careful = False, []
+    for action in actions:
+        if action.startswith("focus on") and not looked:
+            careful.append("look around")
+            looked = True
+        looked = (looked or action == "look around") and not action.startswith(("go to", "teleport"))
+        careful.append(action)
+    return careful
 
 
 class ScienceWorldEnvironment:

@@ -160,6 +160,8 @@ def load_policy(
             mend="give `embedded`, a directory written by save_pretrained, or a Hub id",
         )
     source = str(folder) if looks_local else source
+    if not looks_local:
+        _check_hub(source)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
         tokenizer = AutoTokenizer.from_pretrained(source)
@@ -181,6 +183,22 @@ def load_policy(
         max_action_tokens=max_action_tokens,
         lora=lora,
     )
+
+
+def _check_hub(source: str) -> None:
+    """Raises `InputError` at once for a name that is neither cached nor on the Hub; loading retries for a minute."""
+    from httpx2 import HTTPError
+    from huggingface_hub import HfApi, try_to_load_from_cache
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
+
+    mend = "give `embedded`, a directory written by save_pretrained, or a Hub id; check the network"
+    try:
+        if try_to_load_from_cache(source, "config.json") is None:
+            HfApi().model_info(source, timeout=5)
+    except HFValidationError as error:
+        raise InputError("neither a directory here nor a Hub id", where=source, mend=mend) from error
+    except (HfHubHTTPError, OfflineModeIsEnabled, HTTPError, OSError) as error:
+        raise InputError("neither a directory here nor found on the Hub", where=source, mend=mend) from error
 
 
 def _load_model(source: str, device: str | torch.device) -> Any:

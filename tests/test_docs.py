@@ -1,0 +1,206 @@
+"""The pages say what is there: fields, links, modules, commands, examples."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import inspect
+import json
+import re
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import eto
+from eto.cli import app
+from eto.environments import SUITES
+from eto.formats import read_pairs, read_trajectories
+from eto.recipe import parse_recipe
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "LOG.md")]
+PAGES += sorted((ROOT / "docs").rglob("*.md"))
+SOURCE = ROOT / "src" / "eto"
+
+
+@pytest.fixture(scope="module")
+def tables() -> ModuleType:
+    """scripts/recipe_page.py."""
+    spec = importlib.util.spec_from_file_location("recipe_page", ROOT / "scripts" / "recipe_page.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def text_of(page: str) -> str:
+    return (ROOT / page).read_text(encoding="utf-8")
+
+
+def blocks(markdown: str, language: str) -> list[str]:
+    """Contents of the fenced blocks of a language; "" for those without one."""
+    return re.findall(rf"^```{language}\n(.*?)^```", markdown, re.MULTILINE | re.DOTALL)
+
+
+def anchors(markdown: str) -> set[str]:
+    """Link targets of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", re.sub(r"^```.*?^```", "", markdown, flags=re.M | re.S), re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def broken_links(page: Path) -> list[str]:
+    """Relative links of a page whose file or heading does not exist."""
+    broken = []
+    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        if re.match(r"[a-z]+:", link):
+            continue
+        name, _, anchor = link.partition("#")
+        target = page.parent / name if name else page
+        if not target.exists() or (anchor and anchor not in anchors(target.read_text(encoding="utf-8"))):
+            broken.append(link)
+    return broken
+
+
+def tree_paths(block: str) -> list[str]:
+    """Paths named by an annotated tree: one a line, two blanks a level, a clause behind it."""
+    paths: list[str] = []
+    open_folders: list[str] = []
+    for line in block.splitlines():
+        indent, name, clause = re.match(r"( *)(\S+) {2,}(\S.*)$", line).groups()
+        del open_folders[len(indent) // 2 :]
+        paths.append("".join(open_folders) + name)
+        if name.endswith("/"):
+            open_folders.append(name)
+        assert clause
+    return paths
+
+
+def defined(path: Path) -> set[str]:
+    """Functions, classes and their methods of a module, dotted."""
+    found = set()
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            found.add(node.name)
+        if isinstance(node, ast.ClassDef):
+            found |= {f"{node.name}.{each.name}" for each in node.body if isinstance(each, ast.FunctionDef)}
+    return found
+
+
+@pytest.mark.parametrize("page", ["docs/recipes.md", "docs/eto.md"])
+def test_generated_tables_are_up_to_date(tables, page):
+    assert text_of(page) == tables.renewed(page), "run python scripts/recipe_page.py"
+
+
+def test_every_field_is_listed_with_its_default(tables):
+    rows = dict(re.findall(r"^\| `([\w.]+)`[ °]* \| [^|]+ \| ([^|]+) \|", text_of("docs/recipes.md"), re.M))
+    recipe = parse_recipe("name: x\nenvironment: {name: x}\nmodel: {lora: {}}\n").model_dump()
+
+    def check(values: dict, path: str) -> None:
+        for name, value in values.items():
+            place = f"{path}{name}"
+            if isinstance(value, dict) and place != "environment.options":
+                check(value, f"{place}.")
+            elif place not in ("name", "environment.name"):
+                assert json.loads(json.dumps(value)) == _yaml(rows[place].strip("`")), place
+
+    check(recipe, "")
+
+
+def _yaml(text: str) -> object:
+    return parse_recipe(f"name: x\nenvironment: {{name: x, options: {{v: {text}}}}}\n").environment.options[
+        "v"
+    ]
+
+
+@pytest.mark.parametrize("name", sorted(SUITES))
+def test_every_option_of_a_suite_is_listed(name):
+    module, attribute = SUITES[name]
+    suite = getattr(importlib.import_module(module), attribute)
+    part = text_of("docs/recipes.md").split(f"`{name}`:")[1].split("\n\n`")[0]
+    rows = dict(re.findall(r"^\| `(\w+)` \| `([^`]+)` \|", part, re.M))
+    options = inspect.signature(suite).parameters.values()
+    assert {o.name: o.default for o in options} == {key: _yaml(text) for key, text in rows.items()}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page):
+    assert broken_links(page) == []
+
+
+def test_the_tree_names_every_module_once():
+    [block] = [block for block in blocks(text_of("README.md"), "") if block.startswith("src/eto/")]
+    named = tree_paths(block)
+    assert [path for path in named if not (ROOT / path).exists()] == []
+    assert len(set(named)) == len(named)
+    # A folder's line speaks of its __init__.py.
+    modules = {f"{path}__init__.py" if path.endswith("/") else path for path in named}
+    modules = {path for path in modules if path.startswith("src/eto/")}
+    assert modules == {str(path.relative_to(ROOT)) for path in SOURCE.rglob("*.py")}
+
+
+def test_the_example_uses_the_public_names_and_no_others():
+    [example] = blocks(text_of("README.md"), "python")
+    used = set()
+    for node in ast.walk(ast.parse(example)):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "eto":
+            used.add(node.attr)
+    assert used == set(eto.__all__)
+    assert len(example.splitlines()) <= 25
+
+
+def test_the_table_of_commands_is_complete():
+    named = re.findall(r"^\| `eto ([\w-]+)", text_of("README.md"), re.M)
+    commands = [command.name or command.callback.__name__ for command in app.registered_commands]
+    assert sorted(named) == sorted(name.replace("_", "-") for name in commands)
+
+
+def test_recipes_of_the_readme_are_valid():
+    found = blocks(text_of("README.md"), "yaml")
+    assert found
+    for text in found:
+        parse_recipe(text)
+
+
+def test_the_functions_named_for_the_equations_exist():
+    table = text_of("docs/eto.md").split("## Algorithm 1")[1].split("## Deviations")[0]
+    named = re.findall(r"`((?:[a-z_]+\.)+[A-Za-z_]\w*(?:\.\w+)?)`", table)
+    assert len(named) > 12
+    missing = []
+    for name in named:
+        parts = name.split(".")
+        places = [(SOURCE.joinpath(*parts[:n]).with_suffix(".py"), parts[n:]) for n in range(1, len(parts))]
+        if not any(path.is_file() and ".".join(rest) in defined(path) for path, rest in places):
+            missing.append(name)
+    assert missing == []
+
+
+def test_examples_of_files_are_read(tmp_path):
+    examples = blocks(text_of("docs/files.md"), "json")
+    read = {"trajectories": 0, "pairs": 0}
+    for number, text in enumerate(examples):
+        path = tmp_path / f"{number}.jsonl"
+        path.write_text(json.dumps(json.loads(text)) + "\n")
+        kind, reader = ("pairs", read_pairs) if '"chosen"' in text else ("trajectories", read_trajectories)
+        [_] = reader(path)
+        read[kind] += 1
+    assert read == {"trajectories": 3, "pairs": 2}
+
+
+# The checks themselves.
+
+
+def test_broken_links_are_found(tmp_path):
+    (tmp_path / "a.md").write_text(
+        "# One & two\n[x](b.md) [y](a.md#one--two) [z](#no) [w](https://no.where)\n"
+    )
+    assert broken_links(tmp_path / "a.md") == ["b.md", "#no"]
+
+
+def test_tree_paths():
+    assert tree_paths("a/      x\n  b.py  y\n  c/    z\n    d  z\ne       w\n") == [
+        "a/",
+        "a/b.py",
+        "a/c/",
+        "a/c/d",
+        "e",
+    ]
