@@ -39,7 +39,8 @@ def text_of(page: str) -> str:
 
 def blocks(markdown: str, language: str) -> list[str]:
     """Contents of the fenced blocks of a language; "" for those without one."""
-    return re.findall(rf"^```{language}\n(.*?)^```", markdown, re.MULTILINE | re.DOTALL)
+    found = re.findall(r"^```(\w*)\n(.*?)^```$", markdown, re.MULTILINE | re.DOTALL)
+    return [text for named, text in found if named == language]
 
 
 def anchors(markdown: str) -> set[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from itertools import groupby
+from itertools import groupby, pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -139,7 +139,7 @@ def test_fewer_turns_are_a_prefix(style, turns):
     rendered = [
         renderer.render(replace(whole, turns=whole.turns[: k + 1])).ids for k in range(len(whole.turns))
     ]
-    for shorter, longer in zip(rendered, rendered[1:], strict=False):
+    for shorter, longer in pairwise(rendered):
         assert longer[: len(shorter)] == shorter
         assert len(longer) > len(shorter)
 
@@ -150,7 +150,9 @@ def test_fewer_turns_are_a_prefix(style, turns):
 def test_cut_at_whole_turns(style, turns, room):
     renderer = RENDERERS[style]
     whole = renderer.render(trajectory(*turns))
-    ends = [at + 1 for at, turn in enumerate(whole.turns) if turn >= 0 and whole.turns[at + 1 :][:1] != (turn,)]
+    ends = [
+        at + 1 for at, turn in enumerate(whole.turns) if turn >= 0 and whole.turns[at + 1 :][:1] != (turn,)
+    ]
     fitting = [end for end in ends if end <= room]
     if not fitting:
         with pytest.raises(InputError, match=f"does not fit {room} tokens"):
@@ -280,7 +282,9 @@ def test_a_prompt_ends_before_the_agent(messages):
         RENDERERS["chatml"].prompt_ids(messages)
 
 
-LAST_ONLY = "{% for m in messages %}{% if loop.last %}<|im_start|>{{ m.content }}<|im_end|>{% endif %}{% endfor %}"
+LAST_ONLY = (
+    "{% for m in messages %}{% if loop.last %}<|im_start|>{{ m.content }}<|im_end|>{% endif %}{% endfor %}"
+)
 
 
 @pytest.mark.parametrize(

@@ -20,9 +20,10 @@ Nothing happens. Unknown action. The thermometer measures a temperature of 10 de
 user assistant system higher lower the guess is too low, the guess is too high, well done! 0 1 2 3 4 5 6"""
 
 SPECIAL = (
-    "<|endoftext|> <|im_start|> <|im_end|> <s> </s> <|begin_of_text|> <|start_header_id|> <|end_header_id|>"
-    " <|eot_id|> <bos> <start_of_turn> <end_of_turn>"
-).split()
+    *("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<s>", "</s>", "<bos>"),
+    *("<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"),
+    *("<start_of_turn>", "<end_of_turn>"),
+)
 
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
@@ -54,7 +55,9 @@ def tiny_tokenizer(
     """A tokenizer of about 430 tokens that knows the special tokens of several families."""
     named = {name: token for name, token in (("eos_token", eos), ("bos_token", bos)) if token}
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=Tokenizer.from_str(_base(prefix_space, (*SPECIAL, *special))), pad_token="<|endoftext|>", **named
+        tokenizer_object=Tokenizer.from_str(_base(prefix_space, (*SPECIAL, *special))),
+        pad_token="<|endoftext|>",
+        **named,
     )
     tokenizer.chat_template = template
     return tokenizer

@@ -128,9 +128,7 @@ def test_pair_loss_with_anchor_and_ipo_by_hand():
 def test_cloning_sums_to_the_mean_over_a_steps_tokens():
     one = Example(example().tree, (), size=3.0)
     other = Example(example().tree, (), size=2.0)
-    total = sum(
-        float(_objective(e, [leaf])[0]) for e, leaf in ((one, logs(CHOSEN)), (other, logs(REJECTED)))
-    )
+    total = sum(float(_objective(e, [leaf])[0]) for e, leaf in ((one, logs(CHOSEN)), (other, logs(REJECTED))))
     assert total / 5 == pytest.approx(-math.log(0.36 * 0.05) / 5)
 
 

@@ -211,7 +211,7 @@ def _load_model(source: str, device: str | torch.device) -> Any:
 def add_lora(
     model: Any, rank: int, alpha: float, dropout: float, target_modules: list[str] | None = None
 ) -> Any:
-    """`model` frozen, with fresh LoRA adapters (on every linear layer unless named)."""
+    """`model` frozen, with fresh LoRA adapters (on every linear layer unless named), always the same."""
     from peft import LoraConfig, get_peft_model
 
     settings = LoraConfig(
@@ -221,7 +221,9 @@ def add_lora(
         target_modules=target_modules or "all-linear",
         task_type="CAUSAL_LM",
     )
-    return get_peft_model(model, settings)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return get_peft_model(model, settings)
 
 
 def compute_dtype(choice: str, device: torch.device) -> torch.dtype:

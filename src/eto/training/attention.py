@@ -14,8 +14,6 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import AttentionInterface, AttentionMaskInterface
 
-from eto.errors import InputError
-
 TREE_ATTENTION = "eto_trees"
 LONGEST_PLAIN = 1024
 """Row length up to which the CPU keeps the scores of a layer for the backward pass."""
@@ -39,12 +37,6 @@ def _attend(
     A layer's sliding window is counted in `depths` `[rows, tokens]`, not along the row.
     """
     rows, heads, tokens, size = query.shape
-    if sliding_window and tokens > sliding_window:
-        raise InputError(
-            f"a row of {tokens} tokens is longer than the model's attention window of {sliding_window}",
-            where="model.max_context",
-            mend=f"set model.max_context to at most {sliding_window // 2}",
-        )
     shared = key.shape[1]
     group = heads // shared
     bias = attention_mask.to(query.dtype)

@@ -102,6 +102,8 @@ def optimise(
         started = time.monotonic()
         epoch, chosen = plan[step]
         scorer.train()
+        # Dropout depends on the step alone, so a resumed call draws what the undisturbed one does.
+        torch.manual_seed(settings.seed + step)
         figures = _step(accelerator, scorer, [examples[i] for i in chosen], objective, settings)
         norm = accelerator.clip_grad_norm_(trained, settings.max_grad_norm)
         optimiser.step()
