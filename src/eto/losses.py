@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 def sequence_log_prob(token_log_probs: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Sum over agent tokens: log pi(e|u) = sum_j log pi(a_j|u, a_1, o_1, ..) (ETO, eq. 3).
+    """Sum over agent tokens: log pi(e|u) = sum_j log pi(a_j|u, a_1, o_1, ..) (ETO, section 3).
 
     token_log_probs `[N]`, weights `[N]` or None for the paper's plain sum -> scalar.
     """
@@ -20,7 +20,7 @@ def sequence_log_prob(token_log_probs: Tensor, weights: Tensor | None = None) ->
 
 
 def sft_loss(token_log_probs: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Mean negative log-likelihood of the agent's tokens (ETO, eq. 4). `[N]` -> scalar."""
+    """Mean negative log-likelihood of the agent's tokens (ETO, section 3.1). `[N]` -> scalar."""
     if weights is None:
         return -token_log_probs.mean()
     return -(token_log_probs * weights).sum() / weights.sum().clamp_min(1e-12)

@@ -128,7 +128,9 @@ class ContrastRecipe(_Section):
     window: int | None = Field(None, ge=1)
     """Turns after the parting that carry the contrast; given with `turns: window` only."""
     discount: float = Field(1.0, gt=0, le=1)
-    """Weight factor per turn of distance (DMPO, arXiv 2406.14868); 1 weighs all alike (paper)."""
+    """Weight factor per turn of distance from the parting; 1 weighs all alike (paper)."""
+    discount_kind: Literal["geometric", "dmpo"] = "geometric"
+    """How `discount` falls: as a power of the distance, or as in DMPO (arXiv 2406.14868)."""
     repeats: bool = True
     """Whether a turn that repeats an earlier one of its trajectory counts again. Paper: true."""
 

@@ -298,4 +298,4 @@ def _row_key(row: Mapping[str, Any]) -> tuple[Any, ...] | None:
 
 
 def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -1,4 +1,4 @@
-"""The game `coin` on a small scale: a model that can learn it in seconds, a recipe, and ways to start `eto`."""
+"""The game `coin` on a small scale: a model that can learn it in seconds, a recipe, the command."""
 
 from __future__ import annotations
 

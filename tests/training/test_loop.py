@@ -112,7 +112,7 @@ def test_a_steps_loss_is_the_mean_over_its_agent_tokens(tiny_path):
         labels = torch.tensor([[i if m else -100 for i, m in zip(rendered.ids, rendered.mask, strict=True)]])
         count = sum(rendered.mask)
         loss = learner.model(input_ids=torch.tensor([rendered.ids]), labels=labels).loss
-        total, tokens = total + float(loss) * count, tokens + count
+        total, tokens = total + float(loss.detach()) * count, tokens + count
     found = []
     sft(
         learner, episodes(3), replace(FAST, epochs=1, batch_size=3), on_step=lambda f: found.append(f["loss"])
@@ -178,8 +178,9 @@ def test_a_save_cut_short_falls_back_to_the_state_before(tiny_path, tmp_path):
     (tmp_path / "state").rename(tmp_path / "state.old")
     (tmp_path / "state.new").mkdir()
     (tmp_path / "state.new" / "trained.safetensors").write_bytes(b"cut")
-    resumed = policy(tiny_path)
-    sft(resumed, episodes(), FAST, directory=tmp_path)
+    resumed, seen = policy(tiny_path), []
+    sft(resumed, episodes(), FAST, directory=tmp_path, on_step=lambda f: seen.append(f["step"]))
+    assert seen[0] == 4
     assert_same(weights(resumed.model), weights(undisturbed.model))
 
 
@@ -190,6 +191,10 @@ def test_an_interrupted_preference_training_ends_as_the_undisturbed(tiny_path, t
     with pytest.raises(Interrupt):
         dpo(policy(tiny_path), pairs(), PAIRED, directory=tmp_path, on_step=raise_at(interrupted))
     resumed, seen = policy(tiny_path), []
+    if interrupted > 1:  # weights and reference are the kept ones, whatever comes in
+        with torch.no_grad():
+            for parameter in resumed.model.parameters():
+                parameter *= 1.1
     dpo(resumed, pairs(), PAIRED, directory=tmp_path, on_step=seen.append)
     assert_same(weights(resumed.model), weights(undisturbed.model))
     for one, other in zip(seen, wanted[interrupted - 1 :], strict=True):
@@ -241,7 +246,6 @@ def test_the_guard_stops(tiny_path):
     assert epochs[-1] == figures[-1]["epoch"], "what was trained so far is checked"
 
 
-@pytest.mark.xfail(strict=True, reason="the rule that fired is kept in memory alone")
 def test_a_guard_that_fired_is_remembered(tiny_path, tmp_path):
     """The dev check after the guard is long, and the likeliest place to be killed in."""
 
@@ -402,6 +406,7 @@ def logits(model, ids) -> torch.Tensor:
         return model(input_ids=torch.tensor([ids])).logits[0]
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning")
 def test_lora_trains_adapters_alone_and_saves_them_merged(tiny_path, tmp_path):
     learner = policy(tiny_path, lora=LORA)
     before = weights(learner.model)
@@ -428,6 +433,7 @@ def test_lora_trains_adapters_alone_and_saves_them_merged(tiny_path, tmp_path):
     assert figures[0]["loss"] == pytest.approx(math.log(2), abs=1e-5), "reference: the model merged before"
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning")
 def test_lora_with_dropout_resumes_exactly(tiny_path, tmp_path):
     adapters = {**LORA, "dropout": 0.3}
     chosen = replace(FAST, learning_rate=2e-2)

@@ -92,7 +92,11 @@ def dpo(
         last.update(figures)
         if on_step is not None:
             on_step(figures)
-        return watch.step(figures)
+        stop = watch.step(figures)
+        if stop and directory is not None:
+            # A kill after this must not lose why training stopped.
+            (directory / "fired.txt").write_text(watch.fired, encoding="utf-8")
+        return stop
 
     def epoch_done(epoch: int) -> bool:
         policy.weights_changed()
@@ -120,7 +124,9 @@ def dpo(
         on_epoch=epoch_done if on_epoch else None,
     )
     policy.weights_changed()
-    return DpoResult(steps, watch.fired, last)
+    kept = directory / "fired.txt" if directory is not None else None
+    fired = kept.read_text(encoding="utf-8") if kept and kept.exists() else watch.fired
+    return DpoResult(steps, fired, last)
 
 
 def pair_loss(

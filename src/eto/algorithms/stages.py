@@ -152,6 +152,8 @@ def optimise(
             on_step=_logger(run, stage, on_step),
             on_epoch=checks,
         )
+        if not checks.made:  # the guard ended training before the only check
+            checks.measure(settings.dpo.epochs)
         epoch, reward = checks.best()
         ships = reward > start_reward or not settings.ship_only_if_better
         done = Round(agent, len(pairs), result.fired, epoch, reward, start_reward, ships)
@@ -195,6 +197,10 @@ class _Checks:
     def __call__(self, epoch: int) -> bool:
         if not self.settings.dev_every_epoch and epoch < self.settings.dpo.epochs:
             return False
+        return self.measure(epoch)
+
+    def measure(self, epoch: int) -> bool:
+        """Play dev with the weights as they are; True when patience is at its end."""
         earlier = self._seen()
         earlier.pop(epoch, None)
         reward = self.dev_reward(self.policy, f"{self.stage}/epoch-{epoch}")
@@ -205,6 +211,10 @@ class _Checks:
         patience = self.settings.patience
         best_epoch = max([0, *seen], key=lambda e: (self.start_reward if e == 0 else seen[e], -e))
         return patience is not None and epoch - best_epoch >= patience
+
+    @property
+    def made(self) -> bool:
+        return bool(self._seen())
 
     def best(self) -> tuple[int, float]:
         """(epoch, dev reward) of the checkpoint kept; the earlier of equals."""

@@ -119,7 +119,11 @@ def contrast_rules(recipe: Recipe) -> ContrastRules:
 def turn_weighting(recipe: Recipe) -> TurnWeighting:
     given = recipe.contrast
     return TurnWeighting(
-        turns=given.turns, window=given.window or 1, discount=given.discount, repeats=given.repeats
+        turns=given.turns,
+        window=given.window or 1,
+        discount=given.discount,
+        discount_kind=given.discount_kind,
+        repeats=given.repeats,
     )
 
 

@@ -27,6 +27,7 @@ from eto.run import Run
 from eto.types import Task, Trajectory
 
 if TYPE_CHECKING:
+    from eto.policies.transformers import TransformersPolicy
     from eto.rollout.rollouts import RolloutSettings
 
 
@@ -37,35 +38,48 @@ def run_recipe(path: Path, overrides: Sequence[str]) -> None:
     progress.say(f"{recipe.name}: {path} -> {recipe.directory}")
     suite = suite_of(recipe)
     splits = {split: tasks_of(recipe, suite, split) for split in ("train", "dev", "test")}
+    policy = None
+    if not (recipe.directory / "recipe.yaml").exists():
+        # A model that cannot be loaded must be told before the directory takes the recipe.
+        policy = _load(recipe, progress)
     with Run.open(recipe.directory, recipe) as run:
         for note in run.notes:
             progress.say(f"note: {note}")
         run.record_splits({split: [task.id for task in tasks] for split, tasks in splits.items()})
         if run.done("test") is None:
-            note = _learn(recipe, suite, splits, run, progress)
+            note = _learn(recipe, suite, splits, run, progress, policy)
             if note:
                 progress.say(note)
     print_report(recipe.directory)
     _say_what_next(recipe, path, progress)
 
 
+def _load(recipe: Recipe, progress: Progress) -> TransformersPolicy:
+    progress.say("loading the model")
+    return policy_of(recipe)
+
+
 def _learn(
-    recipe: Recipe, suite: TaskSuite, splits: dict[str, list[Task]], run: Run, progress: Progress
+    recipe: Recipe,
+    suite: TaskSuite,
+    splits: dict[str, list[Task]],
+    run: Run,
+    progress: Progress,
+    policy: TransformersPolicy | None,
 ) -> str:
     """All stages up to the test of every agent; returns what a person should know."""
     experts = _experts(recipe, suite, splits["train"], run, progress)
-    progress.say("loading the model")
+    policy = policy or _load(recipe, progress)
     from eto.algorithms import eto
     from eto.algorithms.stages import home
 
-    policy = policy_of(recipe)
     episodes = _Episodes(recipe, suite, {**splits, "train": [t.task for t in experts]}, run, progress)
     outcome = eto.train(
         policy,
         experts,
         cloned_part(recipe, experts),
         episodes.explore,
-        lambda policy, name: episodes.measure(policy, name, "dev") if splits["dev"] else 0.0,
+        episodes.check,
         settings_of(recipe),
         run,
         on_step=step_reporter(progress.update),
@@ -105,7 +119,25 @@ class _Episodes:
         settings = rollout_settings(
             self.recipe, temperature=explore.temperature, slots=explore.slots, seed=seed
         )
-        return self._play(policy, "train", settings, f"explore/{name}", explore.samples)
+        phase = f"explore/{name}"
+        return self.run.stage(
+            f"explore-{name}",
+            lambda _: self._play(policy, "train", settings, phase, explore.samples),
+            load=lambda _: self.run.store.get(phase),
+        )
+
+    def check(self, policy: Policy, name: str) -> float:
+        """Average reward on dev. The cloned agent's check is a stage; an epoch's is part of its own."""
+        if not self.splits["dev"]:
+            return 0.0
+        if "/" in name:
+            return self.measure(policy, name, "dev")
+        return self.run.stage(
+            f"dev-{name}",
+            lambda _: self.measure(policy, name, "dev"),
+            load=lambda _: self.run.done(f"dev-{name}")["metrics"]["reward"],
+            metrics=lambda reward: {"reward": reward},
+        )
 
     def measure(self, policy: Policy, name: str, split: str) -> float:
         """Average reward of agent `name` on a split; logged with its interval."""
@@ -117,7 +149,7 @@ class _Episodes:
         if not played:
             raise EnvironmentFailure(f"no episode of {split} could be played", mend="run `eto doctor`")
         reward = mean_interval([t.reward for t in played])
-        success = rate_interval([float(bool(t.success)) for t in played])
+        success = rate_interval([float(t.success) for t in played if t.success is not None])
         figures = {"reward": reward.mean, "low": reward.low, "high": reward.high, "success": success.mean}
         self.run.log(split, agent=name, step=0, **figures)
         return reward.mean
@@ -146,15 +178,21 @@ def _experts(
     from eto.environments.pool import collect_experts
 
     def make(directory: Path) -> list[Trajectory]:
-        counts = {"done": 0, "kept": 0}
-        progress.update("expert", 0, len(tasks))
+        kept = {t.task.id: t for t in run.store.get("expert")}
+        left = [task for task in tasks if task.id not in kept]
+        finished = len(kept)
+        progress.update("expert", finished, len(tasks))
 
-        def done(_: Task, trajectory: Trajectory | None) -> None:
-            counts["done"] += 1
-            counts["kept"] += trajectory is not None
-            progress.update("expert", counts["done"], len(tasks), kept=counts["kept"])
+        def done(task: Task, trajectory: Trajectory | None) -> None:
+            nonlocal finished
+            finished += 1
+            if trajectory is not None:
+                run.store.add("expert", trajectory)
+                kept[task.id] = trajectory
+            progress.update("expert", finished, len(tasks), kept=len(kept))
 
-        found = collect_experts(suite, tasks, workers=recipe.environment.workers, on_done=done)
+        collect_experts(suite, left, workers=recipe.environment.workers, on_done=done)
+        found = [kept[task.id] for task in tasks if task.id in kept]
         if not found:
             raise EnvironmentFailure("no task has an expert that solves it", mend="take other task types")
         write_trajectories(directory / "expert.jsonl", found)
@@ -198,5 +236,8 @@ def _say_what_next(recipe: Recipe, path: Path, progress: Progress) -> None:
     model = recipe.directory / "stages" / shipped.replace("eto-", "dpo-") / "model"
     progress.say("what next:")
     progress.say(f"  eto evaluate --model {model} --recipe {path} --split dev")
-    progress.say(f"  eto run {path} seed=1 name={recipe.name}-seed1")
+    again = f"name={recipe.name}-seed{recipe.seed + 1}"
+    if recipe.run_directory:
+        again = f"run_directory={recipe.run_directory}-seed{recipe.seed + 1}"
+    progress.say(f"  eto run {path} seed={recipe.seed + 1} {again}")
     progress.say("  eto doctor; eto --help; README.md tells how to bring your own model and tasks")

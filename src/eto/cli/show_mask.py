@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.text import Text
@@ -14,14 +15,12 @@ from eto.types import Trajectory
 
 def show(file: Path, model: str, limit: int) -> None:
     """Print the first `limit` trajectories of `file`; tokens with loss are on green."""
-    from transformers import AutoTokenizer
-
-    from eto.policies.embedded import embedded_model
     from eto.rendering import Renderer, check_mask
 
-    renderer = Renderer(AutoTokenizer.from_pretrained(embedded_model() if model == "embedded" else model))
+    trajectories = _trajectories(file)[:limit]
+    renderer = Renderer(_tokenizer(model))
     console = Console()
-    for trajectory in _trajectories(file)[:limit]:
+    for trajectory in trajectories:
         rendered = renderer.render(trajectory)
         check_mask(rendered, trajectory.task.id)
         text = Text()
@@ -39,6 +38,22 @@ def show(file: Path, model: str, limit: int) -> None:
             ]
             for number, ids in enumerate(agent):
                 console.print(f"turn {number}: {renderer.tokenizer.decode(ids)!r}", highlight=False)
+
+
+def _tokenizer(model: str) -> Any:
+    from transformers import AutoTokenizer
+
+    from eto.policies.embedded import embedded_model
+
+    source = embedded_model() if model == "embedded" else model
+    try:
+        return AutoTokenizer.from_pretrained(source)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"cannot load a tokenizer: {str(error).splitlines()[0]}",
+            where=str(source),
+            mend="give `embedded`, a directory written by save_pretrained, or a Hub id",
+        ) from error
 
 
 def _trajectories(file: Path) -> list[Trajectory]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -20,6 +21,7 @@ from eto.cli.compose import (
 from eto.cli.progress import Progress
 from eto.errors import InputError
 from eto.formats import read_pairs, read_trajectories, write_pairs, write_trajectories
+from eto.jsonfiles import unwritable
 from eto.types import Trajectory
 
 
@@ -30,6 +32,7 @@ def collect(out: Path, split: str, recipe_path: Path | None, overrides: Sequence
     recipe = read_recipe(recipe_path, overrides)
     suite = suite_of(recipe)
     tasks = tasks_of(recipe, suite, split)
+    _check_writable(out)
     progress = Progress()
     seen: list[bool] = []
 
@@ -64,6 +67,7 @@ def explore_tasks(
 ) -> None:
     """`eto explore`"""
     recipe = read_recipe(recipe_path, overrides)
+    _check_writable(out)
     explore = recipe.explore
     settings = rollout_settings(recipe, temperature=explore.temperature, slots=explore.slots)
     played = _play(recipe_path, overrides, split, model, settings, samples=explore.samples)
@@ -80,6 +84,8 @@ def evaluate_model(
     from eto.statistics import summarise
 
     recipe = read_recipe(recipe_path, overrides)
+    if out:
+        _check_writable(out)
     evaluation = recipe.evaluation
     settings = rollout_settings(recipe, temperature=evaluation.temperature, slots=evaluation.slots)
     played = _play(recipe_path, overrides, split, model, settings)
@@ -111,9 +117,11 @@ def make_pairs(
     from eto.contrast import contrast_result
 
     recipe = read_recipe(recipe_path, overrides)
-    result = contrast_result(
-        read_trajectories(expert, source="expert"), read_trajectories(explored), contrast_rules(recipe)
-    )
+    played = read_trajectories(explored)
+    if any(trajectory.source == "expert" for trajectory in played):
+        # Nobody said who acted. An expert's missing reward counts as 1; here it must be an error.
+        played = read_trajectories(explored, source="explored")
+    result = contrast_result(read_trajectories(expert, source="expert"), played, contrast_rules(recipe))
     write_pairs(out, result.pairs, form=form)
     print(f"{len(result.pairs)} pairs written: {out}")
     for name, count in asdict(result.summary).items():
@@ -179,4 +187,16 @@ def _check_new(out: Path) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"cannot be written: {error.strerror}", where=str(out)) from error
+        raise unwritable(out, error) from error
+
+
+def _check_writable(out: Path) -> None:
+    """Refuse a file that cannot be written, before the episodes that go into it are played."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out.parent):
+            pass
+    except OSError as error:
+        raise unwritable(out, error) from error
+    if out.is_dir():
+        raise InputError("this is a directory", where=str(out), mend="give --out the name of a file")

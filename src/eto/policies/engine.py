@@ -17,6 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import AttentionInterface, AttentionMaskInterface
 
+from eto.errors import InputError
+
 ATTENTION = "eto_conversations"
 MIN_SHARED_PREFIX = 8
 GROWTH = 256
@@ -43,9 +45,13 @@ class Conversation:
 
 
 class Engine:
-    """Runs steps of many conversations on one model in evaluation mode."""
+    """Runs steps of many conversations on one model in evaluation mode.
+
+    Raises `InputError` for a model that is more than plain attention; see `check_architecture`.
+    """
 
     def __init__(self, model: Any) -> None:
+        check_architecture(model)
         self.model = model
         model.set_attn_implementation(ATTENTION)
         model.eval()
@@ -110,6 +116,31 @@ class Engine:
         self._prefix = Conversation(
             ids=list(conversation.ids), cached=conversation.cached, cache=conversation.cache.clone()
         )
+
+
+def check_architecture(model: Any) -> None:
+    """Raises `InputError` unless attention alone, and no more than ours computes, links tokens.
+
+    Conversations share a row here and branches do in training. A recurrent layer would
+    carry one into the other, and soft-capped scores or attention sinks would be left out.
+    """
+    config = model.config.get_text_config()
+    layers = set(getattr(config, "layer_types", None) or ()) - {"full_attention", "sliding_attention"}
+    if layers or model._is_stateful:
+        what = f"layers other than attention ({', '.join(sorted(layers)) or 'recurrent'})"
+    elif not model._supports_attention_backend:
+        what = "attention that cannot be exchanged"
+    elif getattr(config, "attn_logit_softcapping", None):
+        what = "soft-capped attention"
+    elif any(name.endswith("sinks") for name, _ in model.named_parameters()):
+        what = "attention sinks"
+    else:
+        return
+    raise InputError(
+        f"{type(model).__name__} has {what}, which is not supported",
+        where="model.path",
+        mend="use a model of the Llama, Mistral, Qwen2, Qwen3, Gemma 3 or a similar family",
+    )
 
 
 def common_prefix(a: list[int], b: list[int]) -> int:

@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from eto.errors import InputError
 from eto.policies.embedded import embedded_model
-from eto.policies.engine import Conversation, Engine, sample
+from eto.policies.engine import Conversation, Engine, check_architecture, sample
 from eto.protocols import Reply, ReplyEnd
 from eto.rendering import Renderer
 from eto.types import Message
@@ -36,6 +36,7 @@ class TransformersPolicy:
         max_action_tokens: int = 32,
         lora: dict[str, Any] | None = None,
     ) -> None:
+        check_architecture(model)
         self.model, self.tokenizer, self.name = model, tokenizer, name
         self._lora = lora
         self.renderer = Renderer(tokenizer)
@@ -186,7 +187,7 @@ def load_policy(
 
 
 def _check_hub(source: str) -> None:
-    """Raises `InputError` at once for a name that is neither cached nor on the Hub; loading retries for a minute."""
+    """Raises `InputError` for a name neither cached nor on the Hub, before loading retries for a minute."""
     from httpx2 import HTTPError
     from huggingface_hub import HfApi, try_to_load_from_cache
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled

@@ -34,7 +34,7 @@ class RolloutSettings:
     step_seconds: float = 30.0
     reset_seconds: float = 120.0
     episode_seconds: float = 600.0
-    """Longest an episode may take by the wall clock; over it counts as a failed simulator."""
+    """Longest its simulator may work on one episode; over it counts as a failed simulator."""
     retries: int = 1
     """Times an episode is started again after its simulator failed."""
 
@@ -45,7 +45,8 @@ class _Episode:
     sample: int
     seed: int
     failures: int = 0
-    started: float = 0.0
+    asked: float = 0.0
+    simulated: float = 0.0
     session: Any = None
     messages: tuple[Message, ...] = ()
     turns: list[Turn] = field(default_factory=list)
@@ -112,7 +113,7 @@ class _Play:
 
     def admit(self, episode: _Episode) -> None:
         slot = self._idle.pop()
-        episode.started = time.monotonic()
+        episode.asked, episode.simulated = time.monotonic(), 0.0
         episode.session, episode.reply, episode.last = None, None, None
         episode.turns = []
         self.slots[slot] = episode
@@ -123,7 +124,8 @@ class _Play:
         ended = []
         for result in self.pool.poll(timeout=0.0 if self._writing else None):
             episode = self.slots[result.slot]
-            if result.failure is not None:
+            episode.simulated += time.monotonic() - episode.asked
+            if result.failure is not None or episode.simulated > self.settings.episode_seconds:
                 trajectory = self._fail(result, episode, waiting)
             elif result.kind == "reset":
                 trajectory = self._begin(result, episode)
@@ -154,7 +156,7 @@ class _Play:
         episode = self.slots[slot]
         if reply.end is ReplyEnd.CONTEXT:
             return self._end(slot, StopReason.OUT_OF_TOKENS)
-        episode.reply = reply
+        episode.reply, episode.asked = reply, time.monotonic()
         self.pool.step(slot, reply.action)
         return None
 
@@ -166,17 +168,14 @@ class _Play:
             return self._end(result.slot, StopReason.TERMINATED)
         if step.truncated or len(episode.turns) >= self.suite.max_turns(episode.task):
             return self._end(result.slot, StopReason.OUT_OF_TURNS)
-        if time.monotonic() - episode.started > self.settings.episode_seconds:
-            return self._end(
-                result.slot, StopReason.ENVIRONMENT_FAILED, f"over {self.settings.episode_seconds:g} s"
-            )
         self._write(result.slot, episode, step.observation)
         return None
 
     def _fail(self, result: Result, episode: _Episode, waiting: deque[_Episode]) -> Trajectory | None:
         episode.failures += not result.innocent
         if episode.failures > self.settings.retries:
-            return self._end(result.slot, StopReason.ENVIRONMENT_FAILED, str(result.failure))
+            late = f"the simulator worked {episode.simulated:.0f} s on one episode"
+            return self._end(result.slot, StopReason.ENVIRONMENT_FAILED, str(result.failure or late))
         self._leave(result.slot)
         waiting.appendleft(episode)
         return None

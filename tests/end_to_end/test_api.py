@@ -1,0 +1,66 @@
+"""The example in Python: the README's own, on the ten public names alone, and it runs."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+from coin_game import RECIPE
+
+import eto
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLE = ROOT / "examples" / "loop.py"
+
+SMALL = {
+    '"scienceworld", kinds=["find-plant", "lifespan-longest-lived"]': '"textworld-express", **OPTIONS',
+    'suite.tasks("train")[::4], suite.tasks("dev")[::4]': 'suite.tasks("train")[:32], suite.tasks("dev")[:9]',
+    'eto.load_policy("embedded", name="sft")': 'eto.load_policy(MODEL, name="sft", max_action_tokens=8)',
+    "epochs=4, learning_rate=1e-4, batch_tokens=1000": "epochs=5, learning_rate=2e-3, batch_tokens=1600",
+    "learning_rate=5e-6": "learning_rate=1e-4",
+}
+"""What a test of seconds says in place of the example's sizes."""
+
+
+def test_the_readme_shows_the_example() -> None:
+    [shown] = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.M | re.S)
+    _, _, code = EXAMPLE.read_text().partition("import eto\n")
+    assert shown.partition("import eto\n")[2] == code
+
+
+def test_the_example_uses_public_names_alone() -> None:
+    tree = ast.parse(EXAMPLE.read_text())
+    imported = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
+    assert [ast.unparse(node) for node in imported] == ["import eto"]
+    used = {
+        node.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "eto"
+    }
+    assert used == set(eto.__all__) and len(used) == 10
+
+
+@pytest.mark.timeout(120)
+def test_the_example_runs(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = EXAMPLE.read_text()
+    for given, small in SMALL.items():
+        assert text.count(given) == 1, given
+        text = text.replace(given, small)
+    monkeypatch.chdir(tmp_path)
+    names = {"OPTIONS": RECIPE["environment"]["options"], "MODEL": model}
+    exec(compile(text, str(EXAMPLE), "exec"), names)
+
+    printed = capsys.readouterr().out.splitlines()
+    assert re.match(r"sft .*mean=", printed[0])
+    assert eto.summarise(names["explored"]).reward.mean > 0.3
+    if names["pairs"]:
+        assert names["iteration"] == 2 and re.match(r"eto-2 .*mean=", printed[2])
+    saved = eto.load_policy("my-agent", dtype="float32", max_action_tokens=8)
+    suite, task = names["suite"], names["dev"][0]
+    [again] = eto.rollouts(saved, suite, [task])
+    [before] = eto.rollouts(names["policy"], suite, [task])
+    assert again.actions == before.actions
