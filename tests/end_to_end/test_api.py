@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -40,6 +42,14 @@ def test_the_example_uses_public_names_alone() -> None:
         if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "eto"
     }
     assert used == set(eto.__all__) and len(used) == 10
+
+
+@pytest.mark.parametrize("first", ["eto.algorithms.eto", "eto.cli.stages", "eto"])
+def test_every_public_name_can_be_called_whatever_was_imported_first(first: str) -> None:
+    """A submodule of the same name must not take the function's place."""
+    code = f"import {first}, eto; print([name for name in eto.__all__ if not callable(getattr(eto, name))])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip() == "[]", done
 
 
 @pytest.mark.timeout(120)

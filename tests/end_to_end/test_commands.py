@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import subprocess
@@ -11,12 +12,16 @@ from pathlib import Path
 
 import pytest
 from coin_game import write_recipe
+from rich.console import Console
 
 import eto
+from eto.cli.progress import Progress
+from eto.errors import InputError
 from eto.formats import read_pairs, read_trajectories
 
 CASES = Path(__file__).resolve().parents[3] / "shared" / "cases" / "pairs"
 COMMANDS = ("run", "expert", "sft", "explore", "pairs", "dpo", "evaluate", "report", "show-mask", "doctor")
+HIDDEN, SHOWN = "\x1b[?25l", "\x1b[?25h"
 SMALL = {
     "tasks": {"train_per_kind": 16, "dev_per_kind": 8, "test_per_kind": 8},
     "sft": {"epochs": 8, "learning_rate": 2e-3, "batch_size": 4, "schedule": "constant"},
@@ -172,3 +177,22 @@ def test_version_and_help_are_quick(command) -> None:
     assert all(name in shown.stdout for name in COMMANDS)
     # Half a second on a quiet machine.
     assert min(seconds) < 1.0
+
+
+def test_ctrl_c_says_that_the_run_goes_on(monkeypatch: pytest.MonkeyPatch, command) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("eto.cli.run.run_recipe", interrupted)
+    done = command("run", "recipe.yaml")
+    assert done.code == 130 and "goes on from here" in done.error
+
+
+def test_an_error_leaves_the_terminal_its_cursor() -> None:
+    screen = io.StringIO()
+    progress = Progress(Console(file=screen, force_terminal=True))
+    with pytest.raises(InputError), progress:
+        progress.update("sft", 1, 3)
+        assert HIDDEN in screen.getvalue() and SHOWN not in screen.getvalue()
+        raise InputError("wrong")
+    assert screen.getvalue().rstrip().endswith(SHOWN)

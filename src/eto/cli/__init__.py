@@ -15,6 +15,8 @@ import typer
 from eto import __version__
 from eto.errors import EtoError
 
+INTERRUPTED = 130
+
 app = typer.Typer(
     help="Train language-model agents by trial and error (ETO, arXiv 2403.02502).",
     no_args_is_help=True,
@@ -190,6 +192,7 @@ def main() -> None:
     except EtoError as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        typer.echo("stopped; the same command goes on from here", err=True)
-        sys.exit(130)
+    except SystemExit as end:
+        if end.code == INTERRUPTED:  # typer's own end after Ctrl-C
+            typer.echo("stopped; the same `eto run` goes on from here", err=True)
+        raise

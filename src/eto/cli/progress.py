@@ -14,7 +14,11 @@ LINE_SECONDS = 10.0
 
 
 class Progress:
-    """Shows one stage at a time: a live line on a terminal, now and then a line elsewhere."""
+    """Shows one stage at a time: a live line on a terminal, now and then a line elsewhere.
+
+    Used as a context manager: a live line left open hides the terminal's cursor and
+    overwrites the error message that comes after it.
+    """
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console()
@@ -22,6 +26,12 @@ class Progress:
         self._live: Live | None = None
         self._begun = self._printed = self._heard = 0.0
         self._first = 0
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def update(self, stage: str, done: int, total: int, **figures: Any) -> None:
         """`stage` has finished `done` of `total`; `figures` are shown beside it."""

@@ -34,24 +34,24 @@ if TYPE_CHECKING:
 def run_recipe(path: Path, overrides: Sequence[str]) -> None:
     """Run the recipe at `path`; prints the table of agents at the end."""
     recipe = read_recipe(path, overrides)
-    progress = Progress()
-    progress.say(f"{recipe.name}: {path} -> {recipe.directory}")
-    suite = suite_of(recipe)
-    splits = {split: tasks_of(recipe, suite, split) for split in ("train", "dev", "test")}
-    policy = None
-    if not (recipe.directory / "recipe.yaml").exists():
-        # A model that cannot be loaded must be told before the directory takes the recipe.
-        policy = _load(recipe, progress)
-    with Run.open(recipe.directory, recipe) as run:
-        for note in run.notes:
-            progress.say(f"note: {note}")
-        run.record_splits({split: [task.id for task in tasks] for split, tasks in splits.items()})
-        if run.done("test") is None:
-            note = _learn(recipe, suite, splits, run, progress, policy)
-            if note:
-                progress.say(note)
-    print_report(recipe.directory)
-    _say_what_next(recipe, path, progress)
+    with Progress() as progress:
+        progress.say(f"{recipe.name}: {path} -> {recipe.directory}")
+        suite = suite_of(recipe)
+        splits = {split: tasks_of(recipe, suite, split) for split in ("train", "dev", "test")}
+        policy = None
+        if not (recipe.directory / "recipe.yaml").exists():
+            # A model that cannot be loaded must be told before the directory takes the recipe.
+            policy = _load(recipe, progress)
+        with Run.open(recipe.directory, recipe) as run:
+            for note in run.notes:
+                progress.say(f"note: {note}")
+            run.record_splits({split: [task.id for task in tasks] for split, tasks in splits.items()})
+            if run.done("test") is None:
+                note = _learn(recipe, suite, splits, run, progress, policy)
+                if note:
+                    progress.say(note)
+        print_report(recipe.directory)
+        _say_what_next(recipe, path, progress)
 
 
 def _load(recipe: Recipe, progress: Progress) -> TransformersPolicy:

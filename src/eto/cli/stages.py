@@ -40,7 +40,8 @@ def collect(out: Path, split: str, recipe_path: Path | None, overrides: Sequence
         seen.append(trajectory is not None)
         progress.update("expert", len(seen), len(tasks), kept=sum(seen))
 
-    found = collect_experts(suite, tasks, workers=recipe.environment.workers, on_done=done)
+    with progress:
+        found = collect_experts(suite, tasks, workers=recipe.environment.workers, on_done=done)
     write_trajectories(out, found)
     progress.say(f"{len(found)} of {len(tasks)} tasks have an expert that solves them: {out}")
 
@@ -57,7 +58,8 @@ def clone(
     progress = Progress()
     report = step_reporter(progress.update)
     policy = policy_of(recipe, model)
-    sft(policy, trajectories, settings_of(recipe).sft, on_step=lambda figures: report("sft", figures))
+    with progress:
+        sft(policy, trajectories, settings_of(recipe).sft, on_step=lambda figures: report("sft", figures))
     policy.save(out)
     progress.say(f"model written: {out}")
 
@@ -147,14 +149,15 @@ def optimise(
         progress.say(f"{len(found) - len(kept)} of {len(found)} pairs have nothing to contrast: left out")
     report = step_reporter(progress.update)
     policy = policy_of(recipe, model)
-    result = dpo(
-        policy,
-        kept,
-        settings.dpo,
-        weighting=weighting,
-        guard=settings.guard,
-        on_step=lambda figures: report("dpo", figures),
-    )
+    with progress:
+        result = dpo(
+            policy,
+            kept,
+            settings.dpo,
+            weighting=weighting,
+            guard=settings.guard,
+            on_step=lambda figures: report("dpo", figures),
+        )
     policy.save(out)
     if result.fired:
         progress.say(f"stopped after {result.steps} steps: {result.fired}")
@@ -177,7 +180,8 @@ def _play(
     progress = Progress()
     progress.say("loading the model")
     policy = policy_of(recipe, model)
-    return play(policy, suite, tasks, settings, samples=samples, phase=split, update=progress.update)
+    with progress:
+        return play(policy, suite, tasks, settings, samples=samples, phase=split, update=progress.update)
 
 
 def _check_new(out: Path) -> None:

@@ -17,7 +17,7 @@ import queue
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from eto.environments.java import SimulatorDied
@@ -43,6 +43,8 @@ class Result:
     failure: EnvironmentFailure | None = None
     innocent: bool = False
     """The failure came from another slot's request; not to be counted as a try."""
+    seconds: float = 0.0
+    """How long the simulator worked on it, without waiting for other slots."""
 
 
 class EnvironmentPool:
@@ -175,8 +177,8 @@ class EnvironmentPool:
             self._replace(worker, error["problem"])
             return
         request = worker.requests.popleft()
-        worker.since = at
-        self._ready.append(_result(request, reply))
+        seconds, worker.since = at - worker.since, at
+        self._ready.append(replace(_result(request, reply), seconds=seconds))
 
     def _kill_overdue(self) -> None:
         for worker in list(self._workers):

@@ -91,7 +91,7 @@ class TransformersPolicy:
         for session, token in zip(list(self._active), sample(logits, self._active), strict=True):
             session.ids.append(token)
             session.action.append(token)
-            ended = token == self.renderer.end_of_turn
+            ended = token in (self.renderer.end_of_turn, self.tokenizer.eos_token_id)
             if ended or len(session.action) == self.max_action_tokens:
                 self._active.remove(session)
                 text = self.renderer.text(session.action)
@@ -162,7 +162,7 @@ def load_policy(
         )
     source = str(folder) if looks_local else source
     if not looks_local:
-        _check_hub(source)
+        check_hub(source)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
         tokenizer = AutoTokenizer.from_pretrained(source)
@@ -186,7 +186,7 @@ def load_policy(
     )
 
 
-def _check_hub(source: str) -> None:
+def check_hub(source: str) -> None:
     """Raises `InputError` for a name neither cached nor on the Hub, before loading retries for a minute."""
     from httpx2 import HTTPError
     from huggingface_hub import HfApi, try_to_load_from_cache

@@ -9,7 +9,6 @@ simulator hangs or dies is started again once; after that it is returned with st
 from __future__ import annotations
 
 import hashlib
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -45,7 +44,6 @@ class _Episode:
     sample: int
     seed: int
     failures: int = 0
-    asked: float = 0.0
     simulated: float = 0.0
     session: Any = None
     messages: tuple[Message, ...] = ()
@@ -113,7 +111,7 @@ class _Play:
 
     def admit(self, episode: _Episode) -> None:
         slot = self._idle.pop()
-        episode.asked, episode.simulated = time.monotonic(), 0.0
+        episode.simulated = 0.0
         episode.session, episode.reply, episode.last = None, None, None
         episode.turns = []
         self.slots[slot] = episode
@@ -124,7 +122,7 @@ class _Play:
         ended = []
         for result in self.pool.poll(timeout=0.0 if self._writing else None):
             episode = self.slots[result.slot]
-            episode.simulated += time.monotonic() - episode.asked
+            episode.simulated += result.seconds
             if result.failure is not None or episode.simulated > self.settings.episode_seconds:
                 trajectory = self._fail(result, episode, waiting)
             elif result.kind == "reset":
@@ -156,7 +154,7 @@ class _Play:
         episode = self.slots[slot]
         if reply.end is ReplyEnd.CONTEXT:
             return self._end(slot, StopReason.OUT_OF_TOKENS)
-        episode.reply, episode.asked = reply, time.monotonic()
+        episode.reply = reply
         self.pool.step(slot, reply.action)
         return None
 

@@ -78,9 +78,9 @@ def optimise(
 
     `on_step` gets each step's figures and may return True to stop; `on_epoch` is called
     after each epoch (from 1) and may too. With `directory` the state is saved there
-    every `checkpoint_seconds` and at each epoch's end, and a later call with the same
-    arguments goes on from it; `on_epoch` of the epoch just finished is then called
-    again. Raises `EngineFailure` if the loss is not a number.
+    every `checkpoint_seconds` and, with `on_epoch`, at each epoch's end; a later call
+    with the same arguments goes on from it, and calls `on_epoch` of the epoch just
+    finished again. Raises `EngineFailure` if the loss is not a number.
     """
     accelerator = Accelerator()
     plan = _plan(examples, settings)
@@ -124,6 +124,7 @@ def optimise(
         if directory and (time.monotonic() - saved > settings.checkpoint_seconds or (last and on_epoch)):
             _save(directory, {"step": step, "stopped": stopped}, model, optimiser, scheduler)
             saved = time.monotonic()
+    model.set_attn_implementation("sdpa")
     return step
 
 
