@@ -159,7 +159,7 @@ def test_a_retry_may_succeed(retries):
 
 def test_a_simulator_too_slow_for_an_episode_fails():
     suite = Guessing()
-    settings = replace(HERE, slots=1, episode_seconds=0.15)
+    settings = replace(HERE, episode_seconds=0.15)
     slow, once = [guess("slow", 5, "slow"), guess("once", 5, "slow", times=1)]
     assert set(stops(rollouts(Bisecting(), suite, [slow, once], settings=settings)).values()) == {
         StopReason.ENVIRONMENT_FAILED,

@@ -143,7 +143,9 @@ class EnvironmentPool:
             self._ready.append(_innocent(request))
             return
         if self._host is not None:
+            begun = time.monotonic()
             result = _serve_here(self._host, request)
+            result = replace(result, seconds=time.monotonic() - begun)
             if isinstance(result.failure, SimulatorDied):
                 self._lost |= self._playing - {slot}
             self._ready.append(result)
