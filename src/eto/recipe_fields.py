@@ -155,7 +155,10 @@ class DpoRecipe(_Optimisation):
     beta: float = Field(0.1, gt=0)
     """Strength of the pull to the reference. Paper: 0.1."""
     sft_weight: float = Field(0.0, ge=0)
-    """Weight of the chosen's mean negative log-likelihood. Paper: 0; IPR (arXiv 2406.11176): 1."""
+    """Weight of the chosen's mean negative log-likelihood. Paper: 0; IPR (arXiv 2406.11176): 1 on its sum."""
+    replay_weight: float = Field(0.0, ge=0)
+    """Weight of the mean negative log-likelihood of expert trajectories whose tasks gave no pair, mixed
+    among the pairs against forgetting what is won. Paper: 0."""
     label_smoothing: float = Field(0.0, ge=0, lt=0.5)
     """Assumed share of pairs whose order is wrong; with `loss: sigmoid` only. Paper: 0."""
     loss: Literal["sigmoid", "ipo", "length_normalised"] = "sigmoid"

@@ -20,8 +20,7 @@ from transformers import AutoModelForCausalLM
 from eto.algorithms import dpo as dpo_module
 from eto.algorithms.dpo import DpoSettings, dpo, pair_loss
 from eto.algorithms.guard import Guard, GuardSettings
-from eto.algorithms.sft import SftSettings, sft
-from eto.algorithms.sft import _example as sft_example
+from eto.algorithms.sft import SftSettings, sft, sft_example
 from eto.algorithms.sft import _objective as sft_objective
 from eto.contrast import shared_turns
 from eto.errors import EngineFailure, InputError

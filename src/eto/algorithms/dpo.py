@@ -1,8 +1,8 @@
 """DPO on whole multi-turn trajectories (ETO, section 3.2.2, eq. 11), with a collapse guard.
 
 Deviations from the paper, all off by default: an anchor on the chosen side's likelihood
-(IPR, arXiv 2406.11176; RPO, arXiv 2404.19733), turn weights (`eto.weights`), IPO,
-length normalisation, label smoothing. The guard has no counterpart in the paper.
+(IPR, arXiv 2406.11176; RPO, arXiv 2404.19733), replayed expert trajectories, turn weights
+(`eto.weights`), IPO, length normalisation, label smoothing. The guard has no counterpart in the paper.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from eto.algorithms.guard import Guard, GuardSettings
+from eto.algorithms.sft import sft_example
 from eto.errors import InputError
 from eto.losses import dpo_loss, ipo_loss, log_ratio_margin, sequence_log_prob, sft_loss
 from eto.policies.transformers import TransformersPolicy
@@ -24,7 +25,7 @@ from eto.rendering import check_mask
 from eto.training.log_probs import TreeLogProbs, leaf_log_probs
 from eto.training.loop import Example, Optimisation, autocast, micro_batches, optimise
 from eto.training.trees import build_tree
-from eto.types import Pair
+from eto.types import Pair, Trajectory
 from eto.weights import TurnWeighting, turn_weights
 
 CHOSEN, REJECTED = 0, 1
@@ -43,6 +44,8 @@ class DpoSettings:
     label_smoothing: float = 0.0
     sft_weight: float = 0.0
     """Weight of the chosen side's mean negative log-likelihood."""
+    replay_weight: float = 0.0
+    """Weight of the mean negative log-likelihood of each replayed trajectory."""
     schedule: str = "constant_with_warmup"
     warmup_ratio: float = 0.1
     weight_decay: float = 0.0
@@ -69,6 +72,7 @@ def dpo(
     settings: DpoSettings | None = None,
     *,
     weighting: TurnWeighting | None = None,
+    replay: Sequence[Trajectory] = (),
     guard: GuardSettings | None = None,
     directory: Path | None = None,
     on_step: Callable[[dict[str, float]], object] | None = None,
@@ -76,8 +80,10 @@ def dpo(
 ) -> DpoResult:
     """Train `policy` in place on `pairs`; the policy as it comes in is the reference.
 
-    Its log-probs are computed once, before the first update. `on_epoch` is called with
-    each finished epoch and may return True to stop. With `directory` an interrupted call
+    Its log-probs are computed once, before the first update. `replay` trajectories, such
+    as the expert's on tasks that gave no pair, are mixed among the pairs with
+    `replay_weight`, against forgetting what is won. `on_epoch` is called with each
+    finished epoch and may return True to stop. With `directory` an interrupted call
     is gone on with. Raises `InputError` where there are no pairs.
     """
     settings = settings or DpoSettings()
@@ -85,6 +91,8 @@ def dpo(
         raise InputError("no pairs to train on", mend="explore more tasks, or several samples a task")
     examples = [_example(policy, pair, weighting or TurnWeighting(), settings) for pair in pairs]
     examples = _with_reference(policy, examples, settings.micro_batch_tokens, directory)
+    if settings.replay_weight:
+        examples += [sft_example(policy, trajectory, size=1.0) for trajectory in replay]
     watch = Guard(guard or GuardSettings(max_margin=None, max_chosen_drop=None))
     last: dict[str, float] = {}
 
@@ -134,9 +142,13 @@ def pair_loss(
 ) -> tuple[Tensor, dict[str, float]]:
     """Loss of one pair from both sides' token log-probs `[agent tokens]`, and its figures.
 
+    An example of one side only is a replayed trajectory and has no figures of its own.
+
     Figures: `margin` beta x log-ratio difference (weighted), `accuracy` 1 where it is
     above 0, `chosen_drift` and `rejected_drift` the sides' plain log-ratios in nats.
     """
+    if len(leaves) == 1:
+        return settings.replay_weight * sft_loss(leaves[0]), {}
     policy, reference, drift = [], [], []
     for leaf, weights, ref in zip(leaves, example.weights, example.reference, strict=True):
         weight = torch.from_numpy(weights).to(leaf.device)

@@ -53,7 +53,7 @@ def train(
             note = f"round {iteration} gave no pairs: every task was won or tied; {shipped} is the result"
             break
         agent = f"eto-{iteration}"
-        result = optimise(policy, pairs, reward, dev_reward, settings, run, iteration, on_step)
+        result = optimise(policy, pairs, expert, reward, dev_reward, settings, run, iteration, on_step)
         rounds.append(result)
         if not result.shipped:
             note = f"{agent} does not ship: {result.reason}"

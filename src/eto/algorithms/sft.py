@@ -53,7 +53,7 @@ def sft(
     nothing to train on.
     """
     settings = settings or SftSettings()
-    examples = [_example(policy, trajectory) for trajectory in trajectories if not trajectory.failed]
+    examples = [sft_example(policy, trajectory) for trajectory in trajectories if not trajectory.failed]
     if not examples:
         raise InputError("no expert trajectory to clone", mend="collect some with `eto expert`")
     steps = optimise(
@@ -81,12 +81,13 @@ def sft(
     return steps
 
 
-def _example(policy: TransformersPolicy, trajectory: Trajectory) -> Example:
+def sft_example(policy: TransformersPolicy, trajectory: Trajectory, size: float | None = None) -> Example:
+    """A trajectory to clone; it counts in a step's mean by its agent tokens, or by `size`."""
     rendered = policy.renderer.render(trajectory, max_tokens=policy.max_context)
     check_mask(rendered, trajectory.task.id)
     tree = build_tree([(rendered.ids, rendered.turns)])
     tokens = len(tree.leaves[0].targets)
-    return Example(tree, (np.ones(tokens, dtype=np.float32),), size=float(tokens))
+    return Example(tree, (np.ones(tokens, dtype=np.float32),), size=float(tokens) if size is None else size)
 
 
 def _objective(example: Example, leaves: list[Tensor]) -> tuple[Tensor, dict[str, float]]:

@@ -130,6 +130,7 @@ def contrast(
 def optimise(
     policy: TransformersPolicy,
     pairs: Sequence[Pair],
+    expert: Sequence[Trajectory],
     start_reward: float,
     dev_reward: DevReward,
     settings: EtoSettings,
@@ -139,6 +140,7 @@ def optimise(
 ) -> Round:
     """Stage `dpo-<iteration>`; `policy` becomes its best epoch on dev, better than before or not."""
     stage, agent = f"dpo-{iteration}", f"eto-{iteration}"
+    paired = {pair.task.id for pair in pairs}
 
     def make(directory: Path) -> Round:
         checks = _Checks(policy, directory, stage, start_reward, dev_reward, settings)
@@ -147,6 +149,7 @@ def optimise(
             pairs,
             settings.dpo,
             weighting=settings.weighting,
+            replay=[t for t in expert if t.task.id not in paired],
             guard=settings.guard,
             directory=directory,
             on_step=_logger(run, stage, on_step),

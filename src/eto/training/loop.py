@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.utils import gather_object
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import get_scheduler
@@ -179,7 +180,7 @@ def _step(
     mine = groups[accelerator.process_index :: ranks]
     # Every process must run as many backward passes; surplus ones weigh nothing.
     surplus = -(-len(groups) // ranks) - len(mine)
-    sums: dict[str, float] = {}
+    found: list[tuple[float, dict[str, float]]] = []
     for number, group in enumerate(mine + groups[:1] * surplus):
         part = [batch[i] for i in group]
         with autocast(accelerator, settings.dtype)():
@@ -189,17 +190,23 @@ def _step(
             loss, figures = objective(example, leaves)
             losses.append(loss)
             if number < len(mine):
-                for key, value in {"loss": float(loss.detach()) / example.size, **figures}.items():
-                    sums[key] = sums.get(key, 0.0) + value * example.size / total
+                found.append((example.size, {"loss": float(loss.detach()) / example.size, **figures}))
         share = torch.stack(losses).sum() * (ranks / total if number < len(mine) else 0.0)
         if not torch.isfinite(share):
             raise EngineFailure("the loss is not a number", mend="lower the learning rate, or use float32")
         accelerator.backward(share)
-    if ranks > 1:
-        keys = sorted(sums)
-        gathered = accelerator.reduce(torch.tensor([sums[k] for k in keys], device=accelerator.device))
-        sums = dict(zip(keys, gathered.tolist(), strict=True))
-    return sums
+    return _mean_figures(gather_object(found) if ranks > 1 else found)
+
+
+def _mean_figures(found: Sequence[tuple[float, dict[str, float]]]) -> dict[str, float]:
+    """Means by size; a figure that some examples do not have is a mean over those that do."""
+    sums: dict[str, float] = {}
+    sizes: dict[str, float] = {}
+    for size, figures in found:
+        for key, value in figures.items():
+            sums[key] = sums.get(key, 0.0) + size * value
+            sizes[key] = sizes.get(key, 0.0) + size
+    return {key: sums[key] / sizes[key] for key in sums}
 
 
 def _save(directory: Path, progress: dict, model: Any, optimiser: Any, scheduler: Any) -> None:
