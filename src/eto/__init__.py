@@ -15,10 +15,12 @@ __version__ = "0.1.0"
 # Before torch is loaded: spinning OpenMP threads cost a factor of ten beside a simulator.
 configure_threads()
 
+# At once, not on first use: the submodule of that name would take its place.
+from eto.contrast import contrast  # noqa: E402
+
 if TYPE_CHECKING:
     from eto.algorithms.dpo import DpoSettings, dpo
     from eto.algorithms.sft import SftSettings, sft
-    from eto.contrast import contrast
     from eto.environments import load_suite
     from eto.environments.pool import collect_experts
     from eto.policies.transformers import load_policy
@@ -30,7 +32,6 @@ _HOMES = {
     "collect_experts": "eto.environments.pool",
     "load_policy": "eto.policies.transformers",
     "rollouts": "eto.rollout.rollouts",
-    "contrast": "eto.contrast",
     "sft": "eto.algorithms.sft",
     "SftSettings": "eto.algorithms.sft",
     "dpo": "eto.algorithms.dpo",
