@@ -147,7 +147,7 @@ class DpoRecipe(_Optimisation):
     learning_rate: float = Field(1e-6, gt=0)
     """Peak learning rate. Paper: 1e-6."""
     batch_pairs: int = Field(32, ge=1)
-    """Pairs of one optimiser step. Paper: 32."""
+    """Pairs, and replayed trajectories, of one optimiser step. Paper: 32."""
     schedule: Schedule = "constant_with_warmup"
     """Course of the learning rate. Paper's code: constant_with_warmup."""
     warmup_ratio: float = Field(0.1, ge=0, lt=1)

@@ -39,7 +39,7 @@ class DpoSettings:
     learning_rate: float = 1e-6
     beta: float = 0.1
     batch_pairs: int = 32
-    """Pairs of an optimiser step."""
+    """Pairs, and replayed trajectories, of an optimiser step."""
     loss: Literal["sigmoid", "ipo", "length_normalised"] = "sigmoid"
     label_smoothing: float = 0.0
     sft_weight: float = 0.0
