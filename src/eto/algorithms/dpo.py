@@ -17,11 +17,10 @@ import torch
 from torch import Tensor
 
 from eto.algorithms.guard import Guard, GuardSettings
-from eto.algorithms.sft import sft_example
+from eto.algorithms.sft import fitted, sft_example
 from eto.errors import InputError
 from eto.losses import dpo_loss, ipo_loss, log_ratio_margin, sequence_log_prob, sft_loss
 from eto.policies.transformers import TransformersPolicy
-from eto.rendering import check_mask
 from eto.training.log_probs import TreeLogProbs, leaf_log_probs
 from eto.training.loop import Example, Optimisation, autocast, micro_batches, optimise
 from eto.training.trees import build_tree
@@ -176,8 +175,7 @@ def _example(
 ) -> Example:
     sequences, weights = [], []
     for side, by_turn in zip((pair.chosen, pair.rejected), turn_weights(pair, weighting), strict=True):
-        rendered = policy.renderer.render(side, max_tokens=policy.max_context)
-        check_mask(rendered, pair.task.id)
+        rendered = fitted(policy, side)
         sequences.append((rendered.ids, rendered.turns))
         weights.append(np.asarray(by_turn, dtype=np.float32))
     tree = build_tree(sequences)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from torch import Tensor
 from eto.errors import InputError
 from eto.losses import sft_loss
 from eto.policies.transformers import TransformersPolicy
-from eto.rendering import check_mask
+from eto.rendering import Rendered, check_mask
 from eto.training.loop import Example, Optimisation, optimise
 from eto.training.trees import build_tree
 from eto.types import Trajectory
@@ -83,11 +84,23 @@ def sft(
 
 def sft_example(policy: TransformersPolicy, trajectory: Trajectory, size: float | None = None) -> Example:
     """A trajectory to clone; it counts in a step's mean by its agent tokens, or by `size`."""
-    rendered = policy.renderer.render(trajectory, max_tokens=policy.max_context)
-    check_mask(rendered, trajectory.task.id)
+    rendered = fitted(policy, trajectory)
     tree = build_tree([(rendered.ids, rendered.turns)])
     tokens = len(tree.leaves[0].targets)
     return Example(tree, (np.ones(tokens, dtype=np.float32),), size=float(tokens) if size is None else size)
+
+
+def fitted(policy: TransformersPolicy, trajectory: Trajectory) -> Rendered:
+    """`trajectory` as tokens, cut at whole turns to the policy's context with a warning that counts them."""
+    rendered = policy.renderer.render(trajectory, max_tokens=policy.max_context)
+    check_mask(rendered, trajectory.task.id)
+    if rendered.dropped_turns:
+        cut = f"the last {rendered.dropped_turns} of {len(trajectory.turns)} turns"
+        warnings.warn(
+            f"{trajectory.task.id}: {cut} do not fit {policy.max_context} tokens and are left out",
+            stacklevel=2,
+        )
+    return rendered
 
 
 def _objective(example: Example, leaves: list[Tensor]) -> tuple[Tensor, dict[str, float]]:
