@@ -18,7 +18,7 @@ from rich.text import Text
 from eto.errors import MissingRequirement
 
 DISTRIBUTION = "eto-agent"
-FULL_TUNING_GB = 6.0
+FULL_TUNING_GB = 8.0
 """fp32 weights, gradients and Adam's two moments of 135 M parameters take 2.2 GB; activations of
 a 1,000-token batch and the simulators' JVMs most of the rest."""
 RUN_GB = 5.0

@@ -9,7 +9,7 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,12 @@ class Optimisation:
     """Compute dtype; weights stay as they are."""
     checkpoint_seconds: float = 120.0
     seed: int = 0
+
+    @classmethod
+    def of(cls, settings: Any, **others: Any) -> Optimisation:
+        """What a method's settings share with this class by name, with `others` beside it."""
+        names = {each.name for each in fields(cls)} & {each.name for each in fields(settings)}
+        return cls(**{name: getattr(settings, name) for name in names} | others)
 
 
 def optimise(
