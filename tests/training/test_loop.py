@@ -140,6 +140,43 @@ def test_preferences_are_learnt(tiny_path):
     assert result.figures == figures[-1]
 
 
+def test_replay_is_weighed_and_not_counted_among_the_pairs(tiny_path):
+    agent, rows = policy(tiny_path), []
+    settings = DpoSettings(epochs=1, batch_pairs=100, learning_rate=1e-3, replay_weight=0.5)
+    dpo(agent, pairs(), settings, replay=episodes(2), on_step=rows.append)
+    alone, replayed = policy(tiny_path), []
+    dpo(alone, pairs(), replace(settings, replay_weight=0.0), replay=episodes(2), on_step=replayed.append)
+    [row], [bare] = rows, replayed
+    assert (row["margin"], row["chosen_drift"]) == pytest.approx((0.0, 0.0), abs=1e-5)
+    nll = [
+        float(-log_probs.detach().mean())
+        for e in episodes(2)
+        for [log_probs] in TreeLogProbs(policy(tiny_path).model)([sft_example(agent, e).tree])
+    ]
+    count = len(pairs())
+    expected = (count * bare["loss"] + 0.5 * sum(nll)) / (count + 2)
+    assert row["loss"] == pytest.approx(expected, rel=1e-4), "mean over pairs and replayed alike"
+
+
+def test_replay_keeps_a_won_episode_likely(tiny_path):
+    won = episodes(5)[-1:]
+    drift = {}
+    for weight in (0.0, 5.0):
+        agent = policy(tiny_path)
+        tree = sft_example(agent, won[0]).tree
+        with torch.no_grad():
+            before = TreeLogProbs(agent.model)([tree])[0][0].sum()
+        dpo(
+            agent,
+            pairs(),
+            DpoSettings(epochs=4, batch_pairs=3, learning_rate=3e-3, beta=0.5, replay_weight=weight),
+            replay=won,
+        )
+        with torch.no_grad():
+            drift[weight] = float(TreeLogProbs(agent.model)([tree])[0][0].sum() - before)
+    assert drift[5.0] > max(0.0, drift[0.0])
+
+
 def test_a_second_round_starts_from_a_new_reference(tiny_path):
     learner = policy(tiny_path)
     dpo(learner, pairs(), PAIRED)
