@@ -158,6 +158,14 @@ def test_replay_is_weighed_and_not_counted_among_the_pairs(tiny_path):
     assert row["loss"] == pytest.approx(expected, rel=1e-4), "mean over pairs and replayed alike"
 
 
+def test_a_step_of_replay_alone_passes_the_guard(tiny_path):
+    rows = []
+    settings = DpoSettings(epochs=1, batch_pairs=1, replay_weight=1.0)
+    dpo(policy(tiny_path), pairs(), settings, replay=episodes(2), guard=GuardSettings(), on_step=rows.append)
+    assert sum("margin" not in row for row in rows) == 2
+    assert len(rows) == len(pairs()) + 2
+
+
 def test_replay_keeps_a_won_episode_likely(tiny_path):
     won = episodes(5)[-1:]
     drift = {}

@@ -25,7 +25,9 @@ class Guard:
         self.fired: str | None = None
 
     def step(self, figures: dict[str, float]) -> bool:
-        """True when training must stop."""
+        """True when training must stop. A step without pairs, all replay, says nothing."""
+        if "margin" not in figures:
+            return False
         bounds = self.settings
         margin, chosen = figures["margin"], figures["chosen_drift"]
         drift = max(abs(chosen), abs(figures["rejected_drift"]))
