@@ -236,8 +236,7 @@ def _say_what_next(recipe: Recipe, path: Path, progress: Progress) -> None:
     model = recipe.directory / "stages" / shipped.replace("eto-", "dpo-") / "model"
     progress.say("what next:")
     progress.say(f"  eto evaluate --model {model} --recipe {path} --split dev")
-    again = f"name={recipe.name}-seed{recipe.seed + 1}"
-    if recipe.run_directory:
-        again = f"run_directory={recipe.run_directory}-seed{recipe.seed + 1}"
-    progress.say(f"  eto run {path} seed={recipe.seed + 1} {again}")
+    key, value = ("run_directory", recipe.run_directory) if recipe.run_directory else ("name", recipe.name)
+    value = value.removesuffix(f"-seed{recipe.seed}")
+    progress.say(f"  eto run {path} seed={recipe.seed + 1} {key}={value}-seed{recipe.seed + 1}")
     progress.say("  eto doctor; eto --help; README.md tells how to bring your own model and tasks")
