@@ -43,7 +43,7 @@ def policy(model: Path) -> TransformersPolicy:
 
 def round_of(policy, pairs, directory: Path, dev_reward, settings: EtoSettings = SETTINGS) -> Round:
     with Run.open(directory, RECIPE) as run:
-        return optimise(policy, pairs, 0.5, dev_reward, settings, run, 1)
+        return optimise(policy, pairs, [], 0.5, dev_reward, settings, run, 1)
 
 
 def test_an_agent_stopped_before_its_only_check_is_checked(policy, pairs, tmp_path: Path) -> None:

@@ -49,8 +49,8 @@ def _root(
     pass
 
 
-@app.command()
-def run(recipe: Path, overrides: Overrides = None) -> None:
+@app.command("run")
+def run_whole(recipe: Path, overrides: Overrides = None) -> None:
     """Run a whole recipe: clone, evaluate, explore, contrast, optimise, report. Goes on where it stopped."""
     from eto.cli.run import run_recipe
 
@@ -156,8 +156,8 @@ def report(
         print_pooled(directories, out)
 
 
-@app.command()
-def show_mask(
+@app.command("show-mask")
+def show_loss_mask(
     file: Path,
     model: Annotated[
         str, typer.Option("--model", help="Whose tokenizer: `embedded`, directory, Hub id.")
@@ -170,8 +170,8 @@ def show_mask(
     show(file, model, limit)
 
 
-@app.command()
-def doctor(
+@app.command("doctor")
+def look_at_machine(
     full: Annotated[bool, typer.Option("--full", help="Also slow checks: hashes, GPU.")] = False,
 ) -> None:
     """Look at Java, model cache, memory, threads and versions; say how to mend what is wrong."""
