@@ -4,7 +4,7 @@ import pytest
 
 from eto.errors import InputError
 from eto.recipe import parse_recipe
-from eto.report.pooled import pool_runs, pooled_markdown
+from eto.report.pooled import compare_runs, comparison_markdown, pool_runs, pooled_markdown
 from eto.run import Run
 from eto.types import Message, StopReason, Task, Trajectory, Turn
 
@@ -67,3 +67,17 @@ def test_a_run_under_way_is_refused(runs, tmp_path):
         run.store.add("evaluate/sft/test", episode(0, 1.0, "sft"))
     with pytest.raises(InputError, match="not finished"):
         pool_runs([*runs, tmp_path / "c"])
+
+
+def test_runs_against_others(runs, tmp_path):
+    other = [
+        make_run(tmp_path / "x", 0, [0.0, 0.0, 0.0, 0.0], [0.0] * 4, "sft"),
+        make_run(tmp_path / "y", 1, [0.0, 1.0, 0.0, 0.0], [0.0] * 4, "sft"),
+    ]
+    found = compare_runs(runs, other)
+    assert found["sft"]["reward"]["mean"] == pytest.approx((3 - 1) / 8)
+    assert found["shipped"]["reward"]["mean"] == pytest.approx((2.5 + 2 - 1) / 8)
+    text = comparison_markdown(found, other)
+    assert "agent minus that of `x`, `y`" in text and "+0.250" in text
+    with pytest.raises(InputError, match="cannot be paired"):
+        compare_runs(runs, other[:1])

@@ -145,15 +145,18 @@ def evaluate(
 @app.command()
 def report(
     directories: list[Path],
+    against: Annotated[
+        list[Path] | None, typer.Option("--against", help="Runs to compare with, one for each, in order.")
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="File for the table of several runs.")] = None,
 ) -> None:
     """Write the report of a run anew and print its table; of several runs (seeds), one pooled table."""
     from eto.cli.run import print_pooled, print_report
 
-    if len(directories) == 1 and out is None:
+    if len(directories) == 1 and out is None and not against:
         print_report(directories[0])
     else:
-        print_pooled(directories, out)
+        print_pooled(directories, against or [], out)
 
 
 @app.command("show-mask")

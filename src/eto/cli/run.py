@@ -216,12 +216,15 @@ def print_report(directory: Path) -> None:
     progress.say(f"figures {paths.results}   report {paths.markdown}   learning curve {paths.curve}")
 
 
-def print_pooled(directories: Sequence[Path], out: Path | None) -> None:
-    """Print the pooled table of several runs, or write it to `out`."""
+def print_pooled(directories: Sequence[Path], against: Sequence[Path], out: Path | None) -> None:
+    """Print the pooled table of several runs, or what sets them apart from others; or write it to `out`."""
     from eto.files import write_atomic
-    from eto.report.pooled import pool_runs, pooled_markdown
+    from eto.report.pooled import compare_runs, comparison_markdown, pool_runs, pooled_markdown
 
-    text = pooled_markdown(pool_runs(directories))
+    if against:
+        text = comparison_markdown(compare_runs(directories, against), against)
+    else:
+        text = pooled_markdown(pool_runs(directories))
     if out is None:
         print(text)
     else:

@@ -49,6 +49,42 @@ def pool_runs(directories: Sequence[str | Path], split: str = "test") -> dict[st
     return {"split": split, "runs": runs, "agents": agents}
 
 
+def compare_runs(
+    directories: Sequence[str | Path], against: Sequence[str | Path], split: str = "test"
+) -> dict[str, dict[str, Any]]:
+    """Each agent of `directories` minus the shipped agent of `against`, run by run, pooled.
+
+    agent -> figure -> difference. Runs belong together by order, for example by seed.
+    Raises `InputError` where their numbers differ or a run is not finished.
+    """
+    if len(directories) != len(against):
+        problem = f"{len(directories)} runs cannot be paired with {len(against)}"
+        raise InputError(problem, where="--against", mend="name one run for each, in the same order")
+    ours, theirs = (
+        [_episodes(Path(d), build_results(d), split) for d in runs] for runs in (directories, against)
+    )
+    names = [name for name in ours[0] if all(name in agents for agents in ours)]
+    return {
+        name: {
+            figure: statistics.pooled_difference(
+                [
+                    (statistics.by_task(one[name], value), statistics.by_task(other[SHIPPED], value))
+                    for one, other in zip(ours, theirs, strict=True)
+                ]
+            ).to_dict()
+            for figure, value in _COMPARED
+        }
+        for name in names
+    }
+
+
+def comparison_markdown(differences: dict[str, dict[str, Any]], against: Sequence[str | Path]) -> str:
+    """The differences of `compare_runs` as one table."""
+    header, rows = difference_rows({name: {"difference": found} for name, found in differences.items()})
+    names = ", ".join(f"`{Path(directory).name}`" for directory in against)
+    return markdown_table([f"agent minus that of {names}", *header[1:]], rows) + "\n"
+
+
 def pooled_markdown(pooled: dict[str, Any]) -> str:
     """The pooled tables, one row a run below them, and each run's wall time by stage."""
     agents, runs = pooled["agents"], pooled["runs"]
