@@ -12,7 +12,7 @@ from eto.runtime import configure_threads
 
 __version__ = "0.1.0"
 
-# Before torch is loaded: spinning OpenMP threads cost a factor of ten beside a simulator.
+# Before torch is loaded: spinning OpenMP threads slow decoding many times beside a busy simulator.
 configure_threads()
 
 # At once, not on first use: the submodule of that name would take its place.

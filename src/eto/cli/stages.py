@@ -22,6 +22,7 @@ from eto.cli.progress import Progress
 from eto.errors import InputError
 from eto.formats import read_pairs, read_trajectories, write_pairs, write_trajectories
 from eto.jsonfiles import unwritable
+from eto.recipe import Recipe
 from eto.types import Trajectory
 
 
@@ -72,7 +73,7 @@ def explore_tasks(
     _check_writable(out)
     explore = recipe.explore
     settings = rollout_settings(recipe, temperature=explore.temperature, slots=explore.slots)
-    played = _play(recipe_path, overrides, split, model, settings, samples=explore.samples)
+    played = _play(recipe, split, model, settings, samples=explore.samples)
     write_trajectories(out, played)
     failed = sum(t.failed for t in played)
     print(f"{len(played)} trajectories written: {out}" + (f" ({failed} failed and set aside)" * bool(failed)))
@@ -90,7 +91,7 @@ def evaluate_model(
         _check_writable(out)
     evaluation = recipe.evaluation
     settings = rollout_settings(recipe, temperature=evaluation.temperature, slots=evaluation.slots)
-    played = _play(recipe_path, overrides, split, model, settings)
+    played = _play(recipe, split, model, settings)
     if out:
         write_trajectories(out, played)
     summary = summarise(played, resamples=evaluation.bootstrap_resamples).to_dict()
@@ -165,8 +166,7 @@ def optimise(
 
 
 def _play(
-    recipe_path: Path | None,
-    overrides: Sequence[str],
+    recipe: Recipe,
     split: str,
     model: str | None,
     settings: object,
@@ -174,7 +174,6 @@ def _play(
 ) -> list[Trajectory]:
     from eto.cli.play import play
 
-    recipe = read_recipe(recipe_path, overrides)
     suite = suite_of(recipe)
     tasks = tasks_of(recipe, suite, split)
     progress = Progress()

@@ -1,8 +1,8 @@
 """Attention over trees: a given bias instead of a causal mask.
 
-On a CPU plain matrix products with folded query heads took half the time of the fused
-kernel (bf16, rows of 400 tokens); long rows and other devices use the fused kernel, which
-does not keep the scores.
+On a CPU, rows of some hundred tokens go through plain matrix products with folded query
+heads, which repeat no keys; long rows and other devices use the fused kernel, which does
+not keep the scores.
 """
 
 from __future__ import annotations
