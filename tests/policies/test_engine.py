@@ -370,3 +370,9 @@ def test_a_script_sees_the_conversation():
     assert [r.action for r in policy.poll()] == ["action 4"]
     assert seen[-1] == (*PROMPT, Message("assistant", "action 2"), Message("user", "a door"))
     assert (policy.name, policy.tokenizer_id) == ("expert", None)
+
+
+def test_acting_in_bfloat16_attends_to_the_positions_that_were_trained(trained_path):
+    policy = acting(trained_path, dtype="bfloat16")
+    play(policy)
+    assert policy._engine.model.model.rotary_emb.inv_freq.dtype == torch.float32

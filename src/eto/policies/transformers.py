@@ -113,7 +113,7 @@ class TransformersPolicy:
         model = copy.deepcopy(self.model)
         if hasattr(model, "peft_config"):
             model = model.merge_and_unload()
-        return model.to(self.dtype)
+        return weights_in(model, self.dtype)
 
     # -- files ------------------------------------------------------------------------
 
@@ -225,6 +225,18 @@ def add_lora(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return get_peft_model(model, settings)
+
+
+def weights_in(model: Any, dtype: torch.dtype) -> Any:
+    """`model` with its weights cast in place; buffers keep their type.
+
+    `model.to(dtype)` would also round the frequencies of rotary embeddings, and some hundred
+    tokens on such a model attends to other positions than the one that was trained.
+    """
+    for weight in model.parameters():
+        if weight.is_floating_point():
+            weight.data = weight.data.to(dtype)
+    return model
 
 
 def compute_dtype(choice: str, device: torch.device) -> torch.dtype:
