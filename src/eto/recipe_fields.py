@@ -82,7 +82,7 @@ class _Optimisation(_Section):
     max_grad_norm: float = Field(1.0, gt=0)
     """Gradients are scaled down to this norm."""
     micro_batch_tokens: int = Field(2048, ge=1)
-    """Tokens of one forward pass; decides memory, not the result."""
+    """Tokens of one forward pass, shared ones once; decides memory, not the result."""
 
 
 class SftRecipe(_Optimisation):

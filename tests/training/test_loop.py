@@ -18,7 +18,7 @@ from tiny import trajectory
 from transformers import AutoModelForCausalLM
 
 from eto.algorithms import dpo as dpo_module
-from eto.algorithms.dpo import DpoSettings, dpo, pair_loss
+from eto.algorithms.dpo import DpoSettings, dpo, pair_example, pair_loss
 from eto.algorithms.guard import Guard, GuardSettings
 from eto.algorithms.sft import SftSettings, sft, sft_example
 from eto.algorithms.sft import _objective as sft_objective
@@ -28,6 +28,7 @@ from eto.policies.transformers import load_policy
 from eto.training import loop
 from eto.training.log_probs import TreeLogProbs
 from eto.training.loop import Example, Optimisation, micro_batches, optimise
+from eto.training.precision import ComputeCopy
 from eto.training.trees import build_tree
 from eto.types import Pair, StopReason
 from eto.weights import TurnWeighting
@@ -393,21 +394,22 @@ def test_micro_batches_hold_each_example_once_within_bounds(sizes, tokens):
     groups = micro_batches(bare_examples(sizes), tokens)
     assert sorted(i for group in groups for i in group) == list(range(len(sizes)))
     for group in groups:
-        assert len(group) == 1 or len(group) * max(sizes[i] for i in group) <= tokens
+        assert len(group) == 1 or sum(sizes[i] for i in group) <= tokens
 
 
 def step_gradients(model, examples, objective, micro_batch_tokens):
     model = copy.deepcopy(model)
     accelerator = Accelerator()
     chosen = Optimisation(1, 1e-3, micro_batch_tokens=micro_batch_tokens)
-    figures = loop._step(accelerator, TreeLogProbs(model), examples, objective, chosen)
+    computing = ComputeCopy(model, torch.float32)
+    figures = loop._step(accelerator, TreeLogProbs(model), computing, examples, objective, chosen)
     return {name: p.grad for name, p in model.named_parameters()}, figures
 
 
 def test_micro_batches_do_not_change_the_step(tiny_path):
     learner = policy(tiny_path)
     cloned = [sft_example(learner, episode) for episode in episodes()]
-    paired = [dpo_module._example(learner, pair, TurnWeighting(), PAIRED) for pair in pairs()]
+    paired = [pair_example(learner, pair, TurnWeighting(), PAIRED) for pair in pairs()]
     paired = dpo_module._with_reference(learner, paired, 512, None)
     with torch.no_grad():
         for parameter in learner.model.parameters():

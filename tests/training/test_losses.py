@@ -6,6 +6,7 @@ import copy
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from datasets import Dataset
@@ -14,7 +15,7 @@ from torch import tensor
 from trl import DPOConfig, DPOTrainer
 
 from eto.algorithms import dpo as dpo_module
-from eto.algorithms.dpo import DpoSettings, pair_loss
+from eto.algorithms.dpo import DpoSettings, pair_example, pair_loss
 from eto.algorithms.sft import _objective
 from eto.contrast import shared_turns
 from eto.losses import dpo_loss, ipo_loss, log_ratio_margin, sequence_log_prob, sft_loss
@@ -23,7 +24,7 @@ from eto.training.log_probs import TreeLogProbs
 from eto.training.loop import Example
 from eto.training.trees import build_tree
 from eto.types import Pair
-from eto.weights import TurnWeighting
+from eto.weights import TurnWeighting, contrasting, turn_weights
 
 # Two sides of a pair whose agent tokens have these probabilities now and under the reference.
 CHOSEN, CHOSEN_REFERENCE = (0.5, 0.8, 0.9), (0.4, 0.5, 0.9)
@@ -112,8 +113,9 @@ def test_pair_loss_weighs_policy_and_reference_alike():
     margin = math.log(0.8 / 0.5) - 0.5 * math.log(0.1 / 0.2)
     assert figures["margin"] == pytest.approx(margin, abs=1e-6)
     assert float(loss) == pytest.approx(math.log(1 + math.exp(-margin)), abs=1e-6)
-    # Drifts stay those of the whole side.
-    assert figures["chosen_drift"] == pytest.approx(math.log(2), abs=1e-6)
+    # Drifts count the tokens that carry the contrast, with weight 1.
+    assert figures["chosen_drift"] == pytest.approx(math.log(0.8 / 0.5), abs=1e-6)
+    assert figures["rejected_drift"] == pytest.approx(math.log(0.1 / 0.2), abs=1e-6)
 
 
 def test_pair_loss_with_anchor_and_ipo_by_hand():
@@ -217,7 +219,7 @@ def trl_loss_and_gradients(policy, trained, rows, folder: Path, **options):
 
 def tree_loss_and_gradients(policy, trained, settings: DpoSettings):
     """The mean pair loss of `trained`, with `policy` as the reference, as `dpo` computes it."""
-    examples = [dpo_module._example(policy, pair, TurnWeighting(), settings) for pair in pairs()]
+    examples = [pair_example(policy, pair, TurnWeighting(), settings) for pair in pairs()]
     examples = dpo_module._with_reference(policy, examples, 512, None)
     leaves = TreeLogProbs(trained)([e.tree for e in examples])
     losses = [pair_loss(e, sides, settings)[0] for e, sides in zip(examples, leaves, strict=True)]
@@ -225,6 +227,58 @@ def tree_loss_and_gradients(policy, trained, settings: DpoSettings):
     trained.zero_grad()
     loss.backward()
     return float(loss.detach()), {name: p.grad.clone() for name, p in trained.named_parameters()}
+
+
+def whole_example(policy, pair: Pair, weighting: TurnWeighting, settings: DpoSettings) -> Example:
+    """The pair with every token of both sides."""
+    rendered = [policy.renderer.render(side) for side in (pair.chosen, pair.rejected)]
+    tree = build_tree([(side.ids, side.turns) for side in rendered])
+    weights = [
+        np.asarray(by_turn, dtype=np.float32)[leaf.turns]
+        for by_turn, leaf in zip(turn_weights(pair, weighting), tree.leaves, strict=True)
+    ]
+    if settings.loss == "length_normalised":
+        weights = [w / w.sum() for w in weights]
+    return Example(tree, tuple(weights))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        DpoSettings(beta=0.7),
+        DpoSettings(beta=0.7, sft_weight=0.5),
+        DpoSettings(loss="ipo"),
+        DpoSettings(loss="length_normalised"),
+    ],
+    ids=["paper", "anchored", "ipo", "length normalised"],
+)
+@pytest.mark.parametrize(
+    "weighting",
+    [TurnWeighting(), TurnWeighting("window", window=1), TurnWeighting(discount=0.5, discount_kind="dmpo")],
+    ids=["all", "window", "dmpo"],
+)
+def test_what_a_pair_leaves_out_changes_neither_loss_nor_gradients(tiny_policy, settings, weighting):
+    policy, trained = tiny_policy, perturbed(tiny_policy.model)
+    found = []
+    kept = contrasting(pairs(), weighting)
+    for make in (pair_example, whole_example):
+        examples = [make(policy, pair, weighting, settings) for pair in kept]
+        sizes = sum(len(leaf.targets) for e in examples for leaf in e.tree.leaves)
+        examples = dpo_module._with_reference(policy, examples, 512, None)
+        leaves = TreeLogProbs(trained)([e.tree for e in examples])
+        scored = [pair_loss(e, sides, settings) for e, sides in zip(examples, leaves, strict=True)]
+        trained.zero_grad()
+        torch.stack([loss for loss, _ in scored]).sum().backward()
+        gradients = {name: p.grad.clone() for name, p in trained.named_parameters()}
+        found.append((sizes, [float(loss.detach()) for loss, _ in scored], gradients))
+    (fewer, losses, gradients), (all_tokens, expected, expected_gradients) = found
+    assert fewer < all_tokens or (settings.loss, weighting.turns) != ("sigmoid", "window")
+    assert losses == pytest.approx(expected, rel=1e-5, abs=1e-5)
+    largest = max(float(g.abs().max()) for g in expected_gradients.values())
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(
+            gradient, expected_gradients[name], atol=1e-5 * max(1.0, largest), rtol=1e-4, msg=name
+        )
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,9 +10,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import tiny_model
-from transformers import GraniteConfig, GraniteForCausalLM, MistralConfig, MistralForCausalLM
+from transformers import (
+    AttentionInterface,
+    GraniteConfig,
+    GraniteForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+)
 
-from eto.training import attention
+from eto.training import attention, log_probs
 from eto.training.log_probs import CHUNK, TreeLogProbs, leaf_log_probs
 from eto.training.trees import build_tree
 
@@ -133,7 +138,7 @@ def test_a_tree_is_exact(case):
     assert_exact(tiny_model(434), [trajectories(CASES[case])])
 
 
-def test_a_padded_batch_of_trees_is_exact():
+def test_trees_end_to_end_are_exact():
     assert_exact(tiny_model(434), [trajectories(case) for case in CASES.values()])
 
 
@@ -142,11 +147,36 @@ def test_the_fused_kernel_is_exact(monkeypatch):
     assert_exact(tiny_model(434), [trajectories(case) for case in CASES.values()])
 
 
+@pytest.mark.parametrize("window", [None, 8])
+def test_flex_attention_gives_the_same_log_probs(window):
+    """The kernel of GPUs, whose CPU form has no backward pass."""
+    model = tiny_model(434, MistralForCausalLM, MistralConfig, sliding_window=window)
+    trees = [build_tree(trajectories(case)) for case in CASES.values()]
+    [expected] = leaf_log_probs(TreeLogProbs(model), [trees])
+
+    def attend(module, query, key, value, mask, scaling=None, sliding_window=None, trees=None, **_):
+        return attention._flex(query, key, value, scaling, trees, sliding_window).transpose(1, 2), None
+
+    AttentionInterface.register(attention.TREE_ATTENTION, attend)
+    try:
+        [found] = leaf_log_probs(TreeLogProbs(model), [trees])
+    finally:
+        AttentionInterface.register(attention.TREE_ATTENTION, attention._attend)
+    for one, other in zip(found, expected, strict=True):
+        for leaf, same in zip(one, other, strict=True):
+            np.testing.assert_allclose(leaf, same, atol=1e-5)
+
+
 def test_chunks_are_exact():
     long = [([*range(400)] + [7] * 60, [-1] * 20 + [0] * 440), ([*range(300)], [-1] * 20 + [0] * 280)]
     tree = build_tree(long)
     assert sum(len(leaf.targets) for leaf in tree.leaves) > CHUNK
     assert_exact(tiny_model(434), [long])
+
+
+def test_recomputed_logits_are_exact(monkeypatch):
+    monkeypatch.setattr(log_probs, "KEPT_LOGITS", 0)
+    assert_exact(tiny_model(434), [trajectories(CASES["triple"])])
 
 
 def test_scaled_logits_are_exact():
@@ -163,7 +193,7 @@ def test_scoring_without_gradients_agrees_and_keeps_the_order():
     model = tiny_model(434)
     batch = [trajectories(case) for case in CASES.values()]
     trees = [build_tree(group) for group in batch]
-    scored = leaf_log_probs(TreeLogProbs(model), [trees[:3], trees[3:]], nullcontext)
+    scored = leaf_log_probs(TreeLogProbs(model), [trees[:3], trees[3:]])
     found = [leaf for rows in scored for tree in rows for leaf in tree]
     expected = [plain(model, *sequence) for group in batch for sequence in group]
     for one, other in zip(found, expected, strict=True):

@@ -8,7 +8,7 @@ Deviations from the paper, all off by default: an anchor on the chosen side's li
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -22,8 +22,9 @@ from eto.errors import InputError
 from eto.losses import dpo_loss, ipo_loss, log_ratio_margin, sequence_log_prob, sft_loss
 from eto.policies.transformers import TransformersPolicy
 from eto.training.log_probs import TreeLogProbs, leaf_log_probs
-from eto.training.loop import Example, Optimisation, autocast, micro_batches, optimise
-from eto.training.trees import build_tree
+from eto.training.loop import Example, Optimisation, micro_batches, optimise
+from eto.training.precision import ComputeCopy
+from eto.training.trees import Leaf, build_tree
 from eto.types import Pair, Trajectory
 from eto.weights import TurnWeighting, turn_weights
 
@@ -88,7 +89,7 @@ def dpo(
     settings = settings or DpoSettings()
     if not pairs:
         raise InputError("no pairs to train on", mend="explore more tasks, or several samples a task")
-    examples = [_example(policy, pair, weighting or TurnWeighting(), settings) for pair in pairs]
+    examples = [pair_example(policy, pair, weighting or TurnWeighting(), settings) for pair in pairs]
     examples = _with_reference(policy, examples, settings.micro_batch_tokens, directory)
     if settings.replay_weight:
         examples += [sft_example(policy, trajectory, size=1.0) for trajectory in replay]
@@ -132,7 +133,8 @@ def pair_loss(
     An example of one side only is a replayed trajectory and has no figures of its own.
 
     Figures: `margin` beta x log-ratio difference (weighted), `accuracy` 1 where it is
-    above 0, `chosen_drift` and `rejected_drift` the sides' plain log-ratios in nats.
+    above 0, `chosen_drift` and `rejected_drift` the sides' log-ratios in nats, each sum
+    over the tokens that carry the contrast with weight 1.
     """
     if len(leaves) == 1:
         return settings.replay_weight * sft_loss(leaves[0]), {}
@@ -142,7 +144,7 @@ def pair_loss(
         ref_leaf = torch.from_numpy(ref).to(leaf.device)
         policy.append(sequence_log_prob(leaf, weight))
         reference.append(sequence_log_prob(ref_leaf, weight))
-        drift.append(float((leaf.detach() - ref_leaf).sum()))
+        drift.append(float((leaf.detach() - ref_leaf)[weight > 0].sum()))
     margin = log_ratio_margin(policy[CHOSEN], policy[REJECTED], reference[CHOSEN], reference[REJECTED])
     if settings.loss == "ipo":
         loss = ipo_loss(margin, settings.beta)
@@ -158,19 +160,55 @@ def pair_loss(
     }
 
 
-def _example(
+def pair_example(
     policy: TransformersPolicy, pair: Pair, weighting: TurnWeighting, settings: DpoSettings
 ) -> Example:
+    """A pair as a tree that holds what its loss needs, and no more; loss and gradients are the whole's.
+
+    Tokens that both sides share with one weight cancel in the log-ratio difference; nothing
+    after a side's last weighted turn is seen by a loss. Both are left out, but for the
+    chosen side's where its likelihood is an anchor.
+    """
     sequences, weights = [], []
     for side, by_turn in zip((pair.chosen, pair.rejected), turn_weights(pair, weighting), strict=True):
         rendered = fitted(policy, side)
-        sequences.append((rendered.ids, rendered.turns))
-        weights.append(np.asarray(by_turn, dtype=np.float32))
+        ids, turns = np.asarray(rendered.ids), np.asarray(rendered.turns)
+        weight = np.asarray(by_turn, dtype=np.float32)
+        if side is pair.rejected or not settings.sft_weight:
+            ids, turns = _up_to_last(weight, ids, turns)
+        sequences.append((ids, turns))
+        weights.append(weight)
     tree = build_tree(sequences)
     by_token = [w[leaf.turns] for w, leaf in zip(weights, tree.leaves, strict=True)]
     if settings.loss == "length_normalised":
         by_token = [w / max(w.sum(), 1e-12) for w in by_token]
-    return Example(tree, tuple(by_token))
+    _cancel(tree.leaves, by_token)
+    needed = [weight > 0 for weight in by_token]
+    if settings.sft_weight:
+        needed[CHOSEN][:] = True
+    leaves = tuple(leaf.where(wanted) for leaf, wanted in zip(tree.leaves, needed, strict=True))
+    return Example(
+        replace(tree, leaves=leaves), tuple(w[wanted] for w, wanted in zip(by_token, needed, strict=True))
+    )
+
+
+def _up_to_last(weight: np.ndarray, ids: np.ndarray, turns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """`ids` and `turns` up to the last token of the last turn that has a weight; whole where none has."""
+    carrying = np.flatnonzero((turns >= 0) & (weight[turns] > 0))
+    end = carrying[-1] + 1 if len(carrying) else len(ids)
+    return ids[:end], turns[:end]
+
+
+def _cancel(leaves: Sequence[Leaf], weights: list[np.ndarray]) -> None:
+    """Set the weights of predictions that both leaves have, with one weight, to 0 in both."""
+    chosen, rejected = (
+        {key: at for at, key in enumerate(zip(leaf.sources.tolist(), leaf.targets.tolist(), strict=True))}
+        for leaf in leaves
+    )
+    for key in chosen.keys() & rejected.keys():
+        one, other = chosen[key], rejected[key]
+        if weights[CHOSEN][one] == weights[REJECTED][other]:
+            weights[CHOSEN][one] = weights[REJECTED][other] = 0.0
 
 
 def _with_reference(
@@ -184,9 +222,8 @@ def _with_reference(
     else:
         groups = micro_batches(examples, tokens)
         scored = leaf_log_probs(
-            TreeLogProbs(policy.model),
+            TreeLogProbs(ComputeCopy(policy.model, policy.dtype).model),
             [[examples[i].tree for i in group] for group in groups],
-            autocast(policy.model, policy.dtype),
         )
         by_example = {
             i: leaves

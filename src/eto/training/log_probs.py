@@ -1,8 +1,9 @@
 """Token log-probabilities of trees under a model: the one forward path of training.
 
-The vocabulary projection runs only at hidden states that predict an agent token, in
-chunks whose logits are recomputed in the backward pass, so memory grows with neither
-the length of the observations nor vocabulary x length.
+The trees of a batch lie end to end in one row, so no token is padding. The vocabulary
+projection runs only at hidden states that predict a wanted token, in chunks; beyond
+`KEPT_LOGITS` their logits are recomputed in the backward pass, so memory grows with
+neither the length of the observations nor vocabulary x length.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from eto.policies.engine import project
-from eto.training.attention import TREE_ATTENTION
+from eto.training.attention import TREE_ATTENTION, Layout
 from eto.training.trees import Tree
 
 CHUNK = 512
 """Predictions projected at a time."""
+KEPT_LOGITS = 2**27
+"""Logits of a forward pass up to which they are kept for the backward pass."""
 
 
 class TreeLogProbs(nn.Module):
@@ -35,66 +38,68 @@ class TreeLogProbs(nn.Module):
         """-> for each tree, for each leaf, `[agent tokens]` log-probs in fp32."""
         base = self.model.get_base_model() if hasattr(self.model, "peft_config") else self.model
         device = base.device
-        ids, positions, visible = _pad(trees)
-        depths = torch.from_numpy(positions).to(device)
+        layout = Layout.of(trees, device)
         hidden = base.get_decoder()(
-            input_ids=torch.from_numpy(ids).to(device),
-            position_ids=depths,
-            depths=depths,
-            attention_mask=torch.where(torch.from_numpy(visible)[:, None], 0.0, -torch.inf).to(device),
+            input_ids=torch.from_numpy(np.concatenate([tree.ids for tree in trees]))[None].to(device),
+            position_ids=layout.depths[None],
+            trees=layout,
             use_cache=False,
-        ).last_hidden_state
-        leaves = [leaf for tree in trees for leaf in tree.leaves]
-        rows = np.concatenate(
-            [np.full(len(leaf.sources), row) for row, t in enumerate(trees) for leaf in t.leaves]
-        )
-        sources = np.concatenate([leaf.sources for leaf in leaves])
-        targets = np.concatenate([leaf.targets for leaf in leaves])
-        # Tokens shared by several leaves are projected once.
-        keys = np.stack([rows, sources, targets], 1)
-        unique, inverse = np.unique(keys, axis=0, return_inverse=True)
-        picked = hidden[torch.from_numpy(unique[:, 0]).to(device), torch.from_numpy(unique[:, 1]).to(device)]
-        wanted = torch.from_numpy(unique[:, 2]).to(device)
-        scores = torch.cat(
-            [
-                checkpoint(_score, base, part, target, use_reentrant=False)
-                if torch.is_grad_enabled()
-                else _score(base, part, target)
-                for part, target in zip(picked.split(CHUNK), wanted.split(CHUNK), strict=True)
-            ]
-        )[torch.from_numpy(inverse.reshape(-1)).to(device)]
-        pieces = iter(scores.split([len(leaf.sources) for leaf in leaves]))
+        ).last_hidden_state[0]
+        sources, targets, inverse = _predictions(trees)
+        picked = hidden[torch.from_numpy(sources).to(device)]
+        wanted = torch.from_numpy(targets).to(device)
+        vocabulary = base.get_output_embeddings().weight.shape[0]
+        again = torch.is_grad_enabled() and len(sources) * vocabulary > KEPT_LOGITS
+        scores = [
+            checkpoint(_score, base, part, target, use_reentrant=False)
+            if again
+            else _score(base, part, target)
+            for part, target in zip(picked.split(CHUNK), wanted.split(CHUNK), strict=True)
+        ]
+        lengths = [len(leaf.sources) for tree in trees for leaf in tree.leaves]
+        pieces = iter(torch.cat(scores)[torch.from_numpy(inverse).to(device)].split(lengths))
         return [[next(pieces) for _ in tree.leaves] for tree in trees]
 
 
+def _predictions(trees: Sequence[Tree]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Sources in the row and targets of all leaves, those that several share once, and for each
+    leaf's predictions, one leaf after the other, which of them they are."""
+    start, keys = 0, []
+    for tree in trees:
+        keys += [np.stack([leaf.sources + start, leaf.targets], 1) for leaf in tree.leaves]
+        start += len(tree)
+    unique, inverse = np.unique(np.concatenate(keys), axis=0, return_inverse=True)
+    return unique[:, 0], unique[:, 1], inverse.reshape(-1)
+
+
 def _score(model: Any, hidden: Tensor, targets: Tensor) -> Tensor:
-    logits = project(model, hidden).float()
-    return logits.gather(-1, targets[:, None])[:, 0] - logits.logsumexp(-1)
+    return _TokenLogProbs.apply(project(model, hidden), targets)
 
 
-def _pad(trees: Sequence[Tree]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Right-padded `[rows, longest]` ids and positions and `[rows, longest, longest]` visibility."""
-    longest = max(len(tree) for tree in trees)
-    ids = np.zeros((len(trees), longest), dtype=np.int64)
-    positions = np.zeros_like(ids)
-    visible = np.zeros((len(trees), longest, longest), dtype=bool)
-    for row, tree in enumerate(trees):
-        size = len(tree)
-        ids[row, :size], positions[row, :size] = tree.ids, tree.positions
-        visible[row, :size, :size] = tree.visible()
-        # A row of the mask without any visible column would give NaN.
-        visible[row, range(size, longest), range(size, longest)] = True
-    return ids, positions, visible
+class _TokenLogProbs(torch.autograd.Function):
+    """log softmax at one token a row, in fp32: `[n, vocabulary]`, `[n]` -> `[n]`.
+
+    Keeps the logits as they are and nothing of their size in fp32; d/dx = g (onehot - softmax).
+    """
+
+    @staticmethod
+    def forward(context: Any, logits: Tensor, targets: Tensor) -> Tensor:
+        wide = logits.float()
+        total = wide.logsumexp(-1)
+        context.save_for_backward(logits, targets, total)
+        return wide.gather(-1, targets[:, None])[:, 0] - total
+
+    @staticmethod
+    def backward(context: Any, given: Tensor) -> tuple[Tensor, None]:
+        logits, targets, total = context.saved_tensors
+        # One fp32 buffer, whatever the logits' type.
+        gradient = torch.sub(logits, total[:, None]).exp_().mul_(-given[:, None])
+        gradient.scatter_add_(-1, targets[:, None], given[:, None])
+        return gradient.to(logits.dtype), None
 
 
 @torch.no_grad()
-def leaf_log_probs(
-    scorer: nn.Module, batches: Sequence[Sequence[Tree]], autocast: Any
-) -> list[list[list[np.ndarray]]]:
+def leaf_log_probs(scorer: nn.Module, batches: Sequence[Sequence[Tree]]) -> list[list[list[np.ndarray]]]:
     """Log-probs of every leaf without gradients, e.g. of the reference; batch -> tree -> leaf."""
     scorer.eval()
-    result = []
-    for batch in batches:
-        with autocast():
-            result.append([[leaf.cpu().numpy() for leaf in tree] for tree in scorer(batch)])
-    return result
+    return [[[leaf.cpu().numpy() for leaf in tree] for tree in scorer(batch)] for batch in batches]

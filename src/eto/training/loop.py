@@ -8,7 +8,6 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from transformers import get_scheduler
 
 from eto.errors import EngineFailure
 from eto.training.log_probs import TreeLogProbs
+from eto.training.precision import ComputeCopy
 from eto.training.trees import Tree
 
 
@@ -58,7 +58,7 @@ class Optimisation:
     weight_decay: float = 0.0
     max_grad_norm: float = 1.0
     micro_batch_tokens: int = 2048
-    """Padded tokens of one forward pass; decides memory, not the result."""
+    """Tree tokens of one forward pass; decides memory, not the result."""
     dtype: torch.dtype = torch.float32
     """Compute dtype; weights stay as they are."""
     checkpoint_seconds: float = 120.0
@@ -97,8 +97,10 @@ def optimise(
     )
     warmup = math.ceil(settings.warmup_ratio * len(plan))
     scheduler = get_scheduler(settings.schedule, optimiser, warmup, len(plan))
-    scorer, optimiser = accelerator.prepare(TreeLogProbs(model), optimiser)
+    computing = ComputeCopy(model, settings.dtype)
+    scorer, optimiser = accelerator.prepare(TreeLogProbs(computing.model), optimiser)
     step, stopped = _resume(directory, model, optimiser, scheduler)
+    computing.refresh()
     saved = time.monotonic()
     while True:
         epoch_over = step > 0 and (stopped or step == len(plan) or plan[step][0] != plan[step - 1][0])
@@ -111,13 +113,14 @@ def optimise(
         scorer.train()
         # Dropout depends on the step alone, so a resumed call draws what the undisturbed one does.
         torch.manual_seed(settings.seed + step)
-        figures = _step(accelerator, scorer, [examples[i] for i in chosen], objective, settings)
+        batch = [examples[i] for i in chosen]
+        figures = _step(accelerator, scorer, computing, batch, objective, settings)
         norm = accelerator.clip_grad_norm_(trained, settings.max_grad_norm)
         optimiser.step()
         scheduler.step()
-        optimiser.zero_grad(set_to_none=True)
+        computing.refresh()
         step += 1
-        tokens = sum(examples[i].tree.plain_tokens for i in chosen)
+        tokens = sum(example.tree.plain_tokens for example in batch)
         figures |= {
             "step": step,
             "steps": len(plan),
@@ -135,21 +138,19 @@ def optimise(
     return step
 
 
-def autocast(model: Any, dtype: torch.dtype) -> Callable[[], AbstractContextManager]:
-    """A maker of contexts in which matrix products run in `dtype`."""
-    if dtype == torch.float32:
-        return nullcontext
-    return lambda: torch.autocast(model.device.type, dtype=dtype)
-
-
 def micro_batches(examples: Sequence[Example], tokens: int) -> list[list[int]]:
-    """Indices in groups of similar length whose padded size is at most `tokens` (or one example)."""
+    """Indices in groups whose trees take at most `tokens` together (or are one), long ones first."""
     groups: list[list[int]] = []
+    room: list[int] = []
     for index in sorted(range(len(examples)), key=lambda i: -len(examples[i].tree)):
-        if groups and len(examples[groups[-1][0]].tree) * (len(groups[-1]) + 1) <= tokens:
-            groups[-1].append(index)
-        else:
+        size = len(examples[index].tree)
+        place = next((number for number, left in enumerate(room) if size <= left), None)
+        if place is None:
             groups.append([index])
+            room.append(tokens - size)
+        else:
+            groups[place].append(index)
+            room[place] -= size
     return groups
 
 
@@ -175,6 +176,7 @@ def _plan(examples: Sequence[Example], settings: Optimisation) -> list[tuple[int
 def _step(
     accelerator: Accelerator,
     scorer: torch.nn.Module,
+    computing: ComputeCopy,
     batch: list[Example],
     objective: Objective,
     settings: Optimisation,
@@ -189,8 +191,7 @@ def _step(
     found: list[tuple[float, dict[str, float]]] = []
     for number, group in enumerate(mine + groups[:1] * surplus):
         part = [batch[i] for i in group]
-        with autocast(accelerator, settings.dtype)():
-            log_probs = scorer([example.tree for example in part])
+        log_probs = scorer([example.tree for example in part])
         losses = []
         for example, leaves in zip(part, log_probs, strict=True):
             loss, figures = objective(example, leaves)
@@ -201,6 +202,7 @@ def _step(
         if not torch.isfinite(share):
             raise EngineFailure("the loss is not a number", mend="lower the learning rate, or use float32")
         accelerator.backward(share)
+        computing.collect()
     return _mean_figures(gather_object(found) if ranks > 1 else found)
 
 

@@ -1,10 +1,12 @@
 """Prefix trees: trajectories of a task laid out in one row, shared tokens once.
 
-The row holds a segment for each edge of the trie of the trajectories' token ids. A
-token attends to its ancestors only and its position is its depth, so hidden states are
-those of the plain computation. One hidden state may predict several next tokens (at a
-parting), so predictions are listed as (source index, target token) and not by shifting
-the row. Exactness against one row a trajectory is a test.
+The row holds the trie of the trajectories' token ids in preorder. A token attends to its
+ancestors only and its position is its depth, so hidden states are those of the plain
+computation. In preorder the descendants of a token are the tokens from it to the end of
+its subtree; so one number a token says who sees whom, in one tree as in many laid end to
+end. One hidden state may predict several next tokens (at a parting), so predictions are
+listed as (source index, target token) and not by shifting the row. Exactness against one
+row a trajectory is a test.
 """
 
 from __future__ import annotations
@@ -26,17 +28,21 @@ class Leaf:
     turns: np.ndarray
     """Number of the turn the token belongs to."""
 
+    def where(self, wanted: np.ndarray) -> Leaf:
+        """The predictions at which the bool array `wanted` `[agent tokens]` is true."""
+        return Leaf(self.sources[wanted], self.targets[wanted], self.turns[wanted])
+
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """One row of a batch."""
+    """The trajectories of a task, or one alone."""
 
     ids: np.ndarray
     """`[tokens]` token ids, shared ones once."""
     positions: np.ndarray
     """`[tokens]` depth of each token."""
-    segments: tuple[tuple[int, int, int], ...]
-    """(start, end, parent segment or -1), parents before children."""
+    ends: np.ndarray
+    """`[tokens]` index after the last descendant of each token."""
     leaves: tuple[Leaf, ...]
     plain_tokens: int
     """Tokens the same trajectories take one row each."""
@@ -46,13 +52,8 @@ class Tree:
 
     def visible(self) -> np.ndarray:
         """`[tokens, tokens]` bool: row may attend to column."""
-        seen = np.zeros((len(self), len(self)), dtype=bool)
-        for start, end, parent in self.segments:
-            if parent >= 0:
-                above = self.segments[parent][1] - 1
-                seen[start:end, : above + 1] = seen[above, : above + 1]
-            seen[start:end, start:end] = np.tri(end - start, dtype=bool)
-        return seen
+        at = np.arange(len(self))
+        return (at <= at[:, None]) & (at[:, None] < self.ends)
 
 
 def build_tree(sequences: Sequence[tuple[Sequence[int], Sequence[int]]]) -> Tree:
@@ -63,37 +64,36 @@ def build_tree(sequences: Sequence[tuple[Sequence[int], Sequence[int]]]) -> Tree
     arrays = [(np.asarray(ids), np.asarray(turns)) for ids, turns in sequences]
     ids: list[int] = []
     positions: list[int] = []
-    segments: list[tuple[int, int, int]] = []
+    ends: list[int] = []
     paths: list[list[np.ndarray]] = [[] for _ in arrays]
 
-    def grow(members: list[int], depth: int, parent: int) -> None:
+    def grow(members: list[int], depth: int) -> None:
         end = depth + _shared_length([arrays[m][0][depth:] for m in members])
-        if end > depth:
-            start = len(ids)
-            ids.extend(arrays[members[0]][0][depth:end].tolist())
-            positions.extend(range(depth, end))
-            segments.append((start, len(ids), parent))
-            parent = len(segments) - 1
-            for member in members:
-                paths[member].append(np.arange(start, len(ids)))
+        start, stop = len(ids), len(ids) + end - depth
+        ids.extend(arrays[members[0]][0][depth:end].tolist())
+        positions.extend(range(depth, end))
+        ends.extend([0] * (end - depth))
+        for member in members:
+            paths[member].append(np.arange(start, stop))
         branches: dict[int, list[int]] = {}
         for member in members:
             if len(arrays[member][0]) > end:
                 branches.setdefault(int(arrays[member][0][end]), []).append(member)
         for branch in branches.values():
-            grow(branch, end, parent)
+            grow(branch, end)
+        ends[start:stop] = [len(ids)] * (stop - start)
 
     roots: dict[int, list[int]] = {}
     for member, (sequence, _) in enumerate(arrays):
         roots.setdefault(int(sequence[0]), []).append(member)
     for branch in roots.values():
-        grow(branch, 0, -1)
+        grow(branch, 0)
     leaves = tuple(
         _leaf(np.concatenate(path), sequence, turns)
         for path, (sequence, turns) in zip(paths, arrays, strict=True)
     )
     total = sum(len(sequence) for sequence, _ in arrays)
-    return Tree(np.asarray(ids), np.asarray(positions), tuple(segments), leaves, total)
+    return Tree(np.asarray(ids), np.asarray(positions), np.asarray(ends), leaves, total)
 
 
 def _leaf(path: np.ndarray, ids: np.ndarray, turns: np.ndarray) -> Leaf:
