@@ -23,7 +23,7 @@ LAYERS = (
     "rollout training",
     "credit",
     "algorithms",
-    "recipe recipe_fields run report",
+    "recipe recipe_fields run reuse report",
     "cli __main__",
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names.split()}
@@ -31,9 +31,8 @@ TOP = len(LAYERS) - 1
 
 # Heavy libraries: loaded by those who compute with them, not by who reads recipes or plays games.
 HEAVY = {"torch", "transformers", "accelerate", "peft"}
-LIGHT = (
-    set(LAYERS[0].split()) | set(LAYERS[1].split()) | {"environments", "recipe", "recipe_fields", "report"}
-)
+LIGHT = set(LAYERS[0].split()) | set(LAYERS[1].split())
+LIGHT |= {"environments", "recipe", "recipe_fields", "reuse", "report"}
 LIGHT -= {"rendering", "losses", "weights"}
 
 

@@ -156,8 +156,12 @@ class Run:
                 where=str(self.directory),
                 mend="install the environment's version in manifest.json, or take another run directory",
             )
+        self.add_to_manifest(splits={**manifest["splits"], **found})
+
+    def add_to_manifest(self, **entries: Any) -> None:
+        """Note `entries` in the manifest, in place of earlier ones of the same name."""
         with disk_errors(self.directory):
-            self._write_manifest({**manifest, "splits": {**manifest["splits"], **found}})
+            self._write_manifest({**self.manifest, **entries})
 
     @property
     def manifest(self) -> dict[str, Any]:

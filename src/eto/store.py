@@ -29,6 +29,11 @@ CREATE TABLE IF NOT EXISTS episodes (
 );
 PRAGMA user_version = {_VERSION};
 """
+_ADD = """
+INSERT INTO episodes VALUES (?, ?, ?, ?, ?)
+ON CONFLICT (phase, task_id, sample)
+DO UPDATE SET failed = excluded.failed, record = excluded.record WHERE episodes.failed
+"""
 
 
 class TrajectoryStore:
@@ -91,14 +96,22 @@ class TrajectoryStore:
             int(trajectory.failed),
             json_line(trajectory_to_record(trajectory)),
         )
-        statement = """
-            INSERT INTO episodes VALUES (?, ?, ?, ?, ?)
-            ON CONFLICT (phase, task_id, sample)
-            DO UPDATE SET failed = excluded.failed, record = excluded.record WHERE episodes.failed
-        """
         try:
             with self._lock:
-                return self._db.execute(statement, row).rowcount == 1
+                return self._db.execute(_ADD, row).rowcount == 1
+        except sqlite3.Error as error:
+            raise self._refused(error) from error
+
+    def copy(self, phase: str, source: TrajectoryStore) -> None:
+        """Add what `source` holds of a phase, failed episodes included, all or nothing.
+
+        Keys that are here already are treated as by `add`.
+        """
+        rows = source._query("SELECT * FROM episodes WHERE phase = ?", (phase,))
+        try:
+            with self._lock, self._db:
+                self._db.execute("BEGIN IMMEDIATE")
+                self._db.executemany(_ADD, rows)
         except sqlite3.Error as error:
             raise self._refused(error) from error
 

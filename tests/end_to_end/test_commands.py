@@ -103,6 +103,25 @@ def test_a_report_is_made_from_the_directory_alone(tmp_path: Path, model: Path, 
     )
 
 
+@pytest.mark.timeout(180)
+def test_a_run_from_anothers_stages_comes_to_what_it_comes_to_alone(
+    tmp_path: Path, model: Path, command
+) -> None:
+    recipe = write_recipe(tmp_path / "recipe.yaml", model, tmp_path / "old", **SMALL, dpo={"epochs": 1})
+    old, alone, new = (tmp_path / name for name in ("old", "alone", "new"))
+    few = "sft.epochs=2"
+    command.succeeds("run", recipe, few, "dpo.beta=0.3")
+    command.succeeds("run", recipe, few, f"run_directory={alone}")
+    printed = command.succeeds("run", recipe, few, f"run_directory={new}", "--from", old)
+    taken = ["expert", "sft", "dev-sft", "explore-1", "contrast-1"]
+    assert f"taken from {old}: {', '.join(taken)}" in " ".join(printed.split())
+    found, wanted = (json.loads((run / "results.json").read_text()) for run in (new, alone))
+    assert [stage["stage"] for stage in found["stages"]] == [*taken, "dpo-1", "test"]
+    assert found["taken_from"]["stages"] == taken and wanted["taken_from"] is None
+    for figures in ("splits", "explored", "pairs", "shipped"):
+        assert found[figures] == wanted[figures]
+
+
 def said(*texts: str) -> list[dict[str, str]]:
     """ShareGPT messages in turn, the human first."""
     return [{"from": ("human", "gpt")[n % 2], "value": text} for n, text in enumerate(texts)]

@@ -50,11 +50,18 @@ def _root(
 
 
 @app.command("run")
-def run_whole(recipe: Path, overrides: Overrides = None) -> None:
+def run_whole(
+    recipe: Path,
+    overrides: Overrides = None,
+    source: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="DIR", help="Run whose finished stages to take, as far as it can be."),
+    ] = None,
+) -> None:
     """Run a whole recipe: clone, evaluate, explore, contrast, optimise, report. Goes on where it stopped."""
     from eto.cli.run import run_recipe
 
-    run_recipe(recipe, overrides or [])
+    run_recipe(recipe, overrides or [], source)
 
 
 @app.command()

@@ -23,6 +23,7 @@ from eto.formats import read_trajectories, write_trajectories
 from eto.protocols import Policy, TaskSuite
 from eto.recipe import Recipe
 from eto.report import terminal, write_report
+from eto.reuse import reusable_stages, reuse_stages
 from eto.run import Run
 from eto.types import Task, Trajectory
 
@@ -31,9 +32,13 @@ if TYPE_CHECKING:
     from eto.rollout.rollouts import RolloutSettings
 
 
-def run_recipe(path: Path, overrides: Sequence[str]) -> None:
-    """Run the recipe at `path`; prints the table of agents at the end."""
+def run_recipe(path: Path, overrides: Sequence[str], source: Path | None = None) -> None:
+    """Run the recipe at `path`; prints the table of agents at the end. What the run in `source` has
+    finished and the recipe leaves as it is there is taken from it."""
     recipe = read_recipe(path, overrides)
+    if source is not None:
+        # A mistake in it must be told before the model is loaded and the directory takes the recipe.
+        reusable_stages(source, recipe)
     with Progress() as progress:
         progress.say(f"{recipe.name}: {path} -> {recipe.directory}")
         suite = suite_of(recipe)
@@ -46,6 +51,8 @@ def run_recipe(path: Path, overrides: Sequence[str]) -> None:
             for note in run.notes:
                 progress.say(f"note: {note}")
             run.record_splits({split: [task.id for task in tasks] for split, tasks in splits.items()})
+            if source is not None:
+                progress.say(f"taken from {source}: {', '.join(reuse_stages(source, run))}")
             if run.done("test") is None:
                 note = _learn(recipe, suite, splits, run, progress, policy)
                 if note:

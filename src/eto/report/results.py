@@ -30,7 +30,8 @@ def build_results(run_directory: str | Path) -> dict[str, Any]:
     Keys: `recipe`, `model`, `environment`, `seeds`, `hardware`, `splits` (split -> `agents` (agent ->
     summary with `kinds` and `difference` to the cloned agent)), `explored` (iteration -> summary),
     `pairs` (iteration -> metrics of the contrast stage), `guard` (stage -> the rule that fired),
-    `shipped`, `stages` (wall seconds), `seconds`. Raises `InputError` where there is no run.
+    `shipped`, `stages` (wall seconds), `seconds`, `taken_from` (the run that the named stages come
+    from, or None). Raises `InputError` where there is no run.
     """
     directory = Path(run_directory)
     recipe_path, store_path = directory / "recipe.yaml", directory / "trajectories.sqlite"
@@ -64,6 +65,7 @@ def build_results(run_directory: str | Path) -> dict[str, Any]:
         "shipped": _shipped(stages),
         "stages": [{"stage": stage["stage"], "seconds": stage["seconds"]} for stage in stages],
         "seconds": round(sum(stage["seconds"] for stage in stages), 1),
+        "taken_from": manifest.get("taken_from"),
     }
 
 

@@ -87,6 +87,9 @@ def markdown(results: Mapping[str, Any]) -> str:
         times = [[(stage["stage"],), (duration(stage["seconds"]),)] for stage in results["stages"]]
         times.append([("all",), (duration(results["seconds"]),)])
         parts.append("## Wall time\n\n" + markdown_table(["stage", "time"], times))
+        if origin := results.get("taken_from"):
+            stages = ", ".join(origin["stages"])
+            parts.append(f"Taken from the run `{origin['directory']}`, with their times: {stages}.")
     return "\n\n".join(parts) + "\n"
 
 
