@@ -72,6 +72,18 @@ def test_every_episode_once_and_in_order(workers, slots):
     assert len(policy.opened) == len(policy.released) == 20
 
 
+def test_standing_simulators_serve_one_call_after_the_other():
+    suite = Guessing()
+    tasks = suite.tasks("train")
+    settings = RolloutSettings(workers=2, slots=3)
+    with settings.pool(suite) as pool:
+        processes = [worker.process.pid for worker in pool._workers]
+        first = rollouts(Bisecting(), suite, tasks, settings=settings, pool=pool)
+        second = rollouts(Bisecting(), suite, tasks[::-1], settings=settings, pool=pool)
+        assert [worker.process.pid for worker in pool._workers] == processes
+    assert first == second[::-1] == rollouts(Bisecting(), suite, tasks, settings=settings)
+
+
 def test_done_episodes_are_left_out():
     suite = Guessing()
     done = frozenset({("guessing/0", 1), ("guessing/2", 0), ("guessing/2", 1)})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from eto.environments.pool import EnvironmentPool
 from eto.protocols import Policy, TaskSuite
 from eto.rollout.rollouts import RolloutSettings, rollouts
 from eto.store import TrajectoryStore
@@ -21,6 +22,7 @@ def play(
     store: TrajectoryStore | None = None,
     phase: str = "",
     update: Callable[..., Any] = lambda *_, **__: None,
+    pool: EnvironmentPool | None = None,
 ) -> list[Trajectory]:
     """Play what `phase` does not hold yet; returns all its finished trajectories."""
     earlier = store.get(phase) if store else []
@@ -41,7 +43,14 @@ def play(
 
     if len(done) < total:
         played = rollouts(
-            policy, suite, tasks, samples=samples, settings=settings, done=done, on_trajectory=ended
+            policy,
+            suite,
+            tasks,
+            samples=samples,
+            settings=settings,
+            done=done,
+            on_trajectory=ended,
+            pool=pool,
         )
         if not store:
             return played

@@ -28,6 +28,7 @@ from eto.run import Run
 from eto.types import Task, Trajectory
 
 if TYPE_CHECKING:
+    from eto.environments.pool import EnvironmentPool
     from eto.policies.transformers import TransformersPolicy
     from eto.rollout.rollouts import RolloutSettings
 
@@ -75,12 +76,20 @@ def _learn(
     policy: TransformersPolicy | None,
 ) -> str:
     """All stages up to the test of every agent; returns what a person should know."""
-    experts = _experts(recipe, suite, splits["train"], run, progress)
-    policy = policy or _load(recipe, progress)
+    # One set of simulators for all stages: starting them takes seconds.
+    with rollout_settings(recipe, temperature=0.0, slots=1).pool(suite) as pool:
+        experts = _experts(recipe, suite, splits["train"], run, progress, pool)
+        policy = policy or _load(recipe, progress)
+        splits = {**splits, "train": [expert.task for expert in experts]}
+        return _train(policy, experts, _Episodes(recipe, suite, splits, run, progress, pool))
+
+
+def _train(policy: TransformersPolicy, experts: list[Trajectory], episodes: _Episodes) -> str:
+    """The algorithm and the test of its agents; returns what a person should know."""
     from eto.algorithms import eto
     from eto.algorithms.stages import home
 
-    episodes = _Episodes(recipe, suite, {**splits, "train": [t.task for t in experts]}, run, progress)
+    recipe, run = episodes.recipe, episodes.run
     outcome = eto.train(
         policy,
         experts,
@@ -89,7 +98,7 @@ def _learn(
         episodes.check,
         settings_of(recipe),
         run,
-        on_step=step_reporter(progress.update),
+        on_step=step_reporter(episodes.progress.update),
     )
 
     def test(_: Path) -> str:
@@ -118,6 +127,7 @@ class _Episodes:
     splits: dict[str, list[Task]]
     run: Run
     progress: Progress
+    pool: EnvironmentPool
 
     def explore(self, policy: Policy, name: str) -> list[Trajectory]:
         """The agent's own episodes on the training tasks, for iteration `name`."""
@@ -175,11 +185,17 @@ class _Episodes:
             store=self.run.store,
             phase=phase,
             update=self.progress.update,
+            pool=self.pool,
         )
 
 
 def _experts(
-    recipe: Recipe, suite: TaskSuite, tasks: Sequence[Task], run: Run, progress: Progress
+    recipe: Recipe,
+    suite: TaskSuite,
+    tasks: Sequence[Task],
+    run: Run,
+    progress: Progress,
+    pool: EnvironmentPool,
 ) -> list[Trajectory]:
     """Stage `expert`: verified trajectories of the training tasks that have an expert."""
     from eto.environments.pool import collect_experts
@@ -198,7 +214,7 @@ def _experts(
                 kept[task.id] = trajectory
             progress.update("expert", finished, len(tasks), kept=len(kept))
 
-        collect_experts(suite, left, workers=recipe.environment.workers, on_done=done)
+        collect_experts(suite, left, workers=recipe.environment.workers, on_done=done, pool=pool)
         found = [kept[task.id] for task in tasks if task.id in kept]
         if not found:
             raise EnvironmentFailure("no task has an expert that solves it", mend="take other task types")

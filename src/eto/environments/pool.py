@@ -17,6 +17,7 @@ import queue
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -219,17 +220,18 @@ def collect_experts(
     workers: int = 2,
     on_done: Callable[[Task, Trajectory | None], None] | None = None,
     tries: int = 2,
+    pool: EnvironmentPool | None = None,
 ) -> list[Trajectory]:
     """Verified expert trajectories of `tasks`, in their order.
 
     Tasks without an expert that succeeds are left out, as are those whose simulator
     failed `tries` times. on_done: called once a task, as each is finished, with None for
-    one left out.
+    one left out. pool: simulators that stand already, with `workers` of them, and stay.
     """
     found: dict[int, Trajectory] = {}
     waiting = deque((index, 1) for index in range(len(tasks)))
     running: dict[int, tuple[int, int]] = {}
-    with EnvironmentPool(suite, workers) as pool:
+    with nullcontext(pool) if pool is not None else EnvironmentPool(suite, workers) as pool:
         idle = list(range(max(workers, 1)))
         while waiting or running:
             while idle and waiting:

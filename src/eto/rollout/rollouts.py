@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,6 +38,12 @@ class RolloutSettings:
     retries: int = 1
     """Times an episode is started again after its simulator failed."""
 
+    def pool(self, suite: TaskSuite) -> EnvironmentPool:
+        """Simulators of `suite` with these workers and deadlines."""
+        return EnvironmentPool(
+            suite, self.workers, step_seconds=self.step_seconds, reset_seconds=self.reset_seconds
+        )
+
 
 @dataclass(slots=True)
 class _Episode:
@@ -61,12 +68,15 @@ def rollouts(
     settings: RolloutSettings | None = None,
     done: frozenset[tuple[str, int]] = frozenset(),
     on_trajectory: Callable[[Trajectory], None] | None = None,
+    pool: EnvironmentPool | None = None,
 ) -> list[Trajectory]:
     """`samples` episodes of each task, in the order of (task, sample).
 
     `done` names (task id, sample) episodes to leave out, for example those of an earlier,
     interrupted call. `on_trajectory` is called as each episode ends, before its slot is
     used again. The seed of an episode depends on `settings.seed`, task and sample alone.
+    `pool`: simulators that stand already and stay; without it they are started for this
+    call, with the workers and deadlines of `settings`.
     """
     settings = settings or RolloutSettings()
     waiting = deque(
@@ -77,10 +87,8 @@ def rollouts(
     )
     order = {(episode.task.id, episode.sample): number for number, episode in enumerate(waiting)}
     finished: list[Trajectory] = []
-    with EnvironmentPool(
-        suite, settings.workers, step_seconds=settings.step_seconds, reset_seconds=settings.reset_seconds
-    ) as pool:
-        play = _Play(policy, suite, settings, pool)
+    with nullcontext(pool) if pool is not None else settings.pool(suite) as simulators:
+        play = _Play(policy, suite, settings, simulators)
         while waiting or play.slots:
             while waiting and len(play.slots) < settings.slots:
                 play.admit(waiting.popleft())
