@@ -48,6 +48,12 @@ def test_what_the_user_set_stays():
     assert (out["OMP_WAIT_POLICY"], out["OMP_NUM_THREADS"]) == ("ACTIVE", "3")
 
 
+@pytest.mark.parametrize("name", runtime.THREAD_VARIABLES)
+def test_one_number_of_threads_goes_for_both_libraries(name):
+    code = CONFIGURE.format("") + "import torch\nout['threads'] = torch.get_num_threads()"
+    assert run(code, **{name: "1"})["threads"] == 1
+
+
 def test_an_explicit_number_wins():
     assert run(CONFIGURE.format(5) + SHOW, OMP_NUM_THREADS="3")["OMP_NUM_THREADS"] == "5"
 

@@ -55,11 +55,13 @@ def configure_threads(threads: int | None = None) -> str | None:
         return None if "OMP_WAIT_POLICY" in os.environ else LATE
     for name, value in WAITING.items():
         os.environ.setdefault(name, value)
+    given = next((os.environ[name] for name in THREAD_VARIABLES if name in os.environ), None)
     for name in THREAD_VARIABLES:
         if threads is not None:
             os.environ[name] = str(threads)
         else:
-            os.environ.setdefault(name, str(available_cores()))
+            # torch takes the larger of the two: the one that is unset follows the one the user set.
+            os.environ.setdefault(name, given or str(available_cores()))
     return None
 
 
