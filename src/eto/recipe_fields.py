@@ -43,6 +43,8 @@ class ModelRecipe(_Section):
     """Type of the computation; master weights are always float32. auto: bfloat16 where it is native."""
     lora: LoraRecipe | None = None
     """Train adapters instead of all weights; null trains all weights, as the paper does."""
+    activation_checkpointing: bool | None = None
+    """Recompute activations in the backward pass, slower and smaller; null: where memory asks for it."""
     max_context: int | None = Field(None, ge=64)
     """Longest conversation in tokens; null takes the model's own limit. Paper: 4096."""
 

@@ -25,7 +25,7 @@ from eto.algorithms.sft import _objective as sft_objective
 from eto.contrast import shared_turns
 from eto.errors import EngineFailure, InputError
 from eto.policies.transformers import load_policy
-from eto.training import loop
+from eto.training import loop, memory
 from eto.training.log_probs import TreeLogProbs
 from eto.training.loop import Example, Optimisation, micro_batches, optimise
 from eto.training.precision import ComputeCopy
@@ -508,3 +508,28 @@ def test_a_saved_model_is_a_plain_one(tiny_path, tmp_path):
     assert "eto" not in (tmp_path / "config.json").read_text()
     assert_same(weights(loaded), weights(learner.model), within=0.0)
     assert load_policy(tmp_path, dtype="float32").tokenizer_id == learner.tokenizer_id
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_recomputed_activations_change_no_weight(tiny_path, dtype):
+    told = []
+    states = []
+    for checkpointing in (False, True):
+        learner = policy(tiny_path)
+        examples = [sft_example(learner, episode) for episode in episodes()]
+        chosen = Optimisation(2, 1e-3, batch_size=2, dtype=dtype, activation_checkpointing=checkpointing)
+        optimise(learner.model, examples, sft_objective, chosen, on_start=told.append)
+        states.append(dict(learner.model.named_parameters()))
+        assert not any(getattr(m, "gradient_checkpointing", False) for m in learner.model.modules())
+    assert_same(*states, within=1e-6)
+    assert [(t["checkpointing"], t["step"], t["steps"]) for t in told] == [(0.0, 0, 6), (1.0, 0, 6)]
+    assert 0 < told[1]["memory_gb"] < told[0]["memory_gb"] < 1
+
+
+def test_activations_are_recomputed_where_memory_asks_for_it(tiny_path, monkeypatch):
+    told = []
+    learner = policy(tiny_path)
+    examples = [sft_example(learner, episode) for episode in episodes()]
+    monkeypatch.setattr(memory, "free_memory", lambda device: 1)
+    optimise(learner.model, examples, sft_objective, Optimisation(1, 1e-3), on_start=told.append)
+    assert told[0]["checkpointing"] == 1.0

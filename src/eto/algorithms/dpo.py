@@ -51,6 +51,8 @@ class DpoSettings:
     weight_decay: float = 0.0
     max_grad_norm: float = 1.0
     micro_batch_tokens: int = 2048
+    activation_checkpointing: bool | None = None
+    """None: where memory asks for it."""
     checkpoint_seconds: float = 120.0
     seed: int = 0
 
@@ -75,6 +77,7 @@ def dpo(
     replay: Sequence[Trajectory] = (),
     guard: GuardSettings | None = None,
     directory: Path | None = None,
+    on_start: Callable[[dict[str, float]], object] | None = None,
     on_step: Callable[[dict[str, float]], object] | None = None,
     on_epoch: Callable[[int], bool] | None = None,
 ) -> DpoResult:
@@ -82,7 +85,8 @@ def dpo(
 
     Its log-probs are computed once, before the first update. `replay` trajectories, such
     as the expert's on tasks that gave no pair, are mixed among the pairs with
-    `replay_weight`, against forgetting what is won. `on_epoch` is called with each
+    `replay_weight`, against forgetting what is won. `on_start` gets what training will take
+    (see `eto.training.loop.optimise`), `on_step` each step's figures; `on_epoch` is called with each
     finished epoch and may return True to stop. With `directory` an interrupted call
     is gone on with. Raises `InputError` where there are no pairs.
     """
@@ -116,6 +120,7 @@ def dpo(
         lambda example, leaves: pair_loss(example, leaves, settings),
         Optimisation.of(settings, batch_size=settings.batch_pairs, dtype=policy.dtype),
         directory=directory,
+        on_start=on_start,
         on_step=step_done,
         on_epoch=epoch_done if on_epoch else None,
     )

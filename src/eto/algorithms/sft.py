@@ -34,6 +34,8 @@ class SftSettings:
     weight_decay: float = 0.0
     max_grad_norm: float = 1.0
     micro_batch_tokens: int = 2048
+    activation_checkpointing: bool | None = None
+    """None: where memory asks for it."""
     checkpoint_seconds: float = 120.0
     seed: int = 0
 
@@ -44,13 +46,15 @@ def sft(
     settings: SftSettings | None = None,
     *,
     directory: Path | None = None,
+    on_start: Callable[[dict[str, float]], object] | None = None,
     on_step: Callable[[dict[str, float]], object] | None = None,
 ) -> int:
     """Train `policy` in place on `trajectories`; returns the optimiser steps taken.
 
     The loss is the mean negative log-likelihood of the agent's tokens (action and
     end-of-turn token) of a step. Over-long trajectories are cut at whole turns. With
-    `directory` an interrupted call is gone on with. Raises `InputError` where there is
+    `directory` an interrupted call is gone on with. `on_start` gets what training will take
+    (see `eto.training.loop.optimise`), `on_step` each step's figures. Raises `InputError` where there is
     nothing to train on.
     """
     settings = settings or SftSettings()
@@ -63,6 +67,7 @@ def sft(
         _objective,
         Optimisation.of(settings, dtype=policy.dtype),
         directory=directory,
+        on_start=on_start,
         on_step=(lambda figures: bool(on_step(figures) and False)) if on_step else None,
     )
     policy.weights_changed()

@@ -92,7 +92,14 @@ def clone(
     """Stage `sft`: behavioural cloning; `policy` becomes the cloned agent."""
 
     def make(directory: Path) -> None:
-        sft(policy, cloned, settings, directory=directory, on_step=_logger(run, "sft", on_step))
+        sft(
+            policy,
+            cloned,
+            settings,
+            directory=directory,
+            on_start=_starter("sft", on_step),
+            on_step=_logger(run, "sft", on_step),
+        )
         _save(policy, directory)
         policy.reload(directory / "model")
 
@@ -152,6 +159,7 @@ def optimise(
             replay=[t for t in expert if t.task.id not in paired],
             guard=settings.guard,
             directory=directory,
+            on_start=_starter(stage, on_step),
             on_step=_logger(run, stage, on_step),
             on_epoch=checks,
         )
@@ -236,6 +244,10 @@ def _save(policy: TransformersPolicy, directory: Path) -> None:
     policy.save(fresh)
     shutil.rmtree(place, ignore_errors=True)
     fresh.rename(place)
+
+
+def _starter(stage: str, on_step: OnStep | None) -> Callable[[dict[str, float]], object] | None:
+    return None if on_step is None else lambda figures: on_step(stage, figures)
 
 
 def _logger(run: Workbench, stage: str, on_step: OnStep | None) -> Callable[[dict[str, float]], None]:

@@ -134,7 +134,11 @@ def settings_of(recipe: Recipe) -> EtoSettings:
     from eto.algorithms.sft import SftSettings
     from eto.algorithms.stages import EtoSettings
 
-    common = {"checkpoint_seconds": float(recipe.checkpoint_seconds), "seed": recipe.seed}
+    common = {
+        "activation_checkpointing": recipe.model.activation_checkpointing,
+        "checkpoint_seconds": float(recipe.checkpoint_seconds),
+        "seed": recipe.seed,
+    }
     guard = recipe.guard
     return EtoSettings(
         iterations=recipe.explore.iterations,
@@ -153,7 +157,7 @@ def step_reporter(update: Callable[..., None]) -> Callable[[str, dict[str, float
     """A callback for training that shows step, loss and, for pairs, margin and drift."""
 
     def show(stage: str, figures: dict[str, float]) -> None:
-        names = ("loss", "margin", "accuracy", "chosen_drift", "tokens_per_second")
+        names = ("loss", "margin", "accuracy", "chosen_drift", "tokens_per_second", "memory_gb")
         shown = {name: figures[name] for name in names if name in figures}
         update(stage, int(figures["step"]), int(figures["steps"]), **shown)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 from eto.cli.compose import (
@@ -60,7 +61,8 @@ def clone(
     report = step_reporter(progress.update)
     policy = policy_of(recipe, model)
     with progress:
-        sft(policy, trajectories, settings_of(recipe).sft, on_step=lambda figures: report("sft", figures))
+        show = partial(report, "sft")
+        sft(policy, trajectories, settings_of(recipe).sft, on_start=show, on_step=show)
     policy.save(out)
     progress.say(f"model written: {out}")
 
@@ -157,7 +159,8 @@ def optimise(
             settings.dpo,
             weighting=weighting,
             guard=settings.guard,
-            on_step=lambda figures: report("dpo", figures),
+            on_start=partial(report, "dpo"),
+            on_step=partial(report, "dpo"),
         )
     policy.save(out)
     if result.fired:

@@ -42,6 +42,8 @@ class TreeLogProbs(nn.Module):
         hidden = base.get_decoder()(
             input_ids=torch.from_numpy(np.concatenate([tree.ids for tree in trees]))[None].to(device),
             position_ids=layout.depths[None],
+            # Four dimensions keep transformers from looking for a mask; `trees` is what is attended by.
+            attention_mask=torch.empty((1, 1, 1, 1), device=device),
             trees=layout,
             use_cache=False,
         ).last_hidden_state[0]

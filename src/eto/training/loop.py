@@ -22,6 +22,7 @@ from transformers import get_scheduler
 
 from eto.errors import EngineFailure
 from eto.training.log_probs import TreeLogProbs
+from eto.training.memory import planned_memory
 from eto.training.precision import ComputeCopy
 from eto.training.trees import Tree
 
@@ -61,6 +62,8 @@ class Optimisation:
     """Tree tokens of one forward pass; decides memory, not the result."""
     dtype: torch.dtype = torch.float32
     """Compute dtype; weights stay as they are."""
+    activation_checkpointing: bool | None = None
+    """Recompute activations in the backward pass; None: where they would not fit into memory."""
     checkpoint_seconds: float = 120.0
     seed: int = 0
 
@@ -78,11 +81,14 @@ def optimise(
     settings: Optimisation,
     *,
     directory: Path | None = None,
+    on_start: Callable[[dict[str, float]], object] | None = None,
     on_step: Callable[[dict[str, float]], bool] | None = None,
     on_epoch: Callable[[int], bool] | None = None,
 ) -> int:
     """Train `model` in place; returns the number of optimiser steps taken.
 
+    `on_start` gets `step` and `steps`, the `memory_gb` that training will take at its peak,
+    the model included, and whether it recomputes activations (`checkpointing` 0 or 1).
     `on_step` gets each step's figures and may return True to stop; `on_epoch` is called
     after each epoch (from 1) and may too. With `directory` the state is saved there
     every `checkpoint_seconds` and, with `on_epoch`, at each epoch's end; a later call
@@ -91,16 +97,17 @@ def optimise(
     """
     accelerator = Accelerator()
     plan = _plan(examples, settings)
+    passes = _forward_passes(examples, plan, settings)
+    memory, recompute = planned_memory(model, passes, settings.dtype, settings.activation_checkpointing)
     trained = [p for p in model.parameters() if p.requires_grad]
-    optimiser = torch.optim.AdamW(
-        trained, settings.learning_rate, weight_decay=settings.weight_decay, fused=True
-    )
-    warmup = math.ceil(settings.warmup_ratio * len(plan))
-    scheduler = get_scheduler(settings.schedule, optimiser, warmup, len(plan))
-    computing = ComputeCopy(model, settings.dtype)
+    optimiser, scheduler = _optimiser(trained, settings, len(plan))
+    computing = ComputeCopy(model, settings.dtype, recompute_activations=recompute)
     scorer, optimiser = accelerator.prepare(TreeLogProbs(computing.model), optimiser)
     step, stopped = _resume(directory, model, optimiser, scheduler)
     computing.refresh()
+    if on_start is not None:
+        figures = {"memory_gb": memory.total / 1e9, "checkpointing": float(recompute)}
+        on_start({"step": step, "steps": len(plan), **figures})
     saved = time.monotonic()
     while True:
         epoch_over = step > 0 and (stopped or step == len(plan) or plan[step][0] != plan[step - 1][0])
@@ -134,6 +141,7 @@ def optimise(
         if directory and (time.monotonic() - saved > settings.checkpoint_seconds or (last and on_epoch)):
             _save(directory, {"step": step, "stopped": stopped}, model, optimiser, scheduler)
             saved = time.monotonic()
+    computing.release()
     model.set_attn_implementation("sdpa")
     return step
 
@@ -152,6 +160,28 @@ def micro_batches(examples: Sequence[Example], tokens: int) -> list[list[int]]:
             groups[place].append(index)
             room[place] -= size
     return groups
+
+
+def _optimiser(
+    trained: list[torch.nn.Parameter], settings: Optimisation, steps: int
+) -> tuple[torch.optim.Optimizer, Any]:
+    """AdamW and the course of its learning rate."""
+    optimiser = torch.optim.AdamW(
+        trained, settings.learning_rate, weight_decay=settings.weight_decay, fused=True
+    )
+    warmup = math.ceil(settings.warmup_ratio * steps)
+    return optimiser, get_scheduler(settings.schedule, optimiser, warmup, steps)
+
+
+def _forward_passes(
+    examples: Sequence[Example], plan: Sequence[tuple[int, list[int]]], settings: Optimisation
+) -> list[tuple[Tree, ...]]:
+    """The trees of every forward pass of training."""
+    return [
+        tuple(examples[batch[i]].tree for i in group)
+        for _, batch in plan
+        for group in micro_batches([examples[i] for i in batch], settings.micro_batch_tokens)
+    ]
 
 
 def _plan(examples: Sequence[Example], settings: Optimisation) -> list[tuple[int, list[int]]]:

@@ -9,6 +9,7 @@ each optimiser step it takes the new weights. Against casting inside the forward
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -19,11 +20,14 @@ from eto.policies.transformers import weights_in
 class ComputeCopy:
     """`model` computes in `dtype` for `master`; both are one and the same object in fp32."""
 
-    def __init__(self, master: Any, dtype: torch.dtype) -> None:
+    def __init__(self, master: Any, dtype: torch.dtype, *, recompute_activations: bool = False) -> None:
         self.model = master if dtype == torch.float32 else weights_in(copy.deepcopy(master), dtype)
         pairs = zip(master.parameters(), self.model.parameters(), strict=True)
         self._pairs = [(kept, used) for kept, used in pairs if kept is not used and kept.requires_grad]
         self._fresh = True
+        self._recomputing = recompute_activations
+        if recompute_activations:
+            _switch(self.model, "enable")({"use_reentrant": False})
 
     def collect(self) -> None:
         """Move the copy's gradients to the master; call after each backward pass."""
@@ -48,3 +52,14 @@ class ComputeCopy:
         if not self._pairs:
             self.model.zero_grad(set_to_none=True)
         self._fresh = True
+
+    def release(self) -> None:
+        """Leave the model as it was found."""
+        if self._recomputing:
+            _switch(self.model, "disable")()
+
+
+def _switch(model: Any, what: str) -> Callable[..., None]:
+    """transformers' switch for recomputing activations, which newer versions call by another name."""
+    newer, older = f"activation_checkpointing_{what}", f"gradient_checkpointing_{what}"
+    return getattr(model, newer, None) or getattr(model, older)

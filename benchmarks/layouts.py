@@ -1,0 +1,97 @@
+"""Training on pairs laid out as trees and as plain rows: what sharing a prefix gains of what it could.
+
+Both layouts go through the same loop and the same loss, the difference of the sides' summed log-probs,
+whose gradient is DPO's up to a factor a pair.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmarks.frame import alternate
+from eto.policies.transformers import TransformersPolicy
+from eto.training.loop import Example, Optimisation, optimise
+from eto.training.trees import build_tree
+from eto.types import Pair
+
+TREES = "eto, trees"
+ROWS = "eto, plain rows"
+
+
+def layouts(policy: TransformersPolicy, pairs: Sequence[Pair]) -> tuple[list[Example], list[Example]]:
+    """The pairs as one tree each, and as two trees of one leaf each."""
+    trees, singles = [], []
+    for pair in pairs:
+        rendered = [policy.renderer.render(side) for side in (pair.chosen, pair.rejected)]
+        sides = [(each.ids, each.turns) for each in rendered]
+        trees.append(signed(sides, (1.0, -1.0)))
+        singles += [signed([side], (sign,)) for side, sign in zip(sides, (1.0, -1.0), strict=True)]
+    return trees, singles
+
+
+def signed(sides: Sequence[tuple[Sequence[int], Sequence[int]]], signs: Sequence[float]) -> Example:
+    """An example whose weights are each side's sign; its size is its share of a pair."""
+    tree = build_tree(sides)
+    weights = tuple(
+        np.full(len(leaf.targets), sign, np.float32) for leaf, sign in zip(tree.leaves, signs, strict=True)
+    )
+    return Example(tree, weights, size=len(sides) / 2)
+
+
+def layout_speeds(
+    policy: TransformersPolicy,
+    trees: Sequence[Example],
+    singles: Sequence[Example],
+    batch_pairs: int,
+    repetitions: int,
+) -> tuple[dict[str, list[float]], str]:
+    """Tokens/s of either layout, and that they gave the same loss."""
+    losses: dict[str, float] = {}
+    plain = sum(example.tree.plain_tokens for example in trees)
+
+    def speed(name: str, examples: Sequence[Example], batch: int) -> float:
+        seconds, losses[name] = difference_step(policy, examples, batch)
+        return plain / seconds
+
+    found = alternate(
+        {
+            TREES: partial(speed, TREES, trees, batch_pairs),
+            ROWS: partial(speed, ROWS, singles, 2 * batch_pairs),
+        },
+        repetitions,
+    )
+    agent_tokens = sum(len(leaf.targets) for e in trees for leaf in e.tree.leaves) / len(trees)
+    apart = abs(losses[TREES] - losses[ROWS]) / agent_tokens
+    if apart > (0.02 if policy.dtype == torch.bfloat16 else 1e-4):
+        raise AssertionError(f"trees and plain rows differ by {apart:.3g} nats an agent token")
+    return found, f"Trees and plain rows: losses {apart:.1g} nats an agent token apart."
+
+
+def difference_step(
+    policy: TransformersPolicy, examples: Sequence[Example], batch: int
+) -> tuple[float, float]:
+    """Seconds and mean loss of an epoch at learning rate 0, which leaves the weights as they are."""
+
+    def difference(example: Example, leaves: list[Tensor]) -> tuple[Tensor, dict[str, float]]:
+        signs = [torch.from_numpy(weights).to(leaves[0].device) for weights in example.weights]
+        return -sum((leaf * sign).sum() for leaf, sign in zip(leaves, signs, strict=True)), {}
+
+    settings = Optimisation(
+        epochs=1, learning_rate=0.0, batch_size=batch, schedule="constant", dtype=policy.dtype
+    )
+    losses: list[float] = []
+    begun = time.perf_counter()
+    optimise(
+        policy.model,
+        examples,
+        difference,
+        settings,
+        on_step=lambda figures: bool(losses.append(figures["loss"])),
+    )
+    return time.perf_counter() - begun, sum(losses) / len(losses)

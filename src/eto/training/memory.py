@@ -1,0 +1,137 @@
+"""How much memory training will take, counted before it begins.
+
+What autograd keeps of a forward pass is counted by running that pass on tensors without
+storage, so it holds for any architecture, attention and layout of trees.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
+from torch.func import functional_call
+
+from eto.training.log_probs import CHUNK, TreeLogProbs
+from eto.training.trees import Tree
+
+USABLE = 0.85
+"""Share of the free memory that training may plan with."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingMemory:
+    """Bytes at the peak of a training step, by what they hold."""
+
+    weights: int
+    """The model as it is now, already in memory."""
+    copy: int
+    """Weights and gradients in the compute type."""
+    gradients: int
+    moments: int
+    """AdamW's two averages."""
+    activations: int
+    """What a forward pass keeps for its backward pass, and the largest buffers of the latter."""
+
+    @property
+    def added(self) -> int:
+        """What training takes beside the model."""
+        return self.copy + self.gradients + self.moments + self.activations
+
+    @property
+    def total(self) -> int:
+        return self.weights + self.added
+
+
+def planned_memory(
+    model: Any, batches: Sequence[Sequence[Tree]], dtype: torch.dtype, checkpointing: bool | None
+) -> tuple[TrainingMemory, bool]:
+    """Memory of training on the largest of `batches`, and whether activations are recomputed in it:
+    as `checkpointing` says or, where that is None, if all would not fit into what is free."""
+    candidates = [max(batches, key=lambda batch: sum(map(len, batch))), max(batches, key=_longest)]
+    plain, recomputed = (
+        max(
+            (training_memory(model, batch, dtype, checkpointing=again) for batch in candidates),
+            key=lambda memory: memory.total,
+        )
+        for again in (False, True)
+    )
+    if checkpointing is None:
+        checkpointing = plain.added > USABLE * free_memory(next(model.parameters()).device)
+    return (recomputed if checkpointing else plain), checkpointing
+
+
+def _longest(batch: Sequence[Tree]) -> int:
+    return max(map(len, batch))
+
+
+def training_memory(
+    model: Any, trees: Sequence[Tree], dtype: torch.dtype, *, checkpointing: bool = False
+) -> TrainingMemory:
+    """Memory of training `model` with AdamW, computing in `dtype`, on one forward pass over `trees`.
+
+    `checkpointing`: with the activations inside a layer recomputed in the backward pass.
+    """
+    weights = list(model.parameters())
+    trained = sum(weight.numel() for weight in weights if weight.requires_grad)
+    width = torch.empty((), dtype=dtype).element_size()
+    mixed = dtype != torch.float32
+    copied = sum(weight.numel() for weight in weights) + trained if mixed else 0
+    vocabulary = model.get_output_embeddings().weight.shape[0]
+    predictions = min(CHUNK, sum(len(leaf.targets) for tree in trees for leaf in tree.leaves))
+    kept = kept_activations(model, trees, dtype)
+    if checkpointing:
+        config = model.config.get_text_config()
+        layers, tokens = config.num_hidden_layers, sum(len(tree) for tree in trees)
+        kept = kept // layers + layers * tokens * config.hidden_size * width
+    return TrainingMemory(
+        weights=sum(weight.numel() * weight.element_size() for weight in weights),
+        copy=copied * width,
+        gradients=4 * trained,
+        moments=8 * trained,
+        activations=kept + 2 * 4 * predictions * vocabulary,
+    )
+
+
+def kept_activations(model: Any, trees: Sequence[Tree], dtype: torch.dtype) -> int:
+    """Bytes that a forward pass over `trees` keeps for its backward pass, weights left out."""
+    scorer = TreeLogProbs(model)
+    meta = {
+        f"model.{name}": _without_storage(tensor, dtype if isinstance(tensor, torch.nn.Parameter) else None)
+        for name, tensor in (*model.named_parameters(), *model.named_buffers())
+    }
+    own = {tensor.untyped_storage()._cdata for tensor in meta.values()}
+    found: dict[int, Tensor] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        if tensor.untyped_storage()._cdata not in own:
+            found[tensor.untyped_storage()._cdata] = tensor
+        return tensor
+
+    training = model.training
+    model.train()
+    try:
+        with torch.enable_grad(), saved_tensors_hooks(keep, lambda tensor: tensor):
+            outcome = functional_call(scorer, meta, (trees,))
+    finally:
+        model.train(training)
+    total = sum(tensor.untyped_storage().nbytes() for tensor in found.values())
+    del outcome
+    return total
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that this process can still take on `device`."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    import psutil
+
+    return psutil.virtual_memory().available
+
+
+def _without_storage(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
+    kind = dtype if dtype is not None and tensor.is_floating_point() else tensor.dtype
+    return torch.empty_like(tensor, dtype=kind, device="meta").requires_grad_(tensor.requires_grad)

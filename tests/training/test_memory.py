@@ -1,0 +1,74 @@
+"""The estimate of memory counts what autograd really keeps."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from tiny import tiny_model
+from torch.autograd.graph import saved_tensors_hooks
+
+from eto.policies.transformers import add_lora
+from eto.training.log_probs import TreeLogProbs
+from eto.training.memory import kept_activations, training_memory
+from eto.training.precision import ComputeCopy
+from eto.training.trees import build_tree
+
+
+def trees(length: int):
+    sides = [
+        ([*range(length)], [-1] * 8 + [0] * (length - 8)),
+        ([*range(length // 2), 7], [-1] * 9 + [0] * (length // 2 - 8)),
+    ]
+    return [build_tree(sides), build_tree([([*range(5, 5 + length)], [-1] * 8 + [0] * (length - 8))])]
+
+
+def really_kept(model, batch) -> int:
+    own = {weight.untyped_storage().data_ptr() for weight in (*model.parameters(), *model.buffers())}
+    found = {}
+
+    def keep(tensor):
+        place = tensor.untyped_storage().data_ptr()
+        if place not in own:
+            found[place] = tensor
+        return tensor
+
+    model.train()
+    with saved_tensors_hooks(keep, lambda tensor: tensor):
+        outcome = TreeLogProbs(model)(batch)
+    assert outcome
+    return sum(tensor.untyped_storage().nbytes() for tensor in found.values())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("length", [40, 200])
+def test_counted_without_storage_is_what_a_real_pass_keeps(dtype, length):
+    model = tiny_model(434)
+    batch = trees(length)
+    expected = really_kept(ComputeCopy(model, dtype).model, batch)
+    assert kept_activations(model, batch, dtype) == pytest.approx(expected, rel=0.02)
+    assert all(weight.device.type == "cpu" for weight in model.parameters())
+
+
+def test_parts_by_hand():
+    model = tiny_model(434)
+    size = sum(weight.numel() for weight in model.parameters())
+    plain = training_memory(model, trees(40), torch.float32)
+    assert (plain.weights, plain.copy, plain.gradients, plain.moments) == (4 * size, 0, 4 * size, 8 * size)
+    mixed = training_memory(model, trees(40), torch.bfloat16)
+    assert (mixed.weights, mixed.copy) == (4 * size, 4 * size)
+    assert mixed.total == mixed.weights + mixed.added
+
+
+def test_adapters_alone_have_gradients():
+    model = add_lora(tiny_model(434), rank=4, alpha=8.0, dropout=0.0)
+    trained = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
+    found = training_memory(model, trees(40), torch.float32)
+    assert (found.gradients, found.moments) == (4 * trained, 8 * trained)
+    assert found.weights > 10 * found.gradients
+
+
+def test_checkpointing_takes_less_and_the_more_so_the_longer():
+    model = tiny_model(434)
+    for length in (100, 400):
+        whole = training_memory(model, trees(length), torch.float32).activations
+        assert training_memory(model, trees(length), torch.float32, checkpointing=True).activations < whole
