@@ -62,10 +62,12 @@ def assert_exact(engine: Engine, model, batch: list[Conversation]) -> None:
         torch.testing.assert_close(row, plain_logits(model, conversation.ids), atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("largest_plain", [0, engine_module.LARGEST_PLAIN], ids=["fused", "plain"])
 @every_family
-def test_mixed_prefilling_and_decoding_is_exact(family, monkeypatch):
+def test_mixed_prefilling_and_decoding_is_exact(family, largest_plain, monkeypatch):
     """Conversations join, get observations or single tokens, sit out steps, and leave."""
     monkeypatch.setattr(engine_module, "GROWTH", 16)
+    monkeypatch.setattr(engine_module, "LARGEST_PLAIN", largest_plain)
     model = family_model(family)
     engine = Engine(copy.deepcopy(model))
     one, two, three = (Conversation(random_ids(n, n)) for n in (5, 21, 13))

@@ -9,6 +9,7 @@ freely; a conversation joins and leaves at any step; caches live until it is rel
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +22,8 @@ from eto.errors import InputError
 
 ATTENTION = "eto_conversations"
 MIN_SHARED_PREFIX = 8
+LARGEST_PLAIN = 1024 * 1024
+"""New tokens x all tokens of a conversation up to which its scores are kept at once."""
 GROWTH = 256
 """Tokens by which a full cache grows."""
 
@@ -42,6 +45,33 @@ class Conversation:
     @property
     def pending(self) -> int:
         return len(self.ids) - self.cached
+
+
+class Span:
+    """The new tokens of one conversation within a step; one object serves all layers."""
+
+    def __init__(self, start: int, conversation: Conversation) -> None:
+        self.start, self.conversation = start, conversation
+        self.new, self.past = conversation.pending, conversation.cached
+        self._biases: dict[tuple[torch.dtype, int | None], Tensor | None] = {}
+
+    def bias(self, like: Tensor, window: int | None) -> Tensor | None:
+        """`[new, past + new]`: 0 where the row may attend to the column, else -inf; None for all 0."""
+        key = like.dtype, window
+        if key not in self._biases:
+            total = self.past + self.new
+            if self.new == 1 and not (window and total > window):
+                self._biases[key] = None
+            else:
+                rows = torch.arange(self.past, total, device=like.device)[:, None]
+                columns = torch.arange(total, device=like.device)
+                hidden = columns > rows
+                if window:
+                    hidden |= columns <= rows - window
+                self._biases[key] = torch.zeros_like(hidden, dtype=like.dtype).masked_fill_(
+                    hidden, -torch.inf
+                )
+        return self._biases[key]
 
 
 class Engine:
@@ -68,7 +98,7 @@ class Engine:
         spans, start = [], 0
         for conversation in batch:
             self._reserve(conversation)
-            spans.append((start, conversation))
+            spans.append(Span(start, conversation))
             start += conversation.pending
         device = self.model.device
         ids = torch.tensor([[i for c in batch for i in c.ids[c.cached :]]], device=device)
@@ -76,7 +106,7 @@ class Engine:
         hidden = self.model.get_decoder()(
             input_ids=ids, position_ids=positions, use_cache=False, conversations=spans
         ).last_hidden_state
-        last = torch.tensor([at + c.pending - 1 for at, c in spans], device=device)
+        last = torch.tensor([span.start + span.new - 1 for span in spans], device=device)
         for conversation in batch:
             conversation.cached = len(conversation.ids)
         if self._prefix is None:
@@ -182,7 +212,7 @@ def _attend(
     attention_mask: Tensor | None,
     scaling: float | None = None,
     sliding_window: int | None = None,
-    conversations: list[tuple[int, Conversation]] = (),
+    conversations: Sequence[Span] = (),
     **_: Any,
 ) -> tuple[Tensor, None]:
     """Each conversation's new tokens against its own cache.
@@ -193,28 +223,34 @@ def _attend(
     """
     heads, tokens, size = query.shape[1:]
     shared = key.shape[1]
-    group = heads // shared
-    out = torch.empty((tokens, heads, size), dtype=query.dtype, device=query.device)
-    for start, conversation in conversations:
-        new, past = conversation.pending, conversation.cached
-        end, total = start + new, past + new
-        cache = conversation.cache[module.layer_idx]
-        cache[0, :, past:total] = key[0, :, start:end]
-        cache[1, :, past:total] = value[0, :, start:end]
-        folded = query[0, :, start:end].reshape(1, shared, group * new, size)
-        mask = None
-        if new > 1 or (sliding_window and total > sliding_window):
-            rows = torch.arange(past, total, device=query.device).repeat(group)[:, None]
-            columns = torch.arange(total, device=query.device)[None]
-            mask = columns <= rows
-            if sliding_window:
-                mask &= columns > rows - sliding_window
-        seen = cache[None, :, :, :total]
-        attended = F.scaled_dot_product_attention(
-            folded, seen[:, 0], seen[:, 1], attn_mask=mask, scale=scaling
+    scaling = size**-0.5 if scaling is None else scaling
+    out = query.new_empty((tokens, heads, size))
+    for span in conversations:
+        here, total = slice(span.start, span.start + span.new), span.past + span.new
+        cache = span.conversation.cache[module.layer_idx]
+        cache[0, :, span.past : total] = key[0, :, here]
+        cache[1, :, span.past : total] = value[0, :, here]
+        folded = query[0, :, here].reshape(shared, -1, size)
+        attended = _against(
+            folded, cache[0, :, :total], cache[1, :, :total], span.bias(query, sliding_window), scaling
         )
-        out[start:end] = attended.view(heads, new, size).transpose(0, 1)
+        out[here] = attended.view(heads, span.new, size).transpose(0, 1)
     return out[None], None
+
+
+def _against(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, scaling: float) -> Tensor:
+    """query `[shared heads, group * new, size]`, key and value `[shared heads, total, size]`,
+    bias `[new, total]`. On a CPU, plain products take half the fused kernel's time for an
+    observation's tokens and twice its time for a single one."""
+    shared, rows = query.shape[:2]
+    if bias is None or query.device.type != "cpu" or bias.numel() > LARGEST_PLAIN:
+        mask = None if bias is None else bias.repeat(rows // bias.shape[0], 1)
+        return F.scaled_dot_product_attention(
+            query[None], key[None], value[None], attn_mask=mask, scale=scaling
+        )[0]
+    scores = (query * scaling) @ key.transpose(-1, -2)
+    scores.view(shared, -1, *bias.shape).add_(bias)
+    return scores.softmax(-1) @ value
 
 
 AttentionInterface.register(ATTENTION, _attend)
