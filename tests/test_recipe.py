@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from eto.errors import InputError, RecipeError
-from eto.recipe import load_recipe, parse_recipe, recipe_diff, resolved_yaml
+from eto.recipe import load_recipe, parse_recipe, recipe_diff, recorded, resolved_yaml
 
 RECIPES = Path(__file__).parent.parent / "recipes"
 SMALL = "name: small\nenvironment:\n  name: toy\n"
@@ -162,3 +162,13 @@ def test_diff_lists_changed_added_and_removed_fields():
         "sft.epochs: 3 -> 5",
     ]
     assert recipe_diff(yaml.safe_load(resolved_yaml(old)), old) == []
+
+
+def test_a_recorded_recipe_of_an_earlier_version_has_the_defaults_of_fields_it_did_not_know():
+    recipe = parse_recipe("name: a\nenvironment: {name: scienceworld}\n")
+    text = resolved_yaml(recipe)
+    earlier = "".join(line for line in text.splitlines(True) if "patience" not in line)
+    assert earlier != text
+    assert recipe_diff(recorded(earlier), recipe) == []
+    unknown = earlier + "gone: 1\n"
+    assert "gone: 1 -> (absent)" in recipe_diff(recorded(unknown), recipe)

@@ -43,6 +43,7 @@ __all__ = [
     "load_recipe",
     "parse_recipe",
     "recipe_diff",
+    "recorded",
     "resolved_yaml",
 ]
 
@@ -104,6 +105,15 @@ def parse_recipe(text: str, overrides: Sequence[str] = (), *, source: str = "rec
 def resolved_yaml(recipe: Recipe) -> str:
     """The recipe as YAML with every default written out; loads back to an equal recipe."""
     return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100)
+
+
+def recorded(text: str) -> Mapping[str, Any]:
+    """The values of a resolved recipe that was written before; fields it did not know have their defaults."""
+    values = yaml.safe_load(text)
+    try:
+        return Recipe.model_validate(values).model_dump(mode="json")
+    except ValidationError:  # of a version with other fields: compared as it stands
+        return values if isinstance(values, dict) else {}
 
 
 def recipe_diff(old: Recipe | Mapping[str, Any], new: Recipe | Mapping[str, Any]) -> list[str]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ import yaml
 
 from eto.errors import InputError, RunConflict
 from eto.files import disk_errors, read_json, read_rows
-from eto.recipe import FREE_FIELDS, Recipe, recipe_diff
+from eto.recipe import FREE_FIELDS, Recipe, recipe_diff, recorded
 from eto.run import Run
 from eto.store import TrajectoryStore
 
@@ -203,13 +203,12 @@ def _link(source: Path, target: Path) -> None:
             os.fsync(file.fileno())
 
 
-def _recipe_of(source: Path) -> dict[str, Any]:
+def _recipe_of(source: Path) -> Mapping[str, Any]:
     path = source / "recipe.yaml"
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return recorded(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"not a recipe: {error}", where=str(path), mend="restore it") from None
-    return values if isinstance(values, dict) else {}
 
 
 def _done_file(directory: Path, stage: str) -> Path:

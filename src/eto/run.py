@@ -27,11 +27,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import yaml
-
 from eto.errors import RunConflict
 from eto.files import disk_errors, finite, read_json, read_rows, write_atomic, write_json
-from eto.recipe import FREE_FIELDS, Recipe, recipe_diff, resolved_yaml
+from eto.recipe import FREE_FIELDS, Recipe, recipe_diff, recorded, resolved_yaml
 
 if TYPE_CHECKING:
     from eto.store import TrajectoryStore
@@ -185,8 +183,7 @@ class Run:
     def _accept_recipe(self) -> None:
         path = self.directory / "recipe.yaml"
         if path.exists():
-            old = yaml.safe_load(path.read_text(encoding="utf-8"))
-            lines = recipe_diff(old if isinstance(old, dict) else {}, self.recipe)
+            lines = recipe_diff(recorded(path.read_text(encoding="utf-8")), self.recipe)
             changed = [line for line in lines if line.split(":")[0] not in FREE_FIELDS]
             if changed:
                 raise RunConflict(
