@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 import transformers
+from safetensors import SafetensorError
 from tiny import tiny_model, tiny_tokenizer, trajectory
 
 from eto.algorithms.sft import SftSettings, sft
-from eto.errors import InputError
+from eto.errors import InputError, MissingRequirement
 from eto.policies import engine as engine_module
 from eto.policies.engine import Conversation, Engine, common_prefix
 from eto.policies.scripted import ScriptedPolicy
@@ -378,3 +379,18 @@ def test_acting_in_bfloat16_attends_to_the_positions_that_were_trained(trained_p
     policy = acting(trained_path, dtype="bfloat16")
     play(policy)
     assert policy._engine.model.model.rotary_emb.inv_freq.dtype == torch.float32
+
+
+def test_a_full_disk_is_told_when_a_model_is_saved(tiny_path, tmp_path, monkeypatch):
+    policy = acting(tiny_path)
+
+    def full(*_args, **_kwargs):
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(policy.model, "save_pretrained", full)
+    with pytest.raises(MissingRequirement, match="out"):
+        policy.save(tmp_path / "out")
+    (tmp_path / "file").write_text("")
+    monkeypatch.undo()
+    with pytest.raises(InputError, match="file"):
+        policy.save(tmp_path / "file" / "out")

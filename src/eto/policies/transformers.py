@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from eto.errors import InputError
+from eto.files import disk_errors
 from eto.policies.embedded import embedded_model
 from eto.policies.engine import Conversation, Engine, check_architecture, sample
 from eto.protocols import Reply, ReplyEnd
@@ -128,12 +131,21 @@ class TransformersPolicy:
         self.weights_changed()
 
     def save(self, directory: str | Path) -> None:
-        """Write model (safetensors; adapters merged) and tokenizer, loadable by transformers."""
+        """Write model (safetensors; adapters merged) and tokenizer, loadable by transformers.
+
+        Raises `MissingRequirement` on a full disk, `InputError` where it cannot be written.
+        """
         model = self.model
         if hasattr(model, "peft_config"):
             model = copy.deepcopy(model).merge_and_unload()
-        model.save_pretrained(directory)
-        self.tokenizer.save_pretrained(directory)
+        with disk_errors(Path(directory)):
+            try:
+                model.save_pretrained(directory)
+            except SafetensorError as error:
+                if (found := re.search(r"os error (\d+)", str(error))) is None:
+                    raise
+                raise OSError(int(found[1]), str(error), str(directory)) from error
+            self.tokenizer.save_pretrained(directory)
 
 
 def load_policy(
