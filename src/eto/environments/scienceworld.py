@@ -110,7 +110,7 @@ class ScienceWorld:
         drop_open_door: bool = True,
         look_first: bool = True,
         heap_mb: int = 512,
-        recycle_after: int = 200,
+        recycle_after: int = 1000,
     ) -> None:
         self._options = {
             "kinds": list(_known_kinds(kinds)),
