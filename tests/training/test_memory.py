@@ -8,6 +8,7 @@ from tiny import tiny_model
 from torch.autograd.graph import saved_tensors_hooks
 
 from eto.policies.transformers import add_lora
+from eto.training import log_probs
 from eto.training.log_probs import TreeLogProbs
 from eto.training.memory import kept_activations, training_memory
 from eto.training.precision import ComputeCopy
@@ -47,6 +48,15 @@ def test_counted_without_storage_is_what_a_real_pass_keeps(dtype, length):
     expected = really_kept(ComputeCopy(model, dtype).model, batch)
     assert kept_activations(model, batch, dtype) == pytest.approx(expected, rel=0.02)
     assert all(weight.device.type == "cpu" for weight in model.parameters())
+
+
+def test_recomputed_logits_are_not_counted(monkeypatch):
+    model = tiny_model(434)
+    whole = kept_activations(model, trees(200), torch.float32)
+    monkeypatch.setattr(log_probs, "KEPT_LOGITS", 0)
+    expected = really_kept(model, trees(200))
+    assert kept_activations(model, trees(200), torch.float32) == pytest.approx(expected, rel=0.02)
+    assert expected < whole
 
 
 def test_parts_by_hand():

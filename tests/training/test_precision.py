@@ -65,6 +65,15 @@ def test_a_weight_that_one_step_did_not_use_has_no_gradient_of_the_step_before()
     assert float(gradients(model).abs().max()) == 0.0
 
 
+def test_released_gradients_take_no_memory():
+    model = tiny_model(434)
+    computing = ComputeCopy(model, torch.bfloat16)
+    backward(TreeLogProbs(computing.model), TREES)
+    computing.collect()
+    computing.release()
+    assert all(p.grad is None for p in model.parameters())
+
+
 def test_refresh_takes_new_weights():
     model = tiny_model(434)
     computing = ComputeCopy(model, torch.bfloat16)

@@ -1,7 +1,7 @@
 """ScienceWorld (Wang et al. 2022, arXiv:2203.07540): 30 types of elementary-science tasks.
 
 The simulator is stepped directly. Its Python wrapper's `step` also lists every valid
-action, thousands of them, which takes ten times as long as the step itself.
+action, thousands of them, which takes longer than the step itself.
 """
 
 from __future__ import annotations

@@ -51,17 +51,19 @@ def planned_memory(
 ) -> tuple[TrainingMemory, bool]:
     """Memory of training on the largest of `batches`, and whether activations are recomputed in it:
     as `checkpointing` says or, where that is None, if all would not fit into what is free."""
-    candidates = [max(batches, key=lambda batch: sum(map(len, batch))), max(batches, key=_longest)]
-    plain, recomputed = (
-        max(
-            (training_memory(model, batch, dtype, checkpointing=again) for batch in candidates),
-            key=lambda memory: memory.total,
-        )
-        for again in (False, True)
-    )
+    fullest, longest = max(batches, key=lambda batch: sum(map(len, batch))), max(batches, key=_longest)
+    candidates = [fullest] if fullest is longest else [fullest, longest]
+
+    def largest(recomputed: bool) -> TrainingMemory:
+        found = (training_memory(model, batch, dtype, checkpointing=recomputed) for batch in candidates)
+        return max(found, key=lambda memory: memory.total)
+
     if checkpointing is None:
-        checkpointing = plain.added > USABLE * free_memory(next(model.parameters()).device)
-    return (recomputed if checkpointing else plain), checkpointing
+        plain = largest(False)
+        if plain.added <= USABLE * free_memory(next(model.parameters()).device):
+            return plain, False
+    recomputed = checkpointing is not False
+    return largest(recomputed), recomputed
 
 
 def _longest(batch: Sequence[Tree]) -> int:

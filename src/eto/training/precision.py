@@ -54,7 +54,9 @@ class ComputeCopy:
         self._fresh = True
 
     def release(self) -> None:
-        """Leave the model as it was found."""
+        """Leave the model as it was found: the gradients' memory is free again."""
+        for kept, _ in self._pairs:
+            kept.grad = None
         if self._recomputing:
             _switch(self.model, "disable")()
 
