@@ -38,9 +38,9 @@ Talk = Sequence[Message]
 
 def run(quick: bool) -> Outcome:
     experts = prepared().experts
-    experts = experts[:: max(1, len(experts) // (4 if quick else 16))]
+    experts = experts[:: max(1, len(experts) // (4 if quick else 12))]
     steps, repetitions = (12, 2) if quick else (48, 5)
-    policy = eto.load_policy("embedded", max_action_tokens=128)
+    policy = eto.load_policy("embedded", max_action_tokens=128, drafting=False)
     same = check_count(policy)
     tales = [tale(experts[0], number) for number in range(32)]
     acting, speeds = measure_acting(policy, tales, repetitions, steps)

@@ -72,7 +72,7 @@ class Contestant:
 def run(quick: bool) -> Outcome:
     agent = prepared()
     tasks = spread(agent.tasks, 8 if quick else 24)
-    few = spread(tasks, 4 if quick else 8)
+    few = spread(tasks, 4 if quick else 6)
     settings = RolloutSettings()
     policy = eto.load_policy(agent.model, dtype="float32")
     one_by_one = OneByOne(agent.model, torch.float32, stops(policy))

@@ -135,9 +135,11 @@ def test_a_context_too_small_for_the_prompt(recipe: Path, command) -> None:
     command.fails("run", recipe, "model.max_context=64", says=says)
 
 
-def test_a_context_larger_than_the_models(recipe: Path, command) -> None:
+def test_a_context_larger_than_the_models(recipe: Path, tmp_path: Path, command) -> None:
     says = ["model.max_context", "4096", "512"]
     command.fails("evaluate", "--recipe", recipe, "model.max_context=4096", says=says)
+    command.fails("run", recipe, "model.max_context=4096", says=says)
+    assert not (tmp_path / "run").exists()
 
 
 def test_no_java(recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command) -> None:

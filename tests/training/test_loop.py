@@ -26,9 +26,10 @@ from eto.contrast import shared_turns
 from eto.errors import EngineFailure, InputError
 from eto.policies.transformers import load_policy
 from eto.training import loop, memory
+from eto.training.batches import at_a_time, split
+from eto.training.computing import Computing
 from eto.training.log_probs import TreeLogProbs
-from eto.training.loop import Example, Optimisation, micro_batches, optimise
-from eto.training.precision import ComputeCopy
+from eto.training.loop import Example, Optimisation, optimise
 from eto.training.trees import build_tree
 from eto.types import Pair, StopReason
 from eto.weights import TurnWeighting
@@ -388,25 +389,35 @@ def test_epochs_and_seeds_have_orders_of_their_own():
     assert len({tuple(order) for order in orders}) == 4
 
 
-@given(lengths, st.integers(1, 120))
+@given(lengths, st.integers(1, 120), st.integers(1, 4))
 @settings(max_examples=200, deadline=None)
-def test_micro_batches_hold_each_example_once_within_bounds(sizes, tokens):
-    groups = micro_batches(bare_examples(sizes), tokens)
-    assert sorted(i for group in groups for i in group) == list(range(len(sizes)))
-    for group in groups:
-        assert len(group) == 1 or sum(sizes[i] for i in group) <= tokens
+def test_lanes_hold_each_tree_once_within_bounds(sizes, tokens, lanes):
+    found = split([example.tree for example in bare_examples(sizes)], tokens, lanes)
+    assert 1 <= len(found) <= min(lanes, len(sizes))
+    assert sorted(i for groups in found for group in groups for i in group) == list(range(len(sizes)))
+    for groups in found:
+        for group in groups:
+            assert len(group) == 1 or sum(sizes[i] for i in group) <= tokens // lanes
+    # No lane has more than its share and half of a tree at either end.
+    shares = [sum(sizes[i] for group in groups for i in group) for groups in found]
+    assert max(shares) <= sum(sizes) / lanes + max(sizes)
+    moments = at_a_time(found)
+    assert sorted(i for moment in moments for i in moment) == list(range(len(sizes)))
+    assert len(moments) == max(map(len, found))
 
 
-def step_gradients(model, examples, objective, micro_batch_tokens):
+def step_gradients(model, examples, objective, tokens: int, lanes: int):
     model = copy.deepcopy(model)
-    accelerator = Accelerator()
-    chosen = Optimisation(1, 1e-3, micro_batch_tokens=micro_batch_tokens)
-    computing = ComputeCopy(model, torch.float32)
-    figures = loop._step(accelerator, TreeLogProbs(model), computing, examples, objective, chosen)
-    return {name: p.grad for name, p in model.named_parameters()}, figures
+    with Computing(Accelerator(), model, lanes) as computing:
+        computing.begin(torch.float32)
+        figures = computing.gradients(examples, objective, tokens)
+        found = {name: p.grad.clone() for name, p in model.named_parameters()}
+    return found, figures
 
 
-def test_micro_batches_do_not_change_the_step(tiny_path):
+@pytest.mark.parametrize("lanes", [1, 2, 3])
+def test_passes_and_lanes_do_not_change_the_step(tiny_path, lanes, monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
     learner = policy(tiny_path)
     cloned = [sft_example(learner, episode) for episode in episodes()]
     paired = [pair_example(learner, pair, TurnWeighting(), PAIRED) for pair in pairs()]
@@ -418,13 +429,25 @@ def test_micro_batches_do_not_change_the_step(tiny_path):
         (cloned, sft_objective),
         (paired, lambda example, leaves: pair_loss(example, leaves, PAIRED)),
     ):
-        assert len(micro_batches(examples, 1)) == len(examples)
-        assert len(micro_batches(examples, 10**6)) == 1
-        one, figures = step_gradients(learner.model, examples, objective, 1)
-        other, same = step_gradients(learner.model, examples, objective, 10**6)
+        trees = [example.tree for example in examples]
+        assert sum(map(len, split(trees, 1, lanes))) == len(examples)
+        assert [len(groups) for groups in split(trees, 10**6, lanes)] == [1] * lanes
+        one, figures = step_gradients(learner.model, examples, objective, 1, lanes)
+        other, same = step_gradients(learner.model, examples, objective, 10**6, 1)
         assert_same(one, other, within=1e-5)
         assert max(float(g.abs().max()) for g in one.values()) > 1e-2
         assert figures == pytest.approx(same, abs=1e-5)
+
+
+def test_an_error_in_a_lane_is_raised(tiny_path):
+    learner = policy(tiny_path)
+    examples = [sft_example(learner, episode) for episode in episodes()]
+
+    def broken(example, leaves):
+        raise Interrupt
+
+    with pytest.raises(Interrupt):
+        optimise(learner.model, examples, broken, Optimisation(1, 1e-3))
 
 
 def test_early_stop_and_figures(tiny_path):

@@ -11,7 +11,7 @@ from eto.policies.transformers import add_lora
 from eto.training import log_probs
 from eto.training.log_probs import TreeLogProbs
 from eto.training.memory import kept_activations, training_memory
-from eto.training.precision import ComputeCopy
+from eto.training.replicas import Replicas
 from eto.training.trees import build_tree
 
 
@@ -45,7 +45,7 @@ def really_kept(model, batch) -> int:
 def test_counted_without_storage_is_what_a_real_pass_keeps(dtype, length):
     model = tiny_model(434)
     batch = trees(length)
-    expected = really_kept(ComputeCopy(model, dtype).model, batch)
+    expected = really_kept(Replicas(model, dtype).models[0], batch)
     assert kept_activations(model, batch, dtype) == pytest.approx(expected, rel=0.02)
     assert all(weight.device.type == "cpu" for weight in model.parameters())
 
@@ -65,7 +65,8 @@ def test_parts_by_hand():
     plain = training_memory(model, trees(40), torch.float32)
     assert (plain.weights, plain.copy, plain.gradients, plain.moments) == (4 * size, 0, 4 * size, 8 * size)
     mixed = training_memory(model, trees(40), torch.bfloat16)
-    assert (mixed.weights, mixed.copy) == (4 * size, 4 * size)
+    assert (mixed.weights, mixed.copy) == (4 * size, 2 * size)
+    assert training_memory(model, trees(40), torch.float32, lanes=3).gradients == 12 * size
     assert mixed.total == mixed.weights + mixed.added
 
 

@@ -19,8 +19,9 @@ from transformers import (
 )
 
 from eto.training import attention, log_probs
-from eto.training.log_probs import CHUNK, TreeLogProbs, leaf_log_probs
-from eto.training.trees import build_tree
+from eto.training.batches import log_probs_of
+from eto.training.log_probs import CHUNK, TreeLogProbs
+from eto.training.trees import build_tree, lay_out
 
 sequences = st.lists(st.lists(st.integers(0, 2), min_size=2, max_size=9), min_size=1, max_size=5)
 
@@ -142,8 +143,21 @@ def test_trees_end_to_end_are_exact():
     assert_exact(tiny_model(434), [trajectories(case) for case in CASES.values()])
 
 
-def test_the_fused_kernel_is_exact(monkeypatch):
-    monkeypatch.setattr(attention, "LONGEST_PLAIN", 0)
+def test_weights_computed_again_are_exact(monkeypatch):
+    monkeypatch.setattr(attention, "LONGEST_KEPT", 20)
+    assert_exact(tiny_model(434), [trajectories(case) for case in CASES.values()])
+
+
+@pytest.mark.parametrize("window", [None, 8, 20])
+def test_pieces_are_exact(monkeypatch, window):
+    monkeypatch.setattr(attention, "PIECE", 6)
+    model = tiny_model(434, MistralForCausalLM, MistralConfig, sliding_window=window)
+    assert_exact(model, [trajectories(case) for case in CASES.values()])
+
+
+def test_trees_that_share_nothing_of_each_other_are_exact(monkeypatch):
+    """As on rows whose trees have another task each."""
+    monkeypatch.setattr(log_probs, "lay_out", lambda trees: lay_out(trees, 10**6))
     assert_exact(tiny_model(434), [trajectories(case) for case in CASES.values()])
 
 
@@ -152,14 +166,14 @@ def test_flex_attention_gives_the_same_log_probs(window):
     """The kernel of GPUs, whose CPU form has no backward pass."""
     model = tiny_model(434, MistralForCausalLM, MistralConfig, sliding_window=window)
     trees = [build_tree(trajectories(case)) for case in CASES.values()]
-    [expected] = leaf_log_probs(TreeLogProbs(model), [trees])
+    expected = log_probs_of(model, trees, torch.float32, 10**6)
 
     def attend(module, query, key, value, mask, scaling=None, sliding_window=None, trees=None, **_):
         return attention._flex(query, key, value, scaling, trees, sliding_window).transpose(1, 2), None
 
     AttentionInterface.register(attention.TREE_ATTENTION, attend)
     try:
-        [found] = leaf_log_probs(TreeLogProbs(model), [trees])
+        found = log_probs_of(model, trees, torch.float32, 10**6)
     finally:
         AttentionInterface.register(attention.TREE_ATTENTION, attention._attend)
     for one, other in zip(found, expected, strict=True):
@@ -193,8 +207,7 @@ def test_scoring_without_gradients_agrees_and_keeps_the_order():
     model = tiny_model(434)
     batch = [trajectories(case) for case in CASES.values()]
     trees = [build_tree(group) for group in batch]
-    scored = leaf_log_probs(TreeLogProbs(model), [trees[:3], trees[3:]])
-    found = [leaf for rows in scored for tree in rows for leaf in tree]
+    found = [leaf for tree in log_probs_of(model, trees, torch.float32, 60) for leaf in tree]
     expected = [plain(model, *sequence) for group in batch for sequence in group]
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_allclose(one, other.detach().numpy(), atol=1e-5)

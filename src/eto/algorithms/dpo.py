@@ -21,9 +21,8 @@ from eto.algorithms.sft import fitted, sft_example
 from eto.errors import InputError
 from eto.losses import dpo_loss, ipo_loss, log_ratio_margin, sequence_log_prob, sft_loss
 from eto.policies.transformers import TransformersPolicy
-from eto.training.log_probs import TreeLogProbs, leaf_log_probs
-from eto.training.loop import Example, Optimisation, micro_batches, optimise
-from eto.training.precision import ComputeCopy
+from eto.training.batches import log_probs_of
+from eto.training.loop import Example, Optimisation, optimise
 from eto.training.trees import Leaf, build_tree
 from eto.types import Pair, Trajectory
 from eto.weights import TurnWeighting, turn_weights
@@ -225,17 +224,9 @@ def _with_reference(
         with np.load(path) as kept:
             flat = [kept[f"leaf{i}"] for i in range(2 * len(examples))]
     else:
-        groups = micro_batches(examples, tokens)
-        scored = leaf_log_probs(
-            TreeLogProbs(ComputeCopy(policy.model, policy.dtype).model),
-            [[examples[i].tree for i in group] for group in groups],
-        )
-        by_example = {
-            i: leaves
-            for g, rows in zip(groups, scored, strict=True)
-            for i, leaves in zip(g, rows, strict=True)
-        }
-        flat = [leaf for i in range(len(examples)) for leaf in by_example[i]]
+        trees = [example.tree for example in examples]
+        scored = log_probs_of(policy.model, trees, policy.dtype, tokens)
+        flat = [leaf for leaves in scored for leaf in leaves]
         if path:
             path.parent.mkdir(parents=True, exist_ok=True)
             fresh = path.with_name("reference.new.npz")

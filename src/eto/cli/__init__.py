@@ -6,6 +6,7 @@ transformers.
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -205,4 +206,7 @@ def main() -> None:
     except SystemExit as end:
         if end.code == INTERRUPTED:  # typer's own end after Ctrl-C
             typer.echo("stopped; the same `eto run` goes on from here", err=True)
+            # All is closed; a thread that still imports torch holds the end up for seconds. A second
+            # Ctrl-C ends the process at once.
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
         raise

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from eto.cli.compose import (
     cloned_part,
-    policy_of,
     read_recipe,
     rollout_settings,
     settings_of,
@@ -17,6 +16,7 @@ from eto.cli.compose import (
     suite_of,
     tasks_of,
 )
+from eto.cli.loading import PolicyLoading, sure_to_load
 from eto.cli.progress import Progress
 from eto.errors import EnvironmentFailure
 from eto.formats import read_trajectories, write_trajectories
@@ -40,14 +40,13 @@ def run_recipe(path: Path, overrides: Sequence[str], source: Path | None = None)
     if source is not None:
         # A mistake in it must be told before the model is loaded and the directory takes the recipe.
         reusable_stages(source, recipe)
-    with Progress() as progress:
+    with Progress() as progress, PolicyLoading(recipe) as loading:
         progress.say(f"{recipe.name}: {path} -> {recipe.directory}")
         suite = suite_of(recipe)
         splits = {split: tasks_of(recipe, suite, split) for split in ("train", "dev", "test")}
-        policy = None
-        if not (recipe.directory / "recipe.yaml").exists():
+        if not (recipe.directory / "recipe.yaml").exists() and not sure_to_load(recipe):
             # A model that cannot be loaded must be told before the directory takes the recipe.
-            policy = _load(recipe, progress)
+            _loaded(loading, progress)
         with Run.open(recipe.directory, recipe) as run:
             for note in run.notes:
                 progress.say(f"note: {note}")
@@ -55,16 +54,18 @@ def run_recipe(path: Path, overrides: Sequence[str], source: Path | None = None)
             if source is not None:
                 progress.say(f"taken from {source}: {', '.join(reuse_stages(source, run))}")
             if run.done("test") is None:
-                note = _learn(recipe, suite, splits, run, progress, policy)
+                note = _learn(recipe, suite, splits, run, progress, loading)
                 if note:
                     progress.say(note)
         print_report(recipe.directory)
         _say_what_next(recipe, path, progress)
 
 
-def _load(recipe: Recipe, progress: Progress) -> TransformersPolicy:
-    progress.say("loading the model")
-    return policy_of(recipe)
+def _loaded(loading: PolicyLoading, progress: Progress) -> TransformersPolicy:
+    loading.start()
+    if loading.under_way:
+        progress.say("loading the model")
+    return loading.policy()
 
 
 def _learn(
@@ -73,13 +74,14 @@ def _learn(
     splits: dict[str, list[Task]],
     run: Run,
     progress: Progress,
-    policy: TransformersPolicy | None,
+    loading: PolicyLoading,
 ) -> str:
     """All stages up to the test of every agent; returns what a person should know."""
+    loading.start()
     # One set of simulators for all stages: starting them takes seconds.
     with rollout_settings(recipe, temperature=0.0, slots=1).pool(suite) as pool:
-        experts = _experts(recipe, suite, splits["train"], run, progress, pool)
-        policy = policy or _load(recipe, progress)
+        experts = _experts(recipe, suite, splits["train"], run, progress, pool, loading)
+        policy = _loaded(loading, progress)
         splits = {**splits, "train": [expert.task for expert in experts]}
         return _train(policy, experts, _Episodes(recipe, suite, splits, run, progress, pool))
 
@@ -196,8 +198,10 @@ def _experts(
     run: Run,
     progress: Progress,
     pool: EnvironmentPool,
+    loading: PolicyLoading,
 ) -> list[Trajectory]:
-    """Stage `expert`: verified trajectories of the training tasks that have an expert."""
+    """Stage `expert`: verified trajectories of the training tasks that have an expert. Ends early where
+    the model, `loading` meanwhile, cannot be loaded."""
     from eto.environments.pool import collect_experts
 
     def make(directory: Path) -> list[Trajectory]:
@@ -213,6 +217,7 @@ def _experts(
                 run.store.add("expert", trajectory)
                 kept[task.id] = trajectory
             progress.update("expert", finished, len(tasks), kept=len(kept))
+            loading.raise_failure()
 
         collect_experts(suite, left, workers=recipe.environment.workers, on_done=done, pool=pool)
         found = [kept[task.id] for task in tasks if task.id in kept]

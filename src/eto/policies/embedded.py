@@ -68,6 +68,14 @@ def model_path(cache: Path | None = None) -> Path:
     return (cache or cache_dir()) / "models" / f"{NAME}-{GGUF_SHA256[:8]}"
 
 
+def cached_context(cache: Path | None = None) -> int | None:
+    """Longest conversation of the converted model in tokens; None where it is not whole in the cache."""
+    folder = model_path(cache)
+    if inspect(folder) is not None:
+        return None
+    return json.loads((folder / "config.json").read_text(encoding="utf-8"))["max_position_embeddings"]
+
+
 def find_gguf() -> Path:
     """The GGUF file inside the installed wheel, its hash verified.
 

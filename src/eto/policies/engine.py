@@ -9,16 +9,20 @@ freely; a conversation joins and leaves at any step; caches live until it is rel
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
+from weakref import WeakSet
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from transformers import AttentionInterface, AttentionMaskInterface
 
-from eto.errors import InputError
+from eto.policies.architecture import check_architecture
+from eto.policies.lanes import Lanes
+from eto.policies.packing import pack_linear_layers
 
 ATTENTION = "eto_conversations"
 MIN_SHARED_PREFIX = 8
@@ -28,7 +32,7 @@ GROWTH = 256
 """Tokens by which a full cache grows."""
 
 
-@dataclass(eq=False, slots=True)
+@dataclass(eq=False, slots=True, weakref_slot=True)
 class Conversation:
     """One append-only conversation and its cache."""
 
@@ -41,6 +45,8 @@ class Conversation:
     generator: torch.Generator | None = None
     action: list[int] = field(default_factory=list)
     """Tokens sampled in the current turn."""
+    draft: list[int] = field(default_factory=list)
+    """Guesses of the tokens after `ids`, passed with the next step and checked by it."""
 
     @property
     def pending(self) -> int:
@@ -52,7 +58,8 @@ class Span:
 
     def __init__(self, start: int, conversation: Conversation) -> None:
         self.start, self.conversation = start, conversation
-        self.new, self.past = conversation.pending, conversation.cached
+        self.new = conversation.pending + len(conversation.draft)
+        self.past = conversation.cached
         self._biases: dict[tuple[torch.dtype, int | None], Tensor | None] = {}
 
     def bias(self, like: Tensor, window: int | None) -> Tensor | None:
@@ -85,36 +92,57 @@ class Engine:
         self.model = model
         model.set_attn_implementation(ATTENTION)
         model.eval()
+        pack_linear_layers(model)
         config = model.config.get_text_config()
         self.layers = config.num_hidden_layers
         self.heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
         self.head_size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
         self._prefix: Conversation | None = None
+        self._begun: WeakSet[Conversation] = WeakSet()
+        self._lanes = Lanes(model.device)
 
     @torch.inference_mode()
-    def step(self, batch: list[Conversation]) -> Tensor:
-        """Feed every pending token; returns the next token's logits `[len(batch), vocab]`, fp32."""
+    def step(self, batch: list[Conversation]) -> list[Tensor]:
+        """Feed every pending token and draft; returns for each conversation `[1 + its draft, vocab]`,
+        the logits of the next token and of those after each guess, fp32."""
         self._share_prefix(batch)
+        parts = _parts(batch, self._lanes.count)
+        found = self._lanes.map(self._pass, [[batch[row] for row in part] for part in parts])
+        if self._prefix is None:
+            self._keep_prefix(batch[0])
+        rows = dict(zip(chain(*parts), chain(*found), strict=True))
+        return [rows[row] for row in range(len(batch))]
+
+    def close(self) -> None:
+        """End the lanes' threads."""
+        self._lanes.close()
+
+    @torch.inference_mode()
+    def _pass(self, batch: list[Conversation]) -> list[Tensor]:
         spans, start = [], 0
         for conversation in batch:
             self._reserve(conversation)
             spans.append(Span(start, conversation))
-            start += conversation.pending
+            start += spans[-1].new
         device = self.model.device
-        ids = torch.tensor([[i for c in batch for i in c.ids[c.cached :]]], device=device)
-        positions = torch.tensor([[p for c in batch for p in range(c.cached, len(c.ids))]], device=device)
+        ids = [token for c in batch for token in (*c.ids[c.cached :], *c.draft)]
+        positions = [at for span in spans for at in range(span.past, span.past + span.new)]
         hidden = self.model.get_decoder()(
-            input_ids=ids, position_ids=positions, use_cache=False, conversations=spans
+            input_ids=torch.tensor([ids], device=device),
+            position_ids=torch.tensor([positions], device=device),
+            use_cache=False,
+            conversations=spans,
         ).last_hidden_state
-        last = torch.tensor([span.start + span.new - 1 for span in spans], device=device)
+        counts = [1 + len(conversation.draft) for conversation in batch]
+        ends = [span.start + span.new for span in spans]
+        wanted = [at for end, count in zip(ends, counts, strict=True) for at in range(end - count, end)]
         for conversation in batch:
             conversation.cached = len(conversation.ids)
-        if self._prefix is None:
-            self._keep_prefix(batch[0])
-        return project(self.model, hidden[0, last]).float()
+        logits = project(self.model, hidden[0, torch.tensor(wanted, device=device)]).float()
+        return list(logits.split(counts))
 
     def _reserve(self, conversation: Conversation) -> None:
-        need = len(conversation.ids)
+        need = len(conversation.ids) + len(conversation.draft)
         cache = conversation.cache
         if cache is not None and cache.shape[3] >= need:
             return
@@ -126,21 +154,33 @@ class Engine:
         conversation.cache = grown
 
     def _share_prefix(self, batch: list[Conversation]) -> None:
-        """Copy the cache of the instruction that new conversations have in common."""
+        """Give new conversations the cache of the longest beginning that another one has passed:
+        one that is still held, or the first of all, for the instruction they have in common."""
         new = [c for c in batch if not c.cached]
-        if self._prefix is None and len(new) > 1:
-            self.step([new[0]])
-            # Its last token must pass again to give logits in the step proper.
-            new[0].cached -= 1
-            new = new[1:]
-        if self._prefix is None or self._prefix.cache is None:
-            return
-        for conversation in new:
-            shared = common_prefix(self._prefix.ids, conversation.ids[:-1])
-            if shared >= MIN_SHARED_PREFIX:
-                self._reserve(conversation)
-                conversation.cache[:, :, :, :shared] = self._prefix.cache[:, :, :, :shared]
-                conversation.cached = shared
+        for number, conversation in enumerate(new):
+            self._copy_prefix(conversation)
+            self._begun.add(conversation)
+            alike = any(_share(conversation, other) for other in new[number + 1 :])
+            if alike and conversation.pending > 1:
+                draft, conversation.draft = conversation.draft, []
+                self._pass([conversation])
+                conversation.draft = draft
+                if self._prefix is None:
+                    self._keep_prefix(conversation)
+                # Its last token must pass again to give logits in the step proper.
+                conversation.cached -= 1
+
+    def _copy_prefix(self, conversation: Conversation) -> None:
+        wanted, best, shared = conversation.ids[:-1], None, MIN_SHARED_PREFIX - 1
+        for other in [self._prefix, *self._begun]:
+            if other is not None and other.cache is not None and other.cached > shared:
+                length = min(common_prefix(other.ids, wanted), other.cached)
+                if length > shared:
+                    best, shared = other, length
+        if best is not None:
+            self._reserve(conversation)
+            conversation.cache[:, :, :, :shared] = best.cache[:, :, :, :shared]
+            conversation.cached = shared
 
     def _keep_prefix(self, conversation: Conversation) -> None:
         self._prefix = Conversation(
@@ -148,29 +188,21 @@ class Engine:
         )
 
 
-def check_architecture(model: Any) -> None:
-    """Raises `InputError` unless attention alone, and no more than ours computes, links tokens.
+def _parts(batch: Sequence[Conversation], count: int) -> list[list[int]]:
+    """Rows of `batch` for each of at most `count` lanes, of about equal numbers of new tokens."""
+    order = sorted(range(len(batch)), key=lambda row: -batch[row].pending)
+    parts: list[list[int]] = [[] for _ in range(min(count, len(batch)))]
+    filled = [0] * len(parts)
+    for row in order:
+        lane = filled.index(min(filled))
+        parts[lane].append(row)
+        filled[lane] += batch[row].pending + len(batch[row].draft)
+    return [sorted(part) for part in parts]
 
-    Conversations share a row here and branches do in training. A recurrent layer would
-    carry one into the other, and soft-capped scores or attention sinks would be left out.
-    """
-    config = model.config.get_text_config()
-    layers = set(getattr(config, "layer_types", None) or ()) - {"full_attention", "sliding_attention"}
-    if layers or model._is_stateful:
-        what = f"layers other than attention ({', '.join(sorted(layers)) or 'recurrent'})"
-    elif not model._supports_attention_backend:
-        what = "attention that cannot be exchanged"
-    elif getattr(config, "attn_logit_softcapping", None):
-        what = "soft-capped attention"
-    elif any(name.endswith("sinks") for name, _ in model.named_parameters()):
-        what = "attention sinks"
-    else:
-        return
-    raise InputError(
-        f"{type(model).__name__} has {what}, which is not supported",
-        where="model.path",
-        mend="use a model of the Llama, Mistral, Qwen2, Qwen3, Gemma 3 or a similar family",
-    )
+
+def _share(one: Conversation, other: Conversation) -> bool:
+    """Whether computing `one` first saves `other` tokens that its cache lacks."""
+    return common_prefix(one.ids, other.ids[:-1]) >= max(MIN_SHARED_PREFIX, one.cached + 1)
 
 
 def common_prefix(a: list[int], b: list[int]) -> int:
@@ -181,14 +213,32 @@ def common_prefix(a: list[int], b: list[int]) -> int:
     return min(len(a), len(b))
 
 
-def sample(logits: Tensor, batch: list[Conversation]) -> list[int]:
-    """Next token of each conversation: the likeliest, or drawn at its temperature with its own generator."""
-    best = logits.argmax(-1).tolist()
-    for row, conversation in enumerate(batch):
-        if conversation.temperature > 0:
-            probabilities = (logits[row].cpu() / conversation.temperature).softmax(-1)
-            best[row] = int(torch.multinomial(probabilities, 1, generator=conversation.generator))
-    return best
+def extend(conversation: Conversation, logits: Tensor, stops: Container[int], most: int) -> bool:
+    """Append the next token and, as long as the guesses hold, those after it; True at an action's end.
+
+    logits: `[1 + draft, vocab]` of `Engine.step`. Tokens are the likeliest, or drawn at the
+    conversation's temperature with its own generator, one draw a token, guessed or not. An
+    action ends with a token of `stops` or after `most` tokens.
+    """
+    draft, conversation.draft = conversation.draft, []
+    greedy = conversation.temperature == 0
+    likeliest = logits.argmax(-1).tolist() if greedy else []
+    for row in range(len(logits)):
+        token = likeliest[row] if greedy else _draw(logits[row], conversation)
+        conversation.ids.append(token)
+        conversation.action.append(token)
+        right = row < len(draft) and draft[row] == token
+        conversation.cached += right
+        if token in stops or len(conversation.action) == most:
+            return True
+        if not right:
+            break
+    return False
+
+
+def _draw(logits: Tensor, conversation: Conversation) -> int:
+    probabilities = (logits.cpu() / conversation.temperature).softmax(-1)
+    return int(torch.multinomial(probabilities, 1, generator=conversation.generator))
 
 
 def project(model: Any, hidden: Tensor) -> Tensor:
@@ -240,17 +290,19 @@ def _attend(
 
 def _against(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, scaling: float) -> Tensor:
     """query `[shared heads, group * new, size]`, key and value `[shared heads, total, size]`,
-    bias `[new, total]`. On a CPU, plain products take about half of the fused kernel's time for
-    an observation's tokens in bfloat16, and twice its time for a single token (`LOG.md`)."""
+    bias `[new, total]`. On a CPU, plain products take less time than the fused kernel, but for a
+    single token in bfloat16 (`LOG.md`)."""
     shared, rows = query.shape[:2]
-    if bias is None or query.device.type != "cpu" or bias.numel() > LARGEST_PLAIN:
+    many = bias is not None and bias.numel() > LARGEST_PLAIN
+    if query.device.type != "cpu" or many or (bias is None and query.dtype != torch.float32):
         mask = None if bias is None else bias.repeat(rows // bias.shape[0], 1)
         return F.scaled_dot_product_attention(
             query[None], key[None], value[None], attn_mask=mask, scale=scaling
         )[0]
-    scores = (query * scaling) @ key.transpose(-1, -2)
-    scores.view(shared, -1, *bias.shape).add_(bias)
-    return scores.softmax(-1) @ value
+    scores = torch.bmm(query * scaling, key.transpose(-1, -2))
+    if bias is not None:
+        scores.view(shared, -1, *bias.shape).add_(bias)
+    return torch.bmm(scores.softmax(-1), value)
 
 
 AttentionInterface.register(ATTENTION, _attend)

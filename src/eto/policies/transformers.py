@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
+from torch.nn import Parameter
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from eto.errors import InputError
 from eto.files import disk_errors
+from eto.policies.architecture import check_architecture
+from eto.policies.drafts import Drafts
 from eto.policies.embedded import embedded_model
-from eto.policies.engine import Conversation, Engine, check_architecture, sample
+from eto.policies.engine import Conversation, Engine, extend
 from eto.protocols import Reply, ReplyEnd
 from eto.rendering import Renderer
 from eto.types import Message
@@ -24,7 +27,7 @@ from eto.types import Message
 class TransformersPolicy:
     """Weights in fp32 for training, a compute-dtype copy for acting, one tokenizer.
 
-    The acting copy is made at the first `open` after training and dropped by
+    The acting copy is made when it first acts after training and dropped by
     `weights_changed`, so exploring always uses the current weights.
     """
 
@@ -38,7 +41,9 @@ class TransformersPolicy:
         max_context: int | None = None,
         max_action_tokens: int = 32,
         lora: dict[str, Any] | None = None,
+        drafting: bool = True,
     ) -> None:
+        """`drafting`: guess how actions go on, which saves steps and changes no action."""
         check_architecture(model)
         self.model, self.tokenizer, self.name = model, tokenizer, name
         self._lora = lora
@@ -53,6 +58,7 @@ class TransformersPolicy:
         self.max_context = max_context or limit or 4096
         self.max_action_tokens = max_action_tokens
         self._engine: Engine | None = None
+        self._drafts = Drafts() if drafting else None
         self._active: list[Conversation] = []
         self._full: list[Conversation] = []
 
@@ -90,17 +96,23 @@ class TransformersPolicy:
             return replies
         if self._engine is None:
             self._engine = Engine(self._acting_copy())
-        logits = self._engine.step(self._active)
-        for session, token in zip(list(self._active), sample(logits, self._active), strict=True):
-            session.ids.append(token)
-            session.action.append(token)
-            ended = token in (self.renderer.end_of_turn, self.tokenizer.eos_token_id)
-            if ended or len(session.action) == self.max_action_tokens:
+        if self._drafts is not None:
+            for session in self._active:
+                left = self.max_action_tokens - len(session.action) - 1
+                session.draft = self._drafts.guess(session.ids, left, len(self._active))
+        stops = (self.renderer.end_of_turn, self.tokenizer.eos_token_id)
+        for session, logits in zip(list(self._active), self._engine.step(self._active), strict=True):
+            if extend(session, logits, stops, self.max_action_tokens):
                 self._active.remove(session)
-                text = self.renderer.text(session.action)
-                end = ReplyEnd.END_OF_TURN if ended else ReplyEnd.LENGTH
-                replies.append(Reply(session, text, tuple(session.action), end))
+                replies.append(self._reply(session, session.action[-1] in stops))
         return replies
+
+    def _reply(self, session: Conversation, ended: bool) -> Reply:
+        if self._drafts is not None:
+            self._drafts.learn(session.ids, len(session.action))
+        text = self.renderer.text(session.action)
+        end = ReplyEnd.END_OF_TURN if ended else ReplyEnd.LENGTH
+        return Reply(session, text, tuple(session.action), end)
 
     def release(self, session: Conversation) -> None:
         """Forget a conversation and free its cache."""
@@ -110,13 +122,15 @@ class TransformersPolicy:
 
     def weights_changed(self) -> None:
         """Drop the acting copy; the next `open` acts with the weights as they are then."""
+        if self._engine is not None:
+            self._engine.close()
         self._engine = None
 
     def _acting_copy(self) -> Any:
-        model = copy.deepcopy(self.model)
-        if hasattr(model, "peft_config"):
-            model = model.merge_and_unload()
-        return weights_in(model, self.dtype)
+        """The model in the compute type; in its own type it shares the weights."""
+        if hasattr(self.model, "peft_config"):
+            return weights_in(copy.deepcopy(self.model).merge_and_unload(), self.dtype)
+        return copy.deepcopy(self.model, weights_as(self.model.parameters(), self.dtype))
 
     # -- files ------------------------------------------------------------------------
 
@@ -157,11 +171,12 @@ def load_policy(
     max_context: int | None = None,
     max_action_tokens: int = 32,
     device: str | None = None,
+    drafting: bool = True,
 ) -> TransformersPolicy:
     """A policy from `embedded`, a local directory, or a Hub id; weights in fp32.
 
-    `lora` (rank, alpha, dropout, target_modules) adds fresh adapters and freezes the
-    rest. Raises `InputError` for a path that is no causal LM.
+    `lora` (rank, alpha, dropout, target_modules) adds fresh adapters and freezes the rest.
+    `drafting` as in `TransformersPolicy`. Raises `InputError` for a path that is no causal LM.
     """
     source = str(embedded_model()) if str(path) == "embedded" else str(path)
     looks_local = source.startswith((".", "/", "~")) or Path(source).exists()
@@ -195,6 +210,7 @@ def load_policy(
         max_context=max_context,
         max_action_tokens=max_action_tokens,
         lora=lora,
+        drafting=drafting,
     )
 
 
@@ -249,6 +265,17 @@ def weights_in(model: Any, dtype: torch.dtype) -> Any:
         if weight.is_floating_point():
             weight.data = weight.data.to(dtype)
     return model
+
+
+def weights_as(weights: Iterable[Parameter], dtype: torch.dtype) -> dict[int, Parameter]:
+    """Memo for `copy.deepcopy` by which a copied model has these weights in `dtype`, and shares those
+    that have it already."""
+    return {
+        id(weight): Parameter(weight.detach().to(dtype), requires_grad=False)
+        if weight.is_floating_point()
+        else weight
+        for weight in weights
+    }
 
 
 def compute_dtype(choice: str, device: torch.device) -> torch.dtype:

@@ -1,14 +1,14 @@
-"""Attention over trees laid end to end in one row, without padding.
+"""Attention over the trees of one row: each token sees its path to the root, and nothing else.
 
-On a CPU each tree is attended for itself: as plain matrix products with folded query
-heads, which repeat no keys, or, where it is long, through the fused kernel, which does
-not keep the scores. On a GPU the whole row is one FlexAttention call, whose mask says
-the same in one comparison (see `eto.training.trees`).
+On a CPU the row is attended piece by piece. A piece is a run of tokens with one path, and its
+queries meet the keys of that path alone, so neither other branches nor most of what lies ahead
+costs anything. The backward pass is written out: it adds to the gradients of a shared prefix in
+place, once a piece. On a GPU the whole row is one FlexAttention call, whose mask says the same
+in one comparison (see `eto.training.trees`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -18,49 +18,64 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import AttentionInterface, AttentionMaskInterface
 
-from eto.training.trees import Tree
+from eto.training.trees import Row
 
 TREE_ATTENTION = "eto_trees"
-LONGEST_PLAIN = 1024
-"""Length of a tree up to which the CPU keeps the scores of a layer for the backward pass."""
+PIECE = 128
+"""Most tokens of a piece: what a piece computes above the diagonal is thrown away."""
+LONGEST_KEPT = 1024
+"""Length of a path up to which a piece's weights are kept for the backward pass, not computed again."""
 
 
-@dataclass
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Tokens that are attended together."""
+
+    start: int
+    stop: int
+    path: tuple[tuple[int, int], ...]
+    """Ranges of the row from the root to the piece's last token, in order of depth."""
+
+    @property
+    def depth(self) -> int:
+        """Tokens of the path."""
+        return sum(stop - start for start, stop in self.path)
+
+    def along(self, tensor: Tensor) -> Tensor:
+        """The path's part of `tensor` `[heads, tokens, size]`; a view where it lies in one range."""
+        parts = [tensor[:, start:stop] for start, stop in self.path]
+        return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
+
+    def add_along(self, tensor: Tensor, given: Tensor) -> None:
+        """Add `given` `[heads, path, size]` to the path's part of `tensor`."""
+        at = 0
+        for start, stop in self.path:
+            tensor[:, start:stop] += given[:, at : at + stop - start]
+            at += stop - start
+
+
 class Layout:
-    """Where trees lie in a row; one object serves all layers of a forward pass."""
+    """How a row is attended; one object serves all layers of a forward pass."""
 
-    sizes: list[int]
-    """Tokens of each tree."""
-    ends: Tensor
-    """`[tokens]` index in the row after the last descendant of each token."""
-    depths: Tensor
-    """`[tokens]` position of each token in its trajectory."""
+    def __init__(self, row: Row, device: torch.device) -> None:
+        self.ends, self.depths = (torch.from_numpy(each).to(device) for each in (row.ends, row.positions))
+        self.pieces = _pieces(row)
+        self._hidden: dict[tuple[int, int, int | None], Tensor] = {}
 
-    @classmethod
-    def of(cls, trees: Sequence[Tree], device: torch.device) -> Layout:
-        """The layout of `trees` one after the other."""
-        starts = [sum(len(tree) for tree in trees[:number]) for number in range(len(trees))]
-        ends = [torch.from_numpy(tree.ends + start) for tree, start in zip(trees, starts, strict=True)]
-        depths = [torch.from_numpy(tree.positions) for tree in trees]
-        return cls([len(tree) for tree in trees], torch.cat(ends).to(device), torch.cat(depths).to(device))
+    def hidden(self, piece: Piece, window: int | None, device: torch.device) -> Tensor:
+        """bool `[piece, columns]`: what a row of the piece must not see of the path's last columns.
 
-    def __post_init__(self) -> None:
-        self._biases: dict[tuple[int, torch.dtype, int | None], Tensor] = {}
-
-    def bias(self, number: int, dtype: torch.dtype, window: int | None) -> Tensor:
-        """`[size, size]` for tree `number`: 0 where the row may attend to the column, else -inf.
-
-        A sliding window is counted in depth, not along the row.
+        The columns are the piece itself or, under a sliding window that ends within it, the whole path.
         """
-        key = (number, dtype, window)
-        if key not in self._biases:
-            start = sum(self.sizes[:number])
-            at = torch.arange(start, start + self.sizes[number], device=self.ends.device)
-            hidden = (at > at[:, None]) | (at[:, None] >= self.ends[at])
-            if window:
-                hidden |= self.depths[at][:, None] - self.depths[at] >= window
-            self._biases[key] = torch.zeros_like(hidden, dtype=dtype).masked_fill_(hidden, -torch.inf)
-        return self._biases[key]
+        rows, depth = piece.stop - piece.start, piece.depth
+        columns = rows if not window or depth <= window else depth
+        key = rows, columns, window
+        if key not in self._hidden:
+            row = torch.arange(columns - rows, columns, device=device)[:, None]
+            column = torch.arange(columns, device=device)
+            hidden = column > row
+            self._hidden[key] = hidden | (column <= row - window) if window else hidden
+        return self._hidden[key]
 
     def visible(self, window: int | None) -> Any:
         """The mask as FlexAttention takes it, for the row as a whole."""
@@ -75,6 +90,25 @@ class Layout:
     def blocks(self) -> dict[int | None, Any]:
         """Block masks made so far, by window."""
         return {}
+
+
+def _pieces(row: Row) -> tuple[Piece, ...]:
+    pieces: list[Piece] = []
+    paths: list[tuple[tuple[int, int], ...]] = []
+    for segment in row.segments:
+        before = paths[segment.parent] if segment.parent >= 0 else ()
+        for start in range(segment.start, segment.stop, PIECE):
+            stop = min(start + PIECE, segment.stop)
+            pieces.append(Piece(start, stop, _extended(before, segment.start, stop)))
+        paths.append(_extended(before, segment.start, segment.stop))
+    return tuple(pieces)
+
+
+def _extended(path: tuple[tuple[int, int], ...], start: int, stop: int) -> tuple[tuple[int, int], ...]:
+    """`path` and the range after it, as one range where they touch."""
+    if path and path[-1][1] == start:
+        return (*path[:-1], (path[-1][0], stop))
+    return (*path, (start, stop))
 
 
 def _attend(
@@ -94,33 +128,97 @@ def _attend(
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
     if query.device.type == "cuda" and not dropout:
         return _flex(query, key, value, scaling, trees, sliding_window).transpose(1, 2), None
-    parts = [
-        _plain(q, k, v, trees.bias(number, query.dtype, sliding_window), scaling)
-        if trees.sizes[number] <= LONGEST_PLAIN and not dropout
-        else _fused(q, k, v, trees.bias(number, query.dtype, sliding_window), scaling, dropout)
-        for number, (q, k, v) in enumerate(
-            zip(*(side[0].split(trees.sizes, 1) for side in (query, key, value)), strict=True)
+    if dropout:
+        return _with_dropout(query[0], key[0], value[0], trees, scaling, sliding_window, dropout)[None], None
+    return _TreeAttention.apply(query[0], key[0], value[0], trees, scaling, sliding_window)[None], None
+
+
+class _TreeAttention(torch.autograd.Function):
+    """softmax(q k' s) v piece by piece; heads that share a key head are folded into one product.
+
+    With P the weights and g the gradient of the result: dv = P'g, dP = g v', and through the
+    softmax dS = P (dP - sum(dP P)), dq = s dS k, dk = s dS'q.
+    """
+
+    @staticmethod
+    def forward(
+        context: Any,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        layout: Layout,
+        scaling: float,
+        window: int | None,
+    ) -> Tensor:
+        """`[heads, tokens, size]`, `[shared heads, tokens, size]` twice -> `[tokens, heads, size]`."""
+        heads, tokens, size = query.shape
+        out = query.new_empty(tokens, heads, size)
+        kept = []
+        for piece in layout.pieces:
+            weights = _weights(query, key, piece, layout, scaling, window)
+            attended = torch.bmm(weights, piece.along(value)).view(heads, -1, size)
+            out[piece.start : piece.stop] = attended.transpose(0, 1)
+            if piece.depth <= LONGEST_KEPT:
+                kept.append(weights)
+        context.save_for_backward(query, key, value, *kept)
+        context.rest = layout, scaling, window
+        return out
+
+    @staticmethod
+    def backward(context: Any, given: Tensor) -> tuple[Tensor | None, ...]:
+        query, key, value, *kept = context.saved_tensors
+        layout, scaling, window = context.rest
+        heads, _, size = query.shape
+        to_query = torch.empty_like(query)
+        to_key, to_value = torch.zeros_like(key), torch.zeros_like(value)
+        weights_of = iter(kept)
+        for piece in layout.pieces:
+            here = slice(piece.start, piece.stop)
+            if piece.depth <= LONGEST_KEPT:
+                weights = next(weights_of)
+            else:
+                weights = _weights(query, key, piece, layout, scaling, window)
+            part = given[here].transpose(0, 1).reshape(len(key), -1, size)
+            piece.add_along(to_value, torch.bmm(weights.transpose(1, 2), part))
+            inner = torch.bmm(part, piece.along(value).transpose(1, 2))
+            inner = torch._softmax_backward_data(inner, weights, -1, weights.dtype).mul_(scaling)
+            to_query[:, here] = torch.bmm(inner, piece.along(key)).view(heads, -1, size)
+            piece.add_along(to_key, torch.bmm(inner.transpose(1, 2), _folded(query, piece, len(key))))
+        return to_query, to_key, to_value, None, None, None
+
+
+def _folded(query: Tensor, piece: Piece, shared: int) -> Tensor:
+    """The piece's queries `[shared heads, heads of each x tokens, size]`."""
+    return query[:, piece.start : piece.stop].reshape(shared, -1, query.shape[-1])
+
+
+def _weights(
+    query: Tensor, key: Tensor, piece: Piece, layout: Layout, scaling: float, window: int | None
+) -> Tensor:
+    """`[shared heads, heads of each x tokens, path]`."""
+    folded = _folded(query, piece, len(key)) * scaling
+    scores = torch.bmm(folded, piece.along(key).transpose(1, 2))
+    hidden = layout.hidden(piece, window, query.device)
+    last = scores.view(len(query), -1, piece.depth)[..., piece.depth - hidden.shape[1] :]
+    last.masked_fill_(hidden, -torch.inf)
+    return scores.softmax(-1)
+
+
+def _with_dropout(
+    query: Tensor, key: Tensor, value: Tensor, layout: Layout, scaling: float, window: int | None, rate: float
+) -> Tensor:
+    """As `_TreeAttention`, with dropped weights, through torch's own attention."""
+    group = len(query) // len(key)
+    parts = []
+    for piece in layout.pieces:
+        hidden = layout.hidden(piece, window, query.device)
+        seen = F.pad(~hidden, (piece.depth - hidden.shape[1], 0), value=True)
+        keys, values = (piece.along(side).repeat_interleave(group, 0) for side in (key, value))
+        here = query[:, piece.start : piece.stop]
+        parts.append(
+            F.scaled_dot_product_attention(here, keys, values, attn_mask=seen, dropout_p=rate, scale=scaling)
         )
-    ]
-    return torch.cat(parts, 1).transpose(0, 1)[None], None
-
-
-def _plain(query: Tensor, key: Tensor, value: Tensor, bias: Tensor, scaling: float) -> Tensor:
-    """`[heads, tokens, size]`, `[shared heads, tokens, size]` twice, `[tokens, tokens]`."""
-    heads, tokens, size = query.shape
-    shared = key.shape[0]
-    folded = (query * scaling).reshape(shared, heads // shared * tokens, size)
-    scores = (folded @ key.transpose(-1, -2)).view(heads, tokens, tokens)
-    weights = scores.add_(bias).softmax(-1)
-    return (weights.view(shared, -1, tokens) @ value).view(heads, tokens, size)
-
-
-def _fused(query: Tensor, key: Tensor, value: Tensor, bias: Tensor, scaling: float, dropout: float) -> Tensor:
-    group = query.shape[0] // key.shape[0]
-    key, value = (side.repeat_interleave(group, 0)[None] for side in (key, value))
-    return F.scaled_dot_product_attention(
-        query[None], key, value, attn_mask=bias, dropout_p=dropout, scale=scaling
-    )[0]
+    return torch.cat(parts, 1).transpose(0, 1)
 
 
 def _flex(

@@ -1,6 +1,6 @@
 """Token log-probabilities of trees under a model: the one forward path of training.
 
-The trees of a batch lie end to end in one row, so no token is padding. The vocabulary
+The trees of a batch lie in one row without padding, what they share once. The vocabulary
 projection runs only at hidden states that predict a wanted token, in chunks; beyond
 `KEPT_LOGITS` their logits are recomputed in the backward pass, so memory grows with
 neither the length of the observations nor vocabulary x length.
@@ -18,7 +18,7 @@ from torch.utils.checkpoint import checkpoint
 
 from eto.policies.engine import project
 from eto.training.attention import TREE_ATTENTION, Layout
-from eto.training.trees import Tree
+from eto.training.trees import Row, Tree, lay_out
 
 CHUNK = 512
 """Predictions projected at a time."""
@@ -38,16 +38,17 @@ class TreeLogProbs(nn.Module):
         """-> for each tree, for each leaf, `[agent tokens]` log-probs in fp32."""
         base = self.model.get_base_model() if hasattr(self.model, "peft_config") else self.model
         device = base.device
-        layout = Layout.of(trees, device)
+        row = lay_out(trees)
+        layout = Layout(row, device)
         hidden = base.get_decoder()(
-            input_ids=torch.from_numpy(np.concatenate([tree.ids for tree in trees]))[None].to(device),
+            input_ids=torch.from_numpy(row.ids)[None].to(device),
             position_ids=layout.depths[None],
             # Four dimensions keep transformers from looking for a mask; `trees` is what is attended by.
             attention_mask=torch.empty((1, 1, 1, 1), device=device),
             trees=layout,
             use_cache=False,
         ).last_hidden_state[0]
-        sources, targets, inverse = _predictions(trees)
+        sources, targets, inverse = _predictions(trees, row)
         picked = hidden[torch.from_numpy(sources).to(device)]
         wanted = torch.from_numpy(targets).to(device)
         vocabulary = base.get_output_embeddings().weight.shape[0]
@@ -63,13 +64,14 @@ class TreeLogProbs(nn.Module):
         return [[next(pieces) for _ in tree.leaves] for tree in trees]
 
 
-def _predictions(trees: Sequence[Tree]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _predictions(trees: Sequence[Tree], row: Row) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Sources in the row and targets of all leaves, those that several share once, and for each
     leaf's predictions, one leaf after the other, which of them they are."""
-    start, keys = 0, []
-    for tree in trees:
-        keys += [np.stack([leaf.sources + start, leaf.targets], 1) for leaf in tree.leaves]
-        start += len(tree)
+    keys = [
+        np.stack([place[leaf.sources], leaf.targets], 1)
+        for tree, place in zip(trees, row.places, strict=True)
+        for leaf in tree.leaves
+    ]
     unique, inverse = np.unique(np.concatenate(keys), axis=0, return_inverse=True)
     return unique[:, 0], unique[:, 1], inverse.reshape(-1)
 
@@ -98,10 +100,3 @@ class _TokenLogProbs(torch.autograd.Function):
         gradient = torch.sub(logits, total[:, None]).exp_().mul_(-given[:, None])
         gradient.scatter_add_(-1, targets[:, None], given[:, None])
         return gradient.to(logits.dtype), None
-
-
-@torch.no_grad()
-def leaf_log_probs(scorer: nn.Module, batches: Sequence[Sequence[Tree]]) -> list[list[list[np.ndarray]]]:
-    """Log-probs of every leaf without gradients, e.g. of the reference; batch -> tree -> leaf."""
-    scorer.eval()
-    return [[[leaf.cpu().numpy() for leaf in tree] for tree in scorer(batch)] for batch in batches]

@@ -15,33 +15,13 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import gather_object
 from safetensors.torch import load_file, save_file
-from torch import Tensor
 from transformers import get_scheduler
 
-from eto.errors import EngineFailure
-from eto.training.log_probs import TreeLogProbs
+from eto.training.batches import at_a_time, split
+from eto.training.computing import Computing, Example, Objective
 from eto.training.memory import planned_memory
-from eto.training.precision import ComputeCopy
 from eto.training.trees import Tree
-
-
-@dataclass(frozen=True, slots=True)
-class Example:
-    """One tree and what the loss needs to know of it."""
-
-    tree: Tree
-    weights: tuple[np.ndarray, ...]
-    """For each leaf `[agent tokens]` weights."""
-    size: float = 1.0
-    """Share of this example in a step's mean: 1 for a pair, its agent tokens for cloning."""
-    reference: tuple[np.ndarray, ...] = ()
-    """For each leaf `[agent tokens]` reference log-probs; empty where the loss needs none."""
-
-
-Objective = Callable[[Example, list[Tensor]], tuple[Tensor, dict[str, float]]]
-"""(example, each leaf's token log-probs) -> (loss summed over `size` units, metrics per unit)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +39,7 @@ class Optimisation:
     weight_decay: float = 0.0
     max_grad_norm: float = 1.0
     micro_batch_tokens: int = 2048
-    """Tree tokens of one forward pass; decides memory, not the result."""
+    """Tree tokens of the forward passes that run at the same time; decides memory, not the result."""
     dtype: torch.dtype = torch.float32
     """Compute dtype; weights stay as they are."""
     activation_checkpointing: bool | None = None
@@ -97,69 +77,53 @@ def optimise(
     """
     accelerator = Accelerator()
     plan = _plan(examples, settings)
-    passes = _forward_passes(examples, plan, settings)
-    memory, recompute = planned_memory(model, passes, settings.dtype, settings.activation_checkpointing)
+    computing = Computing(accelerator, model)
+    passes = _forward_passes(examples, plan, settings, computing.lanes.count)
+    memory, recompute = planned_memory(
+        model, passes, settings.dtype, settings.activation_checkpointing, computing.lanes.count
+    )
     trained = [p for p in model.parameters() if p.requires_grad]
     optimiser, scheduler = _optimiser(trained, settings, len(plan))
-    computing = ComputeCopy(model, settings.dtype, recompute_activations=recompute)
-    scorer, optimiser = accelerator.prepare(TreeLogProbs(computing.model), optimiser)
+    optimiser = accelerator.prepare(optimiser)
     step, stopped = _resume(directory, model, optimiser, scheduler)
-    computing.refresh()
     if on_start is not None:
         figures = {"memory_gb": memory.total / 1e9, "checkpointing": float(recompute)}
         on_start({"step": step, "steps": len(plan), **figures})
     saved = time.monotonic()
-    while True:
-        epoch_over = step > 0 and (stopped or step == len(plan) or plan[step][0] != plan[step - 1][0])
-        if epoch_over and on_epoch and on_epoch(plan[step - 1][0] + 1):
-            break
-        if stopped or step == len(plan):
-            break
-        started = time.monotonic()
-        epoch, chosen = plan[step]
-        scorer.train()
-        # Dropout depends on the step alone, so a resumed call draws what the undisturbed one does.
-        torch.manual_seed(settings.seed + step)
-        batch = [examples[i] for i in chosen]
-        figures = _step(accelerator, scorer, computing, batch, objective, settings)
-        norm = accelerator.clip_grad_norm_(trained, settings.max_grad_norm)
-        optimiser.step()
-        scheduler.step()
-        computing.refresh()
-        step += 1
-        tokens = sum(example.tree.plain_tokens for example in batch)
-        figures |= {
-            "step": step,
-            "steps": len(plan),
-            "epoch": epoch + 1,
-            "grad_norm": float(norm),
-            "learning_rate": scheduler.get_last_lr()[0],
-            "tokens_per_second": tokens / (time.monotonic() - started),
-        }
-        stopped = bool(on_step and on_step(figures))
-        last = stopped or step == len(plan) or plan[step][0] != epoch
-        if directory and (time.monotonic() - saved > settings.checkpoint_seconds or (last and on_epoch)):
-            _save(directory, {"step": step, "stopped": stopped}, model, optimiser, scheduler)
-            saved = time.monotonic()
-    computing.release()
-    model.set_attn_implementation("sdpa")
+    with computing:
+        computing.begin(settings.dtype, recompute_activations=recompute)
+        while True:
+            epoch_over = step > 0 and (stopped or step == len(plan) or plan[step][0] != plan[step - 1][0])
+            if epoch_over and on_epoch and on_epoch(plan[step - 1][0] + 1):
+                break
+            if stopped or step == len(plan):
+                break
+            started = time.monotonic()
+            epoch, chosen = plan[step]
+            # Dropout depends on the step alone, so a resumed call draws what the undisturbed one does.
+            torch.manual_seed(settings.seed + step)
+            batch = [examples[i] for i in chosen]
+            figures = computing.gradients(batch, objective, settings.micro_batch_tokens)
+            norm = accelerator.clip_grad_norm_(trained, settings.max_grad_norm)
+            optimiser.step()
+            scheduler.step()
+            computing.replicas.refresh()
+            step += 1
+            tokens = sum(example.tree.plain_tokens for example in batch)
+            figures |= {
+                "step": step,
+                "steps": len(plan),
+                "epoch": epoch + 1,
+                "grad_norm": float(norm),
+                "learning_rate": scheduler.get_last_lr()[0],
+                "tokens_per_second": tokens / (time.monotonic() - started),
+            }
+            stopped = bool(on_step and on_step(figures))
+            last = stopped or step == len(plan) or plan[step][0] != epoch
+            if directory and (time.monotonic() - saved > settings.checkpoint_seconds or (last and on_epoch)):
+                _save(directory, {"step": step, "stopped": stopped}, model, optimiser, scheduler)
+                saved = time.monotonic()
     return step
-
-
-def micro_batches(examples: Sequence[Example], tokens: int) -> list[list[int]]:
-    """Indices in groups whose trees take at most `tokens` together (or are one), long ones first."""
-    groups: list[list[int]] = []
-    room: list[int] = []
-    for index in sorted(range(len(examples)), key=lambda i: -len(examples[i].tree)):
-        size = len(examples[index].tree)
-        place = next((number for number, left in enumerate(room) if size <= left), None)
-        if place is None:
-            groups.append([index])
-            room.append(tokens - size)
-        else:
-            groups[place].append(index)
-            room[place] -= size
-    return groups
 
 
 def _optimiser(
@@ -174,14 +138,15 @@ def _optimiser(
 
 
 def _forward_passes(
-    examples: Sequence[Example], plan: Sequence[tuple[int, list[int]]], settings: Optimisation
+    examples: Sequence[Example], plan: Sequence[tuple[int, list[int]]], settings: Optimisation, lanes: int
 ) -> list[tuple[Tree, ...]]:
-    """The trees of every forward pass of training."""
-    return [
-        tuple(examples[batch[i]].tree for i in group)
-        for _, batch in plan
-        for group in micro_batches([examples[i] for i in batch], settings.micro_batch_tokens)
-    ]
+    """The trees that pass at the same time, for all of training."""
+    passes = []
+    for _, batch in plan:
+        trees = [examples[i].tree for i in batch]
+        found = split(trees, settings.micro_batch_tokens, lanes)
+        passes += [tuple(trees[i] for i in moment) for moment in at_a_time(found)]
+    return passes
 
 
 def _plan(examples: Sequence[Example], settings: Optimisation) -> list[tuple[int, list[int]]]:
@@ -201,50 +166,6 @@ def _plan(examples: Sequence[Example], settings: Optimisation) -> list[tuple[int
             batch.append(index)
         plan.append((epoch, batch))
     return plan
-
-
-def _step(
-    accelerator: Accelerator,
-    scorer: torch.nn.Module,
-    computing: ComputeCopy,
-    batch: list[Example],
-    objective: Objective,
-    settings: Optimisation,
-) -> dict[str, float]:
-    """Gradients of the mean loss over `batch`; returns the step's mean figures."""
-    total = sum(example.size for example in batch)
-    groups = micro_batches(batch, settings.micro_batch_tokens)
-    ranks = accelerator.num_processes
-    mine = groups[accelerator.process_index :: ranks]
-    # Every process must run as many backward passes; surplus ones weigh nothing.
-    surplus = -(-len(groups) // ranks) - len(mine)
-    found: list[tuple[float, dict[str, float]]] = []
-    for number, group in enumerate(mine + groups[:1] * surplus):
-        part = [batch[i] for i in group]
-        log_probs = scorer([example.tree for example in part])
-        losses = []
-        for example, leaves in zip(part, log_probs, strict=True):
-            loss, figures = objective(example, leaves)
-            losses.append(loss)
-            if number < len(mine):
-                found.append((example.size, {"loss": float(loss.detach()) / example.size, **figures}))
-        share = torch.stack(losses).sum() * (ranks / total if number < len(mine) else 0.0)
-        if not torch.isfinite(share):
-            raise EngineFailure("the loss is not a number", mend="lower the learning rate, or use float32")
-        accelerator.backward(share)
-        computing.collect()
-    return _mean_figures(gather_object(found) if ranks > 1 else found)
-
-
-def _mean_figures(found: Sequence[tuple[float, dict[str, float]]]) -> dict[str, float]:
-    """Means by size; a figure that some examples do not have is a mean over those that do."""
-    sums: dict[str, float] = {}
-    sizes: dict[str, float] = {}
-    for size, figures in found:
-        for key, value in figures.items():
-            sums[key] = sums.get(key, 0.0) + size * value
-            sizes[key] = sizes.get(key, 0.0) + size
-    return {key: sums[key] / sizes[key] for key in sums}
 
 
 def _save(directory: Path, progress: dict, model: Any, optimiser: Any, scheduler: Any) -> None:

@@ -29,8 +29,9 @@ class TrainingMemory:
     weights: int
     """The model as it is now, already in memory."""
     copy: int
-    """Weights and gradients in the compute type."""
+    """Weights in the compute type."""
     gradients: int
+    """In fp32, each lane's."""
     moments: int
     """AdamW's two averages."""
     activations: int
@@ -47,7 +48,11 @@ class TrainingMemory:
 
 
 def planned_memory(
-    model: Any, batches: Sequence[Sequence[Tree]], dtype: torch.dtype, checkpointing: bool | None
+    model: Any,
+    batches: Sequence[Sequence[Tree]],
+    dtype: torch.dtype,
+    checkpointing: bool | None,
+    lanes: int = 1,
 ) -> tuple[TrainingMemory, bool]:
     """Memory of training on the largest of `batches`, and whether activations are recomputed in it:
     as `checkpointing` says or, where that is None, if all would not fit into what is free."""
@@ -55,7 +60,10 @@ def planned_memory(
     candidates = [fullest] if fullest is longest else [fullest, longest]
 
     def largest(recomputed: bool) -> TrainingMemory:
-        found = (training_memory(model, batch, dtype, checkpointing=recomputed) for batch in candidates)
+        found = (
+            training_memory(model, batch, dtype, checkpointing=recomputed, lanes=lanes)
+            for batch in candidates
+        )
         return max(found, key=lambda memory: memory.total)
 
     if checkpointing is None:
@@ -71,9 +79,14 @@ def _longest(batch: Sequence[Tree]) -> int:
 
 
 def training_memory(
-    model: Any, trees: Sequence[Tree], dtype: torch.dtype, *, checkpointing: bool = False
+    model: Any,
+    trees: Sequence[Tree],
+    dtype: torch.dtype,
+    *,
+    checkpointing: bool = False,
+    lanes: int = 1,
 ) -> TrainingMemory:
-    """Memory of training `model` with AdamW, computing in `dtype`, on one forward pass over `trees`.
+    """Memory of training `model` with AdamW, computing in `dtype`, with `trees` passing at a time.
 
     `checkpointing`: with the activations inside a layer recomputed in the backward pass.
     """
@@ -81,7 +94,7 @@ def training_memory(
     trained = sum(weight.numel() for weight in weights if weight.requires_grad)
     width = torch.empty((), dtype=dtype).element_size()
     mixed = dtype != torch.float32
-    copied = sum(weight.numel() for weight in weights) + trained if mixed else 0
+    copied = sum(weight.numel() for weight in weights) if mixed else 0
     vocabulary = model.get_output_embeddings().weight.shape[0]
     predictions = min(CHUNK, sum(len(leaf.targets) for tree in trees for leaf in tree.leaves))
     kept = kept_activations(model, trees, dtype)
@@ -92,7 +105,7 @@ def training_memory(
     return TrainingMemory(
         weights=sum(weight.numel() * weight.element_size() for weight in weights),
         copy=copied * width,
-        gradients=4 * trained,
+        gradients=4 * trained * lanes,
         moments=8 * trained,
         activations=kept + 2 * 4 * predictions * vocabulary,
     )

@@ -3,10 +3,11 @@
 The row holds the trie of the trajectories' token ids in preorder. A token attends to its
 ancestors only and its position is its depth, so hidden states are those of the plain
 computation. In preorder the descendants of a token are the tokens from it to the end of
-its subtree; so one number a token says who sees whom, in one tree as in many laid end to
-end. One hidden state may predict several next tokens (at a parting), so predictions are
-listed as (source index, target token) and not by shifting the row. Exactness against one
-row a trajectory is a test.
+its subtree; so one number a token says who sees whom, in one tree as in a row of many. Trees
+of a row that begin alike, with one instruction or one kind of task, share that too. One hidden
+state may predict several next tokens (at a parting), so predictions are listed as (source
+index, target token) and not by shifting the row. Exactness against one row a trajectory is a
+test.
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
+LEAST_SHARED = 8
+"""Tokens that sharing a beginning must save; for fewer, another parting costs more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +48,13 @@ class Tree:
     ends: np.ndarray
     """`[tokens]` index after the last descendant of each token."""
     leaves: tuple[Leaf, ...]
-    plain_tokens: int
-    """Tokens the same trajectories take one row each."""
+    paths: tuple[np.ndarray, ...]
+    """For each leaf, the indices of its trajectory's tokens."""
+
+    @property
+    def plain_tokens(self) -> int:
+        """Tokens the same trajectories take one row each."""
+        return sum(len(path) for path in self.paths)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -56,44 +65,94 @@ class Tree:
         return (at <= at[:, None]) & (at[:, None] < self.ends)
 
 
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Tokens of a row from one parting to the next."""
+
+    start: int
+    stop: int
+    parent: int
+    """Number of the segment it continues; -1 at a root."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Trees laid out for one forward pass, what they share once."""
+
+    ids: np.ndarray
+    positions: np.ndarray
+    ends: np.ndarray
+    """These three as in `Tree`."""
+    segments: tuple[Segment, ...]
+    places: tuple[np.ndarray, ...]
+    """For each tree, `[its tokens]` indices in the row."""
+
+
 def build_tree(sequences: Sequence[tuple[Sequence[int], Sequence[int]]]) -> Tree:
     """A tree of (ids, turns) sequences; `turns` is -1 outside the agent's tokens.
 
     The i-th leaf is the i-th sequence. The first token of a row is never predicted.
     """
     arrays = [(np.asarray(ids), np.asarray(turns)) for ids, turns in sequences]
-    ids: list[int] = []
-    positions: list[int] = []
-    ends: list[int] = []
-    paths: list[list[np.ndarray]] = [[] for _ in arrays]
+    trie = _Trie([ids for ids, _ in arrays])
+    leaves = tuple(_leaf(path, ids, turns) for path, (ids, turns) in zip(trie.paths, arrays, strict=True))
+    return Tree(*trie.arrays(), leaves, tuple(trie.paths))
 
-    def grow(members: list[int], depth: int) -> None:
-        end = depth + _shared_length([arrays[m][0][depth:] for m in members])
-        start, stop = len(ids), len(ids) + end - depth
-        ids.extend(arrays[members[0]][0][depth:end].tolist())
-        positions.extend(range(depth, end))
-        ends.extend([0] * (end - depth))
-        for member in members:
-            paths[member].append(np.arange(start, stop))
+
+def lay_out(trees: Sequence[Tree], least: int = LEAST_SHARED) -> Row:
+    """One row of `trees`; those that begin alike share their beginning where that saves `least` tokens."""
+    trie = _Trie([tree.ids[path] for tree in trees for path in tree.paths], least)
+    paths = iter(trie.paths)
+    places = []
+    for tree in trees:
+        place = np.empty(len(tree), dtype=np.int64)
+        for path in tree.paths:
+            place[path] = next(paths)
+        places.append(place)
+    return Row(*trie.arrays(), tuple(trie.segments), tuple(places))
+
+
+class _Trie:
+    """Sequences of ids as a trie in preorder."""
+
+    def __init__(self, sequences: Sequence[np.ndarray], least: int = 1) -> None:
+        self._sequences, self._least = sequences, least
+        self._ids: list[int] = []
+        self._positions: list[int] = []
+        self._ends: list[int] = []
+        self._parts: list[list[np.ndarray]] = [[] for _ in sequences]
+        self.segments: list[Segment] = []
+        self._branch(range(len(sequences)), 0, -1)
+        self.paths = [np.concatenate(parts) for parts in self._parts]
+
+    def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        return np.asarray(self._ids), np.asarray(self._positions), np.asarray(self._ends)
+
+    def _branch(self, members: Sequence[int], depth: int, parent: int) -> None:
+        """Lay out what comes from `depth` on, of sequences that are alike up to there."""
         branches: dict[int, list[int]] = {}
         for member in members:
-            if len(arrays[member][0]) > end:
-                branches.setdefault(int(arrays[member][0][end]), []).append(member)
+            if len(self._sequences[member]) > depth:
+                branches.setdefault(int(self._sequences[member][depth]), []).append(member)
         for branch in branches.values():
-            grow(branch, end)
-        ends[start:stop] = [len(ids)] * (stop - start)
+            shared = _shared_length([self._sequences[member][depth:] for member in branch])
+            apart = shared * (len(branch) - 1) < self._least and len(branch) > 1
+            for group in [[member] for member in branch] if apart else [branch]:
+                self._grow(group, depth, parent)
 
-    roots: dict[int, list[int]] = {}
-    for member, (sequence, _) in enumerate(arrays):
-        roots.setdefault(int(sequence[0]), []).append(member)
-    for branch in roots.values():
-        grow(branch, 0)
-    leaves = tuple(
-        _leaf(np.concatenate(path), sequence, turns)
-        for path, (sequence, turns) in zip(paths, arrays, strict=True)
-    )
-    total = sum(len(sequence) for sequence, _ in arrays)
-    return Tree(np.asarray(ids), np.asarray(positions), np.asarray(ends), leaves, total)
+    def _grow(self, members: list[int], depth: int, parent: int) -> None:
+        first = self._sequences[members[0]]
+        end = depth + _shared_length([self._sequences[member][depth:] for member in members])
+        start, stop = len(self._ids), len(self._ids) + end - depth
+        self._ids += first[depth:end].tolist()
+        self._positions += range(depth, end)
+        self._ends += [0] * (end - depth)
+        number = len(self.segments)
+        self.segments.append(Segment(start, stop, parent))
+        for member in members:
+            self._parts[member].append(np.arange(start, stop))
+        self._branch(members, end, number)
+        self._ends[start:stop] = [len(self._ids)] * (stop - start)
 
 
 def _leaf(path: np.ndarray, ids: np.ndarray, turns: np.ndarray) -> Leaf:

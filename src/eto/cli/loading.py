@@ -1,0 +1,69 @@
+"""The model, loaded in a thread while simulators start and the expert's trajectories are collected."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from eto.cli.compose import policy_of
+from eto.recipe import Recipe
+
+if TYPE_CHECKING:
+    from eto.policies.transformers import TransformersPolicy
+
+IMPORTS = ("torch", "transformers", "transformers.modeling_utils", "eto.policies.transformers")
+"""What loading spends most of its time on, in steps of a second or two."""
+
+
+class PolicyLoading:
+    """Loads the recipe's policy in a thread, once it is asked to.
+
+    Used as a context manager. Left early, it calls off the steps that have not begun; the
+    process ends with the step under way, for a thread stopped inside torch may abort it.
+    """
+
+    def __init__(self, recipe: Recipe) -> None:
+        self._recipe = recipe
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="load-policy")
+        self._policy: Future[TransformersPolicy] | None = None
+
+    def __enter__(self) -> PolicyLoading:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def start(self) -> None:
+        """Begin to load, if that was not begun before."""
+        if self._policy is None:
+            for module in IMPORTS:
+                self._thread.submit(import_module, module)  # where one fails, policy_of raises it again
+            self._policy = self._thread.submit(policy_of, self._recipe)
+            self._thread.shutdown(wait=False)  # the thread ends after these, and with it its OpenMP team
+
+    @property
+    def under_way(self) -> bool:
+        return self._policy is not None and not self._policy.done()
+
+    def raise_failure(self) -> None:
+        """Raises what loading has failed with, if it has; does not wait."""
+        if self._policy is not None and self._policy.done():
+            self._policy.result()
+
+    def policy(self) -> TransformersPolicy:
+        """The policy, waited for. Raises what loading it raises: `InputError`, `MissingRequirement`."""
+        self.start()
+        return self._policy.result()
+
+
+def sure_to_load(recipe: Recipe) -> bool:
+    """Whether the recipe's model need not be tried: the embedded one, whole in the cache, in a context that
+    it has, with adapters wherever they fit. Imports neither torch nor transformers."""
+    from eto.policies.embedded import cached_context
+
+    model = recipe.model
+    if model.path != "embedded" or (model.lora and model.lora.target_modules):
+        return False
+    context = cached_context()
+    return context is not None and (model.max_context or 0) <= context

@@ -1,0 +1,37 @@
+"""Linear layers that multiply few rows fast: weights laid out beforehand for oneDNN.
+
+A decoding step has one row a conversation. With so few, a general matrix product spends most of
+its time on laying out the weights, at each call. fp32 on a CPU only; for many rows, as in a
+prompt, the general product is the faster one and stays.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+FEW = 32
+"""Rows up to which the packed product is the faster (`LOG.md`)."""
+
+
+def pack_linear_layers(model: Any) -> None:
+    """Give every fp32 linear layer of a `model` on a CPU packed weights beside its own.
+
+    They are a copy: the layers must not be trained after that.
+    """
+    if model.device.type != "cpu" or not torch.backends.mkldnn.is_available():
+        return
+    for module in model.modules():
+        if type(module) is nn.Linear and module.weight.dtype == torch.float32:
+            packed = torch.ops.mkldnn._reorder_linear_weight(module.weight.detach(), FEW // 2)
+            module.forward = partial(_linear, module, packed)
+
+
+def _linear(module: nn.Linear, packed: Tensor, inputs: Tensor) -> Tensor:
+    if inputs.numel() <= FEW * inputs.shape[-1]:
+        return torch.ops.mkldnn._linear_pointwise(inputs, packed, module.bias, "none", [], "")
+    return F.linear(inputs, module.weight, module.bias)

@@ -1,0 +1,136 @@
+"""Loss and gradients of an optimiser step: what is computed side by side, and how it adds up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from torch import Tensor
+
+from eto.errors import EngineFailure
+from eto.policies.lanes import MOST, Lanes
+from eto.training.batches import Groups, split
+from eto.training.log_probs import TreeLogProbs
+from eto.training.replicas import Replicas
+from eto.training.trees import Tree
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One tree and what the loss needs to know of it."""
+
+    tree: Tree
+    weights: tuple[np.ndarray, ...]
+    """For each leaf `[agent tokens]` weights."""
+    size: float = 1.0
+    """Share of this example in a step's mean: 1 for a pair, its agent tokens for cloning."""
+    reference: tuple[np.ndarray, ...] = ()
+    """For each leaf `[agent tokens]` reference log-probs; empty where the loss needs none."""
+
+
+Objective = Callable[[Example, list[Tensor]], tuple[Tensor, dict[str, float]]]
+"""(example, each leaf's token log-probs) -> (loss summed over `size` units, metrics per unit)."""
+
+
+class Computing:
+    """Loss and gradients of optimiser steps, each lane with a replica of the model.
+
+    A context manager: it takes a gradient's memory for each lane until it is left.
+    """
+
+    def __init__(self, accelerator: Accelerator, model: Any, most_lanes: int = MOST) -> None:
+        alone = _needs_one_lane(model, accelerator)
+        self.accelerator, self._model = accelerator, model
+        self.lanes = Lanes(next(model.parameters()).device, 1 if alone else most_lanes)
+
+    def begin(self, dtype: torch.dtype, *, recompute_activations: bool = False) -> None:
+        """Make the replicas, which compute in `dtype`."""
+        direct = self.accelerator.num_processes == 1
+        self.replicas = Replicas(
+            self._model,
+            dtype,
+            self.lanes.count,
+            direct=direct,
+            recompute_activations=recompute_activations,
+        )
+        self._scorers: list[torch.nn.Module] = [TreeLogProbs(each) for each in self.replicas.models]
+        if not direct:
+            self._scorers = [self.accelerator.prepare(each) for each in self._scorers]
+
+    def __enter__(self) -> Computing:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.lanes.close()
+        self._scorers.clear()
+        self.replicas.release()
+
+    def gradients(self, batch: Sequence[Example], objective: Objective, tokens: int) -> dict[str, float]:
+        """Leave the gradient of the mean loss over `batch` in the model; returns the mean figures.
+
+        tokens: tree tokens that pass at the same time. Raises `EngineFailure` if the loss is not a number.
+        """
+        total = sum(example.size for example in batch)
+        found = split([example.tree for example in batch], tokens, self.lanes.count)
+        ranks = self.accelerator.num_processes
+        own = [self._of_this_process(groups) for groups in found]
+
+        def work(lane: int) -> list[tuple[float, dict[str, float]]]:
+            rows = []
+            self._scorers[lane].train()
+            for group, counts in own[lane]:
+                part = [batch[i] for i in group]
+                loss, figures = self._loss(lane, part, objective)
+                self.accelerator.backward(loss * (ranks / total if counts else 0.0))
+                self.replicas.collect(lane)
+                rows += figures if counts else []
+            return rows
+
+        rows = [row for each in self.lanes.map(work, range(len(own))) for row in each]
+        self.replicas.finish()
+        return _mean_figures(gather_object(rows) if ranks > 1 else rows)
+
+    def _of_this_process(self, groups: Groups) -> list[tuple[list[int], bool]]:
+        """This process's share, and whether it counts: all must run as many backward passes."""
+        ranks = self.accelerator.num_processes
+        mine = groups[self.accelerator.process_index :: ranks]
+        surplus = -(-len(groups) // ranks) - len(mine)
+        return [(group, True) for group in mine] + [(groups[0], False)] * surplus
+
+    def _loss(
+        self, lane: int, part: Sequence[Example], objective: Objective
+    ) -> tuple[Tensor, list[tuple[float, dict[str, float]]]]:
+        """Summed loss of `part`, and each example's size and figures."""
+        losses, rows = [], []
+        log_probs = self._scorers[lane]([example.tree for example in part])
+        for example, leaves in zip(part, log_probs, strict=True):
+            loss, figures = objective(example, leaves)
+            losses.append(loss)
+            rows.append((example.size, {"loss": float(loss.detach()) / example.size, **figures}))
+        loss = torch.stack(losses).sum()
+        if not torch.isfinite(loss):
+            raise EngineFailure("the loss is not a number", mend="lower the learning rate, or use float32")
+        return loss, rows
+
+
+def _mean_figures(found: Sequence[tuple[float, dict[str, float]]]) -> dict[str, float]:
+    """Means by size; a figure that some examples do not have is a mean over those that do."""
+    sums: dict[str, float] = {}
+    sizes: dict[str, float] = {}
+    for size, figures in found:
+        for key, value in figures.items():
+            sums[key] = sums.get(key, 0.0) + size * value
+            sizes[key] = sizes.get(key, 0.0) + size
+    return {key: sums[key] / sizes[key] for key in sums}
+
+
+def _needs_one_lane(model: Any, accelerator: Accelerator) -> bool:
+    """Processes wait for each other's passes; dropout draws from one stream of random numbers."""
+    dropout = any(isinstance(each, torch.nn.Dropout) and each.p > 0 for each in model.modules())
+    attention = getattr(model.config.get_text_config(), "attention_dropout", 0.0)
+    return accelerator.num_processes > 1 or dropout or bool(attention)

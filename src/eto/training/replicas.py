@@ -1,0 +1,113 @@
+"""The model as training computes with it: once for each lane, in the compute type.
+
+Master weights stay in fp32. All replicas share one set of weights: the master's own in fp32, a
+copy of it in another type, in which activations and gradients are then held throughout, as when
+the agent acts. Against casting inside the forward pass (autocast) that saves the casts of weights
+and residuals for every batch. Each lane sums its gradients in fp32; after the passes of a step the
+lanes' sums become the master's gradient, added up in one order, whoever was first.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+from eto.training.gradients import GradientSum, sum_directly
+
+
+class Replicas:
+    """`models[lane]` computes in `dtype` for `master`, which takes the gradients and the updates."""
+
+    def __init__(
+        self,
+        master: Any,
+        dtype: torch.dtype,
+        lanes: int = 1,
+        *,
+        trained: bool = True,
+        direct: bool = True,
+        recompute_activations: bool = False,
+    ) -> None:
+        """`trained`: False without any gradients. `direct`: those of weight matrices are summed where
+        they arise; not where others wait for them in `grad`."""
+        self._kept = list(master.parameters())
+        self._used = [_in_type(weight.detach(), dtype) for weight in self._kept]
+        self.models: list[Any] = []
+        self._sums: list[list[tuple[nn.Parameter, GradientSum]]] = []
+        self._totals: list[tuple[nn.Parameter, list[GradientSum]]] = [
+            (kept, []) for kept in self._kept if trained and kept.requires_grad
+        ]
+        for _ in range(lanes):
+            self._add_lane(master, trained, direct)
+            if recompute_activations:
+                _switch(self.models[-1], "enable")({"use_reentrant": False})
+
+    def _add_lane(self, master: Any, trained: bool, direct: bool) -> None:
+        own = [
+            nn.Parameter(used, requires_grad=trained and kept.requires_grad)
+            for kept, used in zip(self._kept, self._used, strict=True)
+        ]
+        memo = {id(kept): weight for kept, weight in zip(self._kept, own, strict=True)}
+        model = copy.deepcopy(master, memo)
+        weights = [weight for weight in own if weight.requires_grad]
+        sums = [GradientSum(torch.empty_like(kept)) for kept, _ in self._totals]
+        for (_, totals), total in zip(self._totals, sums, strict=True):
+            totals.append(total)
+        if direct:
+            sum_directly(model, dict(zip(weights, sums, strict=True)))
+        self.models.append(model)
+        self._sums.append(list(zip(weights, sums, strict=True)))
+
+    def collect(self, lane: int) -> None:
+        """Add what a backward pass left in `grad` to the lane's sums; call after each one."""
+        for weight, total in self._sums[lane]:
+            if weight.grad is not None:
+                total.add(weight.grad)
+                weight.grad = None
+
+    @torch.no_grad()
+    def finish(self) -> None:
+        """Make the lanes' sums the master's gradient, and begin a new step.
+
+        The sums stay allocated: fresh memory costs more than writing over it.
+        """
+        for kept, totals in self._totals:
+            used = [total for total in totals if not total.fresh]
+            if not used:
+                totals[0].tensor.zero_()
+                used = totals[:1]
+            for other in used[1:]:
+                used[0].tensor.add_(other.tensor)
+            kept.grad = used[0].tensor
+            for total in totals:
+                total.fresh = True
+
+    @torch.no_grad()
+    def refresh(self) -> None:
+        """Take the master's weights after an update."""
+        for kept, used in zip(self._kept, self._used, strict=True):
+            if used.data_ptr() != kept.data_ptr():
+                used.copy_(kept)
+
+    def release(self) -> None:
+        """Leave the master as it was found: the gradients' memory is free again."""
+        for kept, totals in self._totals:
+            kept.grad = None
+            totals.clear()
+        self._sums.clear()
+        self.models.clear()
+
+
+def _in_type(weight: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """`weight` itself where it has the type; buffers are left alone, see `weights_in`."""
+    return weight.to(dtype) if weight.is_floating_point() else weight
+
+
+def _switch(model: Any, what: str) -> Callable[..., None]:
+    """transformers' switch for recomputing activations, which newer versions call by another name."""
+    newer, older = f"activation_checkpointing_{what}", f"gradient_checkpointing_{what}"
+    return getattr(model, newer, None) or getattr(model, older)

@@ -1,0 +1,156 @@
+"""Replicas share weights, and their gradients, summed where they arise, are the model's own."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from tiny import tiny_model
+from torch import nn
+
+from eto.policies.transformers import add_lora, weights_in
+from eto.training.gradients import GradientSum
+from eto.training.log_probs import TreeLogProbs
+from eto.training.replicas import Replicas
+from eto.training.trees import build_tree
+
+TREES = [
+    build_tree([([*range(10, 40)], [-1] * 10 + [0] * 20), ([*range(10, 30), 5, 6], [-1] * 10 + [0] * 12)]),
+    build_tree([([*range(100, 160)], [-1] * 10 + [0] * 50)]),
+]
+
+
+def backward(model, trees) -> None:
+    torch.cat([leaf for tree in TreeLogProbs(model)(trees) for leaf in tree]).sum().backward()
+
+
+def gradients(model) -> dict[str, torch.Tensor]:
+    return {name: p.grad for name, p in model.named_parameters() if p.requires_grad}
+
+
+def autograd(model, trees) -> dict[str, torch.Tensor]:
+    exact = copy.deepcopy(model)
+    backward(exact, trees)
+    return gradients(exact)
+
+
+def assert_close(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
+    assert found.keys() == expected.keys()
+    for name, gradient in expected.items():
+        torch.testing.assert_close(found[name], gradient, atol=1e-5, rtol=1e-4, msg=name)
+
+
+@pytest.mark.parametrize("direct", [True, False])
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"tie_word_embeddings": True}, {"pad_token_id": 12}, {"attention_bias": True, "mlp_bias": True}],
+    ids=["untied", "tied", "padding", "biased"],
+)
+def test_gradients_of_several_passes_and_lanes_add_up(direct, changes):
+    model = tiny_model(434, **changes)
+    replicas = Replicas(model, torch.float32, 2, direct=direct)
+    for _ in range(2):  # the second step must not see the first one's
+        for lane, tree in enumerate(TREES):
+            backward(replicas.models[lane], [tree])
+            replicas.collect(lane)
+        backward(replicas.models[1], TREES)
+        replicas.collect(1)
+        replicas.finish()
+        assert_close(gradients(model), autograd(model, [*TREES, *TREES]))
+        assert all(p.grad is None for replica in replicas.models for p in replica.parameters())
+
+
+def test_bfloat16_is_summed_in_fp32():
+    model = tiny_model(434)
+    replicas = Replicas(model, torch.bfloat16)
+    assert {p.dtype for p in replicas.models[0].parameters()} == {torch.bfloat16}
+    for tree in TREES:
+        backward(replicas.models[0], [tree])
+        replicas.collect(0)
+    replicas.finish()
+    found, expected = (
+        torch.cat([g.flatten() for g in each.values()]) for each in (gradients(model), autograd(model, TREES))
+    )
+    assert found.dtype == torch.float32
+    assert float((found - expected).norm() / expected.norm()) < 0.06
+
+
+def test_adapters_alone_are_trained():
+    model = add_lora(tiny_model(434), rank=4, alpha=8.0, dropout=0.0)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                parameter.fill_(0.05)
+    replicas = Replicas(model, torch.float32)
+    backward(replicas.models[0], TREES)
+    replicas.collect(0)
+    replicas.finish()
+    assert_close(gradients(model), autograd(model, TREES))
+    assert all(p.grad is None for p in model.parameters() if not p.requires_grad)
+
+
+def test_a_weight_that_one_step_did_not_use_has_no_gradient_of_the_step_before():
+    model = tiny_model(434)
+    replicas = Replicas(model, torch.float32, 2)
+    backward(replicas.models[1], TREES)
+    replicas.collect(1)
+    replicas.finish()
+    assert max(float(g.abs().max()) for g in gradients(model).values()) > 1e-2
+    replicas.finish()
+    assert max(float(g.abs().max()) for g in gradients(model).values()) == 0.0
+
+
+def test_released_gradients_take_no_memory():
+    model = tiny_model(434)
+    replicas = Replicas(model, torch.bfloat16)
+    backward(replicas.models[0], TREES)
+    replicas.collect(0)
+    replicas.finish()
+    replicas.release()
+    assert all(p.grad is None for p in model.parameters())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_replicas_take_new_weights(dtype):
+    model = tiny_model(434)
+    replicas = Replicas(model, dtype, 2)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight += 1.0
+    replicas.refresh()
+    for replica in replicas.models:
+        for kept, used in zip(model.parameters(), replica.parameters(), strict=True):
+            assert torch.equal(used, kept.to(dtype))
+    one, other = (next(replica.parameters()) for replica in replicas.models)
+    assert one.data_ptr() == other.data_ptr(), "one set of weights for all"
+
+
+def test_sums_by_hand():
+    total = GradientSum(torch.full((2, 2), 9.0))
+    total.add_product(torch.tensor([[1.0, 2.0], [0.0, 1.0]]), torch.tensor([[1.0, 0.0], [1.0, 1.0]]))
+    assert total.tensor.tolist() == [[3.0, 2.0], [1.0, 1.0]], "what was there before is overwritten"
+    total.add_rows(torch.tensor([1, 1]), torch.tensor([[1.0, 2.0], [10.0, 20.0]]))
+    assert total.tensor.tolist() == [[3.0, 2.0], [12.0, 23.0]]
+    total.add(torch.ones(2, 2))
+    assert total.tensor.tolist() == [[4.0, 3.0], [13.0, 24.0]]
+    rows = GradientSum(torch.full((2, 1), 9.0))
+    rows.add_rows(torch.tensor([0]), torch.tensor([[5.0]]))
+    assert rows.tensor.tolist() == [[5.0], [0.0]]
+
+
+def test_the_model_itself_is_left_as_it_was():
+    model = tiny_model(434)
+    Replicas(model, torch.float32, 2)
+    assert all("forward" not in module.__dict__ for module in model.modules())
+    assert isinstance(model.lm_head, nn.Linear) and model.config._attn_implementation == "sdpa"
+
+
+def test_casting_weights_keeps_the_frequencies_of_positions():
+    model = tiny_model(434)
+    wanted = model.model.rotary_emb.inv_freq.clone()
+    cast = weights_in(copy.deepcopy(model), torch.bfloat16)
+    assert {p.dtype for p in cast.parameters()} == {torch.bfloat16}
+    for each in (cast, Replicas(model, torch.bfloat16).models[0]):
+        assert each.model.rotary_emb.inv_freq.dtype == torch.float32
+        assert torch.equal(each.model.rotary_emb.inv_freq, wanted)
