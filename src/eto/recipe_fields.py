@@ -83,8 +83,8 @@ class _Optimisation(_Section):
     """AdamW's decoupled decay. Paper: 0."""
     max_grad_norm: float = Field(1.0, gt=0)
     """Gradients are scaled down to this norm."""
-    micro_batch_tokens: int = Field(2048, ge=1)
-    """Tokens of one forward pass, shared ones once; decides memory, not the result."""
+    micro_batch_tokens: int = Field(1024, ge=1)
+    """Tokens that pass the model at the same time, shared ones once; decides memory, not the result."""
 
 
 class SftRecipe(_Optimisation):

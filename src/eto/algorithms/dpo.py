@@ -49,7 +49,7 @@ class DpoSettings:
     warmup_ratio: float = 0.1
     weight_decay: float = 0.0
     max_grad_norm: float = 1.0
-    micro_batch_tokens: int = 2048
+    micro_batch_tokens: int = 1024
     activation_checkpointing: bool | None = None
     """None: where memory asks for it."""
     checkpoint_seconds: float = 120.0

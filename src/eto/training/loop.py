@@ -38,7 +38,7 @@ class Optimisation:
     warmup_ratio: float = 0.0
     weight_decay: float = 0.0
     max_grad_norm: float = 1.0
-    micro_batch_tokens: int = 2048
+    micro_batch_tokens: int = 1024
     """Tree tokens of the forward passes that run at the same time; decides memory, not the result."""
     dtype: torch.dtype = torch.float32
     """Compute dtype; weights stay as they are."""
