@@ -117,6 +117,38 @@ def test_a_shared_prefix_is_computed_once_and_exact(family):
     assert_exact(engine, model, [*batch, late, same, other])
 
 
+@every_family
+def test_a_new_conversation_takes_over_what_another_has_passed(family):
+    """More than the first prompt: the past of any conversation that is still held."""
+    model = family_model(family)
+    engine = Engine(copy.deepcopy(model))
+    first, held = Conversation(random_ids(12, 0)), Conversation(random_ids(30, 1))
+    assert_exact(engine, model, [first, held])
+    held.ids += random_ids(9, 2)
+    assert_exact(engine, model, [held])
+    counts = passed_tokens(engine)
+    alike = Conversation([*held.ids[:35], *random_ids(4, 3)])
+    assert_exact(engine, model, [alike])
+    assert sum(counts) == 4
+    held.cache = None  # released
+    counts.clear()
+    alone = Conversation([*held.ids[:30], 3])
+    alike.cache = None
+    assert_exact(engine, model, [alone])
+    assert sum(counts) == 31, "only the first of all is kept"
+
+
+def test_new_conversations_of_one_step_share_among_themselves():
+    model = family_model("Llama")
+    engine = Engine(copy.deepcopy(model))
+    engine.step([Conversation(random_ids(12, 0))])
+    counts = passed_tokens(engine)
+    kinds = [random_ids(20, 1), random_ids(20, 2)]
+    batch = [Conversation([*kinds[n % 2], *random_ids(3, 10 + n)]) for n in range(6)]
+    assert_exact(engine, model, batch)
+    assert sum(counts) == 2 * (23 + 1) + 4 * 3
+
+
 def test_a_short_prefix_is_not_copied():
     model = family_model("Llama")
     engine = Engine(copy.deepcopy(model))

@@ -1,8 +1,9 @@
 """Linear layers that multiply few rows fast: weights laid out beforehand for oneDNN.
 
 A decoding step has one row a conversation. With so few, a general matrix product spends most of
-its time on laying out the weights, at each call. fp32 on a CPU only; for many rows, as in a
-prompt, the general product is the faster one and stays.
+its time on laying out the weights, at each call. fp32 on a CPU only; where the general product is
+the faster one it stays: for many rows, as in a prompt, and for a single one, but for the
+vocabulary.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from torch import Tensor, nn
 
 FEW = 32
 """Rows up to which the packed product is the faster (`LOG.md`)."""
+LARGE = 2**22
+"""Weights from which it is so for a single row too."""
 
 
 def pack_linear_layers(model: Any) -> None:
@@ -32,6 +35,7 @@ def pack_linear_layers(model: Any) -> None:
 
 
 def _linear(module: nn.Linear, packed: Tensor, inputs: Tensor) -> Tensor:
-    if inputs.numel() <= FEW * inputs.shape[-1]:
+    rows = inputs.numel() // inputs.shape[-1]
+    if 1 < rows <= FEW or (rows == 1 and module.weight.numel() >= LARGE):
         return torch.ops.mkldnn._linear_pointwise(inputs, packed, module.bias, "none", [], "")
     return F.linear(inputs, module.weight, module.bias)

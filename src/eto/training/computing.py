@@ -47,6 +47,8 @@ class Computing:
         alone = _needs_one_lane(model, accelerator)
         self.accelerator, self._model = accelerator, model
         self.lanes = Lanes(next(model.parameters()).device, 1 if alone else most_lanes)
+        self.replicas: Replicas | None = None
+        self._scorers: list[torch.nn.Module] = []
 
     def begin(self, dtype: torch.dtype, *, recompute_activations: bool = False) -> None:
         """Make the replicas, which compute in `dtype`."""
@@ -58,7 +60,7 @@ class Computing:
             direct=direct,
             recompute_activations=recompute_activations,
         )
-        self._scorers: list[torch.nn.Module] = [TreeLogProbs(each) for each in self.replicas.models]
+        self._scorers = [TreeLogProbs(each) for each in self.replicas.models]
         if not direct:
             self._scorers = [self.accelerator.prepare(each) for each in self._scorers]
 
@@ -68,7 +70,8 @@ class Computing:
     def __exit__(self, *_: object) -> None:
         self.lanes.close()
         self._scorers.clear()
-        self.replicas.release()
+        if self.replicas is not None:
+            self.replicas.release()
 
     def gradients(self, batch: Sequence[Example], objective: Objective, tokens: int) -> dict[str, float]:
         """Leave the gradient of the mean loss over `batch` in the model; returns the mean figures.
