@@ -62,9 +62,9 @@ FULL = Sizes(
     lengths=(128, 256, 512, 1024, 2048),
     pass_tokens=2048,
     slots=(1, 2, 4, 8, 16, 32),
-    tasks=(4, 8, 16),
-    compared=4,
-    repetitions=(2, 3, 2),
+    tasks=(8, 16, 32),
+    compared=8,
+    repetitions=(3, 5, 2),
 )
 QUICK = Sizes(6, (1, 2, 6), (128, 512), 512, (1, 8), (2, 4), 3, (1, 1, 1))
 
