@@ -16,7 +16,7 @@ from collections.abc import Sequence
 CONTEXTS = (8, 4, 2)
 """Tokens before the guessed one that are looked up, the longest known ones first."""
 STEP_TOKENS = 32
-"""What a step costs beside its tokens, counted in tokens: between an estimate of 25 and 45 measured (`LOG.md`)."""
+"""What a step costs beside its tokens, in tokens: between an estimate of 25 and 45 measured (`LOG.md`)."""
 MOST_CONTEXTS = 200_000
 """Contexts remembered; beyond it all are forgotten, to be learnt anew."""
 
