@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from eto.environments.java import ensure_java, gateway_text
 from eto.environments.scienceworld import cut_at_line
-from eto.policies.engine import common_prefix
+from eto.policies.conversation import common_prefix
 from eto.protocols import Step, TaskSuite
 from eto.rendering import Renderer
 from eto.types import Message, StopReason, Task, Trajectory, Turn

@@ -79,12 +79,12 @@ def run(quick: bool) -> Outcome:
     with EnvironmentPool(agent.suite, settings.workers) as pool:
         start_simulators(pool, tasks, settings.slots)
         plays = {
-            ETO: lambda: explore(policy, agent, tasks, settings, pool),
+            ETO: lambda: explore("float32", agent, tasks, settings, pool),
             REFERENCE: lambda: one_at_a_time(one_by_one, agent, few),
             SERVE: lambda: serve(agent, tasks, settings, pool, policy.renderer),
         }
         if not quick:
-            plays |= native(agent, tasks, few, settings, pool)
+            plays |= native(agent, tasks, few, settings, pool, stops(policy))
         contestants = {name: Contestant(play, policy.renderer) for name, play in plays.items()}
         found = alternate(contestants, 1 if quick else 5)
     return Outcome(
@@ -112,16 +112,20 @@ def stops(policy: Any) -> list[int]:
 
 
 def native(
-    agent: Prepared, tasks: Sequence[Task], few: Sequence[Task], settings: RolloutSettings, pool: Any
+    agent: Prepared,
+    tasks: Sequence[Task],
+    few: Sequence[Task],
+    settings: RolloutSettings,
+    pool: Any,
+    ends: list[int],
 ) -> dict[str, Play]:
     """eto and the reference's way in bfloat16; nothing where the processor has no such instructions."""
     dtype = compute_dtype("auto", torch.device("cpu"))
     if dtype == torch.float32:
         return {}
-    policy = eto.load_policy(agent.model, dtype="bfloat16")
-    one_by_one = OneByOne(agent.model, dtype, stops(policy))
+    one_by_one = OneByOne(agent.model, dtype, ends)
     return {
-        f"{ETO}, bfloat16": lambda: explore(policy, agent, tasks, settings, pool),
+        f"{ETO}, bfloat16": lambda: explore("bfloat16", agent, tasks, settings, pool),
         f"{REFERENCE}, bfloat16": lambda: one_at_a_time(one_by_one, agent, few),
     }
 
@@ -139,10 +143,13 @@ def start_simulators(pool: EnvironmentPool, tasks: Sequence[Task], slots: int) -
 
 
 def explore(
-    policy: Any, agent: Prepared, tasks: Sequence[Task], settings: RolloutSettings, pool: EnvironmentPool
+    dtype: str, agent: Prepared, tasks: Sequence[Task], settings: RolloutSettings, pool: EnvironmentPool
 ) -> tuple[list[Trajectory], float]:
-    """As after a training: with a new acting copy of the weights and nothing cached."""
-    policy.weights_changed()
+    """As after cloning: a new acting copy of the weights, nothing cached, and no action to guess from but
+    those of the experts that were cloned."""
+    policy = eto.load_policy(agent.model, dtype=dtype)
+    for expert in agent.experts:
+        policy.remember(policy.renderer.render(expert))
     return timed_rollouts(policy, agent, tasks, settings, pool)
 
 
@@ -238,7 +245,8 @@ def notes(ours: Sequence[Trajectory], few: Sequence[Task], quick: bool) -> list[
     whole = [len(t.turns) for t in ours]
     made = [
         "Simulators are started before the clock for all, the server too, anew at each repetition, so that "
-        "it does not remember these episodes. eto copies its weights for acting within the time.",
+        "it does not remember these episodes. eto copies its weights for acting within the time, and guesses "
+        "from the actions of the experts that were cloned, but from no earlier repetition.",
         f"The reference's way plays a fixed {len(few)} of the {len(ours)} tasks, evenly spaced, at each "
         f"repetition ({statistics.mean(part):.1f} turns an episode, all tasks {statistics.mean(whole):.1f}).",
     ]

@@ -16,9 +16,13 @@ from test_engine import (
     random_ids,
 )
 from test_engine import trained_path as trained_path
+from tiny import trajectory
 
+from eto.algorithms.sft import SftSettings, sft
+from eto.policies.conversation import Conversation
 from eto.policies.drafts import Drafts
-from eto.policies.engine import Conversation, Engine, extend
+from eto.policies.engine import Engine, extend
+from eto.policies.transformers import load_policy
 
 END = 7
 
@@ -27,7 +31,7 @@ def test_what_was_seen_is_guessed():
     drafts = Drafts()
     assert drafts.guess([1, 2, 3], 8, 1) == []
     for _ in range(9):
-        drafts.learn([1, 2, 3, 4, 5, END], 3)
+        drafts.learn([1, 2, 3, 4, 5, END], range(3, 6))
     assert drafts.guess([9, 9, 2, 3], 8, 1) == [4, 5, END]
     assert drafts.guess([9, 9, 2, 3], 2, 1) == [4, 5]
     assert drafts.guess([9, 9, 3], 8, 1) == [], "a context of one token tells nothing"
@@ -36,7 +40,7 @@ def test_what_was_seen_is_guessed():
 def test_a_guess_must_be_worth_its_token():
     drafts = Drafts()
     for token in (4, 4, 4, 6):
-        drafts.learn([1, 2, 3, token], 1)
+        drafts.learn([1, 2, 3, token], [3])
     # 3 of 4 times, one more counted against it: 0.6.
     assert drafts.guess([1, 2, 3], 8, 32) == [4]
     assert drafts.guess([1, 2, 3], 8, 64) == []
@@ -45,8 +49,8 @@ def test_a_guess_must_be_worth_its_token():
 def test_longer_contexts_go_first():
     drafts = Drafts()
     for _ in range(9):
-        drafts.learn([1, 1, 2, 3, 4], 1)
-    drafts.learn([5, 5, 2, 3, 6], 1)
+        drafts.learn([1, 1, 2, 3, 4], [4])
+    drafts.learn([5, 5, 2, 3, 6], [4])
     assert drafts.guess([5, 5, 2, 3], 1, 1) == [6]
 
 
@@ -111,3 +115,13 @@ def test_drafting_saves_steps_and_changes_no_action(trained_path, temperature):
         steps.append(len(polls))
     assert found[0] == found[1]
     assert steps[1] < (0.7 if temperature == 0 else 0.95) * steps[0]
+
+
+def test_what_was_cloned_is_guessed(tiny_path):
+    policy = load_policy(tiny_path)
+    expert = trajectory(("open door", "It is open."))
+    sft(policy, [expert], SftSettings(epochs=1))
+    rendered = policy.renderer.render(expert)
+    first = rendered.turns.index(0)
+    assert policy._drafts.guess(rendered.ids[:first], 1, 1) == [rendered.ids[first]]
+    assert policy._drafts.guess(rendered.ids[: first - 1], 1, 1) == [], "observations are not guessed"

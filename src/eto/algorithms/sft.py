@@ -75,8 +75,12 @@ def sft(
 
 
 def sft_example(policy: TransformersPolicy, trajectory: Trajectory, size: float | None = None) -> Example:
-    """A trajectory to clone; it counts in a step's mean by its agent tokens, or by `size`."""
+    """A trajectory to clone; it counts in a step's mean by its agent tokens, or by `size`.
+
+    The policy's guesses of actions learn from it too (see `eto.policies.drafts`).
+    """
     rendered = fitted(policy, trajectory)
+    policy.remember(rendered)
     tree = build_tree([(rendered.ids, rendered.turns)])
     tokens = len(tree.leaves[0].targets)
     return Example(tree, (np.ones(tokens, dtype=np.float32),), size=float(tokens) if size is None else size)

@@ -1,4 +1,4 @@
-"""Guesses of how an action goes on, from the actions an agent has written before.
+"""Guesses of how an action goes on, from the actions an agent has written, or was cloned on.
 
 An agent repeats itself: it looks around, goes to the same rooms, closes with the same token. A
 guess is checked by the model in the step that reads what came before it, and only tokens that the
@@ -11,7 +11,7 @@ computation of a token.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 CONTEXTS = (8, 4, 2)
 """Tokens before the guessed one that are looked up, the longest known ones first."""
@@ -27,11 +27,11 @@ class Drafts:
     def __init__(self) -> None:
         self._next: defaultdict[tuple[int, ...], Counter[int]] = defaultdict(Counter)
 
-    def learn(self, ids: Sequence[int], count: int) -> None:
-        """The last `count` of a conversation's `ids` are an action."""
+    def learn(self, ids: Sequence[int], places: Iterable[int]) -> None:
+        """The tokens of `ids` at `places` are an agent's."""
         if len(self._next) > MOST_CONTEXTS:
             self._next.clear()
-        for at in range(len(ids) - count, len(ids)):
+        for at in places:
             for length in CONTEXTS:
                 if at >= length:
                     self._next[tuple(ids[at - length : at])][ids[at]] += 1

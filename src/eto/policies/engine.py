@@ -10,7 +10,6 @@ freely; a conversation joins and leaves at any step; caches live until it is rel
 from __future__ import annotations
 
 from collections.abc import Container, Sequence
-from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
 from weakref import WeakSet
@@ -21,43 +20,24 @@ from torch import Tensor
 from transformers import AttentionInterface, AttentionMaskInterface
 
 from eto.policies.architecture import check_architecture
+from eto.policies.conversation import Conversation, divided, longest_beginning
 from eto.policies.lanes import Lanes
 from eto.policies.packing import pack_linear_layers
 
 ATTENTION = "eto_conversations"
-MIN_SHARED_PREFIX = 8
 LARGEST_PLAIN = 1024 * 1024
 """New tokens x all tokens of a conversation up to which its scores are kept at once."""
 GROWTH = 256
 """Tokens by which a full cache grows."""
 
 
-@dataclass(eq=False, slots=True, weakref_slot=True)
-class Conversation:
-    """One append-only conversation and its cache."""
-
-    ids: list[int]
-    """All tokens so far; the last `len(ids) - cached` have not passed the model yet."""
-    cached: int = 0
-    cache: Tensor | None = None
-    """`[layers, 2, key-value heads, capacity, head size]`."""
-    temperature: float = 0.0
-    generator: torch.Generator | None = None
-    action: list[int] = field(default_factory=list)
-    """Tokens sampled in the current turn."""
-    draft: list[int] = field(default_factory=list)
-    """Guesses of the tokens after `ids`, passed with the next step and checked by it."""
-
-    @property
-    def pending(self) -> int:
-        return len(self.ids) - self.cached
-
-
 class Span:
     """The new tokens of one conversation within a step; one object serves all layers."""
 
-    def __init__(self, start: int, conversation: Conversation) -> None:
-        self.start, self.conversation = start, conversation
+    def __init__(self, start: int, conversation: Conversation, source: Conversation | None, own: int) -> None:
+        """`source`: another one of the step, that passes the tokens from `own` to `conversation.cached` for
+        both."""
+        self.start, self.conversation, self.source, self.own = start, conversation, source, own
         self.new = conversation.pending + len(conversation.draft)
         self.past = conversation.cached
         self._biases: dict[tuple[torch.dtype, int | None], Tensor | None] = {}
@@ -105,8 +85,11 @@ class Engine:
     def step(self, batch: list[Conversation]) -> list[Tensor]:
         """Feed every pending token and draft; returns for each conversation `[1 + its draft, vocab]`,
         the logits of the next token and of those after each guess, fp32."""
-        self._share_prefix(batch)
-        parts = _parts(batch, self._lanes.count)
+        for conversation in batch:
+            if not conversation.cached:
+                self._copy_prefix(conversation)
+                self._begun.add(conversation)
+        parts = divided(batch, self._lanes.count)
         found = self._lanes.map(self._pass, [[batch[row] for row in part] for part in parts])
         if self._prefix is None:
             self._keep_prefix(batch[0])
@@ -119,10 +102,15 @@ class Engine:
 
     @torch.inference_mode()
     def _pass(self, batch: list[Conversation]) -> list[Tensor]:
-        spans, start = [], 0
-        for conversation in batch:
+        spans: list[Span] = []
+        start = 0
+        for number, conversation in enumerate(batch):
             self._reserve(conversation)
-            spans.append(Span(start, conversation))
+            own = conversation.cached
+            source, shared = longest_beginning(conversation, batch[:number])
+            if source is not None:
+                conversation.cached = shared
+            spans.append(Span(start, conversation, source, own))
             start += spans[-1].new
         device = self.model.device
         ids = [token for c in batch for token in (*c.ids[c.cached :], *c.draft)]
@@ -153,30 +141,13 @@ class Engine:
             grown[:, :, :, : conversation.cached] = cache[:, :, :, : conversation.cached]
         conversation.cache = grown
 
-    def _share_prefix(self, batch: list[Conversation]) -> None:
-        """Give new conversations the cache of the longest beginning that another one has passed:
-        one that is still held, or the first of all, for the instruction they have in common."""
-        new = [c for c in batch if not c.cached]
-        for number, conversation in enumerate(new):
-            self._copy_prefix(conversation)
-            self._begun.add(conversation)
-            alike = any(_share(conversation, other) for other in new[number + 1 :])
-            if alike and conversation.pending > 1:
-                draft, conversation.draft = conversation.draft, []
-                self._pass([conversation])
-                conversation.draft = draft
-                if self._prefix is None:
-                    self._keep_prefix(conversation)
-                # Its last token must pass again to give logits in the step proper.
-                conversation.cached -= 1
-
     def _copy_prefix(self, conversation: Conversation) -> None:
-        wanted, best, shared = conversation.ids[:-1], None, MIN_SHARED_PREFIX - 1
-        for other in [self._prefix, *self._begun]:
-            if other is not None and other.cache is not None and other.cached > shared:
-                length = min(common_prefix(other.ids, wanted), other.cached)
-                if length > shared:
-                    best, shared = other, length
+        """Take over the cache of the longest beginning that another conversation has passed: one
+        that is still held, or the first of all, for the instruction they have in common."""
+        others = [other for other in (self._prefix, *self._begun) if other is not None]
+        best, shared = longest_beginning(
+            conversation, [o for o in others if o.cache is not None], passed=True
+        )
         if best is not None:
             self._reserve(conversation)
             conversation.cache[:, :, :, :shared] = best.cache[:, :, :, :shared]
@@ -186,31 +157,6 @@ class Engine:
         self._prefix = Conversation(
             ids=list(conversation.ids), cached=conversation.cached, cache=conversation.cache.clone()
         )
-
-
-def _parts(batch: Sequence[Conversation], count: int) -> list[list[int]]:
-    """Rows of `batch` for each of at most `count` lanes, of about equal numbers of new tokens."""
-    order = sorted(range(len(batch)), key=lambda row: -batch[row].pending)
-    parts: list[list[int]] = [[] for _ in range(min(count, len(batch)))]
-    filled = [0] * len(parts)
-    for row in order:
-        lane = filled.index(min(filled))
-        parts[lane].append(row)
-        filled[lane] += batch[row].pending + len(batch[row].draft)
-    return [sorted(part) for part in parts]
-
-
-def _share(one: Conversation, other: Conversation) -> bool:
-    """Whether computing `one` first saves `other` tokens that its cache lacks."""
-    return common_prefix(one.ids, other.ids[:-1]) >= max(MIN_SHARED_PREFIX, one.cached + 1)
-
-
-def common_prefix(a: list[int], b: list[int]) -> int:
-    """Number of leading tokens that are equal."""
-    for at, (x, y) in enumerate(zip(a, b, strict=False)):
-        if x != y:
-            return at
-    return min(len(a), len(b))
 
 
 def extend(conversation: Conversation, logits: Tensor, stops: Container[int], most: int) -> bool:
@@ -278,6 +224,10 @@ def _attend(
     for span in conversations:
         here, total = slice(span.start, span.start + span.new), span.past + span.new
         cache = span.conversation.cache[module.layer_idx]
+        if span.source is not None:
+            cache[:, :, span.own : span.past] = span.source.cache[
+                module.layer_idx, :, :, span.own : span.past
+            ]
         cache[0, :, span.past : total] = key[0, :, here]
         cache[1, :, span.past : total] = value[0, :, here]
         folded = query[0, :, here].reshape(shared, -1, size)

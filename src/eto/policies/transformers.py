@@ -16,11 +16,12 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from eto.errors import InputError
 from eto.files import disk_errors
 from eto.policies.architecture import check_architecture
+from eto.policies.conversation import Conversation
 from eto.policies.drafts import Drafts
 from eto.policies.embedded import embedded_model
-from eto.policies.engine import Conversation, Engine, extend
+from eto.policies.engine import Engine, extend
 from eto.protocols import Reply, ReplyEnd
-from eto.rendering import Renderer
+from eto.rendering import NOT_AGENT, Rendered, Renderer
 from eto.types import Message
 
 
@@ -109,7 +110,8 @@ class TransformersPolicy:
 
     def _reply(self, session: Conversation, ended: bool) -> Reply:
         if self._drafts is not None:
-            self._drafts.learn(session.ids, len(session.action))
+            total = len(session.ids)
+            self._drafts.learn(session.ids, range(total - len(session.action), total))
         text = self.renderer.text(session.action)
         end = ReplyEnd.END_OF_TURN if ended else ReplyEnd.LENGTH
         return Reply(session, text, tuple(session.action), end)
@@ -119,6 +121,12 @@ class TransformersPolicy:
         session.cache = None
         self._active = [s for s in self._active if s is not session]
         self._full = [s for s in self._full if s is not session]
+
+    def remember(self, rendered: Rendered) -> None:
+        """Guess from the actions of this trajectory too, for example an expert's that was cloned."""
+        if self._drafts is not None:
+            places = (at for at, turn in enumerate(rendered.turns) if turn != NOT_AGENT)
+            self._drafts.learn(rendered.ids, places)
 
     def weights_changed(self) -> None:
         """Drop the acting copy; the next `open` acts with the weights as they are then."""

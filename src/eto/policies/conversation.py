@@ -1,0 +1,89 @@
+"""Conversations, the beginnings they have in common, and their division among lanes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from eto.policies.lanes import balanced
+
+LEAST_SHARED = 8
+"""Tokens of a common beginning from which it is passed once."""
+
+
+@dataclass(eq=False, slots=True, weakref_slot=True)
+class Conversation:
+    """One append-only conversation and its cache."""
+
+    ids: list[int]
+    """All tokens so far; the last `len(ids) - cached` have not passed the model yet."""
+    cached: int = 0
+    cache: Tensor | None = None
+    """`[layers, 2, key-value heads, capacity, head size]`."""
+    temperature: float = 0.0
+    generator: torch.Generator | None = None
+    action: list[int] = field(default_factory=list)
+    """Tokens sampled in the current turn."""
+    draft: list[int] = field(default_factory=list)
+    """Guesses of the tokens after `ids`, passed with the next step and checked by it."""
+
+    @property
+    def pending(self) -> int:
+        return len(self.ids) - self.cached
+
+
+def common_prefix(a: list[int], b: list[int]) -> int:
+    """Number of leading tokens that are equal."""
+    for at, (x, y) in enumerate(zip(a, b, strict=False)):
+        if x != y:
+            return at
+    return min(len(a), len(b))
+
+
+def longest_beginning(
+    conversation: Conversation, others: Sequence[Conversation], *, passed: bool = False
+) -> tuple[Conversation | None, int]:
+    """The one of `others` with which it shares the longest beginning, and that one's number of tokens;
+    None and 0 where nothing worth it is shared that its own cache lacks.
+
+    `passed`: count only what the caches of the others hold. The last token of a conversation is
+    never shared, as its logits are asked for.
+    """
+    best, least = None, max(LEAST_SHARED - 1, conversation.cached)
+    wanted = conversation.ids[:-1]
+    if len(wanted) <= least:
+        return None, 0
+    for other in others:
+        if not passed or other.cached > least:
+            shared = common_prefix(other.ids, wanted)
+            shared = min(shared, other.cached) if passed else shared
+            if shared > least:
+                best, least = other, shared
+    return (best, least) if best is not None else (None, 0)
+
+
+def divided(batch: Sequence[Conversation], count: int) -> list[list[int]]:
+    """Rows of `batch` for each of at most `count` lanes, of about equal numbers of new tokens.
+
+    A beginning is passed once a lane. So those that have most of their tokens to pass are sorted
+    by their tokens, which brings equal beginnings together, and cut into runs; the others fill up.
+    """
+    count = min(count, len(batch))
+    fresh = sorted(
+        (row for row, c in enumerate(batch) if 2 * c.cached < len(c.ids)), key=lambda r: batch[r].ids
+    )
+    shared = [0, *(common_prefix(batch[a].ids, batch[b].ids) for a, b in pairwise(fresh))]
+    costs = [len(batch[row].ids) - max(batch[row].cached, at) for row, at in zip(fresh, shared, strict=False)]
+    runs = balanced(costs, count)
+    parts = [[fresh[at] for at in run] for run in runs] + [[] for _ in range(count - len(runs))]
+    filled = [sum(costs[at] for at in run) for run in runs] + [0] * (count - len(runs))
+    sizes = {row: c.pending + len(c.draft) for row, c in enumerate(batch) if row not in set(fresh)}
+    for row in sorted(sizes, key=lambda row: -sizes[row]):
+        lane = filled.index(min(filled))
+        parts[lane].append(row)
+        filled[lane] += sizes[row]
+    return [part for part in parts if part]
