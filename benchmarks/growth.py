@@ -64,7 +64,7 @@ FULL = Sizes(
     slots=(1, 2, 4, 8, 16, 32),
     tasks=(8, 16, 32),
     compared=8,
-    repetitions=(3, 5, 2),
+    repetitions=(5, 5, 5),
 )
 QUICK = Sizes(6, (1, 2, 6), (128, 512), 512, (1, 8), (2, 4), 3, (1, 1, 1))
 

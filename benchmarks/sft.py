@@ -31,7 +31,7 @@ def run(quick: bool) -> Outcome:
     from benchmarks.agent import prepared
 
     agent = prepared()
-    return measured(agent.model, spread(agent.experts, 8 if quick else 24), quick)
+    return measured(agent.model, spread(agent.experts, 8 if quick else 16), quick)
 
 
 def spread(trajectories: Sequence[Trajectory], count: int) -> list[Trajectory]:

@@ -93,7 +93,8 @@ def test_generated_tables_are_up_to_date(tables, page):
 
 
 def test_every_field_is_listed_with_its_default(tables):
-    rows = dict(re.findall(r"^\| `([\w.]+)`[ °]* \| [^|]+ \| ([^|]+) \|", text_of("docs/recipes.md"), re.M))
+    fields = re.findall(r"^\| `([\w.]+)`[ °]* \| [^|]+ \| ([^|]+) \|", text_of("docs/recipes.md"), re.M)
+    rows = dict(reversed(fields))  # an option further down may have a field's name
     recipe = parse_recipe("name: x\nenvironment: {name: x}\nmodel: {lora: {}}\n").model_dump()
 
     def check(values: dict, path: str) -> None:
@@ -117,10 +118,14 @@ def _yaml(text: str) -> object:
 def test_every_option_of_a_suite_is_listed(name):
     module, attribute = SUITES[name]
     suite = getattr(importlib.import_module(module), attribute)
-    part = text_of("docs/recipes.md").split(f"`{name}`:")[1].split("\n\n`")[0]
-    rows = dict(re.findall(r"^\| `(\w+)` \| `([^`]+)` \|", part, re.M))
+    part = text_of("docs/recipes.md").split(f"\n`{name}`:")[1].split("\n\n`")[0]
+    rows = dict(re.findall(r"^\| `(\w+)` \| (`[^`]+`|required) \|", part, re.M))
+    shown = {
+        key: inspect.Parameter.empty if text == "required" else _yaml(text.strip("`"))
+        for key, text in rows.items()
+    }
     options = inspect.signature(suite).parameters.values()
-    assert {o.name: o.default for o in options} == {key: _yaml(text) for key, text in rows.items()}
+    assert {option.name: option.default for option in options} == shown
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -152,6 +157,7 @@ def test_the_example_uses_the_public_names_and_no_others():
 def test_the_table_of_commands_is_complete():
     named = re.findall(r"^\| `eto ([\w-]+)", text_of("README.md"), re.M)
     commands = [command.name or command.callback.__name__ for command in app.registered_commands]
+    commands += [group.name for group in app.registered_groups]
     assert sorted(named) == sorted(name.replace("_", "-") for name in commands)
 
 

@@ -51,7 +51,7 @@ class ModelRecipe(_Section):
 
 class EnvironmentRecipe(_Section):
     name: str = Field(min_length=1)
-    """The task suite: `scienceworld`, `textworld-express`."""
+    """The task suite, such as `scienceworld` or `webshop`; `eto environments` lists them."""
     options: dict[str, Any] = Field(default_factory=dict)
     """Passed to the task suite: task types, simplification and the like."""
     workers: int = Field(2, ge=1)

@@ -85,6 +85,6 @@ class CountingEnvironment:
         self.closed += 1
         if self.suite.fault == "close" and self.closed > 1:
             raise RuntimeError("closed twice")
-        if self.child is not None:
+        if self.child is not None and self.suite.fault != "orphan":
             self.child.kill()
             self.child.wait()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import psutil
 import pytest
 from counting import Counting
 
+from eto.environments import conformance
 from eto.environments.conformance import check_environment
 
 
@@ -31,6 +33,19 @@ def test_each_fault_is_found(fault, words):
 def test_closing_twice_is_tried():
     with pytest.raises(RuntimeError, match="closed twice"):
         check_environment(Counting("close"), Counting().tasks("test"))
+
+
+def test_processes_left_behind_are_found(monkeypatch):
+    monkeypatch.setattr(conformance, "CLOSE_SECONDS", 0.2)
+    before = psutil.Process().children()
+    suite = Counting("orphan", helper=True)
+    try:
+        problems = check_environment(suite, suite.tasks("test")[:1])
+    finally:
+        for child in set(psutil.Process().children()) - set(before):
+            child.kill()
+            child.wait()
+    assert "processes are left after the last environment was closed: sleep, sleep" in problems
 
 
 def test_overlapping_splits_are_found():

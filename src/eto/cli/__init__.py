@@ -193,6 +193,50 @@ def look_at_machine(
     raise typer.Exit(run_doctor(Console(), full=full))
 
 
+environments = typer.Typer(help="List the environments, or check one.", invoke_without_command=True)
+app.add_typer(environments, name="environments")
+
+
+@environments.callback()
+def list_environments(context: typer.Context) -> None:
+    """What is installed, what is missing and how to get it."""
+    if context.invoked_subcommand is None:
+        from rich.console import Console
+
+        from eto.cli.environments import list_environments
+
+        list_environments(Console(soft_wrap=True))
+
+
+@environments.command("check")
+def check_environment(
+    name: str,
+    options: Annotated[list[str] | None, typer.Argument(metavar="[NAME=VALUE]...")] = None,
+    tasks: Annotated[int, typer.Option(min=1, help="Training tasks to check on.")] = 5,
+) -> None:
+    """Check that an environment keeps its contract: replay, reward, ends, malformed actions, isolation."""
+    from rich.console import Console
+
+    from eto.cli.environments import check
+
+    raise typer.Exit(check(Console(soft_wrap=True), name, options or [], tasks))
+
+
+@app.command("serve-environment")
+def serve_environment(
+    name: str,
+    options: Annotated[list[str] | None, typer.Argument(metavar="[NAME=VALUE]...")] = None,
+    split: Annotated[str, typer.Option(help="Whose tasks `data_idx` counts through.")] = "train",
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    idle_seconds: Annotated[float, typer.Option(help="After which an unused session is closed.")] = 600.0,
+) -> None:
+    """Serve an environment over AgentGym's HTTP protocol."""
+    from eto.cli.environments import serve
+
+    serve(name, options or [], split, host, port, idle_seconds)
+
+
 def main() -> None:
     """Entry point: user errors become one message and an exit code, faults keep their traceback."""
     from eto.runtime import configure_threads

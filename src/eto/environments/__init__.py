@@ -1,20 +1,40 @@
 """Task suites by name, and the machinery that runs their simulators.
 
-Nothing heavy is imported here: a suite's module is loaded when its name is asked for.
+Nothing heavy is imported here: a suite's module is loaded when its name is asked for. Another
+package adds a suite with an entry point of the group `eto.environments`:
+
+    [project.entry-points."eto.environments"]
+    my-game = "my_package.my_game:MyGame"
 """
 
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
 
-from eto.errors import InputError
+from eto.errors import InputError, MissingRequirement
 from eto.protocols import TaskSuite
 
+GROUP = "eto.environments"
 SUITES: dict[str, tuple[str, str]] = {
+    "agentgym": ("eto.environments.agentgym", "AgentGym"),
+    "gymnasium": ("eto.environments.gymnasium_text", "GymnasiumText"),
     "scienceworld": ("eto.environments.scienceworld", "ScienceWorld"),
+    "scienceworld-eto": ("eto.environments.scienceworld_eto", "ScienceWorldEto"),
     "textworld-express": ("eto.environments.textworld_express", "TextWorldExpress"),
+    "webshop": ("eto.environments.webshop.suite", "WebShop"),
 }
+
+
+def suite_names() -> dict[str, str]:
+    """Every known suite and where it comes from: `eto`, or the package that declares it."""
+    names = {
+        entry.name: entry.dist.name if entry.dist else entry.value for entry in entry_points(group=GROUP)
+    }
+    return dict(sorted(names.items())) | dict.fromkeys(SUITES, "eto")
 
 
 def load_suite(name: str, **options: object) -> TaskSuite:
@@ -23,10 +43,7 @@ def load_suite(name: str, **options: object) -> TaskSuite:
     Raises `InputError` for an unknown name, option or option value, and
     `MissingRequirement` where the simulator's package or Java is not installed.
     """
-    if name not in SUITES:
-        raise InputError(f"unknown environment {name!r}", mend=f"known ones: {', '.join(sorted(SUITES))}")
-    module, attribute = SUITES[name]
-    suite = getattr(import_module(module), attribute)
+    suite = _suite_class(name)
     known = inspect.signature(suite).parameters
     for option in options:
         if option not in known:
@@ -35,4 +52,49 @@ def load_suite(name: str, **options: object) -> TaskSuite:
                 where=f"environment {name}",
                 mend=f"known ones: {', '.join(known)}",
             )
+    if missing := [option for option in required_options(name) if option not in options]:
+        raise InputError(
+            f"the option {missing[0]!r} is needed",
+            where=f"environment {name}",
+            mend="docs/recipes.md says what each option means",
+        )
     return suite(**options)
+
+
+def required_options(name: str) -> list[str]:
+    """Options without which the suite cannot be made. Raises as `load_suite`."""
+    known = inspect.signature(_suite_class(name)).parameters.values()
+    return [option.name for option in known if option.default is inspect.Parameter.empty]
+
+
+def _suite_class(name: str) -> Callable[..., Any]:
+    if name in SUITES:
+        module, attribute = SUITES[name]
+        try:
+            return getattr(import_module(module), attribute)
+        except ModuleNotFoundError as error:
+            if (error.name or "eto").split(".")[0] == "eto":
+                raise
+            raise MissingRequirement(
+                f"the package {error.name!r} is not installed",
+                where=f"environment {name}",
+                mend=f"pip install 'eto-agent[{name}]'",
+            ) from error
+    declared = [entry for entry in entry_points(group=GROUP) if entry.name == name]
+    if not declared:
+        raise InputError(f"unknown environment {name!r}", mend=f"known ones: {', '.join(suite_names())}")
+    if len(declared) > 1:
+        packages = ", ".join(entry.dist.name if entry.dist else entry.value for entry in declared)
+        raise InputError(f"environment {name!r} is declared by {packages}", mend="uninstall all but one")
+    return _load(declared[0])
+
+
+def _load(entry: EntryPoint) -> Callable[..., Any]:
+    try:
+        return entry.load()
+    except (ImportError, AttributeError) as error:
+        raise InputError(
+            f"its entry point {entry.value} cannot be imported: {error}",
+            where=f"environment {entry.name}",
+            mend="mend or reinstall the package that declares it",
+        ) from error

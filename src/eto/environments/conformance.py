@@ -9,11 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 
+import psutil
+
 from eto.environments.worker import build_suite, check_step
 from eto.errors import EnvironmentFailure
 from eto.protocols import Environment, Step, TaskSuite
 from eto.types import Task
 
+CLOSE_SECONDS = 10.0
+"""Time for processes to end after the last environment was closed."""
 MALFORMED = ("", "   ", "\n", "xyzzy 7", "look\nlook", "\x00", "\ud800", "é☃" * 20, "a" * 5000)
 """Actions that no environment understands, or that break careless ones."""
 
@@ -27,6 +31,7 @@ def check_environment(suite: TaskSuite, tasks: Sequence[Task], monotone: bool = 
     Raises what the environment raises, but for `EnvironmentFailure`.
     """
     problems = list(_check_suite(suite, tasks))
+    running = {child.pid for child in _children()}
     used, other = suite.environment(), suite.environment()
     with closing(used), closing(other):
         for task in tasks:
@@ -36,7 +41,20 @@ def check_environment(suite: TaskSuite, tasks: Sequence[Task], monotone: bool = 
                 found = [f"the simulator failed: {failure}"]
             problems += [f"{task.id}: {problem}" for problem in found]
     used.close()  # a second time, which must be safe
+    if left := _left_behind(running):
+        problems.append(f"processes are left after the last environment was closed: {', '.join(left)}")
     return problems
+
+
+def _children() -> list[psutil.Process]:
+    return psutil.Process().children(recursive=True)
+
+
+def _left_behind(running: set[int]) -> list[str]:
+    """Names of processes that were not among `running` and do not end in time."""
+    new = [child for child in _children() if child.pid not in running]
+    _, alive = psutil.wait_procs(new, timeout=CLOSE_SECONDS)
+    return [child.name() for child in alive]
 
 
 def _check_suite(suite: TaskSuite, tasks: Sequence[Task]) -> Iterator[str]:

@@ -1,0 +1,92 @@
+"""`eto environments`: what is installed, and whether an environment keeps its contract."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+
+import yaml
+from rich.console import Console
+
+from eto.environments import load_suite, required_options, suite_names
+from eto.environments.conformance import check_environment
+from eto.errors import EtoError, InputError, MissingRequirement
+from eto.protocols import TaskSuite
+from eto.types import Task
+
+FAILED = 1
+
+
+def list_environments(console: Console) -> None:
+    """A line for each known environment: its tasks by split, or what it lacks."""
+    for name, source in suite_names().items():
+        origin = "" if source == "eto" else f" (from {source})"
+        console.print(f"{name}{origin}\n    {_state(name)}", markup=False, highlight=False)
+
+
+def _state(name: str) -> str:
+    try:
+        if needed := required_options(name):
+            return f"needs options: {', '.join(needed)}"
+        suite = load_suite(name)
+        counts = ", ".join(f"{len(suite.tasks(split))} {split}" for split in suite.splits)
+        return f"tasks: {counts}"
+    except MissingRequirement as error:
+        return f"missing: {error.problem}\n    mend: {error.mend}"
+    except EtoError as error:
+        return f"cannot be loaded: {error}"
+
+
+def check(console: Console, name: str, options: Sequence[str], count: int) -> int:
+    """Run the conformance check on `count` training tasks that the expert solves; the exit code."""
+    suite = load_suite(name, **dict(_option(text) for text in options))
+    tried, solved = solved_tasks(suite, count)
+    if not solved:
+        console.print(f"{name}: the expert solves none of {tried} tasks; checked without it", markup=False)
+        solved = suite.tasks(suite.splits[0])[:count]
+    problems = check_environment(suite, solved)
+    for problem in problems:
+        console.print(f"breach: {problem}", markup=False, highlight=False)
+    verdict = f"{len(problems)} breaches" if problems else "keeps the contract"
+    console.print(f"{name}: {verdict}, checked on {len(solved)} tasks", markup=False, highlight=False)
+    return FAILED if problems else 0
+
+
+def solved_tasks(suite: TaskSuite, count: int) -> tuple[int, list[Task]]:
+    """How many tasks were tried, evenly spread, and up to `count` whose expert solves them in replay."""
+    tasks, solved, tried = suite.tasks(suite.splits[0]), [], 0
+    with closing(suite.environment()) as environment:
+        for number in range(min(3 * count, len(tasks))):
+            task = tasks[number * len(tasks) // min(3 * count, len(tasks))]
+            tried += 1
+            actions = suite.expert_actions(task, environment)
+            environment.reset(task)
+            if any(environment.step(action).success for action in actions or ()):
+                solved.append(task)
+            if len(solved) == count:
+                break
+    return tried, solved
+
+
+def serve(name: str, options: Sequence[str], split: str, host: str, port: int, idle_seconds: float) -> None:
+    """Serve the tasks of a split over the AgentGym protocol until interrupted."""
+    try:
+        import uvicorn
+
+        from eto.environments.server import build_app
+    except ModuleNotFoundError as error:
+        mend = "pip install 'eto-agent[serve]'"
+        raise MissingRequirement(f"the package {error.name!r} is not installed", mend=mend) from error
+    suite = load_suite(name, **dict(_option(text) for text in options))
+    app = build_app(suite, suite.tasks(split), idle_seconds)
+    uvicorn.run(app, host=host, port=port, log_level="warning")
+
+
+def _option(text: str) -> tuple[str, object]:
+    name, separator, value = text.partition("=")
+    if not separator:
+        raise InputError(f"{text!r} is no option", mend="write NAME=VALUE, for example products=100")
+    try:
+        return name, yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise InputError(f"{value!r} is no YAML value", where=name, mend="quote it") from error

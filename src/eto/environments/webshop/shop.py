@@ -1,0 +1,213 @@
+"""The shop: pages as the text the original shows, and what a click does on each."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from eto.environments.webshop.catalogue import Catalogue, Product
+from eto.environments.webshop.goals import Goal
+from eto.environments.webshop.reward import Reward, Tagger, purchase_reward
+from eto.environments.webshop.search import Index
+from eto.protocols import Step
+from eto.types import Task
+
+SEPARATOR = " [SEP] "
+PER_PAGE = 10
+BACK, PREVIOUS, NEXT, BUY = "Back to Search", "< Prev", "Next >", "Buy Now"
+SUB_PAGES = ("Description", "Features", "Reviews")
+_ACTION = re.compile(r"(search|click)\[(.*)\]", re.DOTALL)
+_LABEL = re.compile(r"\bAction\s*:\s*", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Shop:
+    """All that the episodes of a process share."""
+
+    catalogue: Catalogue
+    index: Index
+    prices: Mapping[str, float]
+    goals: list[Goal]
+    nouns: Tagger
+
+
+@dataclass(slots=True)
+class Visit:
+    """Where a customer stands."""
+
+    page: str = "search"
+    """search, results, item, one of `SUB_PAGES`, or done."""
+    results: tuple[str, ...] = ()
+    number: int = 1
+    """Of the page of results."""
+    product: Product | None = None
+    options: dict[str, str] = field(default_factory=dict)
+
+
+def parse_action(text: str) -> tuple[str, str] | None:
+    """("search" or "click", its argument) of `search[...]` or `click[...]`, with or without a thought
+    before `Action:`; None where there is neither."""
+    found = _ACTION.search(_LABEL.split(text)[-1])
+    return (found[1], found[2].strip()) if found else None
+
+
+class WebShopEnvironment:
+    """One customer at a time. Deterministic."""
+
+    def __init__(self, shop: Shop, bought: float) -> None:
+        """`bought`: reward from which a purchase counts as a success."""
+        self._shop, self._bought = shop, bought
+        self._goal: Goal | None = None
+        self._visit = Visit()
+        self._last: Step | None = None
+        self.reward: Reward | None = None
+        """Parts of the reward, after the purchase."""
+
+    def reset(self, task: Task) -> str:
+        """The first page."""
+        self._goal = self._shop.goals[task.payload["goal"]]
+        self._visit, self.reward = Visit(), None
+        self._last = Step(self._text(), 0.0, terminated=False, success=False, score=0.0)
+        return self._last.observation
+
+    def step(self, action: str) -> Step:
+        """What the page shows then; an action that it does not offer changes nothing."""
+        if self._last is None:
+            raise RuntimeError("step before reset")
+        if self._last.terminated:
+            return replace(self._last, observation="The episode has ended.")
+        kind, argument = parse_action(action) or ("", "")
+        if kind == "search" and self._visit.page == "search" and argument:
+            results = self._shop.index.search(argument.lower())
+            self._visit = Visit(page="results", results=results)
+        elif kind == "click":
+            self._click(argument.lower())
+        earned = self.reward.total if self.reward else 0.0
+        done = self._visit.page == "done"
+        success = done and earned >= self._bought
+        self._last = Step(self._text(), earned, terminated=done, success=success, score=earned)
+        return self._last
+
+    def close(self) -> None:
+        self._last = self._goal = None
+
+    def clickables(self) -> list[str]:
+        """What can be clicked on this page, in lower case; `search` stands for the search field."""
+        visit = self._visit
+        if visit.page == "done":
+            return []
+        if visit.page == "search":
+            return ["search"]
+        if visit.page == "results":
+            buttons = [BACK, *([PREVIOUS] if visit.number > 1 else []), NEXT, *self._shown()]
+        elif visit.page == "item":
+            values = [value for group in visit.product.options.values() for value in group]
+            buttons = [BACK, PREVIOUS, *SUB_PAGES, BUY, *values]
+        else:
+            buttons = [BACK, PREVIOUS]
+        return list(dict.fromkeys(button.lower() for button in buttons))
+
+    # -- clicks ---------------------------------------------------------------------------
+
+    def _click(self, name: str) -> None:
+        if name == "search" or name not in self.clickables():
+            return
+        visit = self._visit
+        if name == BACK.lower():
+            self._visit = Visit()
+        elif name == PREVIOUS.lower():
+            self._go_back()
+        elif visit.page == "results":
+            self._click_in_results(name)
+        elif name == BUY.lower():
+            self._buy()
+        elif found := next((page for page in SUB_PAGES if page.lower() == name), None):
+            visit.page = found
+        else:
+            # Where two groups have the same value, the last one takes it.
+            groups = [group for group, values in visit.product.options.items() if name in values]
+            visit.options[groups[-1]] = name
+
+    def _click_in_results(self, name: str) -> None:
+        visit = self._visit
+        if name == NEXT.lower():
+            visit.number += 1
+        else:
+            asin = next(asin for asin in self._shown() if asin.lower() == name)
+            visit.page, visit.product = "item", self._shop.catalogue.by_asin[asin]
+
+    def _go_back(self) -> None:
+        visit = self._visit
+        if visit.page == "results":
+            visit.number -= 1
+        else:
+            visit.page = "results" if visit.page == "item" else "item"
+
+    def _buy(self) -> None:
+        visit = self._visit
+        visit.page = "done"
+        self.reward = purchase_reward(
+            visit.product, self._goal, self._shop.prices[visit.product.asin], visit.options, self._shop.nouns
+        )
+
+    # -- pages ----------------------------------------------------------------------------
+
+    def _shown(self) -> tuple[str, ...]:
+        start = (self._visit.number - 1) * PER_PAGE
+        return self._visit.results[start : start + PER_PAGE]
+
+    def _text(self) -> str:
+        visit = self._visit
+        head = ["Instruction:", self._goal.instruction]
+        if visit.page == "search":
+            parts = ["WebShop", *head, "Search"]
+        elif visit.page == "results":
+            parts = [*head, BACK, *self._results_page()]
+        elif visit.page == "item":
+            parts = [*head, BACK, PREVIOUS, *_item_page(visit.product)]
+        elif visit.page == "done":
+            parts = _receipt(visit.product.asin, visit.options, self.reward.total)
+        else:
+            parts = [*head, BACK, PREVIOUS, *_sub_page(visit.product, visit.page)]
+        return SEPARATOR.join(part.strip() for part in parts)
+
+    def _results_page(self) -> list[str]:
+        visit = self._visit
+        parts = [f"Page {visit.number} (Total results: {len(visit.results)})"]
+        parts += [PREVIOUS, NEXT] if visit.number > 1 else [NEXT]
+        for asin in self._shown():
+            product = self._shop.catalogue.by_asin[asin]
+            parts += [asin, product.title, product.price_tag]
+        return parts
+
+
+def _item_page(product: Product) -> list[str]:
+    parts: list[str] = []
+    for name, values in product.options.items():
+        parts += [name, *values]
+    return [*parts, product.title, f"Price: {product.price_tag}", "Rating: N.A.", *SUB_PAGES, BUY]
+
+
+def _sub_page(product: Product, page: str) -> list[str]:
+    if page == "Description":
+        return [product.description] if product.description else []
+    # The files have no reviews.
+    return list(product.bullets) if page == "Features" else []
+
+
+def _receipt(asin: str, options: Mapping[str, str], reward: float) -> list[str]:
+    """The last page; the original shows nothing of the goal there."""
+    purchased = {"asin": asin, "options": json.dumps(options, sort_keys=True)}
+    purchased |= dict.fromkeys(("attrs", "category", "query", "product category"), "None")
+    # sic: "instuction", as in the original.
+    wanted = ["asin", "options", "attrs", "price upper", "instuction text", "category"]
+    return [
+        "Thank you for shopping with us!",
+        *("Your code:", "None", "(Paste it in your MTurk interface.)"),
+        "Purchased",
+        *(text for pair in purchased.items() for text in pair),
+        *("Target", *wanted, "product category", "query"),
+        *("Goal", "None", "Reward", "Your score (min 0.0, max 1.0)", str(reward), "Reward Details", "None"),
+    ]
