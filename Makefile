@@ -1,7 +1,7 @@
 # make quickstart   install into .venv and run the first experiment
 # make test         install what the tests need, then style checks and tests
 # make lint         style checks alone
-# make bench        measure speed beside other programs and write docs/results/speed.md (about an hour)
+# make bench        measure speed beside other programs and write docs/results/speed.md (an hour and a half)
 # make bench-quick  the same, smaller and without writing (about ten minutes)
 # make clean        remove .venv and what tools left behind; runs/ stays
 

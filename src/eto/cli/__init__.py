@@ -78,6 +78,20 @@ def expert(
     collect(out, split, recipe, overrides or [])
 
 
+@app.command("replay")
+def replay_trajectories(
+    file: Path,
+    out: Annotated[Path, typer.Option("--out", help="File for the verified ones.")],
+    failed: Annotated[Path | None, typer.Option("--failed", help="File for the others.")] = None,
+    recipe: RecipePath = None,
+    overrides: Overrides = None,
+) -> None:
+    """Play the actions of a file's trajectories again, and keep those that earn what it says."""
+    from eto.cli.stages import replay_file
+
+    replay_file(file, out, failed, recipe, overrides or [])
+
+
 @app.command()
 def sft(
     expert: Annotated[Path, typer.Option("--expert", help="Expert trajectories.")],

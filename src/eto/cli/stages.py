@@ -26,6 +26,9 @@ from eto.jsonfiles import unwritable
 from eto.recipe import Recipe
 from eto.types import Trajectory
 
+SHOWN = 10
+"""Trajectories whose replay failed that are named on the terminal."""
+
 
 def collect(out: Path, split: str, recipe_path: Path | None, overrides: Sequence[str]) -> None:
     """`eto expert`"""
@@ -46,6 +49,41 @@ def collect(out: Path, split: str, recipe_path: Path | None, overrides: Sequence
         found = collect_experts(suite, tasks, workers=recipe.environment.workers, on_done=done)
     write_trajectories(out, found)
     progress.say(f"{len(found)} of {len(tasks)} tasks have an expert that solves them: {out}")
+
+
+def replay_file(
+    file: Path, out: Path, failed: Path | None, recipe_path: Path | None, overrides: Sequence[str]
+) -> None:
+    """`eto replay`"""
+    from eto.rollout.replay import replay
+
+    recipe = read_recipe(recipe_path, overrides)
+    given = read_trajectories(file)
+    for path in filter(None, (out, failed)):
+        _check_writable(path)
+    progress = Progress()
+    seen: list[Trajectory] = []
+
+    def done(trajectory: Trajectory) -> None:
+        seen.append(trajectory)
+        progress.update("replay", len(seen), len(given))
+
+    settings = rollout_settings(recipe, temperature=0.0, slots=recipe.explore.slots)
+    with progress:
+        found = replay(given, suite_of(recipe), settings=settings, on_done=done)
+    write_trajectories(out, found.verified)
+    others = [*found.failed, *found.not_replayable]
+    if failed:
+        write_trajectories(failed, others)
+    progress.say(
+        f"{len(found.verified)} of {len(given)} verified: {out}\n"
+        f"{len(found.failed)} failed, {len(found.not_replayable)} not replayable; "
+        f"{found.other_observations} observations of verified ones are worded otherwise here"
+    )
+    for trajectory in others[:SHOWN]:
+        progress.say(f"  {trajectory.task.id}: {trajectory.detail}")
+    if len(others) > SHOWN:
+        progress.say(f"  and {len(others) - SHOWN} more" + ("" if failed else "; --failed FILE keeps them"))
 
 
 def clone(

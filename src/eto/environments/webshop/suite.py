@@ -23,23 +23,18 @@ from eto.types import Message, Task
 
 OFFICIAL = (500, 1000)
 """Goals of the test and the dev split, the first ones in the original's order; the rest is for training."""
+_LONG = (
+    "You shop online. Find the product that the instruction asks for, choose the options it names, and buy "
+    "it; the closer the purchase, the higher your score, and the price limit counts. Each page is text, its "
+    "parts set apart by [SEP]. Actions: search[words] where there is a search field, and click[button] with "
+    "the text of a button, a product's number or an option."
+)
+_SHORT = "You shop online. Actions: search[words] and click[button]."
+_ACT = " Answer with one action."
+_REACT = " First think, then act, in this form:\nThought: what you make of the page\nAction: click[buy now]"
 INSTRUCTIONS = {
-    "act": {
-        "short": "You shop online. Answer with one action: search[words] or click[button].",
-        "long": "You shop online. Find the product that the instruction asks for, choose the options it "
-        "names, and buy it; the closer the purchase, the higher your score, and the price limit counts. "
-        "Each page is text, its parts set apart by [SEP]. Answer with one action: search[words] where there "
-        "is a search field, or click[button] with the text of a button, a product's number or an option.",
-    },
-    "react": {
-        "short": "You shop online. Answer with a thought and one action, search[words] or click[button]:\n"
-        "Thought: what you make of the page\nAction: click[buy now]",
-        "long": "You shop online. Find the product that the instruction asks for, choose the options it "
-        "names, and buy it; the closer the purchase, the higher your score, and the price limit counts. "
-        "Each page is text, its parts set apart by [SEP]. First think, then act: search[words] where there "
-        "is a search field, or click[button] with the text of a button, a product's number or an option. Answer "
-        "in this form:\nThought: what you make of the page\nAction: click[buy now]",
-    },
+    "act": {"short": _SHORT + _ACT, "long": _LONG + _ACT},
+    "react": {"short": _SHORT + _REACT, "long": _LONG + _REACT},
 }
 
 

@@ -1,0 +1,86 @@
+"""Trajectories from elsewhere, played again."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from counting import Counting
+from typer.testing import CliRunner
+
+from eto.cli import app
+from eto.environments import load_suite
+from eto.environments.pool import collect_experts
+from eto.formats import read_trajectories
+from eto.rollout.replay import replay
+from eto.rollout.rollouts import RolloutSettings
+from eto.types import Message, StopReason, Task, Trajectory, Turn
+
+HERE = RolloutSettings(workers=0, slots=2)
+
+
+def told(identity: str, actions: list[str], reward: float = 1.0, **changes) -> Trajectory:
+    task = Task(identity, "imported", "imported", "train")
+    turns = tuple(Turn(action, "as told", reward) for action in actions)
+    fields = {"success": None, "stop": StopReason.TERMINATED, "source": "expert"} | changes
+    return Trajectory(task, (Message("user", "Count."),), turns, reward, **fields)
+
+
+def test_each_is_judged_by_what_its_actions_earn():
+    suite = Counting()
+    given = [
+        told("counting/1", ["up"]),
+        told("4", ["Thought: four.\nAction: up"] * 4),  # found by the end of its id
+        told("counting/3", ["up", "nonsense"]),
+        told("counting/99", ["up"]),
+        told("counting/2", ["up"], reward=0.5),
+        told("counting/5", ["fail"]),
+    ]
+    found = replay(given, suite, settings=HERE)
+    assert [t.task.id for t in found.verified] == ["counting/1", "counting/4", "counting/2"]
+    one, four, half = found.verified
+    assert (one.task.environment, one.success, one.turns[0].observation) == ("counting", True, "at 1")
+    assert four.turns[0].action == "Thought: four.\nAction: up"
+    assert (half.reward, half.success, half.stop) == (0.5, False, StopReason.OUT_OF_TURNS)
+    assert found.other_observations == 1 + 4 + 1
+    [failed] = found.failed
+    assert failed.turns == given[2].turns
+    assert failed.detail == "replayed, 2 of 2 actions earn 0.333333; the file says 1"
+    assert [t.detail.split(":")[0] for t in found.not_replayable] == [
+        "no task counting/99 in counting",
+        "the simulator failed",
+    ]
+
+
+def test_what_is_verified_can_be_replayed_in_workers():
+    suite = load_suite("webshop", tagger="words", products=40)
+    experts = collect_experts(suite, suite.tasks("train")[:6])
+    lost = [replace(t, turns=t.turns[:-1]) for t in experts]
+    found = replay([*experts, *lost], suite, settings=RolloutSettings(workers=2, slots=4))
+    assert found.verified == experts
+    assert len(found.failed) == len(experts)
+    assert found.other_observations == 0
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_the_command(tmp_path, keep):
+    suite = load_suite("webshop", tagger="words", products=40)
+    [expert] = collect_experts(suite, suite.tasks("train")[:1])
+    said = [{"from": "human", "value": "Buy."}]
+    for turn in expert.turns:
+        said += [{"from": "gpt", "value": turn.action}, {"from": "human", "value": turn.observation}]
+    number = expert.task.id.rpartition("/")[2]
+    items = [{"id": number, "conversations": said[:-1]}, {"id": "99999", "conversations": said[:2]}]
+    (tmp_path / "theirs.json").write_text(json.dumps(items), encoding="utf-8")
+    command = ["replay", str(tmp_path / "theirs.json"), "--out", str(tmp_path / "good.jsonl")]
+    command += ["--failed", str(tmp_path / "bad.jsonl")] * keep
+    options = ["environment.name=webshop", "environment.options.products=40"]
+    done = CliRunner().invoke(app, [*command, *options, "environment.options.tagger=words"])
+    assert done.exit_code == 0, done.output
+    assert "1 of 2 verified" in done.output
+    assert "0 failed, 1 not replayable" in done.output
+    assert "no task 99999 in webshop" in done.output
+    [good] = read_trajectories(tmp_path / "good.jsonl")
+    assert (good.task.id, good.success) == (expert.task.id, True)
+    assert (tmp_path / "bad.jsonl").exists() is keep
