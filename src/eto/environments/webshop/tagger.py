@@ -27,7 +27,7 @@ def load_tagger(name: str) -> Tagger:
     """`words`: every word that is no function word, wherever spaCy is not there; else a spaCy model.
 
     `auto` is the first installed of `MODELS`, or `words`. The type reward of `words` differs from that
-    of spaCy's small model for about one purchase in ten. Raises `InputError` for an unknown name,
+    of spaCy's small model for one purchase in twenty. Raises `InputError` for an unknown name,
     `MissingRequirement` for a model that is not installed.
     """
     if name == "auto":
