@@ -41,7 +41,7 @@ def lines(*items: object) -> str:
         ("sft.epochs=many", ["sft.epochs", "'many'"]),
         ("sft.epochs", ["sft.epochs", "key.path=value"]),
         ("dpo.beta=-1", ["dpo.beta", "-1", "greater than 0"]),
-        ("environment.name=alfwrld", ["environment 'alfwrld'", "scienceworld, textworld-express"]),
+        ("environment.name=alfwrld", ["environment 'alfwrld'", "scienceworld, scienceworld-eto"]),
         ("environment.options={game: chess}", ["chess", "simonsays"]),
         ("environment.options={gme: coin}", ["gme", "known ones: game"]),
         ("environment={name: scienceworld, options: {kinds: [find-plnt]}}", ["find-plnt", "find-plant"]),
