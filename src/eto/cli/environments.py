@@ -10,6 +10,7 @@ from rich.console import Console
 
 from eto.environments import load_suite, required_options, suite_names
 from eto.environments.conformance import check_environment
+from eto.environments.worker import verified_expert
 from eto.errors import EtoError, InputError, MissingRequirement
 from eto.protocols import TaskSuite
 from eto.types import Task
@@ -54,18 +55,16 @@ def check(console: Console, name: str, options: Sequence[str], count: int) -> in
 
 def solved_tasks(suite: TaskSuite, count: int) -> tuple[int, list[Task]]:
     """How many tasks were tried, evenly spread, and up to `count` whose expert solves them in replay."""
-    tasks, solved, tried = suite.tasks(suite.splits[0]), [], 0
+    tasks, solved = suite.tasks(suite.splits[0]), []
+    most = min(3 * count, len(tasks))
     with closing(suite.environment()) as environment:
-        for number in range(min(3 * count, len(tasks))):
-            task = tasks[number * len(tasks) // min(3 * count, len(tasks))]
-            tried += 1
-            actions = suite.expert_actions(task, environment)
-            environment.reset(task)
-            if any(environment.step(action).success for action in actions or ()):
+        for number in range(most):
+            task = tasks[number * len(tasks) // most]
+            if verified_expert(suite, environment, task):
                 solved.append(task)
             if len(solved) == count:
-                break
-    return tried, solved
+                return number + 1, solved
+    return most, solved
 
 
 def serve(name: str, options: Sequence[str], split: str, host: str, port: int, idle_seconds: float) -> None:

@@ -7,12 +7,12 @@ ruin an agent silently. So their actions are taken, and everything else from the
 
 from __future__ import annotations
 
-import re
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 
+from eto.environments.answers import spoken_action
 from eto.environments.pool import EnvironmentPool, Result
 from eto.protocols import Step, TaskSuite
 from eto.rollout.rollouts import RolloutSettings
@@ -20,7 +20,6 @@ from eto.types import StopReason, Task, Trajectory, Turn
 
 CLOSE = 1e-6
 """By which rewards may differ."""
-_LABEL = re.compile(r"^[\s\S]*\bAction\s*:\s*", re.IGNORECASE)
 
 
 @dataclass(slots=True)
@@ -145,7 +144,7 @@ def _advance(result: Result, episode: _Replay, pool: EnvironmentPool) -> bool:
             return True
     if len(episode.turns) == len(episode.given.turns):
         return True
-    pool.step(result.slot, _LABEL.sub("", episode.given.turns[len(episode.turns)].action))
+    pool.step(result.slot, spoken_action(episode.given.turns[len(episode.turns)].action))
     return False
 
 

@@ -205,7 +205,7 @@ def _read_object(path: Path) -> dict[str, Any]:
 
 
 def _read_array(path: Path) -> Iterator[Any]:
-    """The items of a JSON list one by one: the full file has 5 GB."""
+    """The items of a JSON list one by one: the full file has a million products."""
     decoder, text, at = json.JSONDecoder(), "", 0
     try:
         with _open(path) as stream:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from eto.environments.answers import spoken_action
 from eto.environments.webshop.catalogue import Catalogue, Product
 from eto.environments.webshop.goals import Goal
 from eto.environments.webshop.reward import Reward, Tagger, purchase_reward
@@ -19,7 +20,6 @@ PER_PAGE = 10
 BACK, PREVIOUS, NEXT, BUY = "Back to Search", "< Prev", "Next >", "Buy Now"
 SUB_PAGES = ("Description", "Features", "Reviews")
 _ACTION = re.compile(r"(search|click)\[(.*)\]", re.DOTALL)
-_LABEL = re.compile(r"\bAction\s*:\s*", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Visit:
 def parse_action(text: str) -> tuple[str, str] | None:
     """("search" or "click", its argument) of `search[...]` or `click[...]`, with or without a thought
     before `Action:`; None where there is neither."""
-    found = _ACTION.search(_LABEL.split(text)[-1])
+    found = _ACTION.search(spoken_action(text))
     return (found[1], found[2].strip()) if found else None
 
 
