@@ -21,6 +21,7 @@ from eto.protocols import TaskSuite
 GROUP = "eto.environments"
 SUITES: dict[str, tuple[str, str]] = {
     "agentgym": ("eto.environments.agentgym", "AgentGym"),
+    "alfworld": ("eto.environments.alfworld.suite", "AlfWorld"),
     "gymnasium": ("eto.environments.gymnasium_text", "GymnasiumText"),
     "scienceworld": ("eto.environments.scienceworld", "ScienceWorld"),
     "scienceworld-eto": ("eto.environments.scienceworld_eto", "ScienceWorldEto"),
