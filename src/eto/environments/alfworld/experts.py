@@ -46,7 +46,7 @@ class _Player:
         goal = self._first_of(f"{game.receptacle}type".lower())
         verb = PREPARING.get(game.kind)
         amount = 2 if game.kind == "pick_two_obj_and_place" else 1
-        for number in range(amount):
+        for _ in range(amount):
             thing = yield from self._find(f"{game.thing}type".lower(), goal if amount == 2 else None)
             if thing is None:
                 return
@@ -69,8 +69,6 @@ class _Player:
             yield from self._go(goal, f"The {name} belongs there.")
             yield self._do(Action("put", thing, goal), f"I put the {name} down here.")
             self.seen.setdefault(goal, []).append(thing)
-            if number + 1 < amount:
-                continue
 
     # -- parts of a task ------------------------------------------------------------------
 
@@ -126,7 +124,7 @@ class _Player:
         )
 
     def _places(self, kind: str) -> list[str]:
-        """Receptacles in the order they were told at first, those where such a thing may lie before others."""
+        """Receptacles in the order told at first, those where such a thing may lie before others."""
         house = self.play.house
         told = sorted(house.place_of)
         return sorted(told, key=lambda each: not house.has("cancontain", house.kind.get(each, ""), kind))

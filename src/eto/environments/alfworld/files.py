@@ -13,7 +13,7 @@ import warnings
 import zlib
 from collections import Counter
 from pathlib import Path
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
 
 from eto.environments.alfworld.dialect import dialect_of
 from eto.environments.alfworld.games import KINDS, Game
@@ -132,12 +132,7 @@ class _Lines:
         self._games: dict[str, tuple[str, Game, bytes]] = {}
         left_out: Counter[str] = Counter()
         try:
-            opened = (
-                gzip.open(path, "rt", encoding="utf-8")
-                if path.suffix == ".gz"
-                else path.open(encoding="utf-8")
-            )
-            with opened as lines:
+            with _open(path) as lines:
                 for number, line in enumerate(lines, start=1):
                     self._take(line, f"{path}:{number}", left_out)
         except (OSError, EOFError, UnicodeDecodeError) as error:
@@ -187,6 +182,10 @@ class _Lines:
         )
         problem = zlib.compress(found["initial_state"].encode())
         self._games[found["id"]] = SPLITS[found["split"]], game, problem
+
+
+def _open(path: Path) -> IO[str]:
+    return gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")
 
 
 def _counted(left_out: Counter[str]) -> str:

@@ -27,6 +27,18 @@ DYNAMIC = (
     "atlocation objectatlocation opened inreceptacle holds isclean ishot iscool ison istoggled issliced"
 ).split()
 """Predicates that actions change."""
+_CHANGES = {
+    "go": {"atlocation"},
+    "open": {"opened"},
+    "close": {"opened"},
+    "take": {"inreceptacle", "holds", "objectatlocation"},
+    "put": {"inreceptacle", "holds", "objectatlocation"},
+    "use": {"ison", "istoggled"},
+    "slice": {"issliced"},
+    "heat": {"ishot", "iscool"},
+    "cool": {"ishot", "iscool"},
+    "clean": {"isclean"},
+}
 
 
 def numbered_names(identifiers: Iterable[str]) -> dict[str, str]:
@@ -176,7 +188,8 @@ class Play:
 
     def begin(self) -> str:
         """The first observation."""
-        return f"-= Welcome to TextWorld, ALFRED! =-\n\n{self._look(everywhere=True)}\n\nYour task is to: {self.house.task}."
+        room, task = self._look(everywhere=True), self.house.task
+        return f"-= Welcome to TextWorld, ALFRED! =-\n\n{room}\n\nYour task is to: {task}."
 
     def step(self, command: str) -> str:
         """Do what `command` asks for, where that is allowed; what is said of it."""
@@ -184,7 +197,7 @@ class Play:
         if action is None or not self._is_allowed(action):
             return NOTHING
         self._apply(action)
-        if action.verb not in ("look", "inventory", "help", "examine"):
+        if _CHANGES.get(action.verb, set()) & self.house.is_won.predicates:
             self.won = self.house.is_won(self.facts)
         return self._told(action)
 

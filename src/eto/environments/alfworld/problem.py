@@ -59,6 +59,8 @@ class Goal:
         """`changing`: predicates whose facts actions change."""
         _check_formula(problem.goal)
         self._goal, self._static, self._changing = problem.goal, problem.facts, frozenset(changing)
+        self.predicates = frozenset(_predicates(problem.goal))
+        """Names of the predicates the goal speaks of."""
         self._by_type: dict[str, list[str]] = {}
         for name, kind in problem.types.items():
             self._by_type.setdefault(kind, []).append(name)
@@ -144,6 +146,15 @@ def _variables(formula: Any) -> Iterator[str]:
             yield from _variables(word)
         elif word.startswith("?"):
             yield word
+
+
+def _predicates(formula: Any) -> Iterator[str]:
+    head = formula[0]
+    if head in ("and", "or", "not", "exists", "forall"):
+        for part in formula[2:] if head in ("exists", "forall") else formula[1:]:
+            yield from _predicates(part)
+    elif head != "=":
+        yield head
 
 
 def _check_formula(formula: Any) -> None:

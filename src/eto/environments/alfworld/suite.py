@@ -39,8 +39,8 @@ def instruction(style: str, length: str, dialect: str) -> str:
     if length == "long":
         text = (
             "You do a household task in a house that is told in text. Things lie in or on receptacles; go to "
-            "one to see what it holds, open it where it is closed. You carry one thing at a time. Actions: go "
-            "to {receptacle}, open {receptacle}, close {receptacle}, take {thing} from {receptacle}, "
+            "one to see what it holds, open it where it is closed. You carry one thing at a time. Actions: "
+            "go to {receptacle}, open {receptacle}, close {receptacle}, take {thing} from {receptacle}, "
             f"{_LONG[dialect]}, use {{lamp}}, clean {{thing}} with {{sinkbasin}}, heat {{thing}} with "
             "{microwave}, cool {thing} with {fridge}, slice {thing} with {knife}, examine {thing}, look, "
             "inventory. What cannot be done is answered with: Nothing happens."
