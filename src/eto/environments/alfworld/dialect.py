@@ -91,7 +91,7 @@ class Dialect:
             case "take":
                 return f"take {thing} from {receptacle}"
             case "put":
-                return f"move {thing} to {receptacle}" if self.name == "move" else self.put(thing, receptacle)
+                return self.put(thing, receptacle)
             case "examine" | "use":
                 return f"{action.verb} {thing}"
             case "heat" | "cool" | "clean":
@@ -101,7 +101,8 @@ class Dialect:
         return action.verb
 
     def put(self, thing: str | None, receptacle: str | None) -> str:
-        return f"put {thing} in/on {receptacle}"
+        """The command to put something down."""
+        return f"move {thing} to {receptacle}" if self.name == "move" else f"put {thing} in/on {receptacle}"
 
     def put_done(self, thing: str, receptacle: str) -> str:
         """What is said of an object put down."""
@@ -118,10 +119,7 @@ class Dialect:
         command = " ".join(command.split())
         for verb in ("put", "move"):
             if found := _LOOSE[verb].fullmatch(command):
-                thing, receptacle = found.groups()
-                if self.name == "move":
-                    return f"move {thing} to {receptacle}", True
-                return self.put(thing, receptacle), True
+                return self.put(*found.groups()), True
         if found := _LOOSE["use"].fullmatch(command):
             return f"use {found[1]}", True
         known = command in VERBS_ALONE or any(form.fullmatch(command) for _, form in self._forms)

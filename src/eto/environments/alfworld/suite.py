@@ -26,28 +26,21 @@ from eto.types import Message, Task
 
 HOUSES = 64
 """Games kept ready in a process."""
-_LONG = {
-    "put": "put {thing} in/on {receptacle}",
-    "move": "move {thing} to {receptacle}",
+INSTRUCTIONS = {
+    "short": "You do a task in a house.",
+    "long": (
+        "You do a household task in a house that is told in text. Things lie in or on receptacles; go to "
+        "one to see what it holds, open it where it is closed. You carry one thing at a time. Actions: "
+        "go to {{receptacle}}, open {{receptacle}}, close {{receptacle}}, take {{thing}} from {{receptacle}}, "
+        "{put}, use {{lamp}}, clean {{thing}} with {{sinkbasin}}, heat {{thing}} with {{microwave}}, "
+        "cool {{thing}} with {{fridge}}, slice {{thing}} with {{knife}}, examine {{thing}}, look, inventory. "
+        "What cannot be done is answered with: Nothing happens."
+    ),
 }
-_SHORT = "You do a task in a house."
-
-
-def instruction(style: str, length: str, dialect: str) -> str:
-    """The system message: what there is to do, the actions, and the form of an answer."""
-    text = _SHORT
-    if length == "long":
-        text = (
-            "You do a household task in a house that is told in text. Things lie in or on receptacles; go to "
-            "one to see what it holds, open it where it is closed. You carry one thing at a time. Actions: "
-            "go to {receptacle}, open {receptacle}, close {receptacle}, take {thing} from {receptacle}, "
-            f"{_LONG[dialect]}, use {{lamp}}, clean {{thing}} with {{sinkbasin}}, heat {{thing}} with "
-            "{microwave}, cool {thing} with {fridge}, slice {thing} with {knife}, examine {thing}, look, "
-            "inventory. What cannot be done is answered with: Nothing happens."
-        )
-    if style == "act":
-        return f"{text} Answer with one action."
-    return f"{text} First think, then act, in this form:\nThought: what to do next\nAction: go to drawer 1"
+_FORMS = {
+    "act": "Answer with one action.",
+    "react": "First think, then act, in this form:\nThought: what to do next\nAction: go to drawer 1",
+}
 
 
 class AlfWorld:
@@ -125,14 +118,15 @@ class AlfWorld:
         options = self._options
         label = f"generated-{options['receptacles']}-{options['objects']}-{options['seed']}"
         return [
-            Task(f"{self.name}/{label}/{kind}/{split}/{number}", self.name, kind, split, {"number": number})
+            Task(f"{self.name}/{label}/{kind}/{split}/{number}", self.name, kind, split, {"game": number})
             for kind in self._kinds
             for number in range(options["games"])
         ]
 
     def messages(self, task: Task, observation: str) -> tuple[Message, ...]:
-        text = instruction(self._options["style"], self._options["prompt"], self._dialect.name)
-        return Message("system", text), Message("user", observation)
+        text = INSTRUCTIONS[self._options["prompt"]].format(put=self._dialect.put("{thing}", "{receptacle}"))
+        form = _FORMS[self._options["style"]]
+        return Message("system", f"{text} {form}"), Message("user", observation)
 
     def max_turns(self, task: Task) -> int:
         return self._options["max_turns"]
@@ -163,15 +157,16 @@ class AlfWorld:
         return f"{__name__}:AlfWorld", dict(self._options)
 
     def _game_and_house(self, task: Task) -> tuple[Game, House]:
-        return self._house(task.id, task.kind, task.split, *task.payload.values())
+        return self._house(task.id, task.kind, task.split, task.payload["game"])
 
-    def _read_house(self, identity: str, kind: str, split: str, key: Any) -> tuple[Game, House]:
+    def _read_house(self, identity: str, kind: str, split: str, number: Any) -> tuple[Game, House]:
+        """`number`: of a generated game; the name of one in a file."""
         if self._files is not None:
-            game = self._files.game(key)
+            game = self._files.game(number)
         else:
             options = self._options
             game = generate_game(
-                kind, split, key, options["seed"], options["receptacles"], options["objects"]
+                kind, split, number, options["seed"], options["receptacles"], options["objects"]
             )
         return game, House(parse_problem(game.problem, identity), game.task)
 
