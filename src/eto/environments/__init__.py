@@ -22,6 +22,7 @@ GROUP = "eto.environments"
 SUITES: dict[str, tuple[str, str]] = {
     "agentgym": ("eto.environments.agentgym", "AgentGym"),
     "gymnasium": ("eto.environments.gymnasium_text", "GymnasiumText"),
+    "openenv": ("eto.environments.openenv", "OpenEnv"),
     "scienceworld": ("eto.environments.scienceworld", "ScienceWorld"),
     "scienceworld-eto": ("eto.environments.scienceworld_eto", "ScienceWorldEto"),
     "textworld-express": ("eto.environments.textworld_express", "TextWorldExpress"),
