@@ -8,6 +8,7 @@ from contextlib import closing
 
 import pytest
 from fastapi import FastAPI, HTTPException
+from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel, create_model
 from test_agentgym import client, serving
 
@@ -103,6 +104,32 @@ def by_number(games: Games, number: str, tool: bool = False) -> FastAPI:
     return app
 
 
+def webarena(games: Games) -> FastAPI:
+    """A Flask application there, which does not describe itself."""
+    app = FastAPI(openapi_url=None)
+
+    @app.post("/create")
+    def create() -> dict:
+        return {"env_idx": games.create()}
+
+    @app.post("/reset")
+    def reset(body: dict) -> dict:
+        assert body["seed"] == 0
+        return {"observation": games.reset(body["env_idx"], body["idx"])}
+
+    @app.post("/step")
+    def step(body: dict) -> dict:
+        text, reward, done = games.step(body["env_idx"], body["action"])
+        return {"observation": text, "reward": reward, "terminated": done, "truncated": False, "info": {}}
+
+    @app.post("/close")
+    def close(body: dict) -> PlainTextResponse:
+        del games.open[body["env_idx"]]
+        return PlainTextResponse("closed")
+
+    return app
+
+
 SERVERS = {
     "textcraft, babyai, sciworld": lambda games: by_id(games, "data_idx"),
     "alfworld": lambda games: by_id(games, "game", world_type=str),
@@ -111,6 +138,7 @@ SERVERS = {
     "webshop": lambda games: by_number(games, "session_id"),
     "sqlgym": lambda games: by_number(games, "item_id"),
     "tools": lambda games: by_number(games, "id", tool=True),
+    "webarena": webarena,
 }
 
 
@@ -129,7 +157,7 @@ def test_each_server_is_asked_in_its_own_words(name):
                 assert (played[-1].reward, played[-1].success) == (1.0, True)
             assert list(games.open) == [7]
         assert games.begun == [1, 2]
-        assert bool(games.open) is (name not in ("webshop", "sqlgym", "tools"))
+        assert bool(games.open) is (name not in ("webshop", "sqlgym", "tools", "webarena"))
 
 
 def test_a_servers_field_can_be_named_and_a_wrong_one_is_told():

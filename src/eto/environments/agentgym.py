@@ -8,6 +8,7 @@ AgentGym's own servers vary in their words. Those of WebShop, SQLGym and the too
 ask for it as `env_idx`, and answer `/reset` with a text or with [text, null]; a step's text may be
 called `state`. The task's number is `data_idx`, `session_id` (WebShop), `item_id` (SQLGym), `game`
 (ALFWorld, maze), `seed` (Wordle) or `id` (tools). Which one, the server's `/openapi.json` tells.
+WebArena's has none: it gives and asks for `env_idx`, and for `idx` with a `seed` of 0.
 """
 
 from __future__ import annotations
@@ -127,7 +128,7 @@ class AgentGymEnvironment:
         self._client = httpx2.Client(base_url=options["address"], timeout=options["seconds"])
         self._session: dict[str, int] | None = None  # its id, under the server's word for it
         self._task_field = ""
-        self._fixed: dict[str, str] = {}
+        self._fixed: dict[str, Any] = {}
         self._last: Step | None = None
         self._rewards: list[float] = []
 
@@ -155,7 +156,7 @@ class AgentGymEnvironment:
     def step(self, action: str) -> Step:
         if self._last is None:
             raise RuntimeError("step before reset")
-        if self._last.terminated:
+        if self._last.terminated or self._last.truncated:
             return replace(self._last, observation="The episode has ended.")
         text = action.encode("utf-8", "replace").decode("utf-8")
         answer = self._ask("step", {**self._session, "action": text})
@@ -168,9 +169,15 @@ class AgentGymEnvironment:
             raise EnvironmentFailure(problem, where=self._where("step"))
         self._rewards.append(float(score))
         reward = clipped(episode_score(self._rewards, self._options["rule"], self._options["scale"]))
-        done = bool(answer.get("done"))
-        success = done and reward >= self._options["success"]
-        self._last = Step(observation, reward, terminated=done, success=success, score=float(score))
+        done = bool(answer.get("terminated", answer.get("done")))
+        self._last = Step(
+            observation,
+            reward,
+            terminated=done,
+            truncated=bool(answer.get("truncated")) and not done,
+            success=done and reward >= self._options["success"],
+            score=float(score),
+        )
         return self._last
 
     def close(self) -> None:
@@ -194,7 +201,9 @@ class AgentGymEnvironment:
         self._session = {word: session}
         known, wanted = self._reset_fields(), self._options["task_field"]
         if known is None:
-            self._task_field = wanted or ("data_idx" if word == "id" else "session_id")
+            bare = not isinstance(created, dict)
+            self._task_field = wanted or ("data_idx" if word == "id" else "session_id" if bare else "idx")
+            self._fixed = {"seed": 0} if self._task_field == "idx" else {}
             return
         fits = [name for name in TASK_FIELDS if name in known and name != word]
         if (wanted and wanted not in known) or not (wanted or fits):

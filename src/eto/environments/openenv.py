@@ -243,6 +243,9 @@ class OpenEnvEnvironment:
             if reply.status_code == httpx2.codes.NOT_FOUND:
                 return None
             reply.raise_for_status()
-            return reply.json()
+            told = reply.json()
         except (httpx2.HTTPError, ValueError) as error:
             raise EnvironmentFailure(f"{type(error).__name__}: {error}", where=where) from error
+        if not isinstance(told, dict) or not isinstance(told.get("action"), dict):
+            raise EnvironmentFailure(f"unknown answer {told!r}", where=where)
+        return told

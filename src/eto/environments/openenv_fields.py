@@ -56,8 +56,8 @@ def find_fields(schema: Mapping[str, Any] | None, options: Mapping[str, Any], wh
             return Fields(action, shown)
         mend = "name them: openenv.action_field and openenv.observation_fields"
         raise InputError("it does not tell the fields of its actions", where=where, mend=mend)
-    actions = _properties(schema.get("action"))
-    needed = [name for name in (schema.get("action") or {}).get("required", ()) if name in actions]
+    actions = _properties(schema["action"])
+    needed = [name for name in schema["action"].get("required", ()) if name in actions]
     if not action:
         texts = _texts(actions)
         action = _only([name for name in texts if name in needed] or texts, "action_field", actions, where)
