@@ -73,7 +73,6 @@ def openenv_app(room: int) -> FastAPI:
         def close(self) -> None:
             self.game.end()
 
-    # The routes annotate with names that must be the module's.
     return create_fastapi_app(Counting, Count, Told, max_concurrent_envs=room)
 
 
