@@ -119,9 +119,14 @@ def test_model_cache_absent_whole_and_damaged(monkeypatch, tmp_path):
     assert "wrong hash" in check.detail
 
 
-def test_a_package_that_is_not_installed():
-    check = doctor._optional("no-such-distribution", "scienceworld")
-    assert (check.ok, check.mend) == (None, "pip install 'eto-agent[scienceworld]'")
+def test_a_package_that_is_not_installed(monkeypatch):
+    real = doctor._version
+    monkeypatch.setattr(doctor, "_version", lambda name: None if name == "rapidfuzz" else real(name))
+    found = by_name(list(doctor._extras()))
+    assert (found["webshop"].ok, found["webshop"].detail) == (None, "missing or too old: rapidfuzz")
+    assert found["webshop"].mend == "pip install 'eto-agent[webshop]'"
+    assert found["agentgym"].ok
+    assert found["agentgym"].detail.startswith("httpx2 ")
 
 
 def test_a_package_out_of_range(monkeypatch):

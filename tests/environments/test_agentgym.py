@@ -130,6 +130,17 @@ def test_scores_are_scaled_and_faults_are_the_servers():
                     environment.step("look")
 
 
+def test_a_limit_of_the_servers_is_no_end_of_the_task():
+    answer = {"observation": "late", "reward": 1, "done": True, "terminated": False, "truncated": True}
+    with serving(other_server(answer)) as address:
+        suite = client(address)
+        with closing(suite.environment()) as environment:
+            environment.reset(suite.tasks("train")[0])
+            step = environment.step("wait")
+            assert (step.terminated, step.truncated, step.success) == (False, True, False)
+            assert environment.step("wait").observation == "The episode has ended."
+
+
 def test_a_server_that_is_not_there():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

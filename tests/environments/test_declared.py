@@ -29,9 +29,9 @@ def declare(folder: Path, package: str, entry: str) -> None:
 
 @pytest.fixture
 def countdown(tmp_path, monkeypatch):
-    """The example as an installed package."""
+    """The example as an installed package, by another name: it may be installed by its own too."""
     shutil.copy(EXAMPLE / "countdown.py", tmp_path)
-    declare(tmp_path, "countdown-game", "countdown = countdown:Countdown")
+    declare(tmp_path, "descent-game", "descent = countdown:Countdown")
     monkeypatch.syspath_prepend(tmp_path)
     return tmp_path
 
@@ -47,22 +47,22 @@ def test_the_examples_own_test_passes():
 
 
 def test_a_declared_environment_loads_by_name(countdown):
-    assert suite_names()["countdown"] == "countdown-game"
-    assert len(load_suite("countdown").tasks("train")) == 4
+    assert suite_names()["descent"] == "descent-game"
+    assert len(load_suite("descent").tasks("train")) == 4
     with pytest.raises(InputError, match="unknown option"):
-        load_suite("countdown", speed=3)
+        load_suite("descent", speed=3)
 
 
 def test_the_list_tells_what_is_there(countdown):
     shown = invoke()
     assert shown.exit_code == 0
-    assert "countdown (from countdown-game)\n    tasks: 4 train, 2 dev, 2 test" in shown.output
+    assert "descent (from descent-game)\n    tasks: 4 train, 2 dev, 2 test" in shown.output
     assert "scienceworld\n" in shown.output
     assert "webshop\n" in shown.output
 
 
 def test_checking_passes_a_good_one_and_fails_a_bad_one(countdown):
-    good = invoke("check", "countdown", "--tasks", "2")
+    good = invoke("check", "descent", "--tasks", "2")
     assert good.exit_code == 0, good.output
     assert "keeps the contract, checked on 2 tasks" in good.output
     declare(countdown, "counting-game", "counting = counting:Counting")
@@ -76,7 +76,7 @@ def test_mistakes_are_told(countdown):
     with pytest.raises(InputError, match="cannot be imported"):
         load_suite("gone")
     assert "gone (from gone)\n    cannot be loaded" in invoke().output
-    declare(countdown, "second", "countdown = countdown:Countdown")
-    with pytest.raises(InputError, match="is declared by countdown-game, second"):
-        load_suite("countdown")
+    declare(countdown, "second", "descent = countdown:Countdown")
+    with pytest.raises(InputError, match="is declared by descent-game, second"):
+        load_suite("descent")
     assert isinstance(invoke("check", "scienceworld", "kinds").exception, InputError)

@@ -12,7 +12,7 @@ from eto.errors import InputError, MissingRequirement
 
 
 def test_unknown_names_and_options_list_the_known_ones():
-    with pytest.raises(InputError, match="gymnasium, scienceworld, scienceworld-eto"):
+    with pytest.raises(InputError, match="gymnasium, openenv, scienceworld"):
         load_suite("sienceworld")
     with pytest.raises(InputError, match="simplification"):
         load_suite("scienceworld", simplifications="easy")

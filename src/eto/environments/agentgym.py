@@ -1,9 +1,14 @@
 """Environments behind an AgentGym server (Xi et al. 2024, arXiv:2406.04151), over HTTP.
 
 The protocol: `POST /create` gives the id of a session, `POST /reset` with `id` and `data_idx` starts a
-task in it, `POST /step` with `id` and `action` answers with `observation`, `reward` and `done`,
-`GET /observation` repeats the observation, and `POST /close` ends the session where a server has it.
-A reply `{"error": ...}` is a fault of the server.
+task in it, `POST /step` with `id` and `action` answers with `observation`, `reward` and `done`, and
+`POST /close` ends the session where a server has it. A reply `{"error": ...}` is a fault of the server.
+
+AgentGym's own servers vary in their words. Those of WebShop, SQLGym and the tools give a bare number,
+ask for it as `env_idx`, and answer `/reset` with a text or with [text, null]; a step's text may be
+called `state`. The task's number is `data_idx`, `session_id` (WebShop), `item_id` (SQLGym), `game`
+(ALFWorld, maze), `seed` (Wordle) or `id` (tools). Which one, the server's `/openapi.json` tells.
+WebArena's has none: it gives and asks for `env_idx`, and for `idx` with a `seed` of 0.
 """
 
 from __future__ import annotations
@@ -12,23 +17,28 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import httpx2
 
 from eto.environments.ranges import disjoint_ranges
+from eto.environments.scoring import RULES, clipped, episode_score
 from eto.errors import EnvironmentFailure, InputError
 from eto.protocols import Step
 from eto.types import Message, Task
 
 INSTRUCTION = "You act in a text environment. Answer with one action."
 SCORES = ("reward", "score")
-RULES = ("last", "best", "sum")
+TASK_FIELDS = ("data_idx", "session_id", "item_id", "game", "seed", "id")
+"""What servers call a task's number, the surest first."""
+FIXED = {"world_type": "Text"}
+"""Further fields that a server's `/reset` may ask for."""
 
 
 class AgentGym:
     """Task suite over the data indices of a server.
 
-    address: of the server, such as http://127.0.0.1:8000.
+    address: of the server, such as http://127.0.0.1:8000; LMRL-Gym's ends on /maze or /wordle.
     train, dev, test: first data index of the split and the one after its last; they must not overlap.
     instruction: the system message.
     max_turns: turn cap.
@@ -37,6 +47,7 @@ class AgentGym:
     rule: the episode's reward is the "last" one, the "best", or the "sum" of them.
     success: reward from which an ended episode counts as solved.
     seconds: longest wait for one answer.
+    task_field: what the server's `/reset` calls the data index; "" finds it out.
 
     Raises `InputError` for a bad option.
     """
@@ -57,6 +68,7 @@ class AgentGym:
         rule: Literal["last", "best", "sum"] = "last",
         success: float = 1.0,
         seconds: float = 60.0,
+        task_field: str = "",
     ) -> None:
         self._options = {
             "address": address,
@@ -70,6 +82,7 @@ class AgentGym:
             "rule": rule,
             "success": success,
             "seconds": seconds,
+            "task_field": task_field,
         }
         self._ranges = disjoint_ranges({"train": train, "dev": dev, "test": test}, self.name)
         for name, known in (("score", SCORES), ("rule", RULES)):
@@ -113,46 +126,58 @@ class AgentGymEnvironment:
     def __init__(self, options: Mapping[str, Any]) -> None:
         self._options = options
         self._client = httpx2.Client(base_url=options["address"], timeout=options["seconds"])
-        self._session: int | None = None
+        self._session: dict[str, int] | None = None  # its id, under the server's word for it
+        self._task_field = ""
+        self._fixed: dict[str, Any] = {}
         self._last: Step | None = None
         self._rewards: list[float] = []
 
     def reset(self, task: Task) -> str:
-        """The task's text, where the server sends one, and the first observation."""
+        """The task's text, where the server sends one, and the first observation.
+
+        Raises `InputError` where the server's `/reset` has no field for the task's number.
+        """
         if self._session is None:
-            created = self._ask("create", {})
-            # WebShop's server answers with the bare number.
-            session = created.get("id", created.get("env_idx")) if isinstance(created, dict) else created
-            if not isinstance(session, int):
-                raise EnvironmentFailure(f"no session id in {created!r}", where="create")
-            self._session = session
+            self._create()
         self._rewards = []
-        begun = self._ask("reset", {"id": self._session, "data_idx": task.payload["data_idx"]})
-        texts = (begun.get("task_description"), begun.get("observation"))
+        number = {self._task_field: task.payload["data_idx"]}
+        begun = self._ask("reset", {**self._fixed, **number, **self._session})
+        if isinstance(begun, list) and begun:
+            begun = begun[0]
+        texts = [begun]
+        if isinstance(begun, dict):
+            texts = [begun.get("task_description"), begun.get("observation")]
+        texts = [text.strip() for text in texts if isinstance(text, str) and text.strip()]
+        if not texts:
+            raise EnvironmentFailure(f"no observation in {begun!r}", where=self._where("reset"))
         self._last = Step("", 0.0, terminated=False)
-        return "\n".join(text.strip() for text in texts if isinstance(text, str) and text.strip())
+        return "\n".join(texts)
 
     def step(self, action: str) -> Step:
         if self._last is None:
             raise RuntimeError("step before reset")
-        if self._last.terminated:
+        if self._last.terminated or self._last.truncated:
             return replace(self._last, observation="The episode has ended.")
         text = action.encode("utf-8", "replace").decode("utf-8")
-        answer = self._ask("step", {"id": self._session, "action": text})
-        score, observation = (
-            answer.get(self._options["score"]),
-            answer.get("observation", answer.get("state")),
-        )
+        answer = self._ask("step", {**self._session, "action": text})
+        if not isinstance(answer, dict):
+            raise EnvironmentFailure(f"unknown answer {answer!r}", where=self._where("step"))
+        score = answer.get(self._options["score"])
+        observation = answer.get("observation", answer.get("state"))
         if not isinstance(score, int | float) or not isinstance(observation, str):
-            raise EnvironmentFailure(
-                f"no observation or {self._options['score']} in {answer!r}", where="step"
-            )
-        self._rewards.append(float(score) * self._options["scale"])
-        chosen = {"last": self._rewards[-1], "best": max(self._rewards), "sum": sum(self._rewards)}
-        reward = min(max(chosen[self._options["rule"]], 0.0), 1.0)
-        done = bool(answer.get("done"))
-        success = done and reward >= self._options["success"]
-        self._last = Step(observation, reward, terminated=done, success=success, score=float(score))
+            problem = f"no observation or {self._options['score']} in {answer!r}"
+            raise EnvironmentFailure(problem, where=self._where("step"))
+        self._rewards.append(float(score))
+        reward = clipped(episode_score(self._rewards, self._options["rule"], self._options["scale"]))
+        done = bool(answer.get("terminated", answer.get("done")))
+        self._last = Step(
+            observation,
+            reward,
+            terminated=done,
+            truncated=bool(answer.get("truncated")) and not done,
+            success=done and reward >= self._options["success"],
+            score=float(score),
+        )
         return self._last
 
     def close(self) -> None:
@@ -161,8 +186,48 @@ class AgentGymEnvironment:
         if session is not None:
             # Where the server is gone, so is the session.
             with suppress(httpx2.HTTPError):
-                self._client.post("/close", json={"id": session})
+                self._client.post("/close", json=session)
         self._client.close()
+
+    def _create(self) -> None:
+        """A new session, and how its server wants to be asked."""
+        created = self._ask("create", {"id": 0})  # the tools' servers want a task at once
+        word, session = "env_idx", created
+        if isinstance(created, dict):
+            word = "id" if "id" in created else "env_idx"
+            session = created.get(word)
+        if not isinstance(session, int):
+            raise EnvironmentFailure(f"no session id in {created!r}", where=self._where("create"))
+        self._session = {word: session}
+        known, wanted = self._reset_fields(), self._options["task_field"]
+        if known is None:
+            bare = not isinstance(created, dict)
+            self._task_field = wanted or ("data_idx" if word == "id" else "session_id" if bare else "idx")
+            self._fixed = {"seed": 0} if self._task_field == "idx" else {}
+            return
+        fits = [name for name in TASK_FIELDS if name in known and name != word]
+        if (wanted and wanted not in known) or not (wanted or fits):
+            problem = f"{wanted!r} is no field of its /reset" if wanted else "no field for a task's number"
+            mend = f"agentgym.task_field is one of {', '.join(name for name in known if name != word)}"
+            raise InputError(problem, where=self._where("reset"), mend=mend)
+        self._task_field = wanted or fits[0]
+        self._fixed = {name: value for name, value in FIXED.items() if name in known}
+
+    def _reset_fields(self) -> list[str] | None:
+        """The fields of a `/reset`, as the server describes them; None where it does not."""
+        base = urlsplit(self._options["address"])
+        try:
+            described = self._client.get(f"{base.scheme}://{base.netloc}/openapi.json").json()
+            asked = described["paths"][f"{base.path.rstrip('/')}/reset"]["post"]["requestBody"]
+            schema = asked["content"]["application/json"]["schema"]
+            if "$ref" in schema:
+                schema = described["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+            return list(schema["properties"])
+        except (httpx2.HTTPError, ValueError, LookupError, TypeError):
+            return None
+
+    def _where(self, command: str) -> str:
+        return f"{self._options['address']}/{command}"
 
     def _ask(self, command: str, body: Mapping[str, Any]) -> Any:
         try:
@@ -170,12 +235,8 @@ class AgentGymEnvironment:
             reply.raise_for_status()
             found = reply.json()
         except (httpx2.HTTPError, ValueError) as error:
-            where = f"{self._options['address']}/{command}"
-            raise EnvironmentFailure(f"{type(error).__name__}: {error}", where=where) from error
+            problem = f"{type(error).__name__}: {error}"
+            raise EnvironmentFailure(problem, where=self._where(command)) from error
         if isinstance(found, dict) and found.get("error"):
-            raise EnvironmentFailure(str(found["error"]), where=f"{self._options['address']}/{command}")
-        if not isinstance(found, dict) and command != "create":
-            raise EnvironmentFailure(
-                f"unknown answer {found!r}", where=f"{self._options['address']}/{command}"
-            )
+            raise EnvironmentFailure(str(found["error"]), where=self._where(command))
         return found

@@ -14,12 +14,12 @@ from typing import Any, Literal
 import gymnasium
 
 from eto.environments.ranges import disjoint_ranges
+from eto.environments.scoring import RULES, clipped, episode_score
 from eto.errors import EnvironmentFailure, InputError
 from eto.protocols import Step
 from eto.types import Message, Task
 
 INSTRUCTION = "You act in a text environment. Answer with one action."
-RULES = ("sum", "best", "last")
 
 
 class GymnasiumText:
@@ -137,9 +137,8 @@ class GymnasiumTextEnvironment:
                 f"an observation is {observation!r}, not text", where=self._options["id"]
             )
         self._rewards.append(float(paid))
-        chosen = {"sum": sum(self._rewards), "best": max(self._rewards), "last": self._rewards[-1]}
-        score = chosen[self._options["rule"]] * self._options["scale"]
-        reward = min(max(score, 0.0), 1.0)
+        score = episode_score(self._rewards, self._options["rule"], self._options["scale"])
+        reward = clipped(score)
         key = self._options["success"]
         solved = reward == 1.0 if key is None else bool(info.get(key))
         self._last = Step(

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 
 from eto.environments.answers import spoken_action
 from eto.environments.pool import EnvironmentPool, Result
+from eto.errors import EnvironmentFailure
 from eto.protocols import Step, TaskSuite
 from eto.rollout.rollouts import RolloutSettings
 from eto.types import Message, StopReason, Task, Trajectory, Turn
@@ -49,6 +50,8 @@ class _Replay:
     failures: int = 0
     messages: tuple[Message, ...] | None = None
     """The suite's own prompt."""
+    simulated: float = 0.0
+    """Seconds that the simulator has worked on this try."""
     turns: list[Turn] = field(default_factory=list)
     last: Step | None = None
 
@@ -145,13 +148,17 @@ def _play(
     while waiting or running:
         while idle and waiting:
             slot, episode = idle.pop(), waiting.popleft()
-            episode.turns, episode.last = [], None
+            episode.turns, episode.last, episode.simulated = [], None, 0.0
             running[slot] = episode
             pool.reset(slot, episode.task)
         for result in pool.poll():
             episode = running[result.slot]
             if result.observation is not None:
                 episode.messages = suite.messages(episode.task, result.observation)
+            episode.simulated += result.seconds
+            if result.failure is None and episode.simulated > settings.episode_seconds:
+                late = f"it worked {episode.simulated:.0f} s on one episode"
+                result = replace(result, failure=EnvironmentFailure(late))
             if not _advance(result, episode, pool):
                 continue
             del running[result.slot]

@@ -31,9 +31,10 @@ INSTRUCTIONS = {
     "long": (
         "You do a household task in a house that is told in text. Things lie in or on receptacles; go to "
         "one to see what it holds, open it where it is closed. You carry one thing at a time. Actions: "
-        "go to {{receptacle}}, open {{receptacle}}, close {{receptacle}}, take {{thing}} from {{receptacle}}, "
-        "{put}, use {{lamp}}, clean {{thing}} with {{sinkbasin}}, heat {{thing}} with {{microwave}}, "
-        "cool {{thing}} with {{fridge}}, slice {{thing}} with {{knife}}, examine {{thing}}, look, inventory. "
+        "go to {{receptacle}}, open {{receptacle}}, close {{receptacle}}, "
+        "take {{thing}} from {{receptacle}}, {put}, use {{lamp}}, clean {{thing}} with {{sinkbasin}}, "
+        "heat {{thing}} with {{microwave}}, cool {{thing}} with {{fridge}}, slice {{thing}} with {{knife}}, "
+        "examine {{thing}}, look, inventory. "
         "What cannot be done is answered with: Nothing happens."
     ),
 }
