@@ -12,8 +12,10 @@ from eto.environments.answers import spoken_action
 from eto.environments.pool import collect_experts
 from eto.environments.textworld_express import GAMES
 from eto.errors import InputError
+from eto.policies.scripted import ScriptedPolicy
 from eto.rollout.replay import replay
-from eto.rollout.rollouts import RolloutSettings
+from eto.rollout.rollouts import RolloutSettings, rollouts
+from eto.types import StopReason
 
 # (suite, options, what the simulator says to a command it does not know; None: the page again)
 SUITES = {
@@ -119,17 +121,26 @@ def test_the_paper_s_tasks_in_the_paper_s_style(tmp_path):
 def test_an_answer_without_an_action_is_told_so_and_counts(name):
     options, refusal = SUITES[name]
     suite = load_suite(name, style="react", **options)
-    task = suite.tasks("train")[4]  # begins in a room that scores nothing
+    task = suite.tasks("train")[1]
     with closing(suite.environment()) as environment:
         [first, *_] = suite.expert_actions(task, environment)
         page = environment.reset(task)
         bare = spoken_action(first)
+        unknown = environment.step("Action: xyzzy")
+        assert unknown.observation == page if refusal is None else refusal in unknown.observation
         for malformed in (bare, f"Thought: {bare}", "", "Thought:"):
-            step = environment.step(malformed)
-            assert (step.reward, step.terminated, step.truncated) == (0.0, False, False)
-            assert step.observation == page if refusal is None else refusal in step.observation
+            assert environment.step(malformed) == unknown
         step = environment.step(f"Action: nothing\nThought: no, rather\nAction: {bare}")
         assert step.observation != page and not (refusal and refusal in step.observation)
+
+
+def test_turns_without_an_action_run_out():
+    suite = load_suite("textworld-express", game="coin", tasks_per_split=2, style="react", max_turns=4)
+    policy = ScriptedPolicy(lambda messages: "take coin")
+    settings = RolloutSettings(workers=0, slots=1)
+    [played] = rollouts(policy, suite, suite.tasks("train")[:1], settings=settings)
+    assert (played.stop, len(played.turns), played.reward) == (StopReason.OUT_OF_TURNS, 4, 0.0)
+    assert not played.failed
 
 
 @pytest.mark.parametrize("name", ["scienceworld", "textworld-express"])
