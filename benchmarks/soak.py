@@ -35,8 +35,8 @@ from eto.protocols import TaskSuite
 from eto.rollout.rollouts import RolloutSettings, rollouts
 from eto.types import Message
 
-SAMPLES = 40
-"""Looks at the memory, and calls of `rollouts`."""
+CHUNK = 50
+"""Most episodes between two looks at the memory and the clock."""
 EXPERTS = 50
 GROWTH = 1.1
 """Last quarter over second quarter; the first one warms up."""
@@ -77,7 +77,7 @@ def soak(suite: TaskSuite, played: TaskSuite, episodes: int, minutes: float | No
     begun = time.monotonic()
     with EnvironmentPool(suite, settings.workers) as pool:
         while done < episodes and (minutes is None or time.monotonic() - begun < 60 * minutes):
-            count = min(max(settings.slots, episodes // SAMPLES), len(tasks), episodes - done)
+            count = min(max(settings.slots, min(CHUNK, episodes // 20)), episodes - done)
             chunk = list(itertools.islice(endless, count))
             found = rollouts(policy, suite, chunk, settings=settings, pool=pool)
             watch.failed += sum(trajectory.failed for trajectory in found)
