@@ -16,6 +16,8 @@ from counting import Counting
 from eto.environments.memory import equal_share_mb, tree_mb
 from eto.environments.pool import EnvironmentPool, collect_experts
 from eto.errors import EnvironmentFailure, InputError
+from eto.policies.scripted import ScriptedPolicy
+from eto.rollout.rollouts import RolloutSettings, rollouts
 
 HERE = os.path.dirname(__file__)
 
@@ -185,6 +187,19 @@ def test_a_worker_killed_for_its_memory_between_two_requests_is_charged_to_the_l
         results = wait_for(pool, 2)
         assert "memory_mb" in str(results[0].failure) and not results[0].innocent
         assert results[1].failure is not None and results[1].innocent
+
+
+def test_a_slow_leak_costs_tries_and_no_episode(monkeypatch):
+    monkeypatch.setattr("eto.environments.process.WATCH_SECONDS", 0.05)
+    suite, settings = Counting(), RolloutSettings(workers=1, slots=2, memory_mb=300)
+    script = ["hoard 60 here", "sleep 0.2", *["up"] * 8]
+    policy = ScriptedPolicy(lambda messages: script[sum(message.role == "assistant" for message in messages)])
+    tasks = suite.tasks("train") + suite.tasks("test")
+    with settings.pool(suite) as pool:
+        first = pool._workers[0].process.pid
+        played = rollouts(policy, suite, tasks, samples=2, settings=settings, pool=pool)
+        assert pool._workers[0].process.pid != first
+    assert len(played) == 12 and all(t.success and not t.failed for t in played)
 
 
 def test_a_limit_too_low_to_start_in_is_the_user_s_mistake(monkeypatch):

@@ -64,7 +64,7 @@ _SCIENCE_ACTIONS = (
     "go to ROOM: through an open door",
     "open A, close A: a door or a container",
     "pick up A, put down A, move A to B",
-    "pour A into B, dunk A into B, mix A: liquids, and what a container holds",
+    "pour A in B, dunk A in B, mix A: liquids, and what a container holds",
     "activate A, deactivate A: a device",
     "use A, use A on B: a tool",
     "read A, eat A, flush A",
