@@ -60,7 +60,6 @@ def main() -> int:
     watch = Watch()
     with suite_to_soak(given.name, {k: yaml.safe_load(v) for k, v in options.items()}) as (suite, played):
         print(f"{given.name}: {soak(suite, played, given.episodes, given.minutes, watch)}", end="; ")
-    time.sleep(1)
     left = watch.left_behind()
     print(f"left behind: {left or 'nothing'}")
     return int(bool(left) or watch.failed > 0 or watch.grew())
@@ -115,9 +114,10 @@ class Watch:
         return any(late > GROWTH * early for early, late in map(_quarters, (self._workers, self._here)))
 
     def left_behind(self) -> list[str]:
-        """Processes of ours that still run, those whose parent has ended included."""
+        """Processes of ours that still run after ten seconds, those whose parent has ended included."""
         self._started |= set(psutil.Process().children(recursive=True)) - self._before
-        return [process.name() for process in self._started if process.is_running()]
+        _, running = psutil.wait_procs(self._started, timeout=10)
+        return [process.name() for process in running if process.status() != psutil.STATUS_ZOMBIE]
 
 
 def _quarters(megabytes: list[float]) -> tuple[float, float]:
