@@ -57,8 +57,8 @@ class EnvironmentPool:
     step_seconds, reset_seconds, expert_seconds: deadlines of one request, counted from
         when its worker turns to it.
     memory_mb: most memory that a worker and all it started may hold, looked at twice a second; None: an
-        equal share of the machine's. A leak so costs one episode's try, and none is ever broken off to
-        prevent it. Not heeded with workers=0.
+        equal share of the machine's. A leak costs a try of the episode that reaches it. Not heeded with
+        workers=0.
 
     `poll` raises what is wrong with the suite itself: `MissingRequirement`, `InputError`,
     and `RuntimeError` with the traceback of a bug in an environment.
