@@ -5,9 +5,10 @@
 Every episode begins with an expert's first actions, where there is one, and goes on with actions nobody
 understands. Memory is the resident set of the worker processes and all that they started, and of this
 process by itself. A JVM fills its heap up to the cap before it gives anything back: judge one by a run that
-is long enough, or set `heap_mb` low. `gymnasium` plays `benchmarks.guess` where no `id` is given, `agentgym` a server over our
-WebShop where no `address` is, and `countdown` the example, installed or not; `scienceworld-eto` needs its
-`indices`.
+is long enough, or set `heap_mb` low.
+
+`gymnasium` plays `benchmarks.guess` where no `id` is given, `agentgym` a server over our WebShop where no
+`address` is, and `countdown` the example, installed or not; `scienceworld-eto` needs its `indices`.
 """
 
 from __future__ import annotations
