@@ -208,7 +208,7 @@ def test_a_limit_too_low_to_start_in_is_the_user_s_mistake(monkeypatch):
     with EnvironmentPool(suite, 1, memory_mb=2) as pool:
         pool.reset(0, suite.tasks("train")[0])
         with pytest.raises(InputError, match="the limit is memory_mb = 2"):
-            pool.poll(20)
+            pool.poll(100)
 
 
 def test_memory_is_the_machine_s_or_the_container_s(tmp_path):
