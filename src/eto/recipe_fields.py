@@ -14,9 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Schedule = Literal["cosine", "linear", "constant", "constant_with_warmup"]
 
+_LIMITS = ("workers", "step_seconds", "episode_seconds", "reset_seconds", "memory_mb")
 FREE_FIELDS = frozenset(
-    {"name", "run_directory", "checkpoint_seconds"}
-    | {f"environment.{field}" for field in ("workers", "step_seconds", "episode_seconds", "reset_seconds")}
+    {"name", "run_directory", "checkpoint_seconds"} | {f"environment.{field}" for field in _LIMITS}
 )
 """Fields that may change between two starts of one run: they do not decide its results."""
 
@@ -62,6 +62,8 @@ class EnvironmentRecipe(_Section):
     """Longest time the simulator may spend on one episode."""
     reset_seconds: float = Field(120.0, gt=0)
     """Longest wait for the start of an episode."""
+    memory_mb: int | None = Field(None, ge=64)
+    """Most memory of one worker process and all it started, in MB; null: an equal share of the machine's."""
 
 
 class TasksRecipe(_Section):

@@ -12,6 +12,9 @@ from eto.errors import EnvironmentFailure
 from eto.protocols import Step
 from eto.types import Message, Task
 
+HOARD: list[bytes] = []
+"""What a worker process never gives back."""
+
 
 class Counting:
     name = "counting"
@@ -60,6 +63,13 @@ class CountingEnvironment:
     def step(self, action):
         if action.startswith("sleep"):
             time.sleep(float(action.split()[1]))
+        elif action.startswith("hoard"):  # megabytes, and where: here, or in a process of its own
+            _, size, where = action.split()
+            if where == "here":
+                HOARD.append(b"x" * (int(size) << 20))
+            else:
+                code = f"x = b'x' * ({size} << 20); import time; time.sleep(600)"
+                subprocess.Popen([sys.executable, "-c", code])
         elif action == "crash":
             print("last words", file=sys.stderr, flush=True)
             os._exit(3)

@@ -13,8 +13,11 @@ import psutil
 import pytest
 from counting import Counting
 
+from eto.environments.memory import equal_share_mb, tree_mb
 from eto.environments.pool import EnvironmentPool, collect_experts
 from eto.errors import EnvironmentFailure, InputError
+from eto.policies.scripted import ScriptedPolicy
+from eto.rollout.rollouts import RolloutSettings, rollouts
 
 HERE = os.path.dirname(__file__)
 
@@ -135,6 +138,88 @@ def test_a_crash_is_reported_with_the_process_s_last_words():
         assert gone(helper), "the dead worker's own children go with it"
         pool.reset(0, suite.tasks("train")[0])
         assert wait_for(pool, 1)[0].observation.startswith("Count to 1")
+
+
+@pytest.mark.parametrize("where", ["here", "in a child"])
+def test_too_much_memory_costs_its_own_episode_alone(where):
+    suite = Counting(helper=True)
+    task = suite.tasks("test")[2]
+    earlier = psutil.Process().children(recursive=True)
+    with EnvironmentPool(suite, workers=2, memory_mb=300) as pool:
+        for slot in range(4):
+            pool.reset(slot, task)
+        started = wait_for(pool, 4)
+        helpers = {slot: int(result.observation.split()[-1]) for slot, result in started.items()}
+        pool.step(0, f"hoard 400 {where.split()[-1]}")
+        pool.step(2, "sleep 60")  # waits behind it; where a child fills up, under way
+        pool.step(1, "up")
+        results = wait_for(pool, 3)
+        assert results[1].step.reward == 1 / 6
+        guilty = 0 if where == "here" and results[0].failure else 2
+        assert "limit is memory_mb = 300" in str(results[guilty].failure) and not results[guilty].innocent
+        if guilty == 0:
+            assert results[2].failure is not None and results[2].innocent
+        pool.reset(0, task)
+        pool.reset(2, task)
+        assert all(result.failure is None for result in wait_for(pool, 2).values())
+        assert all(gone(helpers[slot]) for slot in (0, 2))
+        assert psutil.pid_exists(helpers[1]) and psutil.pid_exists(helpers[3])
+    assert set(psutil.Process().children(recursive=True)) <= set(earlier)
+
+
+def test_a_worker_killed_for_its_memory_between_two_requests_is_charged_to_the_last():
+    """Otherwise an episode that needs too much would be started again for ever."""
+    suite = Counting()
+    task = suite.tasks("test")[2]
+    with EnvironmentPool(suite, 1, memory_mb=300) as pool:
+        for slot in (0, 1):
+            pool.reset(slot, task)
+        wait_for(pool, 2)
+        pool.step(0, "hoard 400 elsewhere")  # answered at once
+        assert wait_for(pool, 1)[0].failure is None
+        [worker] = pool._workers
+        worker.process.wait(20)
+        time.sleep(0.2)
+        pool.poll(0)
+        assert pool._workers != [worker]
+        pool.step(0, "up")
+        pool.step(1, "up")
+        results = wait_for(pool, 2)
+        assert "memory_mb" in str(results[0].failure) and not results[0].innocent
+        assert results[1].failure is not None and results[1].innocent
+
+
+def test_a_slow_leak_costs_tries_and_no_episode(monkeypatch):
+    monkeypatch.setattr("eto.environments.process.WATCH_SECONDS", 0.05)
+    suite, settings = Counting(), RolloutSettings(workers=1, slots=2, memory_mb=300)
+    script = ["hoard 60 here", "sleep 0.2", *["up"] * 8]
+    policy = ScriptedPolicy(lambda messages: script[sum(message.role == "assistant" for message in messages)])
+    tasks = suite.tasks("train") + suite.tasks("test")
+    with settings.pool(suite) as pool:
+        first = pool._workers[0].process.pid
+        played = rollouts(policy, suite, tasks, samples=2, settings=settings, pool=pool)
+        assert pool._workers[0].process.pid != first
+    assert len(played) == 12 and all(t.success and not t.failed for t in played)
+
+
+def test_a_limit_too_low_to_start_in_is_the_user_s_mistake(monkeypatch):
+    monkeypatch.setattr("eto.environments.process.WATCH_SECONDS", 0.001)
+    suite = Counting()
+    with EnvironmentPool(suite, 1, memory_mb=2) as pool:
+        pool.reset(0, suite.tasks("train")[0])
+        with pytest.raises(InputError, match="the limit is memory_mb = 2"):
+            pool.poll(100)
+
+
+def test_memory_is_the_machine_s_or_the_container_s(tmp_path):
+    limit = tmp_path / "memory.max"
+    everything = equal_share_mb(1, limit)
+    assert everything == psutil.virtual_memory().total >> 20
+    limit.write_text("max\n")
+    assert equal_share_mb(2, limit) == everything // 2
+    limit.write_text(f"{3 << 30}\n")
+    assert equal_share_mb(2, limit) == 1536
+    assert tree_mb(os.getpid()) > 20 and tree_mb(2**30) == 0.0
 
 
 def test_a_slow_reader_does_not_turn_answers_into_failures():

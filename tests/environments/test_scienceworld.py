@@ -8,7 +8,8 @@ import pytest
 from eto.environments import load_suite
 from eto.environments.conformance import check_environment
 from eto.environments.pool import EnvironmentPool
-from eto.environments.scienceworld import KINDS, SHORT_KINDS, cut_at_line
+from eto.environments.scienceworld import cut_at_line
+from eto.environments.scienceworld_kinds import KINDS, SHORT_KINDS
 from eto.errors import EnvironmentFailure, InputError
 
 WRONG = "focus on agent"

@@ -9,8 +9,8 @@ import pytest
 
 from eto.environments import load_suite
 from eto.environments.conformance import check_environment
-from eto.environments.scienceworld import KINDS
 from eto.environments.scienceworld_eto import current_name
+from eto.environments.scienceworld_kinds import KINDS
 from eto.errors import InputError
 
 THEIRS = Path(__file__).resolve().parents[3] / "shared/data/scienceworld"

@@ -101,6 +101,7 @@ def rollout_settings(
         step_seconds=environment.step_seconds,
         reset_seconds=environment.reset_seconds,
         episode_seconds=environment.episode_seconds,
+        memory_mb=environment.memory_mb,
     )
 
 

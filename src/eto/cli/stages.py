@@ -45,8 +45,8 @@ def collect(out: Path, split: str, recipe_path: Path | None, overrides: Sequence
         seen.append(trajectory is not None)
         progress.update("expert", len(seen), len(tasks), kept=sum(seen))
 
-    with progress:
-        found = collect_experts(suite, tasks, workers=recipe.environment.workers, on_done=done)
+    with progress, rollout_settings(recipe, temperature=0.0, slots=1).pool(suite) as pool:
+        found = collect_experts(suite, tasks, workers=recipe.environment.workers, on_done=done, pool=pool)
     write_trajectories(out, found)
     progress.say(f"{len(found)} of {len(tasks)} tasks have an expert that solves them: {out}")
 

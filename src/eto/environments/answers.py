@@ -7,6 +7,15 @@ import re
 _LABEL = re.compile(r"\bAction\s*:\s*", re.IGNORECASE)
 
 
-def spoken_action(text: str) -> str:
-    """What follows the last `Action:` of `text`; all of it where there is none."""
-    return _LABEL.split(text)[-1]
+def spoken_action(text: str, style: str = "act") -> str:
+    """What follows the last `Action:` of `text`.
+
+    Where there is none: all of it, but with style "react" nothing, which no environment understands.
+    """
+    *before, action = _LABEL.split(text)
+    return action if before or style != "react" else ""
+
+
+def written_answer(thought: str, action: str) -> str:
+    """An answer in the style "react"."""
+    return f"Thought: {thought}\nAction: {action}"

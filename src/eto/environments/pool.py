@@ -5,9 +5,9 @@
         [result] = pool.poll()
         pool.step(0, "look around")
 
-Each submit gets exactly one `Result`. A worker that misses a deadline or dies is killed
-with all its simulators and started anew; the request it was serving fails, and episodes
-of its other slots fail as `innocent`, to be started again at no cost.
+Each submit gets exactly one `Result`. A worker that misses a deadline, holds too much memory
+or dies is killed with all its simulators and started anew; the request it was serving fails,
+and episodes of its other slots fail as `innocent`, to be started again at no cost.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from eto.environments.java import SimulatorDied
+from eto.environments.memory import equal_share_mb
 from eto.environments.process import Kind, Request, WorkerProcess
 from eto.environments.worker import Host, episode_from_json, error_from_json
 from eto.errors import EnvironmentFailure, InputError
@@ -55,6 +56,9 @@ class EnvironmentPool:
         deadlines: for suites defined in a script, and for tests.
     step_seconds, reset_seconds, expert_seconds: deadlines of one request, counted from
         when its worker turns to it.
+    memory_mb: most memory that a worker and all it started may hold, looked at twice a second; None: an
+        equal share of the machine's. A leak costs a try of the episode that reaches it. Not heeded with
+        workers=0.
 
     `poll` raises what is wrong with the suite itself: `MissingRequirement`, `InputError`,
     and `RuntimeError` with the traceback of a bug in an environment.
@@ -68,11 +72,13 @@ class EnvironmentPool:
         step_seconds: float = 30.0,
         reset_seconds: float = 120.0,
         expert_seconds: float = 300.0,
+        memory_mb: int | None = None,
     ) -> None:
         self._deadlines = {"step": step_seconds, "reset": reset_seconds, "expert": expert_seconds}
         self._ready: deque[Result] = deque()
         self._busy: set[int] = set()
-        self._lost: set[int] = set()  # slots without a request when their worker was killed
+        # Slots without a request when their worker was killed, and what to tell them; None: innocent.
+        self._lost: dict[int, str | None] = {}
         self._playing: set[int] = set()
         self._inbox: queue.SimpleQueue[tuple[WorkerProcess, float, str | None]] = queue.SimpleQueue()
         self._host = Host(suite) if workers == 0 else None
@@ -85,7 +91,8 @@ class EnvironmentPool:
                     "worker processes cannot import a suite from a script", where=spec[0], mend=mend
                 )
             self._spec = spec
-            self._workers = [WorkerProcess(spec, self._inbox) for _ in range(workers)]
+            self._memory_mb = equal_share_mb(workers) if memory_mb is None else memory_mb
+            self._workers = [WorkerProcess(spec, self._inbox, self._memory_mb) for _ in range(workers)]
 
     def __enter__(self) -> EnvironmentPool:
         return self
@@ -137,18 +144,17 @@ class EnvironmentPool:
             raise RuntimeError(f"slot {slot} has a request under way")
         self._busy.add(slot)
         if request.kind != "step":
-            self._lost.discard(slot)
+            self._lost.pop(slot, None)
             self._playing.add(slot)
         elif slot in self._lost:
-            self._lost.discard(slot)
-            self._ready.append(_innocent(request))
+            self._ready.append(_failed(request, self._lost.pop(slot)))
             return
         if self._host is not None:
             begun = time.monotonic()
             result = _serve_here(self._host, request)
             result = replace(result, seconds=time.monotonic() - begun)
             if isinstance(result.failure, SimulatorDied):
-                self._lost |= self._playing - {slot}
+                self._lost |= dict.fromkeys(self._playing - {slot})
             self._ready.append(result)
         else:
             self._workers[slot % len(self._workers)].send(request)
@@ -167,7 +173,8 @@ class EnvironmentPool:
         if worker not in self._workers:
             return  # the last words of one already replaced
         if line is None:
-            self._replace(worker, f"the simulator's process ended ({worker.last_words()})")
+            ended = worker.excess or f"the simulator's process ended ({worker.last_words()})"
+            self._replace(worker, ended)
             return
         reply = json.loads(line)
         error = reply.get("error")
@@ -180,6 +187,7 @@ class EnvironmentPool:
             self._replace(worker, error["problem"])
             return
         request = worker.requests.popleft()
+        worker.served = request.slot
         seconds, worker.since = at - worker.since, at
         self._ready.append(replace(_result(request, reply), seconds=seconds))
 
@@ -191,20 +199,25 @@ class EnvironmentPool:
 
     def _replace(self, worker: WorkerProcess, problem: str) -> None:
         worker.kill()
-        if not worker.ready:
-            raise EnvironmentFailure(f"a worker process did not start: {problem}", where=self._spec[0])
-        fresh = WorkerProcess(self._spec, self._inbox)
         index = self._workers.index(worker)
+        if not worker.ready:
+            del self._workers[index]
+            if worker.excess:
+                raise InputError(worker.excess, where=self._spec[0], mend="a higher limit, to start at all")
+            raise EnvironmentFailure(f"a worker process did not start: {problem}", where=self._spec[0])
+        fresh = WorkerProcess(self._spec, self._inbox, self._memory_mb)
         self._workers[index] = fresh
         waiting = list(worker.requests)
         asked = {request.slot for request in waiting}
-        self._lost |= {slot for slot in self._playing - asked if slot % len(self._workers) == index}
+        mine = [slot for slot in self._playing - asked if slot % len(self._workers) == index]
+        self._lost |= dict.fromkeys(mine)
+        if worker.excess and not waiting and worker.served in mine:
+            self._lost[worker.served] = problem  # killed between two requests: the last one filled it
         for number, request in enumerate(waiting):
             if number == 0:
-                failure = EnvironmentFailure(problem, where=f"{request.kind} in slot {request.slot}")
-                self._ready.append(Result(request.slot, request.kind, failure=failure))
+                self._ready.append(_failed(request, problem))
             elif request.kind == "step":
-                self._ready.append(_innocent(request))
+                self._ready.append(_failed(request, None))
             else:
                 fresh.send(request)  # it had not begun: nothing is lost
 
@@ -277,6 +290,8 @@ def _serve_here(host: Host, request: Request) -> Result:
         return Result(slot, kind, failure=failure)
 
 
-def _innocent(request: Request) -> Result:
-    failure = EnvironmentFailure("its worker process was killed on another episode's account")
-    return Result(request.slot, request.kind, failure=failure, innocent=True)
+def _failed(request: Request, problem: str | None) -> Result:
+    """problem: None for a slot that is innocent of it."""
+    told = problem or "its worker process was killed on another episode's account"
+    failure = EnvironmentFailure(told, where=f"{request.kind} in slot {request.slot}")
+    return Result(request.slot, request.kind, failure=failure, innocent=problem is None)

@@ -15,7 +15,11 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from eto.environments.memory import tree_mb
 from eto.types import Task
+
+WATCH_SECONDS = 0.5
+"""Time between two looks at a worker's memory."""
 
 Kind = Literal["reset", "step", "expert"]
 
@@ -42,13 +46,18 @@ class WorkerProcess:
     """A worker with the requests it has been sent and not answered, oldest first.
 
     Its replies arrive in `inbox` as (this worker, time of arrival, line); the line is
-    None once it has ended.
+    None once it has ended. Killed when it and what it started hold more than `memory_mb`.
     """
 
-    def __init__(self, spec: tuple[str, dict[str, Any]], inbox: queue.SimpleQueue[Any]) -> None:
+    def __init__(
+        self, spec: tuple[str, dict[str, Any]], inbox: queue.SimpleQueue[Any], memory_mb: int
+    ) -> None:
         self.requests: deque[Request] = deque()
         self.ready = False
         self.since = time.monotonic()  # when it turned to its first request
+        self.served: int | None = None  # the slot it has answered last
+        self.excess = ""  # says how far it was over its limit of memory
+        self._ended = threading.Event()
         self._stderr: deque[str] = deque(maxlen=20)
         path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
         self.process = subprocess.Popen(
@@ -64,6 +73,7 @@ class WorkerProcess:
         self._threads = [
             threading.Thread(target=self._read_replies, args=(inbox,), daemon=True),
             threading.Thread(target=self._read_stderr, daemon=True),
+            threading.Thread(target=self._watch_memory, args=(memory_mb,), daemon=True),
         ]
         for thread in self._threads:
             thread.start()
@@ -97,8 +107,8 @@ class WorkerProcess:
         """Kills the process group after at most `grace` seconds and waits for its end."""
         with suppress(subprocess.TimeoutExpired):
             self.process.wait(grace)
-        with suppress(ProcessLookupError):  # it ended, and its simulators with it
-            os.killpg(self.process.pid, signal.SIGKILL)
+        self._ended.set()
+        self._kill_group()
         self.process.wait()
         for thread in self._threads:
             thread.join(timeout=2.0)
@@ -113,6 +123,19 @@ class WorkerProcess:
         self._threads[1].join(timeout=1.0)
         lines = [line.strip() for line in self._stderr if line.strip()]
         return f"exit status {self.process.poll()}; {' | '.join(lines[-3:]) or 'it said nothing'}"
+
+    def _kill_group(self) -> None:
+        with suppress(ProcessLookupError):  # it ended, and its simulators with it
+            os.killpg(self.process.pid, signal.SIGKILL)
+
+    def _watch_memory(self, limit: int) -> None:
+        """Kills at once: who reads the replies may be busy for longer than a leak takes."""
+        while not self._ended.wait(WATCH_SECONDS) and self.process.poll() is None:
+            used = tree_mb(self.process.pid)
+            if used > limit:
+                self.excess = f"its worker process held {used:.0f} MB; the limit is memory_mb = {limit}"
+                self._kill_group()
+                return
 
     def _write(self, line: str) -> None:
         with suppress(BrokenPipeError):  # dead: the reader of its replies reports that

@@ -12,7 +12,9 @@ import warnings
 from pathlib import Path
 from typing import Any, Literal
 
-from eto.environments.scienceworld import KINDS, ScienceWorld
+from eto.environments.prompts import Length, Style
+from eto.environments.scienceworld import ScienceWorld
+from eto.environments.scienceworld_kinds import KINDS
 from eto.errors import InputError
 from eto.types import Task
 
@@ -44,6 +46,8 @@ class ScienceWorldEto(ScienceWorld):
         observation_limit: int = 0,
         look_first: bool = False,
         drop_open_door: bool = False,
+        style: Style = "act",
+        prompt: Length = "short",
         heap_mb: int = 512,
         recycle_after: int = 1000,
     ) -> None:
@@ -53,6 +57,8 @@ class ScienceWorldEto(ScienceWorld):
             "observation_limit": observation_limit,
             "look_first": look_first,
             "drop_open_door": drop_open_door,
+            "style": style,
+            "prompt": prompt,
             "heap_mb": heap_mb,
             "recycle_after": recycle_after,
         }

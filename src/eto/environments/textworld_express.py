@@ -10,7 +10,16 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
 
+from eto.environments.answers import spoken_action
 from eto.environments.java import Seat, SharedJvm, gateway_text, require_package
+from eto.environments.prompts import (
+    Length,
+    Style,
+    check_forms,
+    in_style,
+    textworld_instruction,
+    textworld_thoughts,
+)
 from eto.errors import InputError
 from eto.protocols import Step
 from eto.types import Message, Task
@@ -34,8 +43,6 @@ FIRST_SEED = {"train": 0, "dev": 10_000, "test": 20_000}
 """The simulator's folds: a thousand seeds from these on."""
 SEEDS_PER_FOLD = 1000
 
-INSTRUCTION = "You play a text game. Answer with one action."
-
 
 class TextWorldExpress:
     """Task suite over the seeds of one game.
@@ -44,6 +51,7 @@ class TextWorldExpress:
         for a small version. tasks_per_split: seeds used of each fold, at most 1,000.
     max_turns: turn cap; None for the game's.
     reward: "best" score so far or "final" score, clipped to [0, 1]: a failure's -1 is 0.
+    style, prompt: "act" or "react" answers; "short" or "long" instruction.
     heap_mb, recycle_after: heap cap of a JVM, and its number of episodes. All environments
         of a process share one, but for `sorting`, where each has its own.
 
@@ -60,6 +68,8 @@ class TextWorldExpress:
         tasks_per_split: int = 100,
         max_turns: int | None = None,
         reward: Literal["best", "final"] = "best",
+        style: Style = "act",
+        prompt: Length = "short",
         heap_mb: int = 256,
         recycle_after: int = 2000,
     ) -> None:
@@ -72,6 +82,8 @@ class TextWorldExpress:
             "tasks_per_split": tasks_per_split,
             "max_turns": max_turns,
             "reward": reward,
+            "style": style,
+            "prompt": prompt,
             "heap_mb": heap_mb,
             "recycle_after": recycle_after,
         }
@@ -79,6 +91,7 @@ class TextWorldExpress:
         small, cap = GAMES[game]
         self.game, self.params = game, small if params is None else params
         self._tasks_per_split, self._reward = tasks_per_split, reward
+        self.style, self._instruction = style, textworld_instruction(game, style, prompt)
         self._max_turns = max_turns or (cap if params is None else OWN_PARAMS_TURNS)
         jar = require_package("textworld_express", "textworld-express") / "textworld-express.jar"
         self._new_jvms = partial(SharedJvm, jar, heap_mb, recycle_after)
@@ -97,7 +110,7 @@ class TextWorldExpress:
         return tasks
 
     def messages(self, task: Task, observation: str) -> tuple[Message, ...]:
-        return Message("system", INSTRUCTION), Message("user", observation)
+        return Message("system", self._instruction), Message("user", observation)
 
     def max_turns(self, task: Task) -> int:
         return self._max_turns
@@ -105,14 +118,14 @@ class TextWorldExpress:
     def environment(self) -> TextWorldExpressEnvironment:
         # Two simulators in one JVM share the objects of a "sorting" task they both play.
         jvms = self._new_jvms() if self.game == "sorting" else self._jvms
-        return TextWorldExpressEnvironment(jvms, self._reward)
+        return TextWorldExpressEnvironment(jvms, self._reward, self.style)
 
     def expert_actions(self, task: Task, environment: Any) -> list[str] | None:
         """The simulator's solution, without asking first for what the prompt states."""
         actions = environment.solution(task)
         while actions and actions[0] in ("look around", "task"):
             del actions[0]
-        return actions or None
+        return in_style(self.style, actions, textworld_thoughts(self.game)) or None
 
     def spec(self) -> tuple[str, dict[str, Any]]:
         return f"{__name__}:TextWorldExpress", dict(self._options)
@@ -121,9 +134,9 @@ class TextWorldExpress:
 class TextWorldExpressEnvironment:
     """One simulator inside a shared JVM; one episode at a time."""
 
-    def __init__(self, jvms: SharedJvm, reward: str) -> None:
+    def __init__(self, jvms: SharedJvm, reward: str, style: str) -> None:
         self._seat = Seat(jvms, "textworldexpress.runtime.PythonInterface")
-        self._reward_rule = reward
+        self._reward_rule, self._style = reward, style
         self._loaded: tuple[str, str] | None = None
         self._best = 0.0
         self._last: Step | None = None
@@ -143,7 +156,8 @@ class TextWorldExpressEnvironment:
         if self._last.terminated:
             return replace(self._last, observation="The episode has ended.")
         with self._seat.calls("step"):
-            state = json.loads(self._seat.server.stepJSON(gateway_text(action)))
+            text = gateway_text(spoken_action(action, self._style))
+            state = json.loads(self._seat.server.stepJSON(text))
         self._last = self._step_from(state)
         return self._last
 
@@ -187,6 +201,7 @@ class TextWorldExpressEnvironment:
 
 def _check_options(options: dict[str, Any]) -> None:
     where = "textworld-express"
+    check_forms(options, where)
     if options["reward"] not in ("best", "final"):
         problem = f"unknown reward {options['reward']!r}"
         raise InputError(problem, where=f"{where}.reward", mend="best or final")

@@ -46,6 +46,8 @@ class _Replay:
     number: int
     given: Trajectory
     task: Task
+    answers: tuple[str, ...]
+    """As the environment gets them."""
     is_translated: bool = False
     failures: int = 0
     messages: tuple[Message, ...] | None = None
@@ -68,7 +70,8 @@ def replay(
 
     One is verified where the replay earns at least the reward it states and, if that is 1, solves the
     task. Its task is the suite's task of the same id, or the only one whose id ends on it
-    (`17` finds `webshop/human/17`). An action is what follows its last `Action:`, where there is one.
+    (`17` finds `webshop/human/17`). An action is what follows its last `Action:`, where there is one; a
+    suite of `style` "react" reads the answers itself, and understands none without.
 
     A suite that speaks one of several dialects has a method `translate(action)`, which gives the action in
     its own and whether its words are known. Translated trajectories get the suite's prompt, as the file's
@@ -85,8 +88,8 @@ def replay(
             told = f"no task {given.task.id} in {suite.name}"
             outcome[number] = found.not_replayable, replace(given, detail=told)
         else:
-            translated = _translated(given, suite, found)
-            waiting.append(_Replay(number, translated, task, is_translated=translated is not given))
+            told = _translated(given, suite, found)
+            waiting.append(_Replay(number, told, task, _answers(told, suite), told is not given))
     with nullcontext(pool) if pool is not None else settings.pool(suite) as simulators:
         _play(waiting, suite, simulators, settings, found, outcome, on_done)
     for number in sorted(outcome):
@@ -185,8 +188,14 @@ def _advance(result: Result, episode: _Replay, pool: EnvironmentPool) -> bool:
             return True
     if len(episode.turns) == len(episode.given.turns):
         return True
-    pool.step(result.slot, spoken_action(episode.given.turns[len(episode.turns)].action))
+    pool.step(result.slot, episode.answers[len(episode.turns)])
     return False
+
+
+def _answers(given: Trajectory, suite: TaskSuite) -> tuple[str, ...]:
+    if getattr(suite, "style", "act") == "react":
+        return given.actions
+    return tuple(spoken_action(action) for action in given.actions)
 
 
 def _judge(episode: _Replay, result: Result, found: Replayed) -> tuple[list[Trajectory], Trajectory]:

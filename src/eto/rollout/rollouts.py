@@ -35,13 +35,19 @@ class RolloutSettings:
     reset_seconds: float = 120.0
     episode_seconds: float = 600.0
     """Longest its simulator may work on one episode; over it counts as a failed simulator."""
+    memory_mb: int | None = None
+    """Most memory of one simulator process and all it started; None: an equal share of the machine's."""
     retries: int = 1
     """Times an episode is started again after its simulator failed."""
 
     def pool(self, suite: TaskSuite) -> EnvironmentPool:
-        """Simulators of `suite` with these workers and deadlines."""
+        """Simulators of `suite` with these workers, deadlines and memory."""
         return EnvironmentPool(
-            suite, self.workers, step_seconds=self.step_seconds, reset_seconds=self.reset_seconds
+            suite,
+            self.workers,
+            step_seconds=self.step_seconds,
+            reset_seconds=self.reset_seconds,
+            memory_mb=self.memory_mb,
         )
 
 

@@ -19,7 +19,8 @@ from eto.environments.alfworld.generated import generate_game
 from eto.environments.alfworld.house import House, Play
 from eto.environments.alfworld.problem import parse_problem
 from eto.environments.alfworld.scenes import wheel_directory
-from eto.environments.answers import spoken_action
+from eto.environments.answers import spoken_action, written_answer
+from eto.environments.prompts import ONE_ACTION, Length, Style, check_forms, react_form
 from eto.errors import InputError
 from eto.protocols import Step
 from eto.types import Message, Task
@@ -38,10 +39,7 @@ INSTRUCTIONS = {
         "What cannot be done is answered with: Nothing happens."
     ),
 }
-_FORMS = {
-    "act": "Answer with one action.",
-    "react": "First think, then act, in this form:\nThought: what to do next\nAction: go to drawer 1",
-}
+_REACT = react_form("what to do next", "go to drawer 1")
 
 
 class AlfWorld:
@@ -78,8 +76,8 @@ class AlfWorld:
         arrivals: Literal["keep", "drop"] = "keep",
         expert: Literal["handcoded", "planner"] = "handcoded",
         search_prefix: int = 2,
-        style: Literal["act", "react"] = "act",
-        prompt: Literal["short", "long"] = "short",
+        style: Style = "act",
+        prompt: Length = "short",
         max_turns: int = 40,
     ) -> None:
         self._options = {
@@ -98,6 +96,7 @@ class AlfWorld:
             "max_turns": max_turns,
         }
         _check_options(self._options)
+        self.style = style
         self._kinds = tuple(kinds or KINDS)
         self._files = open_games(data) if data is not None else None
         if self._files is None:
@@ -126,15 +125,15 @@ class AlfWorld:
 
     def messages(self, task: Task, observation: str) -> tuple[Message, ...]:
         text = INSTRUCTIONS[self._options["prompt"]].format(put=self._dialect.put("{thing}", "{receptacle}"))
-        form = _FORMS[self._options["style"]]
-        return Message("system", f"{text} {form}"), Message("user", observation)
+        form = ONE_ACTION if self.style == "act" else _REACT
+        return Message("system", text + form), Message("user", observation)
 
     def max_turns(self, task: Task) -> int:
         return self._options["max_turns"]
 
     def environment(self) -> AlfWorldEnvironment:
         return AlfWorldEnvironment(
-            lambda task: self._game_and_house(task)[1], self._dialect, self._options["arrivals"] == "drop"
+            self._house_of, self._dialect, self.style, self._options["arrivals"] == "drop"
         )
 
     def expert_actions(self, task: Task, environment: AlfWorldEnvironment) -> list[str] | None:
@@ -146,9 +145,9 @@ class AlfWorld:
         )
         if moves is None:
             return None
-        if options["style"] == "act":
+        if self.style == "act":
             return [command for _, command in moves]
-        return [f"Thought: {thought}\nAction: {command}" for thought, command in moves]
+        return [written_answer(thought, command) for thought, command in moves]
 
     def translate(self, action: str) -> tuple[str, bool]:
         """An action of either dialect in this suite's, and whether its words are known."""
@@ -156,6 +155,9 @@ class AlfWorld:
 
     def spec(self) -> tuple[str, dict[str, Any]]:
         return f"{__name__}:AlfWorld", dict(self._options)
+
+    def _house_of(self, task: Task) -> House:
+        return self._game_and_house(task)[1]
 
     def _game_and_house(self, task: Task) -> tuple[Game, House]:
         return self._house(task.id, task.kind, task.split, task.payload["game"])
@@ -175,8 +177,11 @@ class AlfWorld:
 class AlfWorldEnvironment:
     """One house at a time. Deterministic."""
 
-    def __init__(self, house_of: Callable[[Task], House], dialect: Dialect, drop_arrivals: bool) -> None:
-        self._house_of, self._dialect, self._drop_arrivals = house_of, dialect, drop_arrivals
+    def __init__(
+        self, house_of: Callable[[Task], House], dialect: Dialect, style: str, drop_arrivals: bool
+    ) -> None:
+        self._house_of, self._dialect = house_of, dialect
+        self._style, self._drop_arrivals = style, drop_arrivals
         self._play: Play | None = None
         self._last: Step | None = None
 
@@ -192,7 +197,7 @@ class AlfWorldEnvironment:
             raise RuntimeError("step before reset")
         if self._last.terminated:
             return replace(self._last, observation="The episode has ended.")
-        observation = self._play.step(spoken_action(action))
+        observation = self._play.step(spoken_action(action, self._style))
         if self._drop_arrivals and observation.startswith("You arrive at "):
             observation = observation.split(". ", 1)[1]
         won = self._play.won
@@ -212,12 +217,11 @@ def _check_options(options: dict[str, Any]) -> None:
         "dialect": ("auto", *DIALECTS),
         "arrivals": ("keep", "drop"),
         "expert": ("handcoded", "planner"),
-        "style": ("act", "react"),
-        "prompt": ("short", "long"),
     }
     for name, known in choices.items():
         if options[name] not in known:
             raise _bad(name, f"unknown choice {options[name]!r}", f"one of {', '.join(known)}")
+    check_forms(options, "alfworld")
     for kind in options["kinds"] or ():
         if kind not in KINDS:
             raise _bad("kinds", f"unknown kind {kind!r}", f"one of {', '.join(KINDS)}")

@@ -36,7 +36,7 @@ def _find(goal: Goal, words: str, environment: WebShopEnvironment) -> Iterator[t
     move = ("I search for what is wanted.", f"search[{words}]")
     for _ in range(MOST_PAGES):
         yield move
-        environment.step(move[1])
+        environment.step(f"Action: {move[1]}")  # readable in either style
         if goal.asin.lower() in environment.clickables():
             return
         move = ("None of these is meant.", "click[next >]")

@@ -46,19 +46,19 @@ class Visit:
     options: dict[str, str] = field(default_factory=dict)
 
 
-def parse_action(text: str) -> tuple[str, str] | None:
-    """("search" or "click", its argument) of `search[...]` or `click[...]`, with or without a thought
-    before `Action:`; None where there is neither."""
-    found = _ACTION.search(spoken_action(text))
+def parse_action(text: str, style: str = "act") -> tuple[str, str] | None:
+    """("search" or "click", its argument) of `search[...]` or `click[...]`, behind the last `Action:` where
+    there is one, as there must be with style "react"; None where there is neither."""
+    found = _ACTION.search(spoken_action(text, style))
     return (found[1], found[2].strip()) if found else None
 
 
 class WebShopEnvironment:
     """One customer at a time. Deterministic."""
 
-    def __init__(self, shop: Shop, bought: float) -> None:
-        """`bought`: reward from which a purchase counts as a success."""
-        self._shop, self._bought = shop, bought
+    def __init__(self, shop: Shop, bought: float, style: str = "act") -> None:
+        """`bought`: reward from which a purchase counts as a success; `style`: of answers."""
+        self._shop, self._bought, self._style = shop, bought, style
         self._goal: Goal | None = None
         self._visit = Visit()
         self._last: Step | None = None
@@ -78,7 +78,7 @@ class WebShopEnvironment:
             raise RuntimeError("step before reset")
         if self._last.terminated:
             return replace(self._last, observation="The episode has ended.")
-        kind, argument = parse_action(action) or ("", "")
+        kind, argument = parse_action(action, self._style) or ("", "")
         if kind == "search" and self._visit.page == "search" and argument:
             results = self._shop.index.search(argument.lower())
             self._visit = Visit(page="results", results=results)

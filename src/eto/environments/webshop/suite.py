@@ -11,6 +11,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+from eto.environments.answers import written_answer
+from eto.environments.prompts import ONE_ACTION, Length, Style, check_forms, react_form
 from eto.environments.webshop.catalogue import Catalogue, build_catalogue, find_files, load_catalogue
 from eto.environments.webshop.expert import find_purchase
 from eto.environments.webshop.generated import generated_files
@@ -30,10 +32,9 @@ _LONG = (
     "the text of a button, a product's number or an option."
 )
 _SHORT = "You shop online. Actions: search[words] and click[button]."
-_ACT = " Answer with one action."
-_REACT = " First think, then act, in this form:\nThought: what you make of the page\nAction: click[buy now]"
+_REACT = react_form("what you make of the page", "click[buy now]")
 INSTRUCTIONS = {
-    "act": {"short": _SHORT + _ACT, "long": _LONG + _ACT},
+    "act": {"short": _SHORT + ONE_ACTION, "long": _LONG + ONE_ACTION},
     "react": {"short": _SHORT + _REACT, "long": _LONG + _REACT},
 }
 
@@ -65,8 +66,8 @@ class WebShop:
         goals: Literal["synthetic", "human"] = "synthetic",
         seed: int = 0,
         split: Literal["auto", "official", "tenths"] = "auto",
-        style: Literal["act", "react"] = "act",
-        prompt: Literal["short", "long"] = "short",
+        style: Style = "act",
+        prompt: Length = "short",
         max_turns: int = 10,
         tagger: str = "auto",
         success: float = 1.0,
@@ -84,6 +85,7 @@ class WebShop:
             "success": success,
         }
         _check_options(self._options)
+        self.style = style
         self._nouns = load_tagger(tagger)
         self._catalogue = _catalogue(self._options)
         draw = random.Random(seed)
@@ -117,23 +119,23 @@ class WebShop:
         )
 
     def messages(self, task: Task, observation: str) -> tuple[Message, ...]:
-        instruction = INSTRUCTIONS[self._options["style"]][self._options["prompt"]]
+        instruction = INSTRUCTIONS[self.style][self._options["prompt"]]
         return Message("system", instruction), Message("user", observation)
 
     def max_turns(self, task: Task) -> int:
         return self._options["max_turns"]
 
     def environment(self) -> WebShopEnvironment:
-        return WebShopEnvironment(self._shop, self._options["success"])
+        return WebShopEnvironment(self._shop, self._options["success"], self.style)
 
     def expert_actions(self, task: Task, environment: WebShopEnvironment) -> list[str] | None:
         """Search, look through the results, choose, buy; None where the product is not found."""
         plan = find_purchase(self._goals[task.payload["goal"]], environment, task)
         if plan is None:
             return None
-        if self._options["style"] == "act":
+        if self.style == "act":
             return [action for _, action in plan]
-        return [f"Thought: {thought}\nAction: {action}" for thought, action in plan]
+        return [written_answer(thought, action) for thought, action in plan]
 
     def spec(self) -> tuple[str, dict[str, Any]]:
         return f"{__name__}:WebShop", dict(self._options)
@@ -150,12 +152,11 @@ def _check_options(options: dict[str, Any]) -> None:
     choices = {
         "goals": ("synthetic", "human"),
         "split": ("auto", "official", "tenths"),
-        "style": tuple(INSTRUCTIONS),
-        "prompt": ("short", "long"),
     }
     for name, known in choices.items():
         if options[name] not in known:
             raise _bad(name, f"unknown choice {options[name]!r}", f"one of {', '.join(known)}")
+    check_forms(options, "webshop")
     if options["goals"] == "human" and options["data"] is None:
         raise _bad(
             "goals", "a generated shop has no human goals", "name the original files' directory: data=..."

@@ -1,0 +1,88 @@
+"""ScienceWorld's 30 task types: their official variations and turn caps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from eto.errors import InputError
+
+# Task type -> (train, dev, test variations, turn cap). Variations are numbered through in
+# this order. Caps are those of the ETO paper's code; for the six types it leaves out, a
+# cap that the simulator's own solutions fit into ("inclined-plane": nearly all of them).
+KINDS: dict[str, tuple[int, int, int, int]] = {
+    "boil": (14, 7, 9, 100),
+    "change-the-state-of-matter-of": (14, 7, 9, 80),
+    "chemistry-mix": (16, 8, 8, 60),
+    "chemistry-mix-paint-secondary-color": (18, 9, 9, 15),
+    "chemistry-mix-paint-tertiary-color": (18, 9, 9, 30),
+    "find-animal": (150, 75, 75, 15),
+    "find-living-thing": (150, 75, 75, 15),
+    "find-non-living-thing": (150, 75, 75, 15),
+    "find-plant": (150, 75, 75, 15),
+    "freeze": (14, 7, 9, 80),
+    "grow-fruit": (62, 31, 33, 60),
+    "grow-plant": (62, 31, 33, 30),
+    "identify-life-stages-1": (6, 3, 5, 30),
+    "identify-life-stages-2": (4, 2, 4, 30),
+    "inclined-plane-determine-angle": (84, 42, 42, 200),
+    "inclined-plane-friction-named-surfaces": (692, 346, 348, 200),
+    "inclined-plane-friction-unnamed-surfaces": (80, 40, 42, 200),
+    "lifespan-longest-lived": (62, 31, 32, 10),
+    "lifespan-longest-lived-then-shortest-lived": (62, 31, 32, 12),
+    "lifespan-shortest-lived": (62, 31, 32, 10),
+    "measure-melting-point-known-substance": (218, 109, 109, 120),
+    "measure-melting-point-unknown-substance": (150, 75, 75, 120),
+    "melt": (14, 7, 9, 80),
+    "mendelian-genetics-known-plant": (60, 30, 30, 150),
+    "mendelian-genetics-unknown-plant": (240, 120, 120, 150),
+    "power-component": (10, 5, 5, 20),
+    "power-component-renewable-vs-nonrenewable-energy": (10, 5, 5, 30),
+    "test-conductivity": (450, 225, 225, 30),
+    "test-conductivity-of-unknown-substances": (300, 150, 150, 30),
+    "use-thermometer": (270, 135, 135, 30),
+}
+
+SHORT_KINDS: tuple[str, ...] = (
+    "find-plant",
+    "find-animal",
+    "find-living-thing",
+    "find-non-living-thing",
+    "lifespan-longest-lived",
+    "lifespan-shortest-lived",
+    "lifespan-longest-lived-then-shortest-lived",
+    "power-component",
+    "chemistry-mix-paint-secondary-color",
+)
+"""The nine types whose whole episodes stay within about 500 tokens; the default."""
+
+
+def known_kinds(kinds: Sequence[str] | str | None) -> tuple[str, ...]:
+    """The task types that the option `kinds` names. Raises `InputError`."""
+    if kinds is None:
+        return SHORT_KINDS
+    chosen = [kinds] if isinstance(kinds, str) else list(kinds)
+    if chosen == ["all"]:
+        return tuple(KINDS)
+    for kind in chosen:
+        if kind not in KINDS:
+            raise _bad(f"unknown task type {kind!r}", f'known ones: {", ".join(KINDS)}; or "all"')
+    if not chosen or len(set(chosen)) < len(chosen):
+        problem = "a task type is named twice" if chosen else "no task type"
+        raise _bad(problem, "name each type once, or leave kinds out")
+    return tuple(chosen)
+
+
+def variations(kind: str, split: str) -> range:
+    """The official variations of a task type in a split."""
+    train, dev, test, _ = KINDS[kind]
+    first = {"train": 0, "dev": train, "test": train + dev}[split]
+    return range(first, first + {"train": train, "dev": dev, "test": test}[split])
+
+
+def needs_circuits(kind: str) -> bool:
+    """Whether wires have to be connected; the easy form of other task types has no such action."""
+    return "power-component" in kind or "conductivity" in kind
+
+
+def _bad(problem: str, mend: str) -> InputError:
+    return InputError(problem, where="scienceworld.kinds", mend=mend)
