@@ -48,7 +48,7 @@ THOUGHTS = {
     "open": "The {} is closed, so I open it.",
     "unlock": "The {} is locked, and I have the key.",
     "take": "I need the {}.",
-    "drop": "I do not need the {} in my hands.",
+    "drop": "I put the {} down for now.",
     "put": "The {} belongs there.",
     "insert": "The {} belongs in there.",
     "cook": "The {} has to be cooked as the recipe says.",

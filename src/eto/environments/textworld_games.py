@@ -43,7 +43,7 @@ FORM = 1
 """Raised when the same seed is to give other games: part of the cache's folder."""
 ATTEMPTS = 10
 ATTEMPT_STRIDE = 1_000_000
-"""Some seeds give a map without a quest of the length asked for; then this far on is tried next."""
+"""Some seeds give no game, such as a map too small for the quest; then this far on is tried next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +140,7 @@ def _make(game: str, params: Mapping[str, Any], objective: str, seed: int, story
     import textworld
     from textworld.challenges import CHALLENGES
     from textworld.generator import CouldNotCompileGameError, QuestGenerationError, compile_game
+    from textworld.generator.world import NoFreeExitError
 
     settings = dict(params)
     if game == "cooking":
@@ -156,7 +157,7 @@ def _make(game: str, params: Mapping[str, Any], objective: str, seed: int, story
         try:
             made = make(settings, options)
             break
-        except QuestGenerationError:
+        except (QuestGenerationError, NoFreeExitError, ValueError):  # nothing comes of this seed
             continue
     if made is None:
         raise EnvironmentFailure(f"TextWorld finds no {game} game", where=f"seed {seed}")
