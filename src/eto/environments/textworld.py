@@ -98,6 +98,7 @@ class TextWorld:
         style: Literal["act", "react"] = "act",
         prompt: Literal["short", "long"] = "short",
     ) -> None:
+        self.game, self.params = game, complete_params(game, params)
         self._options = {
             "game": game,
             "params": None if params is None else dict(params),
@@ -108,7 +109,6 @@ class TextWorld:
             "style": style,
             "prompt": prompt,
         }
-        self.game, self.params = game, complete_params(game, params)
         _check_options(self._options)
         self._max_turns = max_turns or turn_cap(game, self.params)
         require_package("textworld", self.name)
