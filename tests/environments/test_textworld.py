@@ -122,7 +122,7 @@ def test_a_damaged_game_is_made_again(fresh_cache):
     files.description.write_text('{"version": 1')
     with pytest.raises(EnvironmentFailure, match=r"cannot be loaded.*|game\.z8"):
         environment.reset(task)
-    assert environment.reset(task).startswith("Welcome") or environment.step("look").observation
+    assert "-=" in environment.reset(task)
     environment.close()
 
 
@@ -226,16 +226,6 @@ def test_commands_about_the_program_do_nothing(tmp_path, monkeypatch):
     assert not [*tmp_path.iterdir()]
     steps = [environment.step(action) for action in suite.expert_actions(task, environment)]
     assert steps[-1].success, "the game is as it was"
-    environment.close()
-
-
-def test_an_interpreter_that_halts_is_no_fault_of_the_agent():
-    suite = load_suite("textworld", params={"level": 3})
-    environment = suite.environment()
-    environment.reset(suite.tasks("train")[1])
-    environment._game.step("\x00")  # what `game_command` keeps away from it
-    with pytest.raises(EnvironmentFailure, match="halted"):
-        environment.step("look")
     environment.close()
 
 
