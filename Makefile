@@ -72,6 +72,12 @@ $(VENV)/.installed: $(VENV)/.created $(PINS)
 $(VENV)/.installed-test: $(VENV)/.installed
 	@echo "installing the test tools (about 1 minute)"
 	@$(PIP) install -c constraints.txt -e '.[test]'
+	@# Its interpreter is compiled; without it the tests of TextWorld are skipped.
+	@if command -v make >/dev/null 2>&1 && command -v "$(CC)" >/dev/null 2>&1; then \
+	  echo "compiling TextWorld (about 1 minute)"; \
+	  $(PIP) install -c constraints.txt -e '.[textworld]' >/dev/null 2>&1 \
+	    || echo "TextWorld cannot be installed here: its tests are skipped"; \
+	else echo "no C compiler: the tests of TextWorld are skipped"; fi
 	@touch $@
 
 $(VENV)/.installed-bench: $(VENV)/.installed-test

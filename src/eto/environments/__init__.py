@@ -26,6 +26,7 @@ SUITES: dict[str, tuple[str, str]] = {
     "openenv": ("eto.environments.openenv", "OpenEnv"),
     "scienceworld": ("eto.environments.scienceworld", "ScienceWorld"),
     "scienceworld-eto": ("eto.environments.scienceworld_eto", "ScienceWorldEto"),
+    "textworld": ("eto.environments.textworld", "TextWorld"),
     "textworld-express": ("eto.environments.textworld_express", "TextWorldExpress"),
     "webshop": ("eto.environments.webshop.suite", "WebShop"),
 }
