@@ -13,7 +13,7 @@ class Arrays:
 
     def __init__(self, directory: Path | None) -> None:
         """`directory`: where each is a `.npy` file; None keeps them in memory."""
-        self._directory = directory
+        self.directory = directory
         self._kept: dict[str, np.ndarray] = {}
 
     def write(self, name: str, dtype: type | str, length: int, blocks: Iterable[np.ndarray]) -> None:
@@ -22,7 +22,7 @@ class Arrays:
         Blocks are written as they come: a mapped file's pages would all count as this process's memory.
         """
         kind = np.dtype(dtype)
-        if self._directory is None:
+        if self.directory is None:
             self._kept[name] = np.concatenate([np.empty(0, kind), *blocks]).astype(kind, copy=False)
             return
         header = {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False, "shape": (length,)}
@@ -36,16 +36,16 @@ class Arrays:
 
     def __getitem__(self, name: str) -> np.ndarray:
         """Read-only where it is a file. Raises `OSError` or `ValueError` where that is missing or broken."""
-        if self._directory is None:
+        if self.directory is None:
             return self._kept[name]
         # A plain array over the map: indexing a `memmap` itself is several times slower.
         return np.asarray(np.load(self._path(name), mmap_mode="r"))
 
     def __delitem__(self, name: str) -> None:
-        if self._directory is None:
+        if self.directory is None:
             del self._kept[name]
         else:
             self._path(name).unlink()
 
     def _path(self, name: str) -> Path:
-        return self._directory / f"{name}.npy"
+        return self.directory / f"{name}.npy"

@@ -51,8 +51,7 @@ class Products(Sequence[Product]):
         return self._product(row)
 
     def __iter__(self) -> Iterator[Product]:
-        for (text,) in self._database.execute("SELECT product FROM products ORDER BY row"):
-            yield from_json(text)
+        return map(self._read, range(len(self)))
 
     def column(self, word: str) -> int | None:
         """Number of a word of the index; None where no product has it."""
@@ -73,8 +72,11 @@ class Products(Sequence[Product]):
         try:
             return self._database.execute(query, (value,)).fetchone()
         except sqlite3.DatabaseError as error:
-            mend = "delete its directory in the cache: it is built anew"
-            raise EnvironmentFailure(f"the stored products are damaged: {error}", mend=mend) from error
+            raise EnvironmentFailure(
+                f"the stored products are damaged: {error}",
+                where=str(self.arrays.directory),
+                mend="delete this directory: it is built again",
+            ) from error
 
 
 class ByAsin(Mapping[str, Value]):
