@@ -20,6 +20,7 @@ import pytest
 from scipy.sparse import csc_array
 
 from eto.environments import load_suite
+from eto.environments.webshop import catalogue as catalogue_module
 from eto.environments.webshop import postings
 from eto.environments.webshop.catalogue import build_catalogue, find_files, load_catalogue
 from eto.environments.webshop.generated import generated_files
@@ -244,6 +245,21 @@ def test_a_build_that_fails_leaves_nothing(tmp_path, cache):
         assert [path.name for path in cache.iterdir() if path.is_dir()] == []
     (directory / "items_shuffle.json").write_bytes(whole)
     assert len(load(directory).products) == 40
+
+
+@pytest.mark.parametrize("size", [*range(1, 12), 1000])
+def test_values_are_cut_right_wherever_reading_pauses(tmp_path, monkeypatch, size):
+    monkeypatch.setattr(catalogue_module, "CHUNK", size)
+    path = tmp_path / "file.json"
+    wanted = [12345, {"a": [1, "]"]}, "x, y", None, -1.5e10, [], True]
+    path.write_text(json.dumps(wanted, indent=1))
+    assert list(catalogue_module._read_items(path)) == wanted
+    path.write_text(json.dumps({str(number): value for number, value in enumerate(wanted)}))
+    assert [value for _, value in catalogue_module._read_pairs(path)] == wanted
+    monkeypatch.setattr(catalogue_module, "LONGEST_VALUE", 30)
+    path.write_text('["' + "x" * 3000)
+    with pytest.raises(InputError, match="cannot be read"):
+        list(catalogue_module._read_items(path))
 
 
 @pytest.mark.parametrize("content", [b"[]", b'{"B1": {}, 3: {}}', b'{"B1"}', b'{"B1": {}', b'{"B1": {}} {}'])

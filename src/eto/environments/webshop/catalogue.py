@@ -182,10 +182,10 @@ def _values(path: Path, brackets: str, wanted: str) -> Iterator[Any]:
                 except json.JSONDecodeError as error:
                     fault = error
                 # What ends where the text read so far ends may go on beyond it.
-                if end == len(text) and end - at < LONGEST_VALUE:
-                    if chunk := stream.read(max(CHUNK, end - at)):
-                        text, at = text[at:] + chunk, 0
-                        continue
+                open_ended = end == len(text) and end - at < LONGEST_VALUE
+                if open_ended and (chunk := stream.read(max(CHUNK, end - at))):
+                    text, at = text[at:] + chunk, 0
+                    continue
                 if fault:
                     raise fault
                 yield value

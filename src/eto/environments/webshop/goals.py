@@ -93,9 +93,7 @@ class GoalSources:
 class Goals(Sequence[Goal]):
     """Goals by number, each made when it is asked for."""
 
-    def __init__(
-        self, catalogue: Catalogue, prices: Sequence[float], kind: str, draw: random.Random
-    ) -> None:
+    def __init__(self, catalogue: Catalogue, prices: Sequence[float], kind: str, draw: random.Random) -> None:
         self._products, self._human = catalogue.products, kind == "human"
         arrays = catalogue.products.arrays
         self._rows, self._entries = arrays[f"{kind}_rows"], arrays[f"{kind}_entries"]
@@ -167,9 +165,7 @@ def _limit(price: float, draw: random.Random) -> float:
     return max(draw.sample(above, 2)) if len(above) > 1 else NO_LIMIT
 
 
-def _goal(
-    product: Product, wanted: str, attributes: Sequence[str], options: Any, limit: float
-) -> Goal:
+def _goal(product: Product, wanted: str, attributes: Sequence[str], options: Any, limit: float) -> Goal:
     limit_text = "" if limit == NO_LIMIT else f", and price lower than {limit:.2f} dollars"
     return Goal(
         asin=product.asin,

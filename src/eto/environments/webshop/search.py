@@ -35,14 +35,23 @@ _STOP_WORDS = frozenset(
         "these they this to was will with"
     ).split()
 )
-_stem = lru_cache(200_000)(Stemmer.Stemmer("porter").stemWord)
+_stem = Stemmer.Stemmer("porter").stemWord
 
 
 def analyse(text: str) -> list[str]:
     """The stems a text is found by: words without possessive and stop words, through Porter's stemmer."""
-    words = (word[:-2] if word.endswith(_POSSESSIVE) else word for word in _WORD.findall(text))
-    lower = (word.lower() for word in words if word.strip("_"))
-    return [word if len(word) < 3 else _stem(word) for word in lower if word not in _STOP_WORDS]
+    return [stem for word in _WORD.findall(text) if (stem := _analysed(word))]
+
+
+@lru_cache(200_000)
+def _analysed(word: str) -> str:
+    """The stem of a word as it stands in a text; empty where nothing is found by it."""
+    if word.endswith(_POSSESSIVE):
+        word = word[:-2]
+    lower = word.lower()
+    if not word.strip("_") or lower in _STOP_WORDS:
+        return ""
+    return lower if len(lower) < 3 else _stem(lower)
 
 
 def searched_text(product: Product) -> str:
