@@ -270,6 +270,17 @@ def test_broken_instructions_are_named(tmp_path, content):
         load(directory)
 
 
+@pytest.mark.parametrize(
+    "damage", [lambda data: data[:-100], lambda data: data[:60] + bytes(99) + data[159:]]
+)
+def test_a_damaged_archive_is_named(tmp_path, damage):
+    directory = write(tmp_path / "data", (*generated_files(40, seed=2), {}), packed=True)
+    path = directory / "items_shuffle.json.gz"
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(InputError, match=r"items_shuffle\.json\.gz"):
+        load(directory)
+
+
 def test_a_cache_that_cannot_be_written_is_named(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("ETO_CACHE", str(tmp_path / "file"))

@@ -12,6 +12,7 @@ import json
 import logging
 import re
 import warnings
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
@@ -192,7 +193,7 @@ def _values(path: Path, brackets: str, wanted: str) -> Iterator[Any]:
                 at = end
             if text[at + 1 :].strip() or stream.read(CHUNK).strip():
                 raise ValueError(f"more text after its closing {brackets[1]}")
-    except (OSError, EOFError, ValueError) as error:
+    except (OSError, EOFError, ValueError, zlib.error) as error:
         raise _unreadable(path, error) from error
 
 
