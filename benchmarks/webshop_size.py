@@ -47,12 +47,12 @@ def main() -> None:
         data = Path(place) / "data"
         write(data, given.products)
         size = sum(path.stat().st_size for path in data.iterdir()) / 1e6
-        print(f"{given.products:,} products, {size:,.0f} MB of JSON")
+        print(f"{given.products:,} products, {size:,.0f} MB of JSON", flush=True)
         environment = os.environ | {"ETO_CACHE": f"{place}/cache"}
         command = [sys.executable, "-m", "benchmarks.webshop_size", "--look", str(data)]
         for name in ("building", "opening"):
             told = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)
-            print(f"{name}:")
+            print(f"{name}:", flush=True)
             for what, figure in json.loads(told.stdout).items():
                 print(f"    {what:38}{figure:12,.1f}")
         stored = sum(path.stat().st_size for path in Path(place, "cache").rglob("*") if path.is_file()) / 1e6

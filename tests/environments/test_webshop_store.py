@@ -149,6 +149,18 @@ def test_goals_are_those_of_a_shuffled_list(files):
             goals[number]
 
 
+def test_too_many_goals_of_one_kind_leave_the_other(files, monkeypatch):
+    monkeypatch.setattr("eto.environments.webshop.goals.MOST_GOALS", 500)
+    items, told, human = files
+    item = next(item for item in items if item["asin"] in human)
+    vast = {str(name): [{"value": str(value)} for value in range(10)] for name in range(100)}
+    with pytest.warns(UserWarning, match="human instructions but are absent"):
+        catalogue = build_catalogue([{**item, "customization_options": vast}], told, human, where="test")
+    assert len(make_goals(catalogue, [1.0], "human", random.Random(0))) == 2
+    with pytest.raises(InputError, match="more than 500 synthetic goals"):
+        make_goals(catalogue, [1.0], "synthetic", random.Random(0))
+
+
 def test_what_is_in_the_cache_is_not_read_again(tmp_path, files):
     directory = write(tmp_path / "data", files)
     with pytest.warns(UserWarning, match="1 products listed twice") as first:

@@ -15,11 +15,14 @@ import numpy as np
 from eto.environments.webshop.arrays import Arrays
 from eto.environments.webshop.products import Product
 from eto.environments.webshop.store import Catalogue
+from eto.errors import InputError
 
 KINDS = ("synthetic", "human")
 LIMITS = tuple(10.0 * number for number in range(1, 100))
 """Price limits a goal may name, in dollars."""
 NO_LIMIT = 1_000_000.0
+MOST_GOALS = 100_000_000
+"""Goals of a kind that are put in order, four bytes each."""
 ORDER_SEED = 233
 """With which the original shuffles its goals; a goal's place after that is its number."""
 
@@ -65,7 +68,8 @@ class GoalSources:
         self._low.append(product.prices[0])
         self._high.append(product.prices[1] if len(product.prices) > 1 else math.nan)
         if product.instruction is not None:
-            self._source("synthetic", 0, math.prod(map(len, product.options.values())))
+            combinations = math.prod(map(len, product.options.values()))
+            self._source("synthetic", 0, min(combinations, MOST_GOALS + 1))
         for entry, told in enumerate(product.human):
             if told.get("instruction_attributes") and isinstance(told.get("instruction"), str):
                 self._source("human", entry, 1)
@@ -85,9 +89,11 @@ class GoalSources:
             arrays[f"{kind}_entries"] = np.array(self._entries[kind], np.int32)
             ends = np.cumsum(np.array(self._goals[kind], np.int64))
             arrays[f"{kind}_ends"] = ends
-            order = array("I", range(int(ends[-1]) if len(ends) else 0))
+            count = int(ends[-1]) if len(ends) else 0
+            # Who asks for the other kind need not suffer from too many of one.
+            order = array("I", range(count if count <= MOST_GOALS else 0))
             random.Random(ORDER_SEED).shuffle(order)
-            arrays[f"{kind}_order"] = np.array(order, np.uint32)
+            arrays[f"{kind}_order"] = np.frombuffer(order, np.uint32)
 
 
 class Goals(Sequence[Goal]):
@@ -98,6 +104,9 @@ class Goals(Sequence[Goal]):
         arrays = catalogue.products.arrays
         self._rows, self._entries = arrays[f"{kind}_rows"], arrays[f"{kind}_entries"]
         self._ends, self._order = arrays[f"{kind}_ends"], arrays[f"{kind}_order"]
+        if len(self._ends) and self._ends[-1] > len(self._order):
+            problem = f"more than {MOST_GOALS:,} {kind} goals: products with very many options"
+            raise InputError(problem, where="webshop.goals", mend="use the other kind, or other files")
         self._limits = array("d", (_limit(prices[row], draw) for row in self._rows.tolist()))
 
     def __len__(self) -> int:
@@ -133,6 +142,7 @@ def make_goals(catalogue: Catalogue, prices: Sequence[float], kind: str, draw: r
     """All goals, `synthetic` or `human`, in the original's order.
 
     prices: by row. The original draws the price limits without a seed; `draw` decides them here.
+    Raises `InputError` where there are more than `MOST_GOALS`.
     """
     return Goals(catalogue, prices, kind, draw)
 
