@@ -24,6 +24,11 @@ pytestmark = pytest.mark.skipif(
 )
 
 
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("ETO_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
 @cache
 def catalogue():
     return load_catalogue(Files(DATA / "items_shuffle_1000.json.gz", DATA / "items_ins_v2_1000.json"))

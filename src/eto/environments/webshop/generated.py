@@ -107,7 +107,9 @@ def generated_files(count: int, seed: int) -> tuple[list[dict[str, Any]], dict[s
     items, instructions = [], {}
     for number in range(count):
         kind = KINDS[number % len(KINDS)]
-        asin = "G" + "".join(draw.choices(string.ascii_uppercase + string.digits, k=4)) + f"{number:05d}"
+        # Nine characters, however large the number: an asin may not be longer than ten.
+        tail = "".join(draw.choices(string.ascii_uppercase + string.digits, k=4)) + f"{number:05d}"
+        asin = "G" + tail[-9:]
         item, told = _product(kind, asin, draw)
         items.append(item)
         instructions[asin] = told

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-import itertools
+import math
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from array import array
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from eto.environments.webshop.catalogue import Catalogue, Product
+import numpy as np
 
+from eto.environments.webshop.arrays import Arrays
+from eto.environments.webshop.products import Product
+from eto.environments.webshop.store import Catalogue
+from eto.errors import InputError
+
+KINDS = ("synthetic", "human")
 LIMITS = tuple(10.0 * number for number in range(1, 100))
 """Price limits a goal may name, in dollars."""
 NO_LIMIT = 1_000_000.0
+MOST_GOALS = 100_000_000
+"""Goals of a kind that are put in order, four bytes each."""
 ORDER_SEED = 233
 """With which the original shuffles its goals; a goal's place after that is its number."""
 
@@ -39,63 +49,134 @@ class Goal:
         return list(self.options.values() if isinstance(self.options, Mapping) else self.options)
 
 
-def draw_prices(catalogue: Catalogue, draw: random.Random) -> dict[str, float]:
-    """What each product costs; one price of a range is drawn between its ends."""
-    return {
-        product.asin: draw.uniform(*product.prices) if len(product.prices) > 1 else product.prices[0]
-        for product in catalogue.products
-    }
+class GoalSources:
+    """Takes the products one by one and writes where the goals of each kind come from.
+
+    A source is a product's instruction or one that somebody wrote about it. Neither prices nor limits
+    decide how many goals there are, so that their order is known before these are drawn.
+    """
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._low, self._high = array("d"), array("d")
+        self._rows = {kind: array("i") for kind in KINDS}
+        self._entries = {kind: array("i") for kind in KINDS}
+        self._goals = {kind: array("q") for kind in KINDS}
+
+    def add(self, product: Product) -> None:
+        """The next product."""
+        self._low.append(product.prices[0])
+        self._high.append(product.prices[1] if len(product.prices) > 1 else math.nan)
+        if product.instruction is not None:
+            combinations = math.prod(map(len, product.options.values()))
+            self._source("synthetic", 0, min(combinations, MOST_GOALS + 1))
+        for entry, told in enumerate(product.human):
+            if told.get("instruction_attributes") and isinstance(told.get("instruction"), str):
+                self._source("human", entry, 1)
+        self._count += 1
+
+    def _source(self, kind: str, entry: int, goals: int) -> None:
+        self._rows[kind].append(self._count)
+        self._entries[kind].append(entry)
+        self._goals[kind].append(goals)
+
+    def write(self, arrays: Arrays) -> None:
+        """Write prices by product, and for each kind of goal: the product's row, the number among what
+        people wrote and the goals up to its end, by source; and the goals in the original's order."""
+        arrays["low_prices"], arrays["high_prices"] = np.array(self._low), np.array(self._high)
+        for kind in KINDS:
+            arrays[f"{kind}_rows"] = np.array(self._rows[kind], np.int32)
+            arrays[f"{kind}_entries"] = np.array(self._entries[kind], np.int32)
+            ends = np.cumsum(np.array(self._goals[kind], np.int64))
+            arrays[f"{kind}_ends"] = ends
+            count = int(ends[-1]) if len(ends) else 0
+            # Who asks for the other kind need not suffer from too many of one.
+            order = array("I", range(count if count <= MOST_GOALS else 0))
+            random.Random(ORDER_SEED).shuffle(order)
+            arrays[f"{kind}_order"] = np.frombuffer(order, np.uint32)
 
 
-def make_goals(
-    catalogue: Catalogue, prices: Mapping[str, float], kind: str, draw: random.Random
-) -> list[Goal]:
+class Goals(Sequence[Goal]):
+    """Goals by number, each made when it is asked for."""
+
+    def __init__(self, catalogue: Catalogue, prices: Sequence[float], kind: str, draw: random.Random) -> None:
+        self._products, self._human = catalogue.products, kind == "human"
+        arrays = catalogue.products.arrays
+        self._rows, self._entries = arrays[f"{kind}_rows"], arrays[f"{kind}_entries"]
+        self._ends, self._order = arrays[f"{kind}_ends"], arrays[f"{kind}_order"]
+        if len(self._ends) and self._ends[-1] > len(self._order):
+            problem = f"more than {MOST_GOALS:,} {kind} goals: products with very many options"
+            raise InputError(problem, where="webshop.goals", mend="use the other kind, or other files")
+        self._limits = array("d", (_limit(prices[row], draw) for row in self._rows.tolist()))
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def __getitem__(self, number: int) -> Goal:
+        if not 0 <= number < len(self):
+            raise IndexError(number)
+        place = int(self._order[number])
+        source = int(np.searchsorted(self._ends, place, side="right"))
+        product, limit = self._products[int(self._rows[source])], self._limits[source]
+        if self._human:
+            return _human(product, int(self._entries[source]), limit)
+        return _synthetic(product, place - int(self._ends[source]), limit)
+
+    def categories(self, first: int, last: int) -> list[str]:
+        """Of the products wanted by the goals `first` to `last` (without it)."""
+        sources = np.searchsorted(self._ends, self._order[first:last], side="right")
+        codes = self._products.arrays["categories"][self._rows[sources]]
+        return [self._products.categories[code] for code in codes.tolist()]
+
+
+def draw_prices(catalogue: Catalogue, draw: random.Random) -> array[float]:
+    """What each product costs in dollars, by row; one price of a range is drawn between its ends."""
+    arrays = catalogue.products.arrays
+    prices, high = array("d", arrays["low_prices"].tobytes()), arrays["high_prices"]
+    for row in np.flatnonzero(~np.isnan(high)).tolist():
+        prices[row] = draw.uniform(prices[row], float(high[row]))
+    return prices
+
+
+def make_goals(catalogue: Catalogue, prices: Sequence[float], kind: str, draw: random.Random) -> Goals:
     """All goals, `synthetic` or `human`, in the original's order.
 
-    The original draws the price limits without a seed; `draw` decides them here.
+    prices: by row. The original draws the price limits without a seed; `draw` decides them here.
+    Raises `InputError` where there are more than `MOST_GOALS`.
     """
-    make = _synthetic if kind == "synthetic" else _human
-    goals = [goal for product in catalogue.products for goal in make(product, prices[product.asin], draw)]
-    random.Random(ORDER_SEED).shuffle(goals)
-    return goals
+    return Goals(catalogue, prices, kind, draw)
 
 
-def _synthetic(product: Product, price: float, draw: random.Random) -> Iterator[Goal]:
-    """A goal for each combination of the product's options."""
-    if product.instruction is None:
-        return
-    limit, limit_text = _limit(price, draw)
-    names = sorted(product.options)
-    for values in itertools.product(*(product.options[name] for name in names)):
-        options = dict(zip(names, values, strict=True))
-        told = ", and ".join(f"{name}: {value}" for name, value in options.items())
-        wanted = f"{product.instruction} with {told}" if told else product.instruction
-        yield _goal(product, wanted, limit_text, product.instruction_attributes, options, limit)
+def _synthetic(product: Product, place: int, limit: float) -> Goal:
+    """The goal at `place` among all combinations of the product's options; the last name's values turn
+    fastest. Counted from the last combination where it is negative."""
+    options: dict[str, str] = {}
+    for name in sorted(product.options, reverse=True):
+        values = product.options[name]
+        place, value = divmod(place, len(values))
+        options[name] = values[value]
+    options = dict(reversed(options.items()))
+    told = ", and ".join(f"{name}: {value}" for name, value in options.items())
+    wanted = f"{product.instruction} with {told}" if told else product.instruction
+    return _goal(product, wanted, product.instruction_attributes, options, limit)
 
 
-def _human(product: Product, price: float, draw: random.Random) -> Iterator[Goal]:
-    """A goal for each instruction somebody wrote about the product."""
-    for entry in product.human:
-        attributes = tuple(entry.get("instruction_attributes") or ())
-        if attributes and isinstance(entry.get("instruction"), str):
-            limit, limit_text = _limit(price, draw)
-            wanted = entry["instruction"].strip(".")
-            options = tuple(entry.get("instruction_options") or ())
-            yield _goal(product, wanted, limit_text, attributes, options, limit)
+def _human(product: Product, entry: int, limit: float) -> Goal:
+    """The goal of an instruction that somebody wrote about the product."""
+    told = product.human[entry]
+    options = tuple(told.get("instruction_options") or ())
+    return _goal(product, told["instruction"].strip("."), told["instruction_attributes"], options, limit)
 
 
-def _limit(price: float, draw: random.Random) -> tuple[float, str]:
-    """The larger of two of the next four multiples of ten dollars, and how it is told."""
-    above = [limit for limit in LIMITS if limit > price][:4]
-    if len(above) < 2:
-        return NO_LIMIT, ""
-    limit = max(draw.sample(above, 2))
-    return limit, f", and price lower than {limit:.2f} dollars"
+def _limit(price: float, draw: random.Random) -> float:
+    """The larger of two of the next four multiples of ten dollars, or none."""
+    first = bisect_right(LIMITS, price)
+    above = LIMITS[first : first + 4]
+    return max(draw.sample(above, 2)) if len(above) > 1 else NO_LIMIT
 
 
-def _goal(
-    product: Product, wanted: str, limit_text: str, attributes: Sequence[str], options: Any, limit: float
-) -> Goal:
+def _goal(product: Product, wanted: str, attributes: Sequence[str], options: Any, limit: float) -> Goal:
+    limit_text = "" if limit == NO_LIMIT else f", and price lower than {limit:.2f} dollars"
     return Goal(
         asin=product.asin,
         instruction=wanted + limit_text,

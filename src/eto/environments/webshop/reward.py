@@ -12,8 +12,8 @@ from functools import lru_cache
 
 from rapidfuzz import fuzz, utils
 
-from eto.environments.webshop.catalogue import Product
 from eto.environments.webshop.goals import Goal
+from eto.environments.webshop.products import Product
 
 SIMILAR = 85
 """Token set ratio above which two texts are taken for the same."""

@@ -8,20 +8,18 @@ products in the same order for six of ten searches only.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
 import Stemmer
-from scipy.sparse import csc_array
 
-from eto.environments.webshop.catalogue import Product
+from eto.environments.webshop.products import Product
+from eto.environments.webshop.store import Products
 
-K1, B = 0.9, 0.4
-EXACT = 24
-"""Document lengths below it are kept as they are."""
 RESULTS = 50
 """Products a search finds at the most."""
+SEARCHES = 5_000
+"""Searches whose results are remembered, some kilobytes each."""
 # Words as Unicode's text segmentation cuts them: letters joined by a dot, colon or apostrophe between
 # letters, digits by a dot, comma or apostrophe between digits; ideographs and emoji one by one.
 _ALONE = "\u3040-\u309f\u3400-\u4dbf\u4e00-\u9fff"
@@ -37,14 +35,23 @@ _STOP_WORDS = frozenset(
         "these they this to was will with"
     ).split()
 )
-_stem = lru_cache(200_000)(Stemmer.Stemmer("porter").stemWord)
+_stem = Stemmer.Stemmer("porter").stemWord
 
 
 def analyse(text: str) -> list[str]:
     """The stems a text is found by: words without possessive and stop words, through Porter's stemmer."""
-    words = (word[:-2] if word.endswith(_POSSESSIVE) else word for word in _WORD.findall(text))
-    lower = (word.lower() for word in words if word.strip("_"))
-    return [word if len(word) < 3 else _stem(word) for word in lower if word not in _STOP_WORDS]
+    return [stem for word in _WORD.findall(text) if (stem := _analysed(word))]
+
+
+@lru_cache(200_000)
+def _analysed(word: str) -> str:
+    """The stem of a word as it stands in a text; empty where nothing is found by it."""
+    if word.endswith(_POSSESSIVE):
+        word = word[:-2]
+    lower = word.lower()
+    if not word.strip("_") or lower in _STOP_WORDS:
+        return ""
+    return lower if len(lower) < 3 else _stem(lower)
 
 
 def searched_text(product: Product) -> str:
@@ -55,30 +62,22 @@ def searched_text(product: Product) -> str:
 
 
 class Index:
-    """Finds products by words: Lucene's BM25, in its arithmetic."""
+    """Finds products by words: Lucene's BM25, see `eto.environments.webshop.postings`."""
 
-    def __init__(self, products: Sequence[Product]) -> None:
-        self._asins = np.array([product.asin for product in products])
-        self._columns: dict[str, int] = {}
-        rows, columns, lengths = [], [], []
-        for row, product in enumerate(products):
-            stems = analyse(searched_text(product))
-            lengths.append(len(stems))
-            rows += [row] * len(stems)
-            columns += [self._columns.setdefault(stem, len(self._columns)) for stem in stems]
-        shape = len(products), len(self._columns)
-        counts = csc_array((np.ones(len(rows), np.float32), (rows, columns)), shape=shape)
-        counts.sum_duplicates()
-        self._weights = _bm25(counts, np.array(lengths))
-        self.search = lru_cache(20_000)(self._search)
+    def __init__(self, products: Products) -> None:
+        self._asins, self._column = products.asins, products.column
+        arrays = products.arrays
+        self._firsts, self._rows, self._weights = arrays["firsts"], arrays["rows"], arrays["weights"]
+        self.search = lru_cache(SEARCHES)(self._search)
 
     def _search(self, query: str) -> tuple[str, ...]:
         """Up to `RESULTS` asins, best first; equal scores by asin."""
-        known = [self._columns[stem] for stem in analyse(query) if stem in self._columns]
+        columns = map(self._column, analyse(query))
         scores = np.zeros(len(self._asins))
-        for column in known:
-            part = slice(*self._weights.indptr[column : column + 2])
-            scores[self._weights.indices[part]] += self._weights.data[part]
+        for column in columns:
+            if column is not None:
+                part = slice(*self._firsts[column : column + 2])
+                scores[self._rows[part]] += self._weights[part]
         scores = scores.astype(np.float32)
         found = np.flatnonzero(scores)
         if len(found) > RESULTS:
@@ -86,21 +85,3 @@ class Index:
             found = found[scores[found] >= least]
         order = np.lexsort((self._asins[found], -scores[found]))[:RESULTS]
         return tuple(self._asins[found[order]].tolist())
-
-
-def _bm25(counts: csc_array, lengths: np.ndarray) -> csc_array:
-    """What each word adds to the score of each document, from `counts` `[documents, words]`."""
-    documents = counts.shape[0]
-    holding = np.diff(counts.indptr)
-    rarity = np.log1p((documents - holding + 0.5) / (holding + 0.5)).astype(np.float32)
-    scale = (1 / (K1 * (1 - B + B * _coarse(lengths) / lengths.mean()))).astype(np.float32)
-    weight = np.repeat(rarity, holding)
-    counts.data = weight - weight / (1 + counts.data * scale[counts.indices])
-    return counts
-
-
-def _coarse(lengths: np.ndarray) -> np.ndarray:
-    """Lengths as Lucene keeps them, in one byte each: exact below 24, then four significant bits."""
-    above = np.maximum(lengths - EXACT, 0)
-    unit = 2 ** np.maximum(np.floor(np.log2(np.maximum(above, 1))).astype(int) - 3, 0)
-    return np.where(lengths < EXACT, lengths, EXACT + above // unit * unit)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from eto.environments.answers import spoken_action
-from eto.environments.webshop.catalogue import Catalogue, Product
 from eto.environments.webshop.goals import Goal
+from eto.environments.webshop.products import Product
 from eto.environments.webshop.reward import Reward, Tagger, purchase_reward
 from eto.environments.webshop.search import Index
+from eto.environments.webshop.store import Catalogue
 from eto.protocols import Step
 from eto.types import Task
 
@@ -29,7 +30,7 @@ class Shop:
     catalogue: Catalogue
     index: Index
     prices: Mapping[str, float]
-    goals: list[Goal]
+    goals: Sequence[Goal]
     nouns: Tagger
 
 

@@ -13,12 +13,13 @@ from typing import Any, Literal
 
 from eto.environments.answers import written_answer
 from eto.environments.prompts import ONE_ACTION, Length, Style, check_forms, react_form
-from eto.environments.webshop.catalogue import Catalogue, build_catalogue, find_files, load_catalogue
+from eto.environments.webshop.catalogue import build_catalogue, find_files, load_catalogue
 from eto.environments.webshop.expert import find_purchase
 from eto.environments.webshop.generated import generated_files
 from eto.environments.webshop.goals import draw_prices, make_goals
 from eto.environments.webshop.search import Index
 from eto.environments.webshop.shop import Shop, WebShopEnvironment
+from eto.environments.webshop.store import ByAsin, Catalogue
 from eto.environments.webshop.tagger import load_tagger
 from eto.errors import InputError
 from eto.types import Message, Task
@@ -96,8 +97,9 @@ class WebShop:
 
     @cached_property
     def _shop(self) -> Shop:
-        index = Index(self._catalogue.products)
-        return Shop(self._catalogue, index, self._prices, self._goals, self._nouns)
+        products = self._catalogue.products
+        prices = ByAsin(products, self._prices)
+        return Shop(self._catalogue, Index(products), prices, self._goals, self._nouns)
 
     def tasks(self, split: str) -> list[Task]:
         """The goals of a split, in the original's order."""
@@ -110,13 +112,12 @@ class WebShop:
             official = count > sum(OFFICIAL)
         test, dev = OFFICIAL if official else (count // 10, count // 10)
         first, last = {"test": (0, test), "dev": (test, test + dev), "train": (test + dev, count)}[split]
-        return [self._task(number, split) for number in range(first, min(last, count))]
-
-    def _task(self, number: int, split: str) -> Task:
-        kind = self._goals[number].category
-        return Task(
-            f"{self.name}/{self._options['goals']}/{number}", self.name, kind, split, {"goal": number}
-        )
+        kinds = self._goals.categories(first, last)
+        prefix = f"{self.name}/{self._options['goals']}"
+        return [
+            Task(f"{prefix}/{number}", self.name, kind, split, {"goal": number})
+            for number, kind in enumerate(kinds, first)
+        ]
 
     def messages(self, task: Task, observation: str) -> tuple[Message, ...]:
         instruction = INSTRUCTIONS[self.style][self._options["prompt"]]

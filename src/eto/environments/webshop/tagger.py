@@ -55,6 +55,6 @@ def _spacy(name: str) -> Tagger:
     return nouns
 
 
-@lru_cache(100_000)
+@lru_cache(20_000)
 def _words(title: str) -> list[str]:
     return [word for word in _WORD.findall(title.lower()) if word not in _OTHERS]
