@@ -16,7 +16,18 @@ import eto  # noqa: F401  (threads and OpenMP waiting, before torch)
 from benchmarks.frame import RESULTS, Outcome
 from benchmarks.page import terminal, write_page
 
-NAMES = ("start_up", "environments", "alfworld", "webshop", "limit", "rollouts", "dpo", "sft", "growth")
+NAMES = (
+    "start_up",
+    "environments",
+    "experts",
+    "alfworld",
+    "webshop",
+    "limit",
+    "rollouts",
+    "dpo",
+    "sft",
+    "growth",
+)
 
 
 def main() -> None:

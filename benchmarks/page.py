@@ -8,7 +8,18 @@ from typing import Any
 
 from benchmarks.frame import RESULTS, Outcome
 
-ORDER = ("rollouts", "dpo", "sft", "limit", "growth", "environments", "alfworld", "webshop", "start_up")
+ORDER = (
+    "rollouts",
+    "dpo",
+    "sft",
+    "limit",
+    "growth",
+    "environments",
+    "experts",
+    "alfworld",
+    "webshop",
+    "start_up",
+)
 
 
 def write_page() -> None:
