@@ -62,7 +62,7 @@ class _Tree:
         first: Path | None = None
         for path in sorted(root.glob(f"**/{GAME_FILE}")):
             folder = path.parent.relative_to(root)
-            split = next((SPLITS[part] for part in path.parts if part in SPLITS), None)
+            split = next((SPLITS[part] for part in reversed(path.parts) if part in SPLITS), None)
             reason = "games of no known split" if split is None else _left_out(path)
             if reason is not None:
                 left_out[reason] += 1
@@ -97,8 +97,9 @@ class _Tree:
 
 def _left_out(path: Path) -> str | None:
     """Why a game of the tree is not played, as in the original; None where it is."""
-    kind = path.parent.parent.name.split("-")[0]
-    if "movable" in str(path) or "Sliced" in str(path):
+    named = path.parent.parent.name
+    kind = named.split("-")[0]
+    if "movable" in named or "Sliced" in named:
         return "games with movable receptacles or slices"
     if kind not in KINDS:
         return "games of unknown kinds"
