@@ -137,9 +137,8 @@ def test_the_first_observation_is_the_goal_and_a_room():
     suite = load_suite("textworld", game="simple")
     first = suite.environment().reset(suite.tasks("train")[1])
     assert first.count("$$") == 0 and not first.startswith(("|", "_", " "))
-    assert "apple" in first or "stove" in first
     goal, _, room = first.partition("\n\n")
-    assert "put the" in goal.lower() and room.startswith("-= Bedroom =-")
+    assert "stove" in goal and room.startswith("-= Bedroom =-")
     assert first.count("-=") == 1 and not first.endswith((">", "0/1")), "no input mark, no status line"
 
 
@@ -192,7 +191,6 @@ def test_the_wrong_object_loses():
     ("answer", "command"),
     [
         ("Go North", "go north"),
-        ("Thought: east it is.\nAction: go east", "go east"),
         ("go north. go east", "go north"),
         ("go north then go east", "go north"),
         ("look\nlook", "look"),

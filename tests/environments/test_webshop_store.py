@@ -150,7 +150,7 @@ def test_goals_are_those_of_a_shuffled_list(files):
 
 
 def test_too_many_goals_of_one_kind_leave_the_other(files, monkeypatch):
-    monkeypatch.setattr("eto.environments.webshop.goals.MOST_GOALS", 500)
+    monkeypatch.setitem(make_goals.__globals__, "MOST_GOALS", 500)
     items, told, human = files
     item = next(item for item in items if item["asin"] in human)
     vast = {str(name): [{"value": str(value)} for value in range(10)] for name in range(100)}
