@@ -18,7 +18,7 @@ from eto.errors import MissingRequirement
 from eto.protocols import TaskSuite
 from eto.types import Task
 
-TASKS = 40
+TASKS = 24
 SETTINGS: dict[str, tuple[str, Mapping[str, Any]]] = {
     "scienceworld": ("scienceworld", {}),
     "alfworld": ("alfworld", {}),
