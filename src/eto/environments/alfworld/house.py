@@ -290,8 +290,7 @@ class Play:
         hot, cool, clean, sliced = (
             self._is(each, thing) for each in ("ishot", "iscool", "isclean", "issliced")
         )
-        # A cold object is "cool" beside other properties and "cold" alone; "sliced" is left out where it
-        # comes with nothing but the switch's state.
+        # Beside other properties a cold object is "cool", alone it is "cold".
         warmth = "hot" if hot else "cool" if cool else ""
         told = " and ".join(part for part in (warmth, "clean" if clean else "") if part)
         if told and sliced:
