@@ -1,13 +1,13 @@
 """Experts that play as one could who reads the observations: they look for things before they take them.
 
-`handcoded` knows only what it has seen. `planner` knows where everything is and takes the shortest way,
+`handcoded` knows only what it has seen. `planner` knows where everything is and goes straight there,
 but for a search prefix: it first looks into a few places where the object might be. A plan without one
-walks straight to a hidden object, which nobody can learn from the observations.
+walks up to a hidden object at once, which nobody can learn from the observations.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 
 from eto.environments.alfworld.dialect import Action, Dialect
@@ -72,7 +72,7 @@ class _Player:
 
     # -- parts of a task ------------------------------------------------------------------
 
-    def _find(self, kind: str, goal: str | None) -> Iterator[Move]:
+    def _find(self, kind: str, goal: str | None) -> Generator[Move, None, str | None]:
         """Look around until an object of `kind` is seen that does not lie in `goal`; returns it."""
         if (thing := self._seen_thing(kind, goal)) is not None:
             return thing
