@@ -15,6 +15,7 @@ from eto.environments.conformance import check_environment
 from eto.environments.webshop.catalogue import build_catalogue, find_files, load_catalogue
 from eto.environments.webshop.generated import generated_files
 from eto.environments.webshop.goals import NO_LIMIT, draw_prices, make_goals
+from eto.environments.webshop.reward import purchase_reward
 from eto.environments.webshop.search import analyse
 from eto.environments.webshop.shop import parse_action
 from eto.errors import InputError, MissingRequirement
@@ -293,3 +294,11 @@ def test_wrong_options_say_what_would_do(tmp_path):
     if not pytest.importorskip("importlib.util").find_spec("en_core_web_lg"):
         with pytest.raises(MissingRequirement, match="en_core_web_lg"):
             load_suite("webshop", tagger="en_core_web_lg")
+
+
+def test_an_instruction_without_attributes_is_scored_by_the_rest():
+    catalogue = build_catalogue([SHIRT], {SHIRT["asin"]: {**TOLD, "instruction_attributes": []}}, {}, "test")
+    goal = make_goals(catalogue, [12.5], "synthetic", random.Random(0))[0]
+    product = catalogue.by_asin[SHIRT["asin"]]
+    reward = purchase_reward(product, goal, 12.5, dict(goal.options), str.split)
+    assert (reward.r_att, reward.total) == (None, 1.0)

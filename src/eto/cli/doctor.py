@@ -79,9 +79,7 @@ def run_doctor(console: Console, full: bool = False) -> int:
     for column in ("check", "state", "found"):
         table.add_column(column, overflow="fold")
     for check in found:
-        word, style = {True: ("ok", "green"), None: ("note", "yellow"), False: ("broken", "bold red")}[
-            check.ok
-        ]
+        word, style = STATES[check.ok]
         detail = Text(check.detail)
         if check.mend:
             detail.append(f"\nmend: {check.mend}", style="cyan")

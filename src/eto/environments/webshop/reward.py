@@ -39,7 +39,8 @@ class Reward:
 
     total: float
     r_type: float
-    r_att: float
+    r_att: float | None
+    """None where the goal names no attribute."""
     r_option: float | None
     """None where the goal names no option."""
     r_price: bool
@@ -65,7 +66,7 @@ def purchase_reward(
     return Reward(
         total=total,
         r_type=r_type,
-        r_att=attributes / len(goal.attributes),
+        r_att=attributes / len(goal.attributes) if goal.attributes else None,
         r_option=chosen / len(wanted) if wanted else None,
         r_price=within,
         title_score=title_score,
