@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 
 import httpx2
 
-from eto.environments.ranges import disjoint_ranges
+from eto.environments.ranges import disjoint_ranges, range_tasks
 from eto.environments.scoring import RULES, clipped, episode_score
 from eto.errors import EnvironmentFailure, InputError
 from eto.protocols import Step
@@ -95,13 +95,7 @@ class AgentGym:
 
     def tasks(self, split: str) -> list[Task]:
         """A task for each data index of `split`."""
-        if split not in self.splits:
-            mend = f"one of {', '.join(self.splits)}"
-            raise InputError(f"unknown split {split!r}", where=self.name, mend=mend)
-        return [
-            Task(f"{self.name}/{number}", self.name, self.name, split, {"data_idx": number})
-            for number in self._ranges[split]
-        ]
+        return range_tasks(self._ranges, split, self.name, "data_idx")
 
     def messages(self, task: Task, observation: str) -> tuple[Message, ...]:
         return Message("system", self._options["instruction"]), Message("user", observation)

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import gymnasium
 
-from eto.environments.ranges import disjoint_ranges
+from eto.environments.ranges import disjoint_ranges, range_tasks
 from eto.environments.scoring import RULES, clipped, episode_score
 from eto.errors import EnvironmentFailure, InputError
 from eto.protocols import Step
@@ -72,14 +72,8 @@ class GymnasiumText:
 
     def tasks(self, split: str) -> list[Task]:
         """A task for each seed of `split`."""
-        if split not in self.splits:
-            mend = f"one of {', '.join(self.splits)}"
-            raise InputError(f"unknown split {split!r}", where=self.name, mend=mend)
         name = self._options["id"].rpartition(":")[2]
-        return [
-            Task(f"{self.name}/{name}/{seed}", self.name, name, split, {"seed": seed})
-            for seed in self._ranges[split]
-        ]
+        return range_tasks(self._ranges, split, self.name, "seed", name)
 
     def messages(self, task: Task, observation: str) -> tuple[Message, ...]:
         return Message("system", self._options["instruction"]), Message("user", observation)

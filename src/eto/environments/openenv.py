@@ -21,7 +21,7 @@ from websockets.exceptions import ConnectionClosed, WebSocketException
 from websockets.sync.client import ClientConnection, connect
 
 from eto.environments.openenv_fields import Fields, find_fields
-from eto.environments.ranges import disjoint_ranges
+from eto.environments.ranges import disjoint_ranges, range_tasks
 from eto.environments.scoring import RULES, clipped, episode_score
 from eto.errors import EnvironmentFailure, InputError
 from eto.protocols import Step
@@ -98,13 +98,7 @@ class OpenEnv:
 
     def tasks(self, split: str) -> list[Task]:
         """A task for each seed of `split`."""
-        if split not in self.splits:
-            mend = f"one of {', '.join(self.splits)}"
-            raise InputError(f"unknown split {split!r}", where=self.name, mend=mend)
-        return [
-            Task(f"{self.name}/{seed}", self.name, self.name, split, {"seed": seed})
-            for seed in self._ranges[split]
-        ]
+        return range_tasks(self._ranges, split, self.name, "seed")
 
     def messages(self, task: Task, observation: str) -> tuple[Message, ...]:
         return Message("system", self._options["instruction"]), Message("user", observation)

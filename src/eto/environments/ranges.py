@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from eto.errors import InputError
+from eto.types import Task
 
 
 def disjoint_ranges(given: Mapping[str, list[int]], suite: str) -> dict[str, range]:
@@ -20,3 +21,14 @@ def disjoint_ranges(given: Mapping[str, list[int]], suite: str) -> dict[str, ran
                 raise InputError(problem, where=f"{suite}.{name}", mend=mend)
         ranges[name] = range(*ends)
     return ranges
+
+
+def range_tasks(ranges: Mapping[str, range], split: str, suite: str, key: str, kind: str = "") -> list[Task]:
+    """A task for each number of `split`, its payload under `key`; `kind` is the suite's name where not given.
+
+    Raises `InputError` for an unknown split.
+    """
+    if split not in ranges:
+        raise InputError(f"unknown split {split!r}", where=suite, mend=f"one of {', '.join(ranges)}")
+    prefix = f"{suite}/{kind}" if kind else suite
+    return [Task(f"{prefix}/{each}", suite, kind or suite, split, {key: each}) for each in ranges[split]]
