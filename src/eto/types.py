@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal
 
-Role = Literal["system", "user", "assistant"]
+Role = Literal["system", "user", "assistant", "tool"]
 PairKind = Literal["trajectory", "suffix", "action"]
 
 
@@ -35,11 +35,30 @@ FAILED = frozenset({StopReason.ENVIRONMENT_FAILED, StopReason.ENGINE_FAILED})
 
 
 @dataclass(frozen=True, slots=True)
+class ToolCall:
+    """One call of a function, as part of an agent's message."""
+
+    name: str
+    arguments: str = "{}"
+    """A JSON object as text, in the order its author wrote it."""
+    id: str = ""
+    """What the answering `tool` message refers to; "" where there is none."""
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
     """One message of a conversation."""
 
     role: Role
     content: str
+    reasoning: str = ""
+    """Of the agent: thoughts that stand beside the text (`reasoning_content`)."""
+    tool_calls: tuple[ToolCall, ...] = ()
+    """Of the agent: functions called, in order."""
+    tool_call_id: str = ""
+    """Of a tool: the call that this answers."""
+    name: str = ""
+    """Of a tool: the function that answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +82,7 @@ class Turn:
     """One action of the agent and what came back."""
 
     action: str
-    """The agent's text, thoughts included, without the end-of-turn token."""
+    """The agent's text without the end-of-turn token, thoughts included that stand in it."""
     observation: str
     """The environment's answer; "" where the episode ended without one."""
     reward: float = 0.0
@@ -71,6 +90,20 @@ class Turn:
     action_ids: tuple[int, ...] | None = None
     """Token ids of the action as sampled, end-of-turn token included where one was
     sampled; None for text that no engine of ours produced."""
+    reasoning: str = ""
+    """Thoughts that stand beside the action's text, as `Message.reasoning`."""
+    tool_calls: tuple[ToolCall, ...] = ()
+    """Functions that the action calls, in order."""
+    answers: tuple[Message, ...] = ()
+    """The observation as messages, where it is other than one user message: answers of tools.
+    `observation` then is their texts, joined by line breaks."""
+    loss: bool = True
+    """False: this turn is context alone; no loss falls on it, in cloning and in pairs."""
+
+    @property
+    def said(self) -> tuple[str, str, tuple[ToolCall, ...]]:
+        """All that the agent wrote in this turn: two turns with equal `said` are one action."""
+        return self.action, self.reasoning, self.tool_calls
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +131,8 @@ class Trajectory:
     """Fingerprint of the tokenizer `action_ids` belong to; None where there are none."""
     detail: str = ""
     """For a failed episode, what failed."""
+    tools: tuple[Mapping[str, Any], ...] = ()
+    """Functions the agent could call, as JSON schemas in the form chat templates take."""
 
     @property
     def failed(self) -> bool:
