@@ -11,7 +11,7 @@ import sys
 import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel
@@ -46,10 +46,13 @@ def fields(section: type[BaseModel] = Recipe, path: str = "") -> Iterator[tuple[
 def type_text(annotation: Any, field: FieldInfo | None = None) -> str:
     """A field's type in words, with its bounds: `integer ≥ 1`."""
     origin, inner = get_origin(annotation), get_args(annotation)
-    if origin is Literal:
+    bounds = list(field.metadata) if field else []
+    if origin is Annotated:
+        text, bounds = type_text(inner[0]), [b for each in inner[1:] for b in each.metadata]
+    elif origin is Literal:
         text = ", ".join(f"`{choice}`" for choice in inner)
     elif origin in (Union, types.UnionType):
-        parts = [type_text(kind, field) for kind in inner if kind is not type(None)]
+        parts = [type_text(kind) for kind in inner if kind is not type(None)]
         return " or ".join([*parts, "`null`"])
     elif origin is list:
         text = f"list of {type_text(inner[0])}"
@@ -59,11 +62,9 @@ def type_text(annotation: Any, field: FieldInfo | None = None) -> str:
         text = "mapping (below)"
     else:
         text = NAMES[annotation]
-    bounds = [bound for bound in (field.metadata if field else ()) if type(bound) in SIGNS]
-    signs = ((SIGNS[type(bound)], bound) for bound in bounds)
-    return (
-        f"{text} {' and '.join(f'{sign} {getattr(bound, name):g}' for (name, sign), bound in signs)}".strip()
-    )
+    signs = ((SIGNS[type(bound)], bound) for bound in bounds if type(bound) in SIGNS)
+    limits = " and ".join(f"{sign} {getattr(bound, name)}" for (name, sign), bound in signs)
+    return f"{text} {limits}".strip()
 
 
 def value_text(value: Any) -> str:

@@ -17,7 +17,7 @@ MAX_FUNCTION_LINES = 70
 # A name stands for the module and, where it is a package, for everything inside.
 LAYERS = (
     "types protocols errors paths runtime",
-    "store formats files jsonfiles records sharegpt reference_rules contrast weights rendering losses"
+    "limits store formats files jsonfiles records sharegpt reference_rules contrast weights rendering losses"
     " statistics",
     "environments policies",
     "rollout training",

@@ -94,17 +94,22 @@ def test_pairs_without_contrast_are_told_apart() -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"turns": "some"}, {"window": 0}, {"discount": 0.0}, {"discount": 1.1}, {"discount_kind": "linear"}],
+    [
+        *({"turns": "some"}, {"window": 0}, {"discount": 0.0}, {"discount": 1.1}, {"discount_kind": "linear"}),
+        *({"discount": float("nan")}, {"repeats": 1}, {"window": True, "turns": "window"}),
+        *({"window": 2}, {"window": 2, "turns": "from_parting"}, {"turns": "window"}),
+    ],
 )
 def test_a_weighting_out_of_range_is_refused(wrong: dict) -> None:
     with pytest.raises(InputError, match=next(iter(wrong))):
         TurnWeighting(**wrong)
 
 
+turns = st.tuples(st.sampled_from(["all", "from_parting"]), st.none())
+windows = st.tuples(st.just("window"), st.integers(1, 5))
 weightings = st.builds(
-    TurnWeighting,
-    st.sampled_from(["all", "from_parting", "window"]),
-    st.integers(1, 5),
+    lambda turns, *others: TurnWeighting(*turns, *others),
+    turns | windows,
     st.floats(0.01, 1.0),
     st.sampled_from(["geometric", "dmpo"]),
     st.booleans(),

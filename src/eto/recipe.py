@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from eto.errors import InputError, RecipeError
+from eto.limits import wanted
 from eto.recipe_fields import (
     FREE_FIELDS,
     ContrastRecipe,
@@ -48,18 +49,6 @@ __all__ = [
 ]
 
 Location = tuple[str | int, ...]
-
-_WANTED = {
-    "int_type": "must be a whole number",
-    "float_type": "must be a number",
-    "bool_type": "must be true or false",
-    "string_type": "must be text",
-    "dict_type": "must be a mapping of keys to values",
-    "model_type": "must be a mapping of keys to values",
-    "model_attributes_type": "must be a mapping of keys to values",
-    "missing": "is missing",
-}
-
 
 class _Loader(yaml.SafeLoader):
     """`yaml.SafeLoader` that reads `1e-5` as a number, which YAML 1.1 takes for text."""
@@ -110,6 +99,12 @@ def resolved_yaml(recipe: Recipe) -> str:
 def recorded(text: str) -> Mapping[str, Any]:
     """The values of a resolved recipe that was written before; fields it did not know have their defaults."""
     values = yaml.safe_load(text)
+    for section in ("sft", "dpo"):  # earlier versions wrote out defaults that had no effect
+        given = values.get(section) if isinstance(values, dict) else None
+        if isinstance(given, dict) and given.get("batch_tokens") is not None:
+            given["batch_size"] = None
+        if isinstance(given, dict) and given.get("schedule") == "constant":
+            given["warmup_ratio"] = 0.0
     try:
         return Recipe.model_validate(values).model_dump(mode="json")
     except ValidationError:  # of a version with other fields: compared as it stands
@@ -240,7 +235,7 @@ def _explain(detail: Any, origins: Mapping[Location, str], source: str) -> tuple
         return "unknown key", where, _nearest(location)
     if kind == "value_error":
         return str(detail["ctx"]["error"]), where, "change one of the two"
-    message = _WANTED.get(kind) or detail["msg"][0].lower() + detail["msg"][1:]
+    message = wanted(detail)
     if kind != "missing":
         message += f", but is {detail['input']!r}"
     return message, where, _description(location)

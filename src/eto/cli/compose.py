@@ -121,7 +121,7 @@ def turn_weighting(recipe: Recipe) -> TurnWeighting:
     given = recipe.contrast
     return TurnWeighting(
         turns=given.turns,
-        window=given.window or 1,
+        window=given.window,
         discount=given.discount,
         discount_kind=given.discount_kind,
         repeats=given.repeats,

@@ -1,0 +1,122 @@
+"""What a setting may be: types with their bounds, and which settings go together.
+
+Recipes, the settings of the functions in Python and their arguments all take their bounds from
+here; `check` applies them where pydantic does not, with the errors of a recipe.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass
+from functools import cache
+from typing import Annotated, Any, Literal, get_type_hints
+
+from pydantic import ConfigDict, Field, InstanceOf, TypeAdapter, ValidationError
+
+from eto.errors import InputError
+
+Count = Annotated[int, Field(ge=1)]
+Whole = Annotated[int, Field(ge=0)]
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
+EpisodeSeed = Annotated[int, Field(ge=0, lt=2**63)]
+ContextLength = Annotated[int, Field(ge=64)]
+Megabytes = Annotated[int, Field(ge=64)]
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+Smoothing = Annotated[float, Field(ge=0, lt=0.5)]
+Discount = Annotated[float, Field(gt=0, le=1)]
+Names = Annotated[list[str], Field(min_length=1)]
+
+Schedule = Literal["cosine", "linear", "constant", "constant_with_warmup"]
+PreferenceLoss = Literal["sigmoid", "ipo", "length_normalised"]
+Dtype = Literal["auto", "float32", "bfloat16"]
+Turns = Literal["all", "from_parting", "window"]
+DiscountKind = Literal["geometric", "dmpo"]
+
+STRICT = ConfigDict(strict=True, allow_inf_nan=False)
+
+_WANTED = {
+    "int_type": "must be a whole number",
+    "float_type": "must be a number",
+    "finite_number": "must be a finite number",
+    "bool_type": "must be true or false",
+    "string_type": "must be text",
+    "dict_type": "must be a mapping of keys to values",
+    "model_type": "must be a mapping of keys to values",
+    "model_attributes_type": "must be a mapping of keys to values",
+    "missing": "is missing",
+}
+
+
+def check(settings: Any) -> None:
+    """Raises `InputError` naming the field of the dataclass `settings` whose value its type does not
+    allow, or which another setting leaves without effect."""
+    kind = type(settings)
+    check_values(kind, {field.name: getattr(settings, field.name) for field in fields(settings)})
+    if problem := conflict(settings):
+        raise InputError(problem, where=kind.__name__, mend="change one of the two")
+
+
+def check_values(owner: Callable[..., Any], values: Mapping[str, Any]) -> None:
+    """Raises `InputError` naming the first of `values` that the type of the field or argument of that
+    name of `owner`, a class or a function, does not allow."""
+    for name, value in values.items():
+        where = f"{owner.__name__}: {name}"
+        if name not in _hints(owner):
+            raise InputError("unknown setting", where=where, mend=f"known here: {', '.join(_hints(owner))}")
+        try:
+            _adapter(owner, name).validate_python(value)
+        except ValidationError as error:
+            problem = f"{wanted(error.errors()[0])}, but is {_shown(value)}"
+            raise InputError(problem, where=where, mend=f"give {name} such a value") from None
+
+
+def wanted(detail: Mapping[str, Any]) -> str:
+    """What a value must be, by one of pydantic's error details."""
+    return _WANTED.get(detail["type"]) or detail["msg"][0].lower() + detail["msg"][1:]
+
+
+def conflict(settings: Any, place: str = "") -> str:
+    """Which setting has no effect beside the others, or lacks one that it needs; "" where all go together.
+
+    `settings`: a section of a recipe or a dataclass; `place` stands before names: `contrast.`.
+    """
+    has = {name: getattr(settings, name, None) for name in _TOGETHER}
+    if has["schedule"] == "constant" and has["warmup_ratio"]:
+        return f"schedule: constant has no warm-up; set {place}warmup_ratio to 0, or use constant_with_warmup"
+    if has["batch_size"] is not None and has["batch_tokens"] is not None:
+        return f"batch_size and batch_tokens are both given; set {place}batch_size or the other to null"
+    if has["label_smoothing"] and has["loss"] != "sigmoid":
+        return f"label_smoothing has no meaning with loss: {has['loss']}; set {place}label_smoothing to 0"
+    if has["turns"] == "window" and has["window"] is None:
+        return f"turns: window needs {place}window, for example 3"
+    if has["turns"] not in (None, "window") and has["window"] is not None:
+        return f"window has no meaning with turns: {has['turns']}; set {place}window to null"
+    if has["patience"] is not None and has["dev_every_epoch"] is False:
+        return f"{place}patience counts dev checks: it needs {place}dev_every_epoch"
+    return ""
+
+
+_TOGETHER = (
+    *("schedule", "warmup_ratio", "batch_size", "batch_tokens", "loss", "label_smoothing"),
+    *("turns", "window", "patience", "dev_every_epoch"),
+)
+
+
+@cache
+def _hints(owner: Callable[..., Any]) -> dict[str, Any]:
+    return {name: hint for name, hint in get_type_hints(owner, include_extras=True).items() if name != "return"}
+
+
+@cache
+def _adapter(owner: Callable[..., Any], name: str) -> TypeAdapter[Any]:
+    hint = _hints(owner)[name]
+    if is_dataclass(hint):
+        return TypeAdapter(InstanceOf[hint])
+    return TypeAdapter(hint, config=ConfigDict(**STRICT, arbitrary_types_allowed=True))
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
