@@ -95,7 +95,13 @@ def test_pairs_without_contrast_are_told_apart() -> None:
 @pytest.mark.parametrize(
     "wrong",
     [
-        *({"turns": "some"}, {"window": 0}, {"discount": 0.0}, {"discount": 1.1}, {"discount_kind": "linear"}),
+        *(
+            {"turns": "some"},
+            {"window": 0},
+            {"discount": 0.0},
+            {"discount": 1.1},
+            {"discount_kind": "linear"},
+        ),
         *({"discount": float("nan")}, {"repeats": 1}, {"window": True, "turns": "window"}),
         *({"window": 2}, {"window": 2, "turns": "from_parting"}, {"turns": "window"}),
     ],

@@ -106,7 +106,9 @@ _TOGETHER = (
 
 @cache
 def _hints(owner: Callable[..., Any]) -> dict[str, Any]:
-    return {name: hint for name, hint in get_type_hints(owner, include_extras=True).items() if name != "return"}
+    return {
+        name: hint for name, hint in get_type_hints(owner, include_extras=True).items() if name != "return"
+    }
 
 
 @cache

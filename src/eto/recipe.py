@@ -50,6 +50,7 @@ __all__ = [
 
 Location = tuple[str | int, ...]
 
+
 class _Loader(yaml.SafeLoader):
     """`yaml.SafeLoader` that reads `1e-5` as a number, which YAML 1.1 takes for text."""
 

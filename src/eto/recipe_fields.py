@@ -141,7 +141,7 @@ class SftRecipe(_Optimisation):
     schedule: Schedule = "cosine"
     """Course of the learning rate after warm-up. Paper: cosine."""
     warmup_ratio: Share = 0.03
-    """Share of the steps in which the learning rate rises to its peak; 0 with `schedule: constant`. Paper: 0.03."""
+    """Share of the steps in which the learning rate rises; 0 with `schedule: constant`. Paper: 0.03."""
 
     @model_validator(mode="after")
     def _steps_have_a_size(self) -> SftRecipe:

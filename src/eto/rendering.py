@@ -20,7 +20,7 @@ from typing import Any
 
 from jinja2.exceptions import TemplateError
 
-from eto.errors import InputError
+from eto.errors import InputError, NothingLeft
 from eto.types import Message, Trajectory
 
 PLAIN_TEMPLATE = (
@@ -130,7 +130,7 @@ class Renderer:
             kept += 1
         if not kept:
             why = "has no agent turn" if not trajectory.turns else f"does not fit {max_tokens} tokens"
-            raise InputError(
+            raise NothingLeft(
                 f"the trajectory {why}",
                 where=trajectory.task.id,
                 mend="drop it, or raise model.max_context" if trajectory.turns else "drop it",

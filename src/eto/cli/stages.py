@@ -17,7 +17,6 @@ from eto.cli.compose import (
     step_reporter,
     suite_of,
     tasks_of,
-    turn_weighting,
 )
 from eto.cli.progress import Progress
 from eto.errors import InputError
@@ -185,22 +184,17 @@ def optimise(
     found = read_pairs(pairs)
     _check_new(out)
     from eto.algorithms.dpo import dpo
-    from eto.weights import contrasting
 
     settings = settings_of(recipe)
-    weighting = turn_weighting(recipe)
-    kept = contrasting(found, weighting)
     progress = Progress()
-    if len(kept) < len(found):
-        progress.say(f"{len(found) - len(kept)} of {len(found)} pairs have nothing to contrast: left out")
     report = step_reporter(progress.update)
     policy = policy_of(recipe, model)
     with progress:
         result = dpo(
             policy,
-            kept,
+            found,
             settings.dpo,
-            weighting=weighting,
+            weighting=settings.weighting,
             guard=settings.guard,
             on_start=partial(report, "dpo"),
             on_step=partial(report, "dpo"),
