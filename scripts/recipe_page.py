@@ -48,7 +48,7 @@ def type_text(annotation: Any, field: FieldInfo | None = None) -> str:
     origin, inner = get_origin(annotation), get_args(annotation)
     bounds = list(field.metadata) if field else []
     if origin is Annotated:
-        text, bounds = type_text(inner[0]), [b for each in inner[1:] for b in each.metadata]
+        text, bounds = type_text(inner[0]), list(inner[1:])
     elif origin is Literal:
         text = ", ".join(f"`{choice}`" for choice in inner)
     elif origin in (Union, types.UnionType):

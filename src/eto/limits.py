@@ -9,24 +9,27 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from functools import cache
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
-from pydantic import ConfigDict, Field, InstanceOf, TypeAdapter, ValidationError
+from annotated_types import Ge, Gt, Le, Lt, MinLen
 
 from eto.errors import InputError
 
-Count = Annotated[int, Field(ge=1)]
-Whole = Annotated[int, Field(ge=0)]
-Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
-EpisodeSeed = Annotated[int, Field(ge=0, lt=2**63)]
-ContextLength = Annotated[int, Field(ge=64)]
-Megabytes = Annotated[int, Field(ge=64)]
-Positive = Annotated[float, Field(gt=0)]
-NotNegative = Annotated[float, Field(ge=0)]
-Share = Annotated[float, Field(ge=0, lt=1)]
-Smoothing = Annotated[float, Field(ge=0, lt=0.5)]
-Discount = Annotated[float, Field(gt=0, le=1)]
-Names = Annotated[list[str], Field(min_length=1)]
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
+Count = Annotated[int, Ge(1)]
+Whole = Annotated[int, Ge(0)]
+Seed = Annotated[int, Ge(0), Lt(2**32)]
+EpisodeSeed = Annotated[int, Ge(0), Lt(2**63)]
+ContextLength = Annotated[int, Ge(64)]
+Megabytes = Annotated[int, Ge(64)]
+Positive = Annotated[float, Gt(0)]
+NotNegative = Annotated[float, Ge(0)]
+Share = Annotated[float, Ge(0), Lt(1)]
+Smoothing = Annotated[float, Ge(0), Lt(0.5)]
+Discount = Annotated[float, Gt(0), Le(1)]
+Names = Annotated[list[str], MinLen(1)]
 
 Schedule = Literal["cosine", "linear", "constant", "constant_with_warmup"]
 PreferenceLoss = Literal["sigmoid", "ipo", "length_normalised"]
@@ -34,7 +37,8 @@ Dtype = Literal["auto", "float32", "bfloat16"]
 Turns = Literal["all", "from_parting", "window"]
 DiscountKind = Literal["geometric", "dmpo"]
 
-STRICT = ConfigDict(strict=True, allow_inf_nan=False)
+STRICT: Mapping[str, Any] = {"strict": True, "allow_inf_nan": False}
+"""How pydantic takes values: as they are, and no infinite or NaN numbers."""
 
 _WANTED = {
     "int_type": "must be a whole number",
@@ -61,6 +65,8 @@ def check(settings: Any) -> None:
 def check_values(owner: Callable[..., Any], values: Mapping[str, Any]) -> None:
     """Raises `InputError` naming the first of `values` that the type of the field or argument of that
     name of `owner`, a class or a function, does not allow."""
+    from pydantic import ValidationError  # here: `import eto` stays quick
+
     for name, value in values.items():
         where = f"{owner.__name__}: {name}"
         if name not in _hints(owner):
@@ -113,6 +119,8 @@ def _hints(owner: Callable[..., Any]) -> dict[str, Any]:
 
 @cache
 def _adapter(owner: Callable[..., Any], name: str) -> TypeAdapter[Any]:
+    from pydantic import ConfigDict, InstanceOf, TypeAdapter
+
     hint = _hints(owner)[name]
     if is_dataclass(hint):
         return TypeAdapter(InstanceOf[hint])

@@ -59,7 +59,7 @@ class LoraRecipe(_Section):
     alpha: Positive = 32.0
     """Scale: the adapter's output is multiplied by alpha / rank."""
     dropout: Share = 0.0
-    """Dropout on the adapter's input."""
+    """Dropout on the adapter's input, in cloning; in preference training with `dpo.dropout` alone."""
     target_modules: Names | None = None
     """Names of the modules that get an adapter; null is every linear layer."""
 

@@ -33,7 +33,7 @@ def collect(out: Path, split: str, recipe_path: Path | None, overrides: Sequence
     """`eto expert`"""
     from eto.environments.pool import collect_experts
 
-    recipe = read_recipe(recipe_path, overrides)
+    recipe = read_recipe(recipe_path, overrides, "expert", split=split)
     suite = suite_of(recipe)
     tasks = tasks_of(recipe, suite, split)
     _check_writable(out)
@@ -56,7 +56,7 @@ def replay_file(
     """`eto replay`"""
     from eto.rollout.replay import replay
 
-    recipe = read_recipe(recipe_path, overrides)
+    recipe = read_recipe(recipe_path, overrides, "replay")
     given = read_trajectories(file)
     for path in filter(None, (out, failed)):
         _check_writable(path)
@@ -94,7 +94,7 @@ def clone(
     expert: Path, out: Path, model: str | None, recipe_path: Path | None, overrides: Sequence[str]
 ) -> None:
     """`eto sft`"""
-    recipe = read_recipe(recipe_path, overrides)
+    recipe = read_recipe(recipe_path, overrides, "sft", model=model)
     trajectories = read_trajectories(expert)
     _check_new(out)
     from eto.algorithms.sft import sft
@@ -113,7 +113,7 @@ def explore_tasks(
     out: Path, split: str, model: str | None, recipe_path: Path | None, overrides: Sequence[str]
 ) -> None:
     """`eto explore`"""
-    recipe = read_recipe(recipe_path, overrides)
+    recipe = read_recipe(recipe_path, overrides, "explore", split=split, model=model)
     _check_writable(out)
     explore = recipe.explore
     settings = rollout_settings(recipe, temperature=explore.temperature, slots=explore.slots)
@@ -130,7 +130,7 @@ def evaluate_model(
     from eto.report import agent_table
     from eto.statistics import summarise
 
-    recipe = read_recipe(recipe_path, overrides)
+    recipe = read_recipe(recipe_path, overrides, "evaluate", split=split, model=model)
     if out:
         _check_writable(out)
     evaluation = recipe.evaluation
@@ -153,6 +153,12 @@ def make_pairs(
 ) -> None:
     """`eto pairs`"""
     if rules == "reference":
+        if recipe_path or overrides or form != "own":
+            raise InputError(
+                "recipe, overrides and --format have no effect on the reference's rules",
+                where="--rules reference",
+                mend="leave them out, or use --rules eto",
+            )
         from eto.reference_rules import read_reference_items, reference_pairs, write_reference_pairs
 
         items = reference_pairs(read_reference_items(expert), read_reference_items(explored))
@@ -163,7 +169,7 @@ def make_pairs(
         raise InputError(f"unknown rules {rules!r}", where="--rules", mend="use eto or reference")
     from eto.contrast import contrast_result
 
-    recipe = read_recipe(recipe_path, overrides)
+    recipe = read_recipe(recipe_path, overrides, "pairs")
     played = read_trajectories(explored)
     if any(trajectory.source == "expert" for trajectory in played):
         # Nobody said who acted. An expert's missing reward counts as 1; here it must be an error.
@@ -177,10 +183,16 @@ def make_pairs(
 
 
 def optimise(
-    pairs: Path, out: Path, model: str | None, recipe_path: Path | None, overrides: Sequence[str]
+    pairs: Path,
+    out: Path,
+    replay: Path | None,
+    model: str | None,
+    recipe_path: Path | None,
+    overrides: Sequence[str],
 ) -> None:
     """`eto dpo`"""
-    recipe = read_recipe(recipe_path, overrides)
+    recipe = read_recipe(recipe_path, overrides, "dpo", model=model)
+    replayed = _replayed(replay, recipe)
     found = read_pairs(pairs)
     _check_new(out)
     from eto.algorithms.dpo import dpo
@@ -195,6 +207,7 @@ def optimise(
             found,
             settings.dpo,
             weighting=settings.weighting,
+            replay=replayed,
             guard=settings.guard,
             on_start=partial(report, "dpo"),
             on_step=partial(report, "dpo"),
@@ -203,6 +216,24 @@ def optimise(
     if result.fired:
         progress.say(f"stopped after {result.steps} steps: {result.fired}")
     progress.say(f"model written: {out}")
+
+
+def _replayed(file: Path | None, recipe: Recipe) -> list[Trajectory] | None:
+    """What is mixed among the pairs. File and weight go together: one without the other has no effect."""
+    weight = recipe.dpo.replay_weight
+    if file is None and weight:
+        raise InputError(
+            f"dpo.replay_weight is {weight:g}, but there is nothing to replay",
+            where="eto dpo",
+            mend="give --replay FILE, for example the expert's trajectories, or dpo.replay_weight=0",
+        )
+    if file is not None and not weight:
+        raise InputError(
+            "dpo.replay_weight is 0",
+            where="--replay",
+            mend="set dpo.replay_weight, for example to 1, or leave --replay out",
+        )
+    return None if file is None else read_trajectories(file, source="expert")
 
 
 def _play(

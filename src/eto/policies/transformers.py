@@ -15,6 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from eto.errors import InputError
 from eto.files import disk_errors
+from eto.limits import Count, Dtype, Names, Positive, Share, check_values
 from eto.policies.architecture import check_architecture
 from eto.policies.conversation import Conversation
 from eto.policies.drafts import Drafts
@@ -174,18 +175,23 @@ def load_policy(
     path: str | Path = "embedded",
     *,
     name: str = "policy",
-    dtype: str = "auto",
+    dtype: Dtype = "auto",
     lora: dict[str, Any] | None = None,
-    max_context: int | None = None,
-    max_action_tokens: int = 32,
+    max_context: Count | None = None,
+    max_action_tokens: Count = 32,
     device: str | None = None,
     drafting: bool = True,
 ) -> TransformersPolicy:
     """A policy from `embedded`, a local directory, or a Hub id; weights in fp32.
 
     `lora` (rank, alpha, dropout, target_modules) adds fresh adapters and freezes the rest.
-    `drafting` as in `TransformersPolicy`. Raises `InputError` for a path that is no causal LM.
+    `drafting` as in `TransformersPolicy`. Raises `InputError` for a path that is no causal LM, or an
+    argument out of range.
     """
+    given = {"path": path, "name": name, "dtype": dtype, "lora": lora, "max_context": max_context}
+    given |= {"max_action_tokens": max_action_tokens, "device": device, "drafting": drafting}
+    check_values(load_policy, given)
+    check_values(add_lora, lora or {})
     source = str(embedded_model()) if str(path) == "embedded" else str(path)
     looks_local = source.startswith((".", "/", "~")) or Path(source).exists()
     folder = Path(source).expanduser()
@@ -246,11 +252,20 @@ def _load_model(source: str, device: str | torch.device) -> Any:
 
 
 def add_lora(
-    model: Any, rank: int, alpha: float, dropout: float, target_modules: list[str] | None = None
+    model: Any,
+    rank: Count = 16,
+    alpha: Positive = 32.0,
+    dropout: Share = 0.0,
+    target_modules: Names | None = None,
 ) -> Any:
-    """`model` frozen, with fresh LoRA adapters (on every linear layer unless named), always the same."""
+    """`model` frozen, with fresh LoRA adapters (on every linear layer unless named), always the same.
+
+    Raises `InputError` for an argument out of range.
+    """
     from peft import LoraConfig, get_peft_model
 
+    given = {"rank": rank, "alpha": alpha, "dropout": dropout, "target_modules": target_modules}
+    check_values(add_lora, given)
     settings = LoraConfig(
         r=rank,
         lora_alpha=alpha,
