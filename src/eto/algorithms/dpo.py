@@ -7,8 +7,8 @@ Deviations from the paper, all off by default: an anchor on the chosen side's li
 
 from __future__ import annotations
 
+import io
 import warnings
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,6 +32,8 @@ from eto.types import Pair, Trajectory
 from eto.weights import TurnWeighting, turn_weights
 
 CHOSEN, REJECTED = 0, 1
+LeftOut = dict[str, list[str]]
+"""Reasons why pairs are not trained on, and the ids of their tasks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,14 +119,14 @@ def dpo(
 
 def contrasted(
     policy: TransformersPolicy, pairs: Sequence[Pair], weighting: TurnWeighting, settings: DpoSettings
-) -> tuple[list[tuple[Pair, Example]], Counter[str]]:
-    """The pairs that have something to contrast, with their examples, and how many have not, by reason.
+) -> tuple[list[tuple[Pair, Example]], LeftOut]:
+    """The pairs that have something to contrast, with their examples, and the others by reason.
 
     What counts is what is left of both sides within the policy's context: sides that are equal, of which
     one is a beginning of the other, or that have no weighted token of their own, are left out. A warning
     counts them.
     """
-    kept, left_out = [], Counter[str]()
+    kept, left_out = [], LeftOut()
     for pair in pairs:
         try:
             example = pair_example(policy, pair, weighting, settings)
@@ -132,16 +134,18 @@ def contrasted(
         except NothingLeft:
             reason = "a side without a turn that carries loss"
         if reason:
-            left_out[reason] += 1
+            left_out.setdefault(reason, []).append(pair.task.id)
         else:
             kept.append((pair, example))
     if kept and left_out:
-        told = f"{left_out.total()} of {len(pairs)} pairs are left out, cut to {policy.max_context} tokens"
+        told = (
+            f"{len(pairs) - len(kept)} of {len(pairs)} pairs are left out, cut to {policy.max_context} tokens"
+        )
         warnings.warn(f"{told}: {_counted(left_out)}", stacklevel=3)
     return kept, left_out
 
 
-def no_pairs_left(left_out: Counter[str], max_context: int) -> InputError:
+def no_pairs_left(left_out: LeftOut, max_context: int) -> InputError:
     """The error for pairs that all have nothing to contrast."""
     return InputError(
         f"no pair is left to train on, cut to {max_context} tokens: {_counted(left_out)}",
@@ -150,8 +154,12 @@ def no_pairs_left(left_out: Counter[str], max_context: int) -> InputError:
     )
 
 
-def _counted(left_out: Counter[str]) -> str:
-    return ", ".join(f"{count} with {reason}" for reason, count in left_out.items())
+def _counted(left_out: LeftOut) -> str:
+    return ", ".join(f"{len(ids)} with {reason} ({_named(ids)})" for reason, ids in left_out.items())
+
+
+def _named(ids: Sequence[str]) -> str:
+    return ", ".join([repr(each) for each in ids[:3]] + ["..."] * (len(ids) > 3))
 
 
 def _nothing_to_contrast(example: Example) -> str:
@@ -273,14 +281,11 @@ def _with_reference(
         scored = log_probs_of(policy.model, trees, policy.dtype, tokens)
         flat = [leaf for leaves in scored for leaf in leaves]
         if path:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            fresh = path.with_name("reference.new.npz")
-            with disk_errors(fresh):
-                try:
-                    np.savez(fresh, training=training, **{f"leaf{i}": leaf for i, leaf in enumerate(flat)})
-                    fresh.rename(path)
-                finally:
-                    fresh.unlink(missing_ok=True)
+            file = io.BytesIO()
+            np.savez(file, training=training, **{f"leaf{i}": leaf for i, leaf in enumerate(flat)})
+            with disk_errors(path):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_atomic(path, file.getvalue())
     return [
         Example(e.tree, e.weights, e.size, (flat[2 * i], flat[2 * i + 1])) for i, e in enumerate(examples)
     ]

@@ -50,7 +50,9 @@ def train(
         explored = explore(policy, str(iteration))
         pairs, left_out = contrast(policy, expert, explored, settings, run, iteration)
         if not pairs:
-            why = f"{left_out.total()} have nothing to contrast" if left_out else "every task was won or tied"
+            why = "every task was won or tied"
+            if left_out:
+                why = f"{sum(map(len, left_out.values()))} had nothing to contrast within the context"
             note = f"round {iteration} gave no pairs: {why}; {shipped} is the result"
             break
         agent = f"eto-{iteration}"

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import shutil
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from eto.algorithms.dpo import contrasted, dpo, no_pairs_left
+from eto.algorithms.dpo import LeftOut, contrasted, dpo, no_pairs_left
 from eto.algorithms.dpo_settings import DpoSettings
 from eto.algorithms.guard import GuardSettings
 from eto.algorithms.sft import SftSettings, sft
@@ -121,28 +120,29 @@ def contrast(
     settings: EtoSettings,
     run: Workbench,
     iteration: int,
-) -> tuple[list[Pair], Counter[str]]:
+) -> tuple[list[Pair], LeftOut]:
     """Stage `contrast-<iteration>`: the pairs that have something to contrast within the policy's context,
-    and how many have not, by reason. Raises `InputError` where that leaves the first round without any."""
+    and the others by reason. Raises `InputError` where that leaves the first round without any."""
     found: list[ContrastResult] = []
 
-    def make(directory: Path) -> tuple[list[Pair], Counter[str]]:
+    def make(directory: Path) -> tuple[list[Pair], LeftOut]:
         found.append(contrast_result(expert, explored, settings.contrast))
         kept, left_out = contrasted(policy, found[0].pairs, settings.weighting, settings.dpo)
         if left_out and not kept and iteration == 1:
             raise no_pairs_left(left_out, policy.max_context)
         pairs = [pair for pair, _ in kept]
         write_pairs(directory / "pairs.jsonl", pairs)
-        write_json(directory / "left_out.json", dict(left_out))
+        write_json(directory / "left_out.json", left_out)
         return pairs, left_out
 
-    def load(directory: Path) -> tuple[list[Pair], Counter[str]]:
+    def load(directory: Path) -> tuple[list[Pair], LeftOut]:
         path, counts = directory / "pairs.jsonl", directory / "left_out.json"
-        left_out = Counter(read_json(counts)) if counts.exists() else Counter()
+        left_out = read_json(counts) if counts.exists() else {}
         return (read_pairs(path) if path.stat().st_size else []), left_out
 
-    def metrics(made: tuple[list[Pair], Counter[str]]) -> dict[str, Any]:
-        return {"pairs": len(made[0]), "left_out": dict(made[1]), "summary": asdict(found[0].summary)}
+    def metrics(made: tuple[list[Pair], LeftOut]) -> dict[str, Any]:
+        counts = {reason: len(ids) for reason, ids in made[1].items()}
+        return {"pairs": len(made[0]), "left_out": counts, "summary": asdict(found[0].summary)}
 
     return run.stage(f"contrast-{iteration}", make, load=load, metrics=metrics)
 
