@@ -56,14 +56,14 @@ class Visit:
 
 
 def parse_action(text: str, style: str = "act") -> tuple[str, str] | None:
-    """("search" or "click", its argument in lower case) where the action of an answer is `search[...]` or
+    """("search" or "click", its argument) where the action of an answer is `search[...]` or
     `click[...]`; None where it is not. See `eto.environments.answers.spoken_action` for the action.
 
     Blanks around the action do not count. Else it is taken to the letter: what stands before the last `[`
     that has text and a `]` behind it in the first line is the name.
     """
     found = _ACTION.match(spoken_action(text, style).strip())
-    return (found[1], found[2].lower()) if found and found[1] in ("search", "click") else None
+    return (found[1], found[2]) if found and found[1] in ("search", "click") else None
 
 
 class WebShopEnvironment:
@@ -93,9 +93,9 @@ class WebShopEnvironment:
             return replace(self._last, observation="The episode has ended.")
         kind, argument = parse_action(action, self._style) or ("", "")
         if kind == "search":
-            self._visit = Visit(page="results", results=self._found(argument))
+            self._visit = Visit(page="results", results=self._found(argument.lower()))
         elif kind == "click":
-            self._click(argument)
+            self._click(argument.lower())
         earned = self.reward.total if self.reward else 0.0
         done = self._visit.page == "done"
         success = done and earned >= self._bought
@@ -197,7 +197,7 @@ class WebShopEnvironment:
             parts = _receipt(visit.product.asin, visit.options, self.reward.total)
         else:
             parts = [*head, BACK, PREVIOUS, *_sub_page(visit.product, visit.page)]
-        return SEPARATOR.join(part.strip() for part in parts if _is_shown(part))
+        return SEPARATOR.join(shown for part in parts if (shown := part.strip()) or _is_empty_part(part))
 
     def _results_page(self) -> list[str]:
         visit = self._visit
@@ -228,10 +228,10 @@ def _sub_page(product: Product, page: str) -> list[str]:
     return []
 
 
-def _is_shown(text: str) -> bool:
-    """Whether a text of a page is one: an empty one is none, nor are blanks with a line break; other blanks
-    are an empty part."""
-    return bool(text.strip(_ASCII_BLANKS)) or ("\n" not in text and bool(text))
+def _is_empty_part(blanks: str) -> bool:
+    """Whether blanks are an empty part of a page, as the original's HTML parser has it: none at all are not,
+    nor are ASCII's with a line break among them."""
+    return bool(blanks.strip(_ASCII_BLANKS)) or ("\n" not in blanks and bool(blanks))
 
 
 def _receipt(asin: str, options: Mapping[str, str], reward: float) -> list[str]:

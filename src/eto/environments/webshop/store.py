@@ -27,7 +27,6 @@ KEPT = 4_000
 """Products kept in memory after they were read, a few kilobytes each."""
 BLOCK = 10_000
 _ANY = "surrogatepass"
-_LISTED = {name: f"SELECT asin FROM products WHERE {name} = ? ORDER BY row" for name in ("category", "query")}
 Value = TypeVar("Value")
 
 
@@ -59,9 +58,12 @@ class Products(Sequence[Product]):
         found = self._one("SELECT number FROM words WHERE word = ?", _key(word))
         return None if found is None else found[0]
 
-    def listed(self, field: str, value: str) -> tuple[str, ...]:
-        """Asins of all products with this `category` or `query`, in the order of their file."""
-        return tuple(found[0].decode("utf-8", _ANY) for found in self._all(_LISTED[field], _key(value)))
+    def listed(self, kind: str, name: str) -> tuple[str, ...]:
+        """Asins of all products of one "category" or "query", the kind, in the order of their file."""
+        is_query = kind == "query"
+        names = self.arrays["query_names"].tolist() if is_query else self.categories
+        codes = self.arrays["queries" if is_query else "categories"]
+        return tuple(self.asins[codes == names.index(name)].tolist()) if name in names else ()
 
     def _row(self, asin: str) -> int:
         """Raises `KeyError`."""
@@ -74,11 +76,8 @@ class Products(Sequence[Product]):
         return from_json(self._one("SELECT product FROM products WHERE row = ?", row)[0])
 
     def _one(self, query: str, value: Any) -> tuple[Any, ...] | None:
-        return next(iter(self._all(query, value)), None)
-
-    def _all(self, query: str, value: Any) -> list[tuple[Any, ...]]:
         try:
-            return self._database.execute(query, (value,)).fetchall()
+            return self._database.execute(query, (value,)).fetchone()
         except sqlite3.DatabaseError as error:
             raise EnvironmentFailure(
                 f"the stored products are damaged: {error}",
@@ -124,14 +123,14 @@ class ProductWriter:
         self.arrays = Arrays(directory)
         self.categories: dict[str, int] = {}
         self.count = 0
-        self._codes = array("i")
+        self._queries: dict[str, int] = {}
+        self._codes, self._query_codes = array("i"), array("i")
         path = directory / DATABASE if directory else ":memory:"
         self._database = sqlite3.connect(path, check_same_thread=False)
         # Nobody reads a store before it is whole, so that no journal is needed.
         self._database.executescript(
             "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -32000;"
-            "CREATE TABLE products (row INTEGER PRIMARY KEY, asin BLOB UNIQUE, category BLOB, query BLOB,"
-            " product TEXT);"
+            "CREATE TABLE products (row INTEGER PRIMARY KEY, asin BLOB UNIQUE, product TEXT);"
             "CREATE TABLE words (word BLOB PRIMARY KEY, number INTEGER) WITHOUT ROWID;"
         )
 
@@ -140,20 +139,20 @@ class ProductWriter:
         return isinstance(asin, str) and self._database.execute(query, (_key(asin),)).fetchone() is not None
 
     def add(self, product: Product) -> None:
-        keys = map(_key, (product.asin, product.category, product.query))
-        row = (self.count, *keys, to_json(product))
-        self._database.execute("INSERT INTO products VALUES (?, ?, ?, ?, ?)", row)
+        row = (self.count, _key(product.asin), to_json(product))
+        self._database.execute("INSERT INTO products VALUES (?, ?, ?)", row)
         self._codes.append(self.categories.setdefault(product.category, len(self.categories)))
+        self._query_codes.append(self._queries.setdefault(product.query, len(self._queries)))
         self.count += 1
 
     def finish(self, words: Mapping[str, int]) -> None:
         """Write what is left, and the numbers of all words."""
         pairs = ((_key(word), words[word]) for word in sorted(words))
         self._database.executemany("INSERT INTO words VALUES (?, ?)", pairs)
-        for name in _LISTED:
-            self._database.execute(f"CREATE INDEX by_{name} ON products ({name})")
         self._database.commit()
         self.arrays["categories"] = np.array(self._codes, np.int32)
+        self.arrays["queries"] = np.array(self._query_codes, np.int32)
+        self.arrays["query_names"] = np.array(list(self._queries), np.str_)
         self.arrays.write("asins", f"U{LONGEST_ASIN}", self.count, self._asins())
 
     def products(self) -> Products:
