@@ -16,17 +16,20 @@ def spoken_action(text: str, style: str = "act") -> str:
     `search[Action: heroes]` it is part of an argument. Where there is none either: all of the text, but
     with style "react" nothing, which no environment understands.
     """
-    labels = list(_LABEL.finditer(text)) or [
-        label for label in _INNER_LABEL.finditer(text) if not _is_bracketed(text, label.start())
-    ]
-    if labels:
-        return text[labels[-1].end() :]
+    label = next(reversed(list(_LABEL.finditer(text))), None) or _inner_label(text)
+    if label:
+        return text[label.end() :]
     return "" if style == "react" else text
+
+
+def _inner_label(text: str) -> re.Match[str] | None:
+    labels = reversed(list(_INNER_LABEL.finditer(text)))
+    return next((label for label in labels if not _is_bracketed(text, label.start())), None)
 
 
 def _is_bracketed(text: str, place: int) -> bool:
     """Whether a square bracket that is open at `place` closes behind it."""
-    return text.rfind("[", 0, place) > text.rfind("]", 0, place) and "]" in text[place:]
+    return text.rfind("[", 0, place) > text.rfind("]", 0, place) and text.find("]", place) > 0
 
 
 def written_answer(thought: str, action: str) -> str:

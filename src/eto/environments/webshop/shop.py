@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -26,8 +25,6 @@ LISTS = {"<c>": "category", "<q>": "query"}
 """First words of a search that lists all products of a category or query instead."""
 NO_LISTS = ("<r>", "<a>")
 """First words that have a meaning in the original which cannot be kept: chance, and an error."""
-# To the letter what the original takes: greedy, from the start, within one line.
-_ACTION = re.compile(r"(.+)\[(.+)\]")
 _ASCII_BLANKS = " \t\n\f\r"
 
 
@@ -59,11 +56,15 @@ def parse_action(text: str, style: str = "act") -> tuple[str, str] | None:
     """("search" or "click", its argument) where the action of an answer is `search[...]` or
     `click[...]`; None where it is not. See `eto.environments.answers.spoken_action` for the action.
 
-    Blanks around the action do not count. Else it is taken to the letter: what stands before the last `[`
-    that has text and a `]` behind it in the first line is the name.
+    Blanks around the action do not count. Else it is taken to the letter, as the original does: the
+    argument ends at the last `]` of the first line and begins behind the last `[` that leaves it a character,
+    and all before that is the name.
     """
-    found = _ACTION.match(spoken_action(text, style).strip())
-    return (found[1], found[2]) if found and found[1] in ("search", "click") else None
+    line = spoken_action(text, style).strip().partition("\n")[0]
+    last = line.rfind("]")
+    first = line.rfind("[", 1, max(last - 1, 0))
+    name = line[: max(first, 0)]
+    return (name, line[first + 1 : last]) if name in ("search", "click") else None
 
 
 class WebShopEnvironment:
