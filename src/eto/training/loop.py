@@ -123,34 +123,42 @@ def optimise(
                 break
             if stopped or step == len(plan):
                 break
-            started = time.monotonic()
             epoch, chosen = plan[step]
             # Dropout depends on the step alone, so a resumed call draws what the undisturbed one does.
             torch.manual_seed(settings.seed + step)
-            batch = [examples[i] for i in chosen]
-            figures = computing.gradients(batch, objective, settings.micro_batch_tokens)
-            norm = accelerator.clip_grad_norm_(trained, settings.max_grad_norm)
             rate = settings.learning_rate * rate_share(settings.schedule, step, warmup, len(plan))
-            for group in optimiser.param_groups:
-                group["lr"] = rate
-            optimiser.step()
-            computing.replicas.refresh()
+            batch = [examples[i] for i in chosen]
+            figures = _update(computing, optimiser, batch, objective, settings, rate)
             step += 1
-            tokens = sum(example.tree.plain_tokens for example in batch)
-            figures |= {
-                "step": step,
-                "steps": len(plan),
-                "epoch": epoch + 1,
-                "grad_norm": float(norm),
-                "learning_rate": rate,
-                "tokens_per_second": tokens / (time.monotonic() - started),
-            }
+            figures |= {"step": step, "steps": len(plan), "epoch": epoch + 1}
             stopped = bool(on_step and on_step(figures))
             last = stopped or step == len(plan) or plan[step][0] != epoch
             if directory and (time.monotonic() - saved > settings.checkpoint_seconds or (last and on_epoch)):
                 save_state(directory, Progress(step, stopped, training), model, optimiser)
                 saved = time.monotonic()
     return step
+
+
+def _update(
+    computing: Computing,
+    optimiser: Any,
+    batch: Sequence[Example],
+    objective: Objective,
+    settings: Optimisation,
+    rate: float,
+) -> dict[str, float]:
+    """One optimiser step at `rate`; its figures."""
+    started = time.monotonic()
+    figures = computing.gradients(batch, objective, settings.micro_batch_tokens)
+    trained = [weight for group in optimiser.param_groups for weight in group["params"]]
+    norm = computing.accelerator.clip_grad_norm_(trained, settings.max_grad_norm)
+    for group in optimiser.param_groups:
+        group["lr"] = rate
+    optimiser.step()
+    computing.replicas.refresh()
+    tokens = sum(example.tree.plain_tokens for example in batch)
+    speed = tokens / (time.monotonic() - started)
+    return figures | {"grad_norm": float(norm), "learning_rate": rate, "tokens_per_second": speed}
 
 
 def _forward_passes(
