@@ -12,9 +12,10 @@ from eto.algorithms.guard import GuardSettings
 from eto.algorithms.sft import SftSettings
 from eto.algorithms.stages import EtoSettings
 from eto.contrast import ContrastRules, contrast
+from eto.environments.pool import EnvironmentPool, collect_experts
 from eto.errors import InputError, RecipeError
 from eto.limits import check_values
-from eto.policies.transformers import add_lora, load_policy
+from eto.policies.transformers import TransformersPolicy, add_lora, load_policy
 from eto.recipe import DpoRecipe, GuardRecipe, SftRecipe, parse_recipe, recorded
 from eto.rollout.rollouts import RolloutSettings, rollouts
 from eto.training.loop import Optimisation
@@ -180,6 +181,12 @@ def test_arguments_of_other_functions(tiny_policy):
         add_lora(tiny_policy.model, rank=-1)
     with pytest.raises(InputError, match="rollouts: samples"):
         rollouts(tiny_policy, None, [], samples=0)
+    with pytest.raises(InputError, match="EnvironmentPool: workers"):
+        EnvironmentPool(None, workers=-1)
+    with pytest.raises(InputError, match="collect_experts: tries"):
+        collect_experts(None, [], tries=0)
+    with pytest.raises(InputError, match="TransformersPolicy: dtype"):
+        TransformersPolicy(tiny_policy.model, tiny_policy.tokenizer, dtype="float64")
     with pytest.raises(InputError, match="per_kind"):
         contrast([], [], per_kind=0)
     with pytest.raises(InputError, match="unknown setting"):

@@ -68,7 +68,7 @@ def check_values(owner: Callable[..., Any], values: Mapping[str, Any]) -> None:
     from pydantic import ValidationError  # here: `import eto` stays quick
 
     for name, value in values.items():
-        where = f"{owner.__name__}: {name}"
+        where = f"{owner.__qualname__.removesuffix('.__init__')}: {name}"
         if name not in _hints(owner):
             raise InputError("unknown setting", where=where, mend=f"known here: {', '.join(_hints(owner))}")
         try:

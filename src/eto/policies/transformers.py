@@ -39,13 +39,15 @@ class TransformersPolicy:
         tokenizer: Any,
         *,
         name: str = "policy",
-        dtype: str = "auto",
-        max_context: int | None = None,
-        max_action_tokens: int = 32,
+        dtype: Dtype = "auto",
+        max_context: Count | None = None,
+        max_action_tokens: Count = 32,
         lora: dict[str, Any] | None = None,
         drafting: bool = True,
     ) -> None:
         """`drafting`: guess how actions go on, which saves steps and changes no action."""
+        given = {"dtype": dtype, "max_context": max_context, "max_action_tokens": max_action_tokens}
+        check_values(TransformersPolicy.__init__, given)
         check_architecture(model)
         self.model, self.tokenizer, self.name = model, tokenizer, name
         self._lora = lora
