@@ -26,7 +26,7 @@ from eto.environments.memory import equal_share_mb
 from eto.environments.process import Kind, Request, WorkerProcess
 from eto.environments.worker import Host, episode_from_json, error_from_json
 from eto.errors import EnvironmentFailure, InputError
-from eto.limits import Count, Megabytes, Positive, Whole, check_values
+from eto.limits import Count, Positive, Whole, check_values
 from eto.protocols import Step, TaskSuite
 from eto.types import Task, Trajectory
 
@@ -73,7 +73,7 @@ class EnvironmentPool:
         step_seconds: Positive = 30.0,
         reset_seconds: Positive = 120.0,
         expert_seconds: Positive = 300.0,
-        memory_mb: Megabytes | None = None,
+        memory_mb: Count | None = None,
     ) -> None:
         given = {"workers": workers, "step_seconds": step_seconds, "reset_seconds": reset_seconds}
         given |= {"expert_seconds": expert_seconds, "memory_mb": memory_mb}
