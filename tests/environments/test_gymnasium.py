@@ -36,7 +36,7 @@ RANGES = {"train": [0, 20], "dev": [20, 25], "test": [25, 30]}
 
 
 def test_it_conforms_and_ends():
-    suite = load_suite("gymnasium", id="Guess-v0", success="won", **RANGES)
+    suite = load_suite("gymnasium", id="test_gymnasium:Guess-v0", success="won", **RANGES)
     tasks = suite.tasks("train")
     assert check_environment(suite, tasks[:3]) == []
     environment = suite.environment()
