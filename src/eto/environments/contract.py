@@ -134,7 +134,7 @@ def checked_step(step: Any) -> Step:
         raise EnvironmentFailure(problem, mend=mend)
     if not all(hasattr(step, name) for name in ("observation", "reward", "terminated")):
         raise EnvironmentFailure(f"step returned {_kind(step)}, not a Step", mend=mend)
-    reward = _number(step.reward, "a reward")
+    reward = checked_number(step.reward, "a reward")
     if not 0.0 <= reward <= 1.0:
         raise EnvironmentFailure(
             f"a reward is {reward}, not within 0 and 1",
@@ -144,10 +144,10 @@ def checked_step(step: Any) -> Step:
     return Step(
         checked_text(step.observation, "an observation"),
         reward,
-        _flag(step.terminated, "terminated"),
-        _flag(getattr(step, "truncated", False), "truncated"),
-        None if success is None else _flag(success, "success"),
-        None if score is None else _number(score, "a score"),
+        checked_flag(step.terminated, "terminated"),
+        checked_flag(getattr(step, "truncated", False), "truncated"),
+        None if success is None else checked_flag(success, "success"),
+        None if score is None else checked_number(score, "a score"),
     )
 
 
@@ -275,7 +275,8 @@ def checked_spec(suite: TaskSuite) -> tuple[str, dict[str, Any]]:
     return spec[0], dict(spec[1])
 
 
-def _number(value: Any, what: str) -> float:
+def checked_number(value: Any, what: str) -> float:
+    """`value` as a finite number, NumPy's included. Raises `EnvironmentFailure` for anything else."""
     number = _plain(value)
     if not isinstance(number, Real):
         raise EnvironmentFailure(f"{what} is {_kind(value)}, not a number", mend="return a float")
@@ -284,7 +285,8 @@ def _number(value: Any, what: str) -> float:
     return float(number)
 
 
-def _flag(value: Any, what: str) -> bool:
+def checked_flag(value: Any, what: str) -> bool:
+    """`value` as a bool, NumPy's, 0 and 1 included. Raises `EnvironmentFailure` for anything else."""
     flag = _plain(value)
     if not isinstance(flag, int) or flag not in (0, 1):
         raise EnvironmentFailure(f"{what} is {_kind(value)}, not True or False", mend="return a bool")
