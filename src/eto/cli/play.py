@@ -91,7 +91,7 @@ def tell_failures(played: Sequence[Trajectory], suite: str, say: Callable[[str],
         raise EnvironmentFailure(
             f"none of {count} episodes could be played\n{commonest(t.detail for t in (*failed, *unfit))}",
             where=f"environment {suite}",
-            mend=f"`eto environments check {suite}` plays some tasks and names each breach",
+            mend=f"`eto environments check {suite} [OPTION=VALUE]...` names each breach",
         )
     if unfit and len(unfit) == count:
         raise InputError(
@@ -146,6 +146,8 @@ def collect(
         pool=pool,
         on_none=lambda task, why: missing.append((task, why)),
     )
+    order = {task.id: number for number, task in enumerate(tasks)}
+    missing.sort(key=lambda each: order[each[0].id])
     found = [kept[task.id] for task in tasks if task.id in kept]
     if not found:
         raise EnvironmentFailure(

@@ -82,7 +82,7 @@ def replay_file(
         raise EnvironmentFailure(
             f"none of {len(given)} trajectories could be replayed\n{commonest(t.detail for t in broken)}",
             where=f"environment {recipe.environment.name}",
-            mend=f"`eto environments check {recipe.environment.name}` plays some tasks and names each breach",
+            mend=f"`eto environments check {recipe.environment.name} [OPTION=VALUE]...` names each breach",
         )
     write_trajectories(out, found.verified)
     others = [*found.failed, *found.not_replayable]

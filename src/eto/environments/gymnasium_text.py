@@ -140,8 +140,11 @@ class GymnasiumTextEnvironment:
             with user_code("step"):
                 answer = self._inner.step(action)
         except EnvironmentFailure as failure:
-            if self._options["raises"] == "fail" or failure.__cause__ is None:
+            if failure.__cause__ is None:  # its own word for a failure
                 raise
+            if self._options["raises"] == "fail":
+                mend = "answer an action that cannot be read; or set raises=tell, which tells the agent"
+                raise EnvironmentFailure(failure.problem, where=failure.where, mend=mend) from failure
             told = failure.problem.partition(": ")[2] or failure.problem
             self._last = replace(self._last, observation=f"The action cannot be read: {told}")
             return self._last
