@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 
 import pytest
 from faulty import ANSWERS, DEADLY, FAULTS, HARMLESS, RAISING, Faulty
@@ -175,6 +176,26 @@ def test_listing_leaves_directory_and_signals_as_they_are(monkeypatch):
     before = os.getcwd(), signal.getsignal(signal.SIGINT)
     load_suite("restless")
     assert (os.getcwd(), signal.getsignal(signal.SIGINT)) == before
+
+
+def test_a_worker_that_dies_between_two_requests_is_charged_to_someone():
+    """Otherwise its episodes would be started again for ever."""
+
+    def slowly(messages):
+        time.sleep(0.5)
+        return "look"
+
+    suite = Faulty("dies late")
+    [found] = rollouts(
+        ScriptedPolicy(slowly), suite, suite.tasks("train")[1:2], settings=RolloutSettings(workers=1)
+    )
+    assert found.failed and "exit status 6" in found.detail
+
+
+def test_a_policy_that_gives_no_text_is_not_the_environment_s_fault():
+    suite = Faulty()
+    with pytest.raises(InputError, match="answered NoneType, not text"):
+        rollouts(ScriptedPolicy(lambda _: None), suite, suite.tasks("train"))
 
 
 def test_ctrl_c_is_no_fault_of_the_environment():

@@ -25,8 +25,8 @@ from eto.failures import one_line
 from eto.protocols import Step, TaskSuite
 from eto.types import Message, Role, Task
 
-LONGEST_TEXT = 4_000_000
-"""Characters of one observation: more than any context holds, and little enough to handle."""
+LONGEST_TEXT = 1_000_000
+"""Characters of one observation: more than most contexts hold, and little enough to tokenize."""
 DEEPEST = 100
 """Levels of a task's payload."""
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

@@ -224,8 +224,10 @@ class EnvironmentPool:
         asked = {request.slot for request in waiting}
         mine = [slot for slot in self._playing - asked if slot % len(self._workers) == index]
         self._lost |= dict.fromkeys(mine)
-        if worker.excess and not waiting and worker.served in mine:
-            self._lost[worker.served] = problem  # killed between two requests: the last one filled it
+        if not waiting and worker.served in mine:
+            # It ended between two requests, by what the last one left behind. Someone must be charged, or
+            # episodes would be started again for ever.
+            self._lost[worker.served] = problem
         for number, request in enumerate(waiting):
             if number == 0:
                 self._ready.append(replace(failed(request, problem), late=late))
