@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from eto.environments.contract import Begun
-from eto.environments.host import NoExpert
+from eto.environments.host import Host, NoExpert
 from eto.environments.memory import tree_mb
 from eto.errors import EnvironmentFailure
 from eto.failures import one_line
@@ -76,6 +76,19 @@ class Result:
     def observation(self) -> str | None:
         """The first observation, of a reset."""
         return self.begun.observation if self.begun else None
+
+
+def asked(host: Host, request: Request) -> Result:
+    """The answer of a host in this process. Raises `EtoError`."""
+    slot, kind = request.slot, request.kind
+    if kind == "close":
+        host.finish(slot)
+        return Result(slot, kind)
+    if kind == "step":
+        return Result(slot, kind, step=host.step(slot, request.action))
+    if kind == "reset":
+        return Result(slot, kind, begun=host.reset(slot, request.task))
+    return Result(slot, kind, expert=host.expert(slot, request.task))
 
 
 def failed(request: Request, problem: str | None) -> Result:
