@@ -15,7 +15,7 @@ from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from eto.environments.contract import as_input_error, undisturbed
+from eto.environments.contract import as_input_error, checked_suite, undisturbed
 from eto.errors import InputError, MissingRequirement
 from eto.protocols import TaskSuite
 
@@ -62,11 +62,10 @@ def load_suite(name: str, **options: object) -> TaskSuite:
             where=f"environment {name}",
             mend="docs/recipes.md says what each option means",
         )
-    with (
-        undisturbed(),
-        as_input_error(f"environment {name}", "check the options; docs/recipes.md lists them"),
-    ):
-        return suite(**options)
+    mend = "check the options; docs/recipes.md says what each means"
+    with undisturbed(), as_input_error(f"environment {name}", mend):
+        made = suite(**options)
+    return checked_suite(made, f"environment {name}")
 
 
 def required_options(name: str) -> list[str]:

@@ -189,6 +189,17 @@ def checked_actions(given: Any) -> list[str] | None:
     return [checked_text(action, "an action of the expert") for action in actions]
 
 
+def checked_suite(suite: Any, where: str) -> Any:
+    """A user's suite. Raises `InputError` where it lacks what a suite must offer."""
+    calls = ("tasks", "messages", "max_turns", "environment", "expert_actions", "spec")
+    lacking = [name for name in ("name", "splits") if not hasattr(suite, name)]
+    lacking += [name for name in calls if not callable(getattr(suite, name, None))]
+    if lacking:
+        mend = "src/eto/protocols.py states what a suite offers; examples/countdown is a complete one"
+        raise InputError(f"its suite has no {', '.join(lacking)}", where=where, mend=mend)
+    return suite
+
+
 def checked_environment(environment: Any) -> Any:
     """What `environment` made. Raises `EnvironmentFailure` where it cannot be played."""
     lacking = [name for name in ("reset", "step", "close") if not callable(getattr(environment, name, None))]

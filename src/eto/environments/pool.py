@@ -230,7 +230,7 @@ class EnvironmentPool:
             self._lost[worker.served] = problem
         for number, request in enumerate(waiting):
             if number == 0:
-                self._ready.append(replace(failed(request, problem), late=late))
+                self._ready.append(failed(request, problem, late))
             elif request.kind == "step":
                 self._ready.append(failed(request, None))
             else:

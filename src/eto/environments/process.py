@@ -91,11 +91,13 @@ def asked(host: Host, request: Request) -> Result:
     return Result(slot, kind, expert=host.expert(slot, request.task))
 
 
-def failed(request: Request, problem: str | None) -> Result:
+def failed(request: Request, problem: str | None, late: bool = False) -> Result:
     """The failure of a request, for `problem`; None for a slot that is innocent of it."""
     told = problem or "its worker process was killed on another episode's account"
-    failure = EnvironmentFailure(told, where=f"in {request.kind}")
-    return Result(request.slot, request.kind, failure=failure, innocent=problem is None)
+    timed = request.kind in ("step", "reset") and late
+    mend = f"make it answer sooner, or raise environment.{request.kind}_seconds" if timed else ""
+    failure = EnvironmentFailure(told, where=f"in {request.kind}", mend=mend)
+    return Result(request.slot, request.kind, failure=failure, innocent=problem is None, late=late)
 
 
 class WorkerProcess:
