@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 import os
 import signal
-import site
 import sysconfig
+import threading
 import traceback
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,7 +31,7 @@ DEEPEST = 100
 """Levels of a task's payload."""
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _OURS = str(Path(__file__).resolve().parents[1])
-_INSTALLED = tuple({*site.getsitepackages(), *sysconfig.get_paths().values()})
+_INSTALLED = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,15 +79,16 @@ def as_input_error(where: str, mend: str) -> Iterator[None]:
 def undisturbed() -> Iterator[None]:
     """For a user's code in this process: the working directory and the handling of signals stay as they
     are, so that relative paths and Ctrl-C mean afterwards what they meant before."""
-    directory = os.getcwd()
-    handlers = {number: signal.getsignal(number) for number in _SIGNALS}
+    directory = os.open(".", os.O_RDONLY)
+    in_charge = threading.current_thread() is threading.main_thread()  # no other may set handlers
+    handlers = {number: signal.getsignal(number) for number in _SIGNALS if in_charge}
     try:
         yield
     finally:
-        if os.getcwd() != directory:
-            os.chdir(directory)
+        os.fchdir(directory)
+        os.close(directory)
         for number, handler in handlers.items():
-            if handler is not None and signal.getsignal(number) is not handler:
+            if handler is not None:
                 signal.signal(number, handler)
 
 
