@@ -27,9 +27,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from eto.errors import RunConflict
-from eto.files import disk_errors, finite, read_json, read_rows, write_atomic, write_json
+from eto.errors import InputError, RunConflict
+from eto.files import disk_errors, finite, read_object, read_rows, write_atomic, write_json
 from eto.recipe import FREE_FIELDS, Recipe, recipe_diff, recorded, resolved_yaml
+from eto.recipe_yaml import read_text
 
 if TYPE_CHECKING:
     from eto.store import TrajectoryStore
@@ -56,6 +57,7 @@ class Run:
         """
         directory = Path(directory)
         with disk_errors(directory):
+            _check_place(directory)
             (directory / "stages").mkdir(parents=True, exist_ok=True)
             run = cls(directory, recipe, _acquire(directory / "lock"))
             try:
@@ -116,7 +118,7 @@ class Run:
     def done(self, name: str) -> dict[str, Any] | None:
         """What a finished stage noted: stage, seconds, finished, metrics; None where it is not done."""
         path = self.stage_directory(name) / "DONE"
-        return read_json(path) if path.exists() else None
+        return read_done(path) if path.exists() else None
 
     def log(self, stage: str, **fields: Any) -> None:
         """Append a row to metrics.jsonl. A row with a `step` that is there already (same stage, agent
@@ -133,7 +135,7 @@ class Run:
 
     def logged(self, stage: str | None = None) -> list[dict[str, Any]]:
         """The rows of metrics.jsonl, of one stage or of all."""
-        return [row for row in read_rows(self._metrics) if stage is None or row.get("stage") == stage]
+        return [row for row in read_rows(self._metrics, "stage") if stage is None or row.get("stage") == stage]
 
     def record_splits(self, splits: Mapping[str, Sequence[str]]) -> None:
         """Note each split's size and hash of task ids in the manifest.
@@ -164,7 +166,7 @@ class Run:
     @property
     def manifest(self) -> dict[str, Any]:
         """Versions, hardware, seeds, split hashes and every start of the run."""
-        return read_json(self.directory / "manifest.json")
+        return read_manifest(self.directory)
 
     @cached_property
     def store(self) -> TrajectoryStore:
@@ -183,7 +185,7 @@ class Run:
     def _accept_recipe(self) -> None:
         path = self.directory / "recipe.yaml"
         if path.exists():
-            lines = recipe_diff(recorded(path.read_text(encoding="utf-8")), self.recipe)
+            lines = recipe_diff(recorded(read_text(path), source=str(path)), self.recipe)
             changed = [line for line in lines if line.split(":")[0] not in FREE_FIELDS]
             if changed:
                 raise RunConflict(
@@ -214,7 +216,33 @@ class Run:
         whole = content.rfind(b"\n") + 1
         if whole < len(content):
             os.truncate(self._metrics, whole)
-        self._logged = {key for row in read_rows(self._metrics) if (key := _row_key(row)) is not None}
+        self._logged = {key for row in read_rows(self._metrics, "stage") if (key := _row_key(row)) is not None}
+
+
+def read_manifest(directory: Path) -> dict[str, Any]:
+    """The manifest of the run in `directory`. Raises `InputError` where it is missing or damaged."""
+    return read_object(directory / "manifest.json", "versions", "splits", "starts")
+
+
+def read_done(path: Path) -> dict[str, Any]:
+    """What a stage noted in its DONE file. Raises `InputError` where that is damaged."""
+    found = read_object(path, "stage", "seconds", "finished", "metrics")
+    if not isinstance(found["metrics"], dict) or not isinstance(found["seconds"], int | float):
+        raise InputError("no record of a finished stage", where=str(path), mend="restore it from a copy")
+    return found
+
+
+def _check_place(directory: Path) -> None:
+    """A run must not write between files that are no run's. Raises `RunConflict`."""
+    if not directory.is_dir() or (directory / "lock").exists():
+        return
+    others = sorted(path.name for path in directory.iterdir())
+    if others:
+        raise RunConflict(
+            f"the directory holds files and no run: {', '.join(others[:5])}",
+            where=str(directory),
+            mend="take an empty directory, or one that does not exist yet, as run_directory",
+        )
 
 
 def split_hash(task_ids: Sequence[str]) -> str:
@@ -272,7 +300,7 @@ os.register_at_fork(after_in_child=_release_in_child)
 @contextmanager
 def _stopwatch(path: Path) -> Iterator[Callable[[], float]]:
     """Wall seconds in this block and in earlier ones on `path`, kept there every few seconds."""
-    earlier = float(path.read_text()) if path.exists() else 0.0
+    earlier = _noted_seconds(path)
     begin, stop = time.monotonic(), threading.Event()
 
     def seconds() -> float:
@@ -292,6 +320,14 @@ def _stopwatch(path: Path) -> Iterator[Callable[[], float]]:
         thread.join()
         with suppress(OSError):
             write_atomic(path, f"{seconds():.3f}\n")
+
+
+def _noted_seconds(path: Path) -> float:
+    try:
+        return float(path.read_text()) if path.exists() else 0.0
+    except ValueError:
+        mend = "delete it: the stage's time then counts from now"
+        raise InputError("is not a number of seconds", where=str(path), mend=mend) from None
 
 
 def _row_key(row: Mapping[str, Any]) -> tuple[Any, ...] | None:
