@@ -217,7 +217,9 @@ def _check_size(text: str) -> None:
         elif isinstance(event, AliasEvent):
             if event.anchor in [anchor for anchor, _, _ in counting]:
                 raise _Refused(
-                    f"*{event.anchor} refers to what it is part of", event.start_mark, "write the value itself"
+                    f"*{event.anchor} refers to what it is part of",
+                    event.start_mark,
+                    "write the value itself",
                 )
             add(*sizes.get(event.anchor, (1, 0)), event.start_mark)
 
@@ -225,7 +227,9 @@ def _check_size(text: str) -> None:
 def _syntax_error(error: yaml.YAMLError, source: str) -> RecipeError:
     if isinstance(error, yaml.reader.ReaderError):
         problem = f"not valid YAML: the character U+{error.character:04X} at position {error.position}"
-        return RecipeError(problem, where=source, mend="leave it out, or write it as an escape in double quotes")
+        return RecipeError(
+            problem, where=source, mend="leave it out, or write it as an escape in double quotes"
+        )
     mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None) or "unreadable"
     where = f"{source}:{mark.line + 1}" if mark else source
     if isinstance(error, _Refused):

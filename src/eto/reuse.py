@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,8 @@ from eto.errors import InputError, RunConflict
 from eto.files import disk_errors, read_rows
 from eto.recipe import FREE_FIELDS, Recipe, recipe_diff, recorded
 from eto.recipe_yaml import read_text
-from eto.run import Run, read_done, read_manifest
+from eto.run import Run
+from eto.run_records import read_done, read_manifest
 from eto.store import TrajectoryStore
 
 FIRST_STAGE = {

@@ -27,10 +27,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from eto.errors import InputError, RunConflict
-from eto.files import disk_errors, finite, read_object, read_rows, write_atomic, write_json
+from eto.errors import RunConflict
+from eto.files import disk_errors, finite, read_rows, write_atomic, write_json
 from eto.recipe import FREE_FIELDS, Recipe, recipe_diff, recorded, resolved_yaml
 from eto.recipe_yaml import read_text
+from eto.run_records import check_place, noted_seconds, read_done, read_manifest
 
 if TYPE_CHECKING:
     from eto.store import TrajectoryStore
@@ -57,7 +58,7 @@ class Run:
         """
         directory = Path(directory)
         with disk_errors(directory):
-            _check_place(directory)
+            check_place(directory)
             (directory / "stages").mkdir(parents=True, exist_ok=True)
             run = cls(directory, recipe, _acquire(directory / "lock"))
             try:
@@ -135,7 +136,9 @@ class Run:
 
     def logged(self, stage: str | None = None) -> list[dict[str, Any]]:
         """The rows of metrics.jsonl, of one stage or of all."""
-        return [row for row in read_rows(self._metrics, "stage") if stage is None or row.get("stage") == stage]
+        return [
+            row for row in read_rows(self._metrics, "stage") if stage is None or row.get("stage") == stage
+        ]
 
     def record_splits(self, splits: Mapping[str, Sequence[str]]) -> None:
         """Note each split's size and hash of task ids in the manifest.
@@ -216,33 +219,9 @@ class Run:
         whole = content.rfind(b"\n") + 1
         if whole < len(content):
             os.truncate(self._metrics, whole)
-        self._logged = {key for row in read_rows(self._metrics, "stage") if (key := _row_key(row)) is not None}
-
-
-def read_manifest(directory: Path) -> dict[str, Any]:
-    """The manifest of the run in `directory`. Raises `InputError` where it is missing or damaged."""
-    return read_object(directory / "manifest.json", "versions", "splits", "starts")
-
-
-def read_done(path: Path) -> dict[str, Any]:
-    """What a stage noted in its DONE file. Raises `InputError` where that is damaged."""
-    found = read_object(path, "stage", "seconds", "finished", "metrics")
-    if not isinstance(found["metrics"], dict) or not isinstance(found["seconds"], int | float):
-        raise InputError("no record of a finished stage", where=str(path), mend="restore it from a copy")
-    return found
-
-
-def _check_place(directory: Path) -> None:
-    """A run must not write between files that are no run's. Raises `RunConflict`."""
-    if not directory.is_dir() or (directory / "lock").exists():
-        return
-    others = sorted(path.name for path in directory.iterdir())
-    if others:
-        raise RunConflict(
-            f"the directory holds files and no run: {', '.join(others[:5])}",
-            where=str(directory),
-            mend="take an empty directory, or one that does not exist yet, as run_directory",
-        )
+        self._logged = {
+            key for row in read_rows(self._metrics, "stage") if (key := _row_key(row)) is not None
+        }
 
 
 def split_hash(task_ids: Sequence[str]) -> str:
@@ -300,7 +279,7 @@ os.register_at_fork(after_in_child=_release_in_child)
 @contextmanager
 def _stopwatch(path: Path) -> Iterator[Callable[[], float]]:
     """Wall seconds in this block and in earlier ones on `path`, kept there every few seconds."""
-    earlier = _noted_seconds(path)
+    earlier = noted_seconds(path)
     begin, stop = time.monotonic(), threading.Event()
 
     def seconds() -> float:
@@ -320,14 +299,6 @@ def _stopwatch(path: Path) -> Iterator[Callable[[], float]]:
         thread.join()
         with suppress(OSError):
             write_atomic(path, f"{seconds():.3f}\n")
-
-
-def _noted_seconds(path: Path) -> float:
-    try:
-        return float(path.read_text()) if path.exists() else 0.0
-    except ValueError:
-        mend = "delete it: the stage's time then counts from now"
-        raise InputError("is not a number of seconds", where=str(path), mend=mend) from None
 
 
 def _row_key(row: Mapping[str, Any]) -> tuple[Any, ...] | None:

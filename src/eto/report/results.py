@@ -10,7 +10,7 @@ from typing import Any
 from eto import statistics
 from eto.errors import InputError
 from eto.recipe import Recipe, load_recipe
-from eto.run import read_done, read_manifest
+from eto.run_records import read_done, read_manifest
 from eto.store import TrajectoryStore
 from eto.types import Trajectory
 
