@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 from yaml.events import (
@@ -48,7 +48,7 @@ class _Refused(yaml.MarkedYAMLError):
 class _Loader(yaml.SafeLoader):
     """Plain values: null, true and false, numbers of ordinary size, whole text, lists and mappings."""
 
-    yaml_implicit_resolvers = {
+    yaml_implicit_resolvers: ClassVar = {
         first: [
             (tag, pattern)
             for tag, pattern in known
@@ -111,7 +111,7 @@ for _name, _maker in _CONSTRUCTORS.items():
 class _Dumper(yaml.SafeDumper):
     """Quotes every text that `_Loader` would read as something else."""
 
-    yaml_implicit_resolvers = {
+    yaml_implicit_resolvers: ClassVar = {
         first: [
             *yaml.SafeDumper.yaml_implicit_resolvers.get(first, []),
             *_Loader.yaml_implicit_resolvers.get(first, []),

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import closing
 
-import yaml
 from rich.console import Console
 
 from eto.environments import load_suite, required_options, suite_names
@@ -13,6 +12,8 @@ from eto.environments.conformance import check_environment
 from eto.environments.worker import verified_expert
 from eto.errors import EtoError, InputError, MissingRequirement
 from eto.protocols import TaskSuite
+from eto.recipe_yaml import read_yaml
+from eto.texts import brief
 from eto.types import Task
 
 FAILED = 1
@@ -84,8 +85,5 @@ def serve(name: str, options: Sequence[str], split: str, host: str, port: int, i
 def _option(text: str) -> tuple[str, object]:
     name, separator, value = text.partition("=")
     if not separator:
-        raise InputError(f"{text!r} is no option", mend="write NAME=VALUE, for example products=100")
-    try:
-        return name, yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise InputError(f"{value!r} is no YAML value", where=name, mend="quote it") from error
+        raise InputError(f"{brief(text)} is no option", mend="write NAME=VALUE, for example products=100")
+    return name, read_yaml(value, f"option {name}")[0]

@@ -17,7 +17,9 @@ from eto.cli.compose import (
     tasks_of,
 )
 from eto.cli.loading import PolicyLoading, sure_to_load
+from eto.cli.outputs import MARKDOWN, check_file
 from eto.cli.progress import Progress
+from eto.cli.terminal import say
 from eto.errors import EnvironmentFailure
 from eto.formats import read_trajectories, write_trajectories
 from eto.protocols import Policy, TaskSuite
@@ -244,20 +246,26 @@ def print_report(directory: Path) -> None:
     progress.say(f"figures {paths.results}   report {paths.markdown}   learning curve {paths.curve}")
 
 
-def print_pooled(directories: Sequence[Path], against: Sequence[Path], out: Path | None) -> None:
+def print_pooled(
+    directories: Sequence[Path], against: Sequence[Path], out: Path | None, overwrite: bool = False
+) -> None:
     """Print the pooled table of several runs, or what sets them apart from others; or write it to `out`."""
-    from eto.files import write_atomic
+    from eto.files import disk_errors, write_atomic
     from eto.report.pooled import compare_runs, comparison_markdown, pool_runs, pooled_markdown
 
+    if out is not None:
+        runs = {f"the run {path.name}": path for path in (*directories, *against)}
+        check_file(out, overwrite=overwrite, inputs=runs, form=MARKDOWN)
     if against:
         text = comparison_markdown(compare_runs(directories, against), against)
     else:
         text = pooled_markdown(pool_runs(directories))
     if out is None:
-        print(text)
+        say(text)
     else:
-        write_atomic(out, text)
-        print(f"written: {out}")
+        with disk_errors(out):
+            write_atomic(out, text)
+        say(f"written: {out}")
 
 
 def _say_what_next(recipe: Recipe, path: Path, progress: Progress) -> None:

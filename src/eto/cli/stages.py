@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
@@ -19,25 +18,29 @@ from eto.cli.compose import (
     tasks_of,
     turn_weighting,
 )
+from eto.cli.outputs import check_directory, check_file, inputs_of, new_model
 from eto.cli.progress import Progress
+from eto.cli.terminal import say, terminal
 from eto.errors import InputError
 from eto.formats import read_pairs, read_trajectories, write_pairs, write_trajectories
-from eto.jsonfiles import unwritable
 from eto.recipe import Recipe
+from eto.texts import shown
 from eto.types import Trajectory
 
 SHOWN = 10
 """Trajectories whose replay failed that are named on the terminal."""
 
 
-def collect(out: Path, split: str, recipe_path: Path | None, overrides: Sequence[str]) -> None:
+def collect(
+    out: Path, split: str, recipe_path: Path | None, overrides: Sequence[str], overwrite: bool = False
+) -> None:
     """`eto expert`"""
     from eto.environments.pool import collect_experts
 
     recipe = read_recipe(recipe_path, overrides)
     suite = suite_of(recipe)
     tasks = tasks_of(recipe, suite, split)
-    _check_writable(out)
+    check_file(out, overwrite=overwrite, inputs=inputs_of(recipe=recipe_path))
     progress = Progress()
     seen: list[bool] = []
 
@@ -52,15 +55,23 @@ def collect(out: Path, split: str, recipe_path: Path | None, overrides: Sequence
 
 
 def replay_file(
-    file: Path, out: Path, failed: Path | None, recipe_path: Path | None, overrides: Sequence[str]
+    file: Path,
+    out: Path,
+    failed: Path | None,
+    recipe_path: Path | None,
+    overrides: Sequence[str],
+    overwrite: bool = False,
 ) -> None:
     """`eto replay`"""
     from eto.rollout.replay import replay
 
     recipe = read_recipe(recipe_path, overrides)
+    inputs = inputs_of(file=file, recipe=recipe_path)
+    check_file(out, overwrite=overwrite, inputs=inputs)
+    if failed:
+        inputs |= inputs_of(out=out)
+        check_file(failed, overwrite=overwrite, inputs=inputs, option="--failed")
     given = read_trajectories(file)
-    for path in filter(None, (out, failed)):
-        _check_writable(path)
     progress = Progress()
     seen: list[Trajectory] = []
 
@@ -86,18 +97,24 @@ def replay_file(
         told = ", ".join(f"{word!r} ({count})" for word, count in found.unknown_words.most_common(SHOWN))
         progress.say(f"{found.unknown_words.total()} actions in words no dialect knows: {told}")
     for trajectory in others[:SHOWN]:
-        progress.say(f"  {trajectory.task.id}: {trajectory.detail}")
+        progress.say(f"  {shown(trajectory.task.id, line=True)}: {shown(trajectory.detail, line=True)}")
     if len(others) > SHOWN:
         progress.say(f"  and {len(others) - SHOWN} more" + ("" if failed else "; --failed FILE keeps them"))
 
 
 def clone(
-    expert: Path, out: Path, model: str | None, recipe_path: Path | None, overrides: Sequence[str]
+    expert: Path,
+    out: Path,
+    model: str | None,
+    recipe_path: Path | None,
+    overrides: Sequence[str],
+    overwrite: bool = False,
 ) -> None:
     """`eto sft`"""
     recipe = read_recipe(recipe_path, overrides)
     trajectories = read_trajectories(expert)
-    _check_new(out)
+    inputs = inputs_of(expert=expert, model=model or recipe.model.path, recipe=recipe_path)
+    check_directory(out, overwrite=overwrite, inputs=inputs)
     from eto.algorithms.sft import sft
 
     progress = Progress()
@@ -106,26 +123,39 @@ def clone(
     with progress:
         show = partial(report, "sft")
         sft(policy, trajectories, settings_of(recipe).sft, on_start=show, on_step=show)
-    policy.save(out)
+    with new_model(out) as fresh:
+        policy.save(fresh)
     progress.say(f"model written: {out}")
 
 
 def explore_tasks(
-    out: Path, split: str, model: str | None, recipe_path: Path | None, overrides: Sequence[str]
+    out: Path,
+    split: str,
+    model: str | None,
+    recipe_path: Path | None,
+    overrides: Sequence[str],
+    overwrite: bool = False,
 ) -> None:
     """`eto explore`"""
     recipe = read_recipe(recipe_path, overrides)
-    _check_writable(out)
+    check_file(
+        out, overwrite=overwrite, inputs=inputs_of(model=model or recipe.model.path, recipe=recipe_path)
+    )
     explore = recipe.explore
     settings = rollout_settings(recipe, temperature=explore.temperature, slots=explore.slots)
     played = _play(recipe, split, model, settings, samples=explore.samples)
     write_trajectories(out, played)
     failed = sum(t.failed for t in played)
-    print(f"{len(played)} trajectories written: {out}" + (f" ({failed} failed and set aside)" * bool(failed)))
+    say(f"{len(played)} trajectories written: {out}" + (f" ({failed} failed and set aside)" * bool(failed)))
 
 
 def evaluate_model(
-    split: str, out: Path | None, model: str | None, recipe_path: Path | None, overrides: Sequence[str]
+    split: str,
+    out: Path | None,
+    model: str | None,
+    recipe_path: Path | None,
+    overrides: Sequence[str],
+    overwrite: bool = False,
 ) -> None:
     """`eto evaluate`"""
     from eto.report import agent_table
@@ -133,14 +163,15 @@ def evaluate_model(
 
     recipe = read_recipe(recipe_path, overrides)
     if out:
-        _check_writable(out)
+        inputs = inputs_of(model=model or recipe.model.path, recipe=recipe_path)
+        check_file(out, overwrite=overwrite, inputs=inputs)
     evaluation = recipe.evaluation
     settings = rollout_settings(recipe, temperature=evaluation.temperature, slots=evaluation.slots)
     played = _play(recipe, split, model, settings)
     if out:
         write_trajectories(out, played)
     summary = summarise(played, resamples=evaluation.bootstrap_resamples).to_dict()
-    Progress().console.print(agent_table({model or recipe.model.path: summary}, title=f"{split} tasks"))
+    terminal().print(agent_table({model or recipe.model.path: summary}, title=f"{split} tasks"))
 
 
 def make_pairs(
@@ -151,14 +182,17 @@ def make_pairs(
     form: str,
     recipe_path: Path | None,
     overrides: Sequence[str],
+    overwrite: bool = False,
 ) -> None:
     """`eto pairs`"""
+    inputs = inputs_of(expert=expert, explored=explored, recipe=recipe_path)
+    check_file(out, overwrite=overwrite, inputs=inputs)
     if rules == "reference":
         from eto.reference_rules import read_reference_items, reference_pairs, write_reference_pairs
 
         items = reference_pairs(read_reference_items(expert), read_reference_items(explored))
         write_reference_pairs(out, items)
-        print(f"{len(items)} pairs by the reference's rules: {out}")
+        say(f"{len(items)} pairs by the reference's rules: {out}")
         return
     if rules != "eto":
         raise InputError(f"unknown rules {rules!r}", where="--rules", mend="use eto or reference")
@@ -171,19 +205,25 @@ def make_pairs(
         played = read_trajectories(explored, source="explored")
     result = contrast_result(read_trajectories(expert, source="expert"), played, contrast_rules(recipe))
     write_pairs(out, result.pairs, form=form)
-    print(f"{len(result.pairs)} pairs written: {out}")
+    say(f"{len(result.pairs)} pairs written: {out}")
     for name, count in asdict(result.summary).items():
         if count:
-            print(f"  {name.replace('_', ' ')}: {count}")
+            say(f"  {name.replace('_', ' ')}: {count}")
 
 
 def optimise(
-    pairs: Path, out: Path, model: str | None, recipe_path: Path | None, overrides: Sequence[str]
+    pairs: Path,
+    out: Path,
+    model: str | None,
+    recipe_path: Path | None,
+    overrides: Sequence[str],
+    overwrite: bool = False,
 ) -> None:
     """`eto dpo`"""
     recipe = read_recipe(recipe_path, overrides)
     found = read_pairs(pairs)
-    _check_new(out)
+    inputs = inputs_of(pairs=pairs, model=model or recipe.model.path, recipe=recipe_path)
+    check_directory(out, overwrite=overwrite, inputs=inputs)
     from eto.algorithms.dpo import dpo
     from eto.weights import contrasting
 
@@ -205,7 +245,8 @@ def optimise(
             on_start=partial(report, "dpo"),
             on_step=partial(report, "dpo"),
         )
-    policy.save(out)
+    with new_model(out) as fresh:
+        policy.save(fresh)
     if result.fired:
         progress.say(f"stopped after {result.steps} steps: {result.fired}")
     progress.say(f"model written: {out}")
@@ -227,25 +268,3 @@ def _play(
     policy = policy_of(recipe, model)
     with progress:
         return play(policy, suite, tasks, settings, samples=samples, phase=split, update=progress.update)
-
-
-def _check_new(out: Path) -> None:
-    """Refuse to write a model where something is, before hours of training and not after."""
-    if out.exists() and any(out.iterdir() if out.is_dir() else [out]):
-        raise InputError("there is something here already", where=str(out), mend="give --out a new directory")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise unwritable(out, error) from error
-
-
-def _check_writable(out: Path) -> None:
-    """Refuse a file that cannot be written, before the episodes that go into it are played."""
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=out.parent):
-            pass
-    except OSError as error:
-        raise unwritable(out, error) from error
-    if out.is_dir():
-        raise InputError("this is a directory", where=str(out), mend="give --out the name of a file")
