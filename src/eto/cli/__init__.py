@@ -261,7 +261,7 @@ def serve_environment(
 
 def main() -> None:
     """Entry point: user errors become one message and an exit code, faults keep their traceback."""
-    from eto.cli.terminal import standard_streams
+    from eto.cli.streams import standard_streams
     from eto.runtime import configure_threads
 
     configure_threads()
@@ -270,7 +270,7 @@ def main() -> None:
 
 
 def _exit_code() -> int | str | None:
-    from eto.cli.terminal import flush_output, warn
+    from eto.cli.streams import flush_output
 
     try:
         try:
@@ -278,12 +278,18 @@ def _exit_code() -> int | str | None:
         finally:
             flush_output()
     except EtoError as error:
-        warn(f"error: {error}")
+        _warn(f"error: {error}")
         return error.exit_code
     except SystemExit as end:
         if end.code != INTERRUPTED:  # typer's own end after Ctrl-C, and after what is made like it
             return end.code
-        warn(stopping.farewell())
+        _warn(stopping.farewell())
         end_at_once_from_now()
         return stopping.exit_code()
     return 0
+
+
+def _warn(text: str) -> None:
+    from eto.cli.terminal import warn
+
+    warn(text)

@@ -71,10 +71,10 @@ class Progress:
         spent = now - self._begun
         made = done - self._first
         left = f"{_clock(spent / made * (total - done))} left" if made > 0 and done < total else ""
-        shown = "  ".join(f"{name} {_number(value)}" for name, value in figures.items())
+        beside = "  ".join(f"{name} {_number(value)}" for name, value in figures.items())
         text = Text(f"{shown(stage, line=True):<22} {done:>4}/{total:<4} {_clock(spent)}")
         text.append(f"  {left:<10}", style="dim")
-        text.append(f"  {shown}")
+        text.append(f"  {beside}")
         return text
 
 
