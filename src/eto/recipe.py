@@ -160,7 +160,11 @@ def _apply_override(values: dict[str, Any], override: str) -> Location:
     if len(keys) > DEEPEST:
         problem, mend = f"no field lies {len(keys)} levels deep", "docs/recipes.md lists the fields"
         raise RecipeError(problem, where=_named(override), mend=mend)
-    value, _ = read_yaml(text, _named(override))
+    try:
+        value, _ = read_yaml(text, _named(override))
+    except RecipeError as error:  # its one line needs no number
+        where = error.where.replace(f"{_named(override)}:1", _named(override), 1)
+        raise RecipeError(error.problem, where=where, mend=error.mend) from None
     inner = values
     for depth, key in enumerate(keys[:-1], start=1):
         if inner.get(key) is None:
@@ -194,6 +198,8 @@ def _explain(detail: Any, origins: Mapping[Location, str], source: str) -> tuple
     origin = origins[known[0]] if known else source
     where = f"{origin}: {dotted(location)}" if location else origin
     kind = detail["type"]
+    if kind == "invalid_key":
+        return f"a key must be text, but is {brief(detail['loc'][-1])}", where, "put it in quotes"
     if kind == "extra_forbidden":
         return "unknown key", where, _nearest(location)
     if kind == "value_error":
@@ -234,7 +240,8 @@ def _fields(section: type[BaseModel] = Recipe, path: Location = ()) -> Iterator[
 
 
 def _description(location: Location) -> str:
-    text = dict(_fields())[location].description or ""
+    field = dict(_fields()).get(location)
+    text = (field.description if field else "") or ""
     return f"{dotted(location)}: {' '.join(text.split())}"
 
 

@@ -198,7 +198,7 @@ def show_loss_mask(
     model: Annotated[
         str, typer.Option("--model", help="Whose tokenizer: `embedded`, directory, Hub id.")
     ] = "embedded",
-    limit: Annotated[int, typer.Option(help="Trajectories to show.")] = 1,
+    limit: Annotated[int, typer.Option(min=1, help="Trajectories to show.")] = 1,
 ) -> None:
     """Colour the tokens of trajectories or pairs that carry loss."""
     from eto.cli.show_mask import show
@@ -250,8 +250,10 @@ def serve_environment(
     options: Annotated[list[str] | None, typer.Argument(metavar="NAME=VALUE")] = None,
     split: Annotated[str, typer.Option(help="Whose tasks `data_idx` counts through.")] = "train",
     host: str = "127.0.0.1",
-    port: int = 8000,
-    idle_seconds: Annotated[float, typer.Option(help="After which an unused session is closed.")] = 600.0,
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="0 takes a free one.")] = 8000,
+    idle_seconds: Annotated[
+        float, typer.Option(min=0.1, max=2_592_000, help="After which an unused session is closed.")
+    ] = 600.0,
 ) -> None:
     """Serve an environment over AgentGym's HTTP protocol."""
     from eto.cli.environments import serve

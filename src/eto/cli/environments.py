@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Sequence
 from contextlib import closing
 
@@ -11,6 +12,7 @@ from eto.environments import load_suite, required_options, suite_names
 from eto.environments.conformance import check_environment
 from eto.environments.worker import verified_expert
 from eto.errors import EtoError, InputError, MissingRequirement
+from eto.oserrors import reason
 from eto.protocols import TaskSuite
 from eto.recipe_yaml import read_yaml
 from eto.texts import brief
@@ -77,9 +79,23 @@ def serve(name: str, options: Sequence[str], split: str, host: str, port: int, i
     except ModuleNotFoundError as error:
         mend = "pip install 'eto-agent[serve]'"
         raise MissingRequirement(f"the package {error.name!r} is not installed", mend=mend) from error
+    _check_free(host, port)
     suite = load_suite(name, **dict(_option(text) for text in options))
     app = build_app(suite, suite.tasks(split), idle_seconds)
     uvicorn.run(app, host=host, port=port, log_level="warning")
+
+
+def _check_free(host: str, port: int) -> None:
+    """Refuse a place where no server can listen, before the suite is loaded."""
+    try:
+        family, _, _, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(place)
+    except (OSError, UnicodeError) as error:
+        told = reason(error) if isinstance(error, OSError) else "no name of a host"
+        mend = "take another --port, or a --host of this machine"
+        raise InputError(f"cannot listen: {told}", where=f"{host}:{port}", mend=mend) from None
 
 
 def _option(text: str) -> tuple[str, object]:
