@@ -23,6 +23,7 @@ from typing import Any, get_args
 from eto.errors import EnvironmentFailure, EtoError, InputError
 from eto.failures import one_line
 from eto.protocols import Step, TaskSuite
+from eto.texts import whole
 from eto.types import Message, Role, Task
 
 LONGEST_TEXT = 1_000_000
@@ -94,7 +95,7 @@ def undisturbed() -> Iterator[None]:
 
 def said(error: BaseException) -> str:
     """Type and message of an exception, on one line."""
-    return well_formed(one_line("".join(traceback.format_exception_only(error))))
+    return whole(one_line("".join(traceback.format_exception_only(error))))
 
 
 def place(error: BaseException) -> str:
@@ -108,15 +109,6 @@ def place(error: BaseException) -> str:
     return ""
 
 
-def well_formed(text: str) -> str:
-    """`text` with U+FFFD in place of lone surrogates, which have no UTF-8 form; whole pairs are joined."""
-    try:
-        text.encode()
-        return text
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-
-
 def checked_text(value: Any, what: str) -> str:
     """`value` as text. Raises `EnvironmentFailure` for anything else, and for a text without end."""
     if not isinstance(value, str):
@@ -124,7 +116,7 @@ def checked_text(value: Any, what: str) -> str:
     if len(value) > LONGEST_TEXT:
         problem = f"{what} has {len(value):,} characters; at most {LONGEST_TEXT:,}"
         raise EnvironmentFailure(problem, mend="cut it in the environment to what an agent can read")
-    return well_formed(str.__str__(value))
+    return whole(str.__str__(value))
 
 
 def checked_step(step: Any) -> Step:
@@ -239,7 +231,7 @@ def task_faults(tasks: Sequence[Any]) -> Iterator[tuple[str, str]]:
             if not isinstance(value, str):
                 told = one_line(repr(value))
                 yield f"the {name} of a task is {told}, {_kind(value)} and not text", "give it as text"
-            elif well_formed(value) != value:
+            elif whole(value) != value:
                 yield f"the {name} of a task, {value!r}, is no whole text", "leave out lone surrogates"
     ids = Counter(task.id for task in tasks if isinstance(task, Task) and isinstance(task.id, str))
     for name, count in ids.items():
