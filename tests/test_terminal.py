@@ -84,9 +84,9 @@ def test_a_report_holds_names_of_any_content(text, tmp_path):
     page = markdown(found)
     page.encode()
     tables = [line for line in page.splitlines() if line.startswith("|")]
-    # Eight columns of figures, five of differences, three of task types, two of times: a name makes no more.
+    # Eight columns of figures, six of differences, three of task types, two of times: a name makes no more.
     bars = [len(re.findall(r"(?<!\\)(?:\\\\)*\|", line)) for line in tables]
-    assert bars == [9] * 3 + [6] * 3 + [4] * 3 + [3] * 4
+    assert bars == [9] * 3 + [7] * 3 + [4] * 3 + [3] * 4
     printed(report_tables(found)).encode()
     printed(agent_table({text: figures(text)}, text)).encode()
     comparison_markdown({text: figures(text)["difference"]}, [tmp_path / text.replace("/", "")]).encode()
