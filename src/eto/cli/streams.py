@@ -25,6 +25,8 @@ class _Stream(io.TextIOWrapper):
 
     ends_quietly = False
     """Whether the process ends where the reader has gone; else what it is told is dropped."""
+    failure: MissingRequirement | None = None
+    """Why what was written is not there."""
 
     def write(self, text: str) -> int:
         with self._reported():
@@ -45,7 +47,8 @@ class _Stream(io.TextIOWrapper):
             if self.ends_quietly and error.errno not in (errno.EPIPE, errno.EIO):
                 mend = "free space where the output goes, or write it elsewhere"
                 problem = f"cannot write to standard output: {reason(error)}"
-                raise MissingRequirement(problem, mend=mend) from None
+                self.failure = MissingRequirement(problem, mend=mend)
+                raise self.failure from None
 
     def _drop_the_rest(self) -> None:
         """What is buffered must not fail again at the process's end."""
@@ -76,9 +79,11 @@ def standard_streams() -> Iterator[None]:
 
 
 def flush_output() -> None:
-    """Write what is buffered, while a failure can still be told."""
+    """Write what is buffered, while a failure can still be told. Raises it, and one from before."""
     if sys.stdout is not None:
         sys.stdout.flush()
+    if failure := getattr(sys.stdout, "failure", None):
+        raise failure
 
 
 def _wrapped(stream: Any, ends_quietly: bool) -> _Stream | None:

@@ -140,8 +140,8 @@ def _facts(results: Mapping[str, Any]) -> str:
         [
             f"- model {markdown_code(results['model'])} on {markdown_code(results['environment'])}, "
             f"seed {seed}",
-            f"- {hardware['cpus']} CPUs, {hardware['memory_gb']} GB, {hardware['platform']}",
-            f"- {versions}",
+            f"- {hardware['cpus']} CPUs, {hardware['memory_gb']} GB, {markdown_text(hardware['platform'])}",
+            f"- {markdown_text(versions)}",
             "- means over tasks with 95% bootstrap intervals; differences are paired on the same tasks",
         ]
     )
