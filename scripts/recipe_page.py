@@ -63,8 +63,9 @@ def type_text(annotation: Any, field: FieldInfo | None = None) -> str:
     else:
         text = NAMES[annotation]
     signs = ((SIGNS[type(bound)], bound) for bound in bounds if type(bound) in SIGNS)
-    limits = " and ".join(f"{sign} {getattr(bound, name)}" for (name, sign), bound in signs)
-    return f"{text} {limits}".strip()
+    limits = ((sign, getattr(bound, name)) for (name, sign), bound in signs)
+    shown = (f"{sign} {limit:,}" if isinstance(limit, int) else f"{sign} {limit:g}" for sign, limit in limits)
+    return f"{text} {' and '.join(shown)}".strip()
 
 
 def value_text(value: Any) -> str:

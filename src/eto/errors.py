@@ -36,6 +36,10 @@ class NothingLeft(InputError):
     """Cut to the model's context, a trajectory has no turn to train on."""
 
 
+class PromptTooLong(InputError):
+    """The prompt of one episode leaves no room for an action in the model's context."""
+
+
 class RecipeError(InputError):
     """A recipe has an unknown key, a wrong type, or values that do not go together."""
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 
 from eto.errors import InputError
+from eto.texts import brief
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -74,7 +75,7 @@ def check_values(owner: Callable[..., Any], values: Mapping[str, Any]) -> None:
         try:
             _adapter(owner, name).validate_python(value)
         except ValidationError as error:
-            problem = f"{wanted(error.errors()[0])}, but is {_shown(value)}"
+            problem = f"{wanted(error.errors()[0])}, but is {brief(value)}"
             raise InputError(problem, where=where, mend=f"give {name} such a value") from None
 
 
@@ -125,8 +126,3 @@ def _adapter(owner: Callable[..., Any], name: str) -> TypeAdapter[Any]:
     if is_dataclass(hint):
         return TypeAdapter(InstanceOf[hint])
     return TypeAdapter(hint, config=ConfigDict(**STRICT, arbitrary_types_allowed=True))
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import yaml
-
 from eto.errors import InputError
 from eto.recipe import Recipe
+from eto.recipe_yaml import read_yaml
 
 _TURNS = tuple(f"contrast.{name}" for name in ("turns", "window", "discount", "discount_kind", "repeats"))
 _BOUNDS = ("guard.max_margin", "guard.max_chosen_drop", "guard.max_drift")
@@ -106,4 +105,4 @@ def _fields(override: str) -> Iterator[str]:
         else:
             yield path
 
-    yield from walk(dotted.strip(), yaml.safe_load(text))
+    yield from walk(dotted.strip(), read_yaml(text, override)[0])

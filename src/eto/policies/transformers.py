@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import copy
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch.nn import Parameter
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from eto.errors import InputError
+from eto.errors import InputError, PromptTooLong
 from eto.files import disk_errors
 from eto.limits import Count, Dtype, Names, Positive, Share, check_values
 from eto.policies.architecture import check_architecture
@@ -69,12 +67,22 @@ class TransformersPolicy:
     # -- acting -----------------------------------------------------------------------
 
     def open(self, messages: Sequence[Message], *, temperature: float = 0.0, seed: int = 0) -> Conversation:
-        """A conversation that starts with `messages`. Raises `InputError` if they do not fit."""
-        ids = self.renderer.prompt_ids(messages)
-        if len(ids) + self.max_action_tokens > self.max_context:
+        """A conversation that starts with `messages`.
+
+        Raises `PromptTooLong` if they do not fit, `InputError` where no prompt can.
+        """
+        if self.max_action_tokens >= self.max_context:
             raise InputError(
-                f"the prompt takes {len(ids)} tokens and an action up to {self.max_action_tokens}, "
-                f"but the context holds {self.max_context}",
+                f"an action of up to {self.max_action_tokens} tokens leaves no room for a prompt: "
+                f"the context holds {self.max_context}",
+                where="explore.max_action_tokens",
+                mend="lower it, or raise model.max_context",
+            )
+        ids = self.renderer.prompt_ids(messages)
+        if (excess := len(ids) + self.max_action_tokens - self.max_context) > 0:
+            raise PromptTooLong(
+                f"the prompt takes {len(ids)} tokens and an action up to {self.max_action_tokens}: "
+                f"{excess} more than the context of {self.max_context} holds",
                 where="model.max_context",
                 mend="use a model with a longer context, or shorten the environment's instruction",
             )
@@ -164,12 +172,7 @@ class TransformersPolicy:
         if hasattr(model, "peft_config"):
             model = copy.deepcopy(model).merge_and_unload()
         with disk_errors(Path(directory)):
-            try:
-                model.save_pretrained(directory)
-            except SafetensorError as error:
-                if (found := re.search(r"os error (\d+)", str(error))) is None:
-                    raise
-                raise OSError(int(found[1]), str(error), str(directory)) from error
+            model.save_pretrained(directory)
             self.tokenizer.save_pretrained(directory)
 
 
@@ -190,9 +193,7 @@ def load_policy(
     `drafting` as in `TransformersPolicy`. Raises `InputError` for a path that is no causal LM, or an
     argument out of range.
     """
-    given = {"path": path, "name": name, "dtype": dtype, "lora": lora, "max_context": max_context}
-    given |= {"max_action_tokens": max_action_tokens, "device": device, "drafting": drafting}
-    check_values(load_policy, given)
+    check_values(load_policy, locals())
     check_values(add_lora, lora or {})
     source = str(embedded_model()) if str(path) == "embedded" else str(path)
     looks_local = source.startswith((".", "/", "~")) or Path(source).exists()
@@ -264,10 +265,9 @@ def add_lora(
 
     Raises `InputError` for an argument out of range.
     """
+    check_values(add_lora, locals())
     from peft import LoraConfig, get_peft_model
 
-    given = {"rank": rank, "alpha": alpha, "dropout": dropout, "target_modules": target_modules}
-    check_values(add_lora, given)
     settings = LoraConfig(
         r=rank,
         lora_alpha=alpha,
