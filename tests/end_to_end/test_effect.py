@@ -109,7 +109,7 @@ def test_options_without_effect_are_refused(recipe, files, tmp_path, model, comm
     )
     both = ("--expert", files["expert"], "--explored", files["expert"], "--out", tmp_path / "p.jsonl")
     for more in (("--format", "trl"), ("--recipe", recipe), ("contrast.min_gap=0.1",)):
-        command.fails("pairs", "--rules", "reference", *both, *more, says=["--rules reference", "no effect"])
+        command.fails("pairs", "--rules", "reference", *both, *more, says=["--rules reference", "leave out"])
 
 
 def test_a_run_without_rounds_has_nothing_to_optimise(recipe, command) -> None:

@@ -192,11 +192,10 @@ def make_pairs(
     inputs = inputs_of(expert=expert, explored=explored, recipe=recipe_path)
     check_file(out, overwrite=overwrite, inputs=inputs)
     if rules == "reference":
-        if recipe_path or overrides or form != "own":
+        if form != "own" or recipe_path or overrides:
+            problem = "the reference's rules have a form of their own and take nothing from a recipe"
             raise InputError(
-                "recipe, overrides and --format have no effect on the reference's rules",
-                where="--rules reference",
-                mend="leave them out, or use --rules eto",
+                problem, where="--rules reference", mend="leave out --format, --recipe and overrides"
             )
         from eto.reference_rules import read_reference_items, reference_pairs, write_reference_pairs
 
