@@ -8,6 +8,7 @@ import os
 import resource
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -88,8 +89,8 @@ def test_a_record_gives_back_its_trajectory(one: Trajectory) -> None:
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz", "deep/er/a.jsonl"])
 def test_files_give_back_their_trajectories(tmp_path: Path, name: str) -> None:
-    # U+2028 splits lines for str.splitlines, a lone surrogate has no UTF-8 form.
-    made = [trajectory("look", "wait"), trajectory("a\u2028b\r\n", "\ud800", ids=False)]
+    # U+2028 splits lines for str.splitlines.
+    made = [trajectory("look", "wait"), replace(trajectory("a\u2028b\r\n", "ä", ids=False), sample=3)]
     write_trajectories(tmp_path / name, made)
     assert read_trajectories(tmp_path / name) == made
     assert ((tmp_path / name).read_bytes()[:2] == b"\x1f\x8b") == name.endswith(".gz")
@@ -165,7 +166,7 @@ def said(*speakers: str) -> list[dict[str, str]]:
         (sharegpt(reward=-0.1), ["line 2", "'reward'", "-0.1"]),
         (sharegpt(conversations=said("human", "gpt", "gpt")), ["line 2, conversations[2]", "out of order"]),
         (sharegpt(conversations=said("gpt", "human")), ["line 2, conversations[0]", "out of order"]),
-        (sharegpt(conversations=said("human", "tool")), ["line 2, conversations[1]", "'from'", "tool"]),
+        (sharegpt(conversations=said("human", "cat")), ["line 2, conversations[1]", "'from'", "cat", "gpt"]),
         (sharegpt(conversations=said("human")), ["line 2", "no agent turn"]),
         (sharegpt(conversations=SHAREGPT["conversations"][:3]), ["line 2", "no agent turn", "OK"]),
         (sharegpt(conversations=[]), ["line 2", "does not end on a user message"]),
@@ -327,9 +328,9 @@ def test_a_pair_without_id_is_named_by_its_place(tmp_path: Path) -> None:
     ("changes", "words"),
     [
         ({"prompt": said("human", "gpt")}, ["'prompt'", "does not end on a user message"]),
-        ({"rejected": said("human", "gpt")}, ["'rejected'", "out of order"]),
+        ({"rejected": said("gpt", "gpt")}, ["rejected[1]", "out of order"]),
         ({"rejected": []}, ["'rejected'", "no agent turn"]),
-        ({"chosen": "text"}, ["'chosen'", "expected a list"]),
+        ({"chosen": 5}, ["'chosen'", "expected a list"]),
     ],
 )
 def test_a_bad_pair_is_named(tmp_path: Path, changes: dict, words: list[str]) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Literal, get_args
 
 from eto.errors import InputError
-from eto.types import Pair, Trajectory
+from eto.types import Pair, ToolCall, Trajectory
 
 Outcome = Literal[
     "wins",
@@ -102,6 +102,7 @@ class ContrastSummary:
 
 _OUTCOMES = frozenset(get_args(Outcome))
 Fate = tuple[Outcome, Pair | None]
+Said = tuple[str, str, tuple[ToolCall, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,10 +154,11 @@ def contrast_result(
 
 
 def shared_turns(one: Trajectory, other: Trajectory) -> int:
-    """Number of leading turns with equal action and equal observation."""
+    """Number of leading turns in which the agent said the same (calls and thoughts included) and
+    the environment answered the same."""
     shared = 0
     for mine, theirs in zip(one.turns, other.turns, strict=False):
-        if (mine.action, mine.observation) != (theirs.action, theirs.observation):
+        if (mine.said, mine.observation, mine.answers) != (theirs.said, theirs.observation, theirs.answers):
             break
         shared += 1
     return shared
@@ -180,18 +182,19 @@ def _contrast_task(partner: Trajectory | None, group: list[Trajectory], rules: C
     if partner is None and rules.agent_pairs and usable:
         partner = _best(usable)
     fates: list[Fate] = []
-    seen: set[tuple[str, ...]] = set()
+    seen: set[tuple[Said, ...]] = set()
     made = 0
     for each in group:
         outcome, pair = _judge(partner, each, rules)
         if pair is not None:
-            if each.actions in seen:
+            said = tuple(turn.said for turn in each.turns)
+            if said in seen:
                 outcome, pair = "duplicates", None
             elif made == rules.per_task:
                 outcome, pair = "over_task_cap", None
             else:
                 made += 1
-            seen.add(each.actions)
+            seen.add(said)
         fates.append((outcome, pair))
     return fates
 
@@ -206,7 +209,7 @@ def _judge(partner: Trajectory | None, explored: Trajectory, rules: ContrastRule
         return "no_partner", None
     if explored is partner:
         return "partners", None
-    if explored.messages != partner.messages:
+    if (explored.messages, explored.tools) != (partner.messages, partner.tools):
         return "prompt_differs", None
     if abs(explored.reward - partner.reward) <= rules.min_gap:
         return "ties", None

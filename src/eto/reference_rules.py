@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from eto.checks import bad, need, reward_of
 from eto.errors import InputError
+from eto.foreign.preferences import pair_from_item
 from eto.jsonfiles import read_items, write_text
-from eto.records import bad, need, reward_of
-from eto.sharegpt import pair_from_conversations
 from eto.types import Pair
 
 ReferenceEnvironment = Literal["webshop", "sciworld", "alfworld"]
@@ -101,7 +101,7 @@ def write_reference_pairs(path: str | Path, pairs: Iterable[Mapping[str, Any]]) 
 
 def pairs_from_reference(pairs: Iterable[Item]) -> list[Pair]:
     """The reference's pairs as `Pair`s to train on; their rewards stand as 1 and 0."""
-    return [pair_from_conversations(item, f"pair [{n}]", n) for n, item in enumerate(pairs)]
+    return [pair_from_item(item, f"pair [{n}]", n) for n, item in enumerate(pairs)]
 
 
 def _messages(item: Item, where: str) -> list[Item]:

@@ -1,0 +1,107 @@
+"""Calls of functions and their schemas, in the forms that other programs write."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from eto.checks import bad, need, shown
+from eto.errors import InputError
+from eto.jsontext import parse_json
+from eto.types import ToolCall
+
+
+def calls_of(message: Mapping[str, Any], where: str) -> tuple[ToolCall, ...]:
+    """The calls of a message: `tool_calls`, or the old `function_call`."""
+    many, one = message.get("tool_calls"), message.get("function_call")
+    if many and one:
+        raise bad(where, "function_call", "stands beside 'tool_calls'", "keep one of the two")
+    if one:
+        return (call_of(one, f"{where}, function_call"),)
+    if not many:
+        return ()
+    if not isinstance(many, list):
+        raise bad(where, "tool_calls", f"expected a list, found {shown(many)}")
+    return tuple(call_of(call, f"{where}, tool_calls[{number}]") for number, call in enumerate(many))
+
+
+def calls_in_text(text: str, where: str) -> tuple[ToolCall, ...]:
+    """The calls that a message of role `function_call` spells as JSON: one, or a list."""
+    value = parse_json(text, where)
+    calls = value if isinstance(value, list) else [value]
+    if not calls:
+        raise InputError("no call", where=where, mend="delete the message")
+    return tuple(call_of(call, where) for call in calls)
+
+
+def call_of(value: Any, where: str) -> ToolCall:
+    """One call: `{"id", "function": {"name", "arguments"}}`, or name and arguments (or input) at once."""
+    if not isinstance(value, dict):
+        raise InputError(
+            f"expected an object, a call, found {shown(value)}", where=where, mend="give its name"
+        )
+    if value.get("type") not in (None, "function", "tool_use"):
+        raise bad(where, "type", f"a call of type {shown(value['type'])} is not read", "use type function")
+    inner = value.get("function")
+    if inner is not None and not isinstance(inner, dict):
+        raise bad(where, "function", f"expected an object, found {shown(inner)}")
+    body = value if inner is None else inner
+    name = need(body, "name", str, where)
+    if not name:
+        raise bad(where, "name", "the name is empty", "give the function's name")
+    given = [key for key in ("arguments", "parameters", "input") if body.get(key) is not None]
+    known = {"name", "arguments", "parameters", "input", "id", "type", "function", "index", "tool_call_id"}
+    if strange := sorted(key for key in {**value, **body} if key not in known and {**value, **body}[key]):
+        raise bad(where, strange[0], "unknown field of a call", "delete it")
+    if len(given) > 1:
+        raise bad(where, given[1], f"stands beside {given[0]!r}", "keep one of the two")
+    arguments = _arguments(body[given[0]], where, given[0]) if given else "{}"
+    call_id = value.get("id")
+    return ToolCall(name, arguments, "" if call_id is None else need(value, "id", str, where))
+
+
+def _arguments(value: Any, where: str, key: str) -> str:
+    """The arguments as JSON text; as its author wrote it where it is one."""
+    if isinstance(value, dict):
+        return json.dumps(value, ensure_ascii=False)
+    if not isinstance(value, str):
+        raise bad(where, key, f"expected an object or its JSON text, found {shown(value)}")
+    if not value.strip():
+        return "{}"
+    if not isinstance(parse_json(value, f"{where}, field '{key}'"), dict):
+        raise bad(where, key, "the JSON text is not an object", "give the arguments by name")
+    return value
+
+
+def tools_of(item: Mapping[str, Any], where: str) -> tuple[Mapping[str, Any], ...]:
+    """The functions an item offers, in the form that chat templates take."""
+    given = [key for key in ("tools", "functions") if item.get(key) not in (None, "", [])]
+    if not given:
+        return ()
+    if len(given) > 1:
+        raise bad(where, "functions", "stands beside 'tools'", "keep one of the two")
+    key = given[0]
+    value = item[key]
+    if isinstance(value, str):
+        value = parse_json(value, f"{where}, field '{key}'")
+    if not isinstance(value, list):
+        raise bad(where, key, f"expected a list of functions, found {shown(value)}")
+    return tuple(_schema(tool, f"{where}, {key}[{number}]") for number, tool in enumerate(value))
+
+
+def _schema(tool: Any, where: str) -> Mapping[str, Any]:
+    if not isinstance(tool, dict):
+        raise InputError(
+            f"expected an object, a function, found {shown(tool)}", where=where, mend="give its schema"
+        )
+    if tool.get("type") not in (None, "function", "custom", "object"):
+        raise bad(where, "type", f"a tool of type {shown(tool['type'])} is not read", "use type function")
+    if isinstance(tool.get("function"), dict):
+        need(tool["function"], "name", str, f"{where}, function")
+        return {"type": "function", **tool}
+    need(tool, "name", str, where)
+    inner = {key: value for key, value in tool.items() if key not in ("type", "input_schema")}
+    if "input_schema" in tool:
+        inner["parameters"] = tool["input_schema"]
+    return {"type": "function", "function": inner}
