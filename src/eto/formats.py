@@ -60,10 +60,10 @@ def _trajectories(items: Items, source: str | None, notes: Notes) -> list[Trajec
     taken: set[tuple[str, str, int]] = set()
     free: dict[tuple[str, str], int] = {}
     for where, item in items:
-        own = "turns" in item and "task" in item
+        own = isinstance(item.get("task"), dict) or ("task" in item and not _has_conversation(item))
         if own:
             trajectory = _with_source(trajectory_from_record(item, where), source)
-        elif "conversations" in item or "messages" in item:
+        elif _has_conversation(item):
             trajectory = trajectory_from_conversation(item, where, source=source, notes=notes)
         else:
             raise unknown_form(item, where, "`conversations`, `messages`, or our own `task` and `turns`")
@@ -130,8 +130,12 @@ def _pairs(items: Items, notes: Notes) -> list[Pair]:
     ]
 
 
+def _has_conversation(item: dict[str, Any]) -> bool:
+    return any(item.get(key) is not None for key in ("conversations", "messages"))
+
+
 def _is_own_pair(item: dict[str, Any]) -> bool:
-    return isinstance(item.get("chosen"), dict) and ("turns" in item["chosen"] or "shared_turns" in item)
+    return isinstance(item.get("chosen"), dict) and not {"role", "from"} & item["chosen"].keys()
 
 
 def _nothing_to_prefer(pair: Pair, notes: Notes) -> bool:

@@ -52,11 +52,6 @@ def parse_json(text: str, where: str, notes: Notes | None = None, *, is_last: bo
     return value
 
 
-def whole_text(text: str) -> str:
-    """`text` with halves of UTF-16 pairs replaced by U+FFFD."""
-    return _HALF.sub("\N{REPLACEMENT CHARACTER}", text)
-
-
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made = dict(pairs)
     if len(made) < len(pairs):

@@ -6,7 +6,6 @@ often a run is stopped and started.
 
 from __future__ import annotations
 
-import json
 import sqlite3
 import threading
 from pathlib import Path
@@ -14,6 +13,7 @@ from types import TracebackType
 
 from eto.errors import EtoError, InputError, MissingRequirement, RunConflict
 from eto.jsonfiles import json_line
+from eto.jsontext import parse_json
 from eto.records import trajectory_from_record, trajectory_to_record
 from eto.types import Trajectory
 
@@ -144,10 +144,7 @@ class TrajectoryStore:
         found = []
         for task_id, sample, record in self._query(statement, (phase, int(failed))):
             where = f"{self.path}, phase {phase}, task {task_id}, sample {sample}"
-            try:
-                found.append(trajectory_from_record(json.loads(record), where))
-            except json.JSONDecodeError as error:
-                raise InputError("the record is damaged", where=where, mend="restore the store") from error
+            found.append(trajectory_from_record(parse_json(record, where, is_last=True), where))
         return found
 
     def _query(self, statement: str, values: tuple[object, ...]) -> list[tuple]:

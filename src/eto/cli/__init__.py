@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -251,11 +252,18 @@ def serve_environment(
     serve(name, options or [], split, host, port, idle_seconds)
 
 
+def _show_warning(message: Warning | str, category: type[Warning], *place: object) -> None:
+    """What is told beside the work, without the line of our source that tells it."""
+    told = str(message) if category is UserWarning else warnings.formatwarning(message, category, *place[:2])
+    typer.echo(f"note: {told.rstrip()}", err=True)
+
+
 def main() -> None:
     """Entry point: user errors become one message and an exit code, faults keep their traceback."""
     from eto.runtime import configure_threads
 
     configure_threads()
+    warnings.showwarning = _show_warning
     try:
         app()
     except EtoError as error:

@@ -9,15 +9,14 @@ from rich.console import Console
 from rich.text import Text
 
 from eto.errors import InputError
-from eto.formats import read_pairs, read_trajectories
-from eto.types import Trajectory
+from eto.formats import read_sides
 
 
 def show(file: Path, model: str, limit: int) -> None:
     """Print the first `limit` trajectories of `file`; tokens with loss are on green."""
     from eto.rendering import Renderer, check_mask
 
-    trajectories = _trajectories(file)[:limit]
+    trajectories = read_sides(file)[:limit]
     renderer = Renderer(_tokenizer(model))
     console = Console()
     for trajectory in trajectories:
@@ -28,7 +27,8 @@ def show(file: Path, model: str, limit: int) -> None:
             piece = renderer.tokenizer.decode([token])
             text.append(piece, style="black on green" if marked else "dim")
         marked = sum(rendered.mask)
-        console.rule(f"{trajectory.task.id} ({trajectory.source}, reward {trajectory.reward:g})")
+        # Texts of others are never markup: `[/b]` is an id, `search[red mug]` an action.
+        console.rule(Text(f"{trajectory.task.id} ({trajectory.source}, reward {trajectory.reward:g})"))
         console.print(text)
         console.print(f"{marked} of {len(rendered.ids)} tokens carry loss", highlight=False)
         if not console.is_terminal:
@@ -37,7 +37,9 @@ def show(file: Path, model: str, limit: int) -> None:
                 for k in range(max(rendered.turns) + 1)
             ]
             for number, ids in enumerate(agent):
-                console.print(f"turn {number}: {renderer.tokenizer.decode(ids)!r}", highlight=False)
+                console.print(
+                    f"turn {number}: {renderer.tokenizer.decode(ids)!r}", highlight=False, markup=False
+                )
 
 
 def _tokenizer(model: str) -> Any:
@@ -54,14 +56,3 @@ def _tokenizer(model: str) -> Any:
             where=str(source),
             mend="give `embedded`, a directory written by save_pretrained, or a Hub id",
         ) from error
-
-
-def _trajectories(file: Path) -> list[Trajectory]:
-    try:
-        return read_trajectories(file)
-    except InputError as not_trajectories:
-        try:
-            pairs = read_pairs(file)
-        except InputError:
-            raise not_trajectories from None
-    return [side for pair in pairs for side in (pair.chosen, pair.rejected)]

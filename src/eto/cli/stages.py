@@ -96,7 +96,7 @@ def clone(
 ) -> None:
     """`eto sft`"""
     recipe = read_recipe(recipe_path, overrides)
-    trajectories = read_trajectories(expert)
+    trajectories = read_trajectories(expert, source="expert")
     _check_new(out)
     from eto.algorithms.sft import sft
 

@@ -69,7 +69,7 @@ _REFUSED_IN_ITEMS = (
 )  # fmt: skip
 
 TRAJECTORY = Fields(
-    "item of a trajectory file",
+    "trajectory item",
     read=(
         Field(("conversations", "messages"), "the conversation: one of the two"),
         *_TASK,
@@ -93,7 +93,7 @@ TRAJECTORY = Fields(
             "put all of the conversation into `messages`",
         ),
         Field(
-            (*CHOSEN, *REJECTED, "rejected_response", "preferred_output", "non_preferred_output"),
+            (*CHOSEN, *REJECTED, "preferred_output", "non_preferred_output"),
             "this is a preference item: give the file to `eto dpo --pairs`",
         ),
     ),
@@ -102,7 +102,7 @@ TRAJECTORY = Fields(
 )
 
 PAIR = Fields(
-    "item of a pair file",
+    "pair item",
     read=(
         Field(PROMPTS, "the prompt: messages, or a text of the user (`input` follows `instruction`)"),
         Field(("history",), "[question, answer] pairs before the prompt"),
