@@ -27,7 +27,7 @@ from eto.formats import (
     write_trajectories,
 )
 from eto.jsonfiles import json_line, read_items
-from eto.types import Message, Pair, StopReason, Task, Trajectory, Turn
+from eto.types import Message, Pair, StopReason, Task, ToolCall, Trajectory, Turn
 
 TASK = Task("scienceworld/find-plant/17", "scienceworld", "find-plant", "train", {"variation": 17})
 PROMPT = (Message("system", "Be brief."), Message("user", "Find a plant."))
@@ -56,16 +56,39 @@ texts = st.text(max_size=20)
 rewards = st.floats(0, 1)
 
 
+values = st.none() | st.integers(-9, 9) | texts
+calls = st.lists(
+    st.builds(ToolCall, texts, st.dictionaries(texts, values, max_size=2).map(json.dumps), texts), max_size=2
+).map(tuple)
+answers = st.lists(st.builds(Message, st.just("tool"), texts, tool_call_id=texts, name=texts), max_size=2)
+
+
+@st.composite
+def prompts(draw) -> tuple[Message, ...]:
+    reply = st.builds(Message, st.just("assistant"), texts, reasoning=texts, tool_calls=calls)
+    answer = st.builds(Message, st.sampled_from(["user", "tool"]), texts)
+    return (*PROMPT, draw(reply), draw(answer)) if draw(st.booleans()) else PROMPT
+
+
 @st.composite
 def trajectories(draw) -> Trajectory:
     ids = draw(st.booleans())
     tokens = st.lists(st.integers(0, 50_000), max_size=4).map(tuple)
-    turns = draw(
-        st.lists(st.builds(Turn, texts, texts, rewards, tokens if ids else st.none()), min_size=1, max_size=4)
+    turn = st.builds(
+        Turn,
+        texts,
+        texts,
+        rewards,
+        tokens if ids else st.none(),
+        reasoning=texts,
+        tool_calls=calls,
+        answers=answers.map(tuple),
+        loss=st.booleans(),
     )
+    turns = draw(st.lists(turn, min_size=1, max_size=4))
     return Trajectory(
         Task(draw(st.text(min_size=1, max_size=9)), draw(texts), draw(texts), "dev", {"n": draw(texts)}),
-        PROMPT,
+        draw(prompts()),
         tuple(turns),
         draw(rewards),
         draw(st.sampled_from([True, False, None])),
@@ -76,6 +99,7 @@ def trajectories(draw) -> Trajectory:
         draw(st.none() | st.floats(-100, 100)),
         "tok" if ids else None,
         draw(texts),
+        tuple(draw(st.lists(st.dictionaries(texts, values, max_size=2), max_size=2))),
     )
 
 
@@ -319,7 +343,8 @@ def test_pairs_of_other_tools_keep_the_texts(tmp_path: Path, form: str, first: d
 
 
 def test_a_pair_without_id_is_named_by_its_place(tmp_path: Path) -> None:
-    item = {"prompt": said("human"), "chosen": said("gpt"), "rejected": said("gpt", "human")}
+    chosen = [{"from": "gpt", "value": "better"}]
+    item = {"prompt": said("human"), "chosen": chosen, "rejected": said("gpt", "human")}
     (tmp_path / "p.json").write_text(json.dumps([item, item]))
     assert [each.task.id for each in read_pairs(tmp_path / "p.json")] == ["pair-0", "pair-1"]
 

@@ -164,6 +164,19 @@ def shared_turns(one: Trajectory, other: Trajectory) -> int:
     return shared
 
 
+def one_begins_other(one: Trajectory, other: Trajectory) -> bool:
+    """Whether one of two trajectories is a beginning of the other, or equal to it: nothing to prefer.
+
+    What answers the last turn of the shorter one does not count, for no turn of it follows.
+    """
+    shorter = min(len(one.turns), len(other.turns))
+    if shorter == 0:
+        return True
+    last = shorter - 1
+    mine, theirs = (replace(side, turns=side.turns[:last]) for side in (one, other))
+    return shared_turns(mine, theirs) == last and one.turns[last].said == other.turns[last].said
+
+
 def _by_task(trajectories: Iterable[Trajectory]) -> dict[str, list[Trajectory]]:
     groups: dict[str, list[Trajectory]] = {}
     for each in trajectories:
@@ -217,7 +230,7 @@ def _judge(partner: Trajectory | None, explored: Trajectory, rules: ContrastRule
     if won and not rules.both_directions:
         return "wins_unused", None
     pair = _pair(*((explored, partner) if won else (partner, explored)), rules.margin_turns)
-    if pair.shared_turns == min(len(pair.chosen.turns), len(pair.rejected.turns)):
+    if one_begins_other(pair.chosen, pair.rejected):
         return "no_parting", None
     return ("wins" if won else "losses"), pair
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+from eto.contrast import one_begins_other
 from eto.errors import InputError
 from eto.foreign.conversations import trajectory_from_conversation
 from eto.foreign.forms import unknown_form
@@ -99,13 +100,13 @@ def read_pairs(path: str | Path) -> list[Pair]:
     notes = Notes()
     found = _pairs(read_items(path, notes), notes)
     kept = [pair for pair in found if not _nothing_to_prefer(pair, notes)]
-    notes.tell(path)
     if not kept:
         raise InputError(
             f"none of the {len(found)} pairs has anything to prefer: {'; '.join(notes.lines())}",
             where=str(path),
             mend="give pairs whose two sides differ",
         )
+    notes.tell(path)
     return kept
 
 
@@ -139,11 +140,11 @@ def _is_own_pair(item: dict[str, Any]) -> bool:
 
 
 def _nothing_to_prefer(pair: Pair, notes: Notes) -> bool:
-    lengths = {len(pair.chosen.turns), len(pair.rejected.turns)}
-    if pair.shared_turns < min(lengths):
+    if not one_begins_other(pair.chosen, pair.rejected):
         return False
-    equal = "pairs left out, their sides are equal"
-    notes.events[equal if len(lengths) == 1 else "pairs left out, one side is a beginning of the other"] += 1
+    equal = len(pair.chosen.turns) == len(pair.rejected.turns)
+    why = "their sides are equal" if equal else "one side is a beginning of the other"
+    notes.events[f"pairs left out, {why}"] += 1
     return True
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from eto.checks import bad, need, reward_of, shown
+from eto.checks import bad, is_finite, need, reward_of, shown
 from eto.errors import InputError
 from eto.foreign.messages import read_message
 from eto.foreign.preferences import pair_from_item
@@ -146,8 +146,10 @@ def _explored(item: Item, environment: str, where: str) -> tuple[str, float, lis
     if messages and messages[-1]["from"] == "human":
         messages = messages[:-1]
     reward = need(meta, "reward", (int, float, bool, type(None)), f"{where}, meta")
-    if reward is not None and not isinstance(reward, bool):
-        reward_of(reward, where, "meta.reward")
+    if reward is not None and not is_finite(reward):
+        raise bad(
+            where, "meta.reward", f"{shown(reward)} is not a finite number", "give the episode's reward"
+        )
     if environment == "alfworld":
         parts = str(meta.get("error") or "").split("/")
         return (parts[-2], 1.0 if reward else 0.0, messages) if len(parts) > 1 else None

@@ -144,7 +144,12 @@ class TrajectoryStore:
         found = []
         for task_id, sample, record in self._query(statement, (phase, int(failed))):
             where = f"{self.path}, phase {phase}, task {task_id}, sample {sample}"
-            found.append(trajectory_from_record(parse_json(record, where, is_last=True), where))
+            try:
+                value = parse_json(record, where)
+            except InputError as error:
+                problem = f"the record is damaged: {error.problem}"
+                raise InputError(problem, where=where, mend="restore the store") from error
+            found.append(trajectory_from_record(value, where))
         return found
 
     def _query(self, statement: str, values: tuple[object, ...]) -> list[tuple]:

@@ -87,7 +87,7 @@ def clonable(trajectories: Sequence[Trajectory], zero_reward: bool = False) -> l
     if left_out.total() == len(trajectories):
         earned = "; `sft.zero_reward=true` clones those of reward 0" if _NO_REWARD in left_out else ""
         raise InputError(
-            "no trajectory to clone" + (f": {told}" if told else ""),
+            "no expert trajectory to clone" + (f": {told}" if told else ""),
             mend=f"collect some with `eto expert`{earned}",
         )
     if told:

@@ -21,7 +21,20 @@ OUTCOMES = (
     *("is_success", "successful", "is_correct", "correct", "solved", "resolved", "passed", "won", "outcome"),
 )
 """Other names under which data say how an episode went."""
-METADATA = ("metadata", "extra", "info", "sources", "models", "dataset", "timestamp", "created_at", "uuid")
+METADATA = (
+    "prompt_id",
+    "completion_id",
+    "response_id",
+    "metadata",
+    "extra",
+    "info",
+    "sources",
+    "models",
+    "dataset",
+    "timestamp",
+    "created_at",
+    "uuid",
+)
 
 _TASK = (
     Field(("id", "item_id"), 'names the task; text or a whole number (17, "17" and 17.0 are one task)'),

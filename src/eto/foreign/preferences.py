@@ -50,6 +50,8 @@ def pair_from_item(item: dict[str, Any], where: str, number: int = 0, *, notes: 
     notes = notes if notes is not None else Notes()
     if isinstance(item.get("input"), dict) and "preferred_output" in item:
         item = _openai(item, where)
+    if not is_preference(item) and not {"messages", "conversations"} & item.keys():
+        raise unknown_form(item, where, "`chosen` and `rejected`")
     PAIR.check(item, where, notes)
     check_loss_of_item(item, where, "delete the pair")
     _check_scores(item, where, notes)
@@ -95,7 +97,7 @@ def _sides(item: dict[str, Any], where: str, notes: Notes) -> _Sides:
     if item.get("messages") is not None or item.get("conversations") is not None:
         return _beside_conversation(item, chosen_key, rejected_key, where, notes)
     if chosen_key is None or rejected_key is None:
-        raise unknown_form(item, where, "`chosen` and `rejected`")
+        raise bad(where, "rejected" if chosen_key else "chosen", "the field is missing", "give both sides")
     chosen = _said(item[chosen_key], where, chosen_key, notes)
     rejected = _said(item[rejected_key], where, rejected_key, notes)
     prompt = _prompt(item, where, notes)
