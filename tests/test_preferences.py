@@ -196,7 +196,7 @@ TRL = ONE_REPLY["TRL, messages"]
         ({"instruction": "a", "output": "b"}, "alpaca"),
         ({"text": "a"}, "plain-text"),
         ({"instruction": "a", "output": ["b"]}, "'output'"),
-        ({"messages": [user(), agent(A)]}, "'rejected'"),
+        ({"messages": [user(), agent(A)]}, "`rejected`"),
     ],
 )
 def test_what_is_refused(read, item: dict[str, Any], words: str) -> None:

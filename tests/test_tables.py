@@ -121,7 +121,7 @@ GOOD = json.dumps(ITEMS[1])
         (None, ["there is none", "check the path"], ["cut short"]),
         ("dir", ["directory"], ["no such", "check the path"]),
         (b"", ["empty"], []),
-        (GOOD.encode() + b"\n" + GOOD.encode()[:-9], ["line 2", "cut short"], []),
+        (GOOD.encode() + b"\n" + GOOD.encode()[:-9], ["line 2", "the file ends", "cut short"], []),
         (GOOD.encode()[:-9] + b"\n" + GOOD.encode() + b"\n", ["line 1", "not valid JSON"], ["cut short"]),
         (b'{"id": 1, "messages": }\n', ["line 1", "not valid JSON", "column"], ["cut short"]),
         (b"[" + GOOD.encode() + b",\n" + GOOD.encode()[:20], ["line 2", "cut short"], []),

@@ -92,7 +92,7 @@ def _invalid(error: json.JSONDecodeError, text: str, where: str, *, is_last: boo
     ended = error.pos >= len(text.rstrip()) or error.msg.startswith("Unterminated string")
     if ended and is_last:
         return InputError(
-            f"the file ends within a JSON value (column {error.colno})",
+            f"not valid JSON at column {error.colno}: the file ends within it",
             where=place,
             mend="it was cut short: write or copy it again, or delete this last piece",
         )

@@ -116,7 +116,7 @@ def unknown_form(item: Mapping[str, Any], where: str, wanted: str) -> InputError
     for sets, form in REFUSED_FORMS:
         if any(set(keys.split("+")) <= there for keys in sets):
             mend = f"{form.says}; here, give objects with {wanted}"
-            return InputError(f"this is {form.name}", where=where, mend=mend)
+            return InputError(f"unknown form: this is {form.name}", where=where, mend=mend)
     for name in sorted(there):
         near = rule_of(TRAJECTORY, name) or rule_of(PAIR, name)
         if isinstance(near, str) and near not in ("", "read", "ignored"):

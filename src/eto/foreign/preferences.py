@@ -50,7 +50,7 @@ def pair_from_item(item: dict[str, Any], where: str, number: int = 0, *, notes: 
     notes = notes if notes is not None else Notes()
     if isinstance(item.get("input"), dict) and "preferred_output" in item:
         item = _openai(item, where)
-    if not is_preference(item) and not {"messages", "conversations"} & item.keys():
+    if not is_preference(item) and not {*CHOSEN, *REJECTED} & item.keys():
         raise unknown_form(item, where, "`chosen` and `rejected`")
     PAIR.check(item, where, notes)
     check_loss_of_item(item, where, "delete the pair")
