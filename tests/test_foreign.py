@@ -261,6 +261,9 @@ def test_parts_of_text_are_joined(one) -> None:
         ([user([{"type": "input_audio"}]), agent()], "input_audio"),
         ([user(), agent([{"type": "tool_use", "name": "f"}, {"type": "text", "text": "b"}])], "after a call"),
         ([user(), agent(reasoning="a", thinking="b")], "thoughts"),
+        ([user(), agent([{"type": "text", "text": "a", "weight": 0}])], "'weight'"),
+        ([user(), agent([{"type": "text", "text": "a", "train": True}])], "'train'"),
+        ([user([{"text": "a", "image_url": "b"}]), agent()], "'image_url'"),
         ([user(5), agent()], "'content'"),
         (["hello", agent()], "expected an object"),
         ([user(), agent(value="look")], "'value'"),
@@ -329,10 +332,20 @@ def test_fields_of_an_item_that_are_refused(refused, fields: dict[str, Any]) -> 
 
 def test_other_fields_are_ignored_and_counted(read) -> None:
     item = {"id": 1, "messages": [user(timestamp=5), agent(id="x")], "idx": 3, "model": "m", "images": []}
-    item |= {"prompt": "Buy a mug.", "meta": {"loss": 5}, "label": None, "conversation_id": 9, "task": "boil"}
+    item |= {
+        "reward": 1,
+        "score": 5,
+        "item_id": "other",
+        "prompt": "Buy a mug.",
+        "meta": {"loss": 5},
+        "label": None,
+        "conversation_id": 9,
+        "task": "boil",
+    }
     assert len(read(item, item)) == 2
     [told] = read.told
     assert "idx (2)" in told and "timestamp (2)" in told and "conversation_id (2)" in told
+    assert "score (2)" in told and "item_id (2)" in told
     assert "images" not in told and "prompt" not in told
 
 
@@ -412,6 +425,8 @@ def test_trajectories_of_one_number_are_numbered_anew(read, tmp_path: Path) -> N
         ({"turns": [{"action": "a", "observation": "", "tool_calls": [{"name": 5}]}]}, "'name'"),
         ({"turns": [{"action": "a", "observation": "", "action_ids": [2**40]}], "tokenizer": "x"}, "ids"),
         ({"turn": []}, "'turn'"),
+        ({"turns": [{"action": "a", "observation": "", "answers": [agent()]}]}, "'answers'"),
+        ({"turns": [{"action": "a", "observation": "4", "answers": [tool("3")]}]}, "'observation'"),
         ({"messages": [{**user(), "tool_calls": [{"name": "f"}]}]}, "'tool_calls'"),
     ],
 )

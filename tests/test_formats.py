@@ -85,7 +85,12 @@ def trajectories(draw) -> Trajectory:
         answers=answers.map(tuple),
         loss=st.booleans(),
     )
-    turns = draw(st.lists(turn, min_size=1, max_size=4))
+    turns = [
+        replace(each, observation="\n".join(answer.content for answer in each.answers))
+        if each.answers
+        else each
+        for each in draw(st.lists(turn, min_size=1, max_size=4))
+    ]
     return Trajectory(
         Task(draw(st.text(min_size=1, max_size=9)), draw(texts), draw(texts), "dev", {"n": draw(texts)}),
         draw(prompts()),

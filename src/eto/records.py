@@ -237,15 +237,21 @@ def turn_from_record(turn: Any, where: str) -> Turn:
     ids = optional(turn, "action_ids", list, where, None)
     if ids is not None and not all(type(token) is int and 0 <= token <= _MOST_TOKEN for token in ids):
         raise bad(where, "action_ids", "expected a list of token ids (whole numbers from 0)")
-    answers = optional(turn, "answers", list, where, [])
+    heard = enumerate(optional(turn, "answers", list, where, []))
+    answers = tuple(message_from_record(each, f"{where}, answer {number}") for number, each in heard)
+    observation = need(turn, "observation", str, where)
+    if any(each.role not in ("tool", "user") for each in answers):
+        raise bad(where, "answers", "only tools and the user answer the agent", "correct the roles")
+    if answers and observation != "\n".join(each.content for each in answers):
+        raise bad(where, "observation", "is not the texts of 'answers', joined by line breaks")
     return Turn(
         action=need(turn, "action", str, where),
-        observation=need(turn, "observation", str, where),
+        observation=observation,
         reward=reward_of(turn.get("reward", 0.0), where),
         action_ids=None if ids is None else tuple(ids),
         reasoning=optional(turn, "reasoning", str, where, ""),
         tool_calls=_calls_from_record(turn, where),
-        answers=tuple(message_from_record(each, f"{where}, answer {n}") for n, each in enumerate(answers)),
+        answers=answers,
         loss=optional(turn, "loss", bool, where, True),
     )
 

@@ -32,8 +32,8 @@ def trajectory_from_conversation(
     notes = notes if notes is not None else Notes()
     TRAJECTORY.check(item, where, notes)
     key = conversation_key(item, where)
-    _check_whole(item, where)
-    task = task_of(item, where)
+    _check_whole(item, where, notes)
+    task = task_of(item, where, notes)
     who = _source(item, source, where)
     reward, stop, detail = _outcome(item, who, where, notes)
     said = with_system(read_messages(item[key], where, key, notes), item, where, notes)
@@ -89,9 +89,10 @@ def with_system(said: list[Said], item: Mapping[str, Any], where: str, notes: No
     return [system, *said]
 
 
-def task_of(item: Mapping[str, Any], where: str) -> Task:
+def task_of(item: Mapping[str, Any], where: str, notes: Notes) -> Task:
     """The task an item names. 17, "17" and 17.0 name the same one."""
     game = _game(item, where)
+    notes.ignored.update(key for key in ("item_id",) if {"id", key} <= item.keys() and item[key] is not None)
     key = "id" if item.get("id") is not None else "item_id"
     given = "/".join(game) if game else item.get(key)
     if isinstance(given, float) and given.is_integer():
@@ -127,10 +128,13 @@ def prompt_of(said: list[Said], where: str) -> tuple[Message, ...]:
     return tuple(prompt)
 
 
-def _check_whole(item: Mapping[str, Any], where: str) -> None:
+def _check_whole(item: Mapping[str, Any], where: str, notes: Notes) -> None:
     check_loss_of_item(item, where, "delete the item, or mark single replies")
+    rewarded = item.get("reward") is not None or "reward" in _meta(item)
     for key in OUTCOMES:
-        if item.get(key) is not None and item.get("reward") is None and not _meta(item).get("reward"):
+        if item.get(key) is not None and rewarded:
+            notes.ignored[key] += 1
+        elif item.get(key) is not None:
             raise bad(
                 where,
                 key,

@@ -8,8 +8,9 @@ from typing import Any
 
 from eto.checks import bad, need, shown
 from eto.errors import InputError
-from eto.foreign.calls import call_of, calls_in_text, calls_of
+from eto.foreign.calls import calls_of
 from eto.foreign.lists import LOSS_FLAGS, MESSAGE
+from eto.foreign.parts import Parts, read_parts, text_at
 from eto.notes import Notes
 from eto.types import Message, Role, ToolCall, Turn
 
@@ -33,7 +34,6 @@ CALLS_AS_TEXT = ("function_call", "tool_call")
 _THOUGHTS = ("reasoning_content", "reasoning", "thinking")
 _OF_AGENT = ("tool_calls", "function_call", *_THOUGHTS)
 _OF_TOOL = ("name", "tool_call_id", "tool_use_id")
-_TEXT_PARTS = ("text", "input_text", "output_text")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,19 +60,21 @@ def read_messages(values: Any, where: str, key: str, notes: Notes) -> list[Said]
     for number, value in enumerate(values):
         for each in read_message(value, f"{where}, {key}[{number}]", notes):
             if each.joins and said and said[-1].role == "assistant":
-                before = said[-1].message
-                if said[-1].loss != each.loss and None not in (said[-1].loss, each.loss):
-                    raise InputError(
-                        "a reply and its calls disagree on their loss",
-                        where=each.where,
-                        mend="mark both alike",
-                    )
-                loss = each.loss if said[-1].loss is None else said[-1].loss
-                joined = replace(before, tool_calls=(*before.tool_calls, *each.message.tool_calls))
-                said[-1] = replace(said[-1], message=joined, loss=loss)
+                said[-1] = _with_calls(said[-1], each)
             else:
                 said.append(each)
     return said
+
+
+def _with_calls(reply: Said, calls: Said) -> Said:
+    """A reply and the calls that belong to it, as one message."""
+    marks = {reply.loss, calls.loss} - {None}
+    if len(marks) > 1:
+        raise InputError(
+            "a reply and its calls disagree on their loss", where=calls.where, mend="mark both alike"
+        )
+    joined = (*reply.message.tool_calls, *calls.message.tool_calls)
+    return replace(reply, message=replace(reply.message, tool_calls=joined), loss=next(iter(marks), None))
 
 
 def read_message(value: Any, where: str, notes: Notes) -> list[Said]:
@@ -101,7 +103,7 @@ def read_message(value: Any, where: str, notes: Notes) -> list[Said]:
         _refuse(value, (*_OF_AGENT, *_OF_TOOL), where, speaker)
         calls = calls_in_text(text, f"{where}, field '{text_key}'")
         return [Said(Message("assistant", "", tool_calls=calls), where, loss, joins=True)]
-    parts = _parts(value.get(text_key), where, text_key, notes)
+    parts = read_parts(value.get(text_key), where, text_key, notes)
     if role == "assistant":
         return [Said(_reply(value, parts, where), where, loss)]
     _refuse(value, _OF_AGENT if role == "tool" else (*_OF_AGENT, *_OF_TOOL), where, role)
@@ -114,8 +116,8 @@ def read_message(value: Any, where: str, notes: Notes) -> list[Said]:
     if role == "tool":
         if parts.answers:
             raise bad(where, text_key, "tool results inside a tool's message", "give each its own message")
-        call_id = _text(value, "tool_call_id", where) or _text(value, "tool_use_id", where)
-        answer = Message("tool", parts.text, tool_call_id=call_id, name=_text(value, "name", where))
+        call_id = text_at(value, "tool_call_id", where) or text_at(value, "tool_use_id", where)
+        answer = Message("tool", parts.text, tool_call_id=call_id, name=text_at(value, "name", where))
         return [Said(answer, where, loss)]
     answers = [Said(each, where, loss) for each in parts.answers]
     if parts.answers and not parts.text:
@@ -123,64 +125,13 @@ def read_message(value: Any, where: str, notes: Notes) -> list[Said]:
     return [*answers, Said(Message(role, parts.text), where, loss)]
 
 
-@dataclass(frozen=True, slots=True)
-class _Parts:
-    """The content of a message, by kind."""
-
-    text: str = ""
-    thoughts: str = ""
-    calls: tuple[ToolCall, ...] = ()
-    answers: tuple[Message, ...] = ()
-
-
-def _parts(content: Any, where: str, key: str, notes: Notes) -> _Parts:
-    if content is None or isinstance(content, str):
-        return _Parts(content or "")
-    if not isinstance(content, list):
-        raise bad(where, key, f"expected text or a list of parts, found {shown(content)}")
-    made = _Parts()
-    for number, part in enumerate(content):
-        place = f"{where}, {key}[{number}]"
-        kind = part.get("type") if isinstance(part, dict) else None
-        if isinstance(part, str):
-            made = replace(made, text=made.text + part)
-        elif kind in _TEXT_PARTS or (kind is None and isinstance(part, dict) and "text" in part):
-            if made.calls:
-                raise InputError("text after a call", where=place, mend="put the text before the calls")
-            made = replace(made, text=made.text + need(part, "text", str, place))
-        elif kind == "thinking":
-            if made.text or made.calls:
-                raise InputError("thoughts after the text", where=place, mend="put the thoughts first")
-            made = replace(made, thoughts=made.thoughts + need(part, "thinking", str, place))
-        elif kind == "tool_use":
-            made = replace(made, calls=(*made.calls, call_of(part, place)))
-        elif kind == "tool_result":
-            if made.text:
-                raise InputError("a tool's result after text", where=place, mend="put the results first")
-            made = replace(made, answers=(*made.answers, _result(part, place, notes)))
-        else:
-            raise InputError(
-                f"a part of type {kind!r} cannot be trained on",
-                where=place,
-                mend="keep parts of type text, or delete the item",
-            )
-    return made
-
-
-def _result(part: dict[str, Any], where: str, notes: Notes) -> Message:
-    inner = _parts(part.get("content"), where, "content", notes)
-    if inner.thoughts or inner.calls or inner.answers:
-        raise InputError("a tool's result holds other than text", where=where, mend="keep its text")
-    return Message("tool", inner.text, tool_call_id=_text(part, "tool_use_id", where))
-
-
-def _reply(value: dict[str, Any], parts: _Parts, where: str) -> Message:
+def _reply(value: dict[str, Any], parts: Parts, where: str) -> Message:
     if parts.answers:
         raise InputError(
             "a tool's result in a message of the agent", where=where, mend="give it to role tool"
         )
     _refuse(value, _OF_TOOL, where, "assistant")
-    thoughts = {text for key in _THOUGHTS if (text := _text(value, key, where))}
+    thoughts = {text for key in _THOUGHTS if (text := text_at(value, key, where))}
     if parts.thoughts:
         thoughts.add(parts.thoughts)
     if len(thoughts) > 1:
@@ -203,10 +154,6 @@ def _refuse(value: dict[str, Any], keys: Sequence[str], where: str, role: str) -
         if value.get(key) not in (None, "", []):
             what = f"has no meaning in a message of role {role}"
             raise bad(where, key, what, "delete it, or write it into the text")
-
-
-def _text(value: dict[str, Any], key: str, where: str) -> str:
-    return "" if value.get(key) is None else need(value, key, str, where)
 
 
 def loss_flag(value: dict[str, Any], where: str) -> bool | None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from eto.checks import bad, shown
+from eto.checks import bad, is_finite, shown
 from eto.contrast import shared_turns
 from eto.errors import InputError
 from eto.foreign.calls import tools_of
@@ -56,7 +56,7 @@ def pair_from_item(item: dict[str, Any], where: str, number: int = 0, *, notes: 
     check_loss_of_item(item, where, "delete the pair")
     _check_scores(item, where, notes)
     named = item.get("id", item.get("item_id")) is not None or item.get("game_file") is not None
-    task = task_of(item if named else {"id": f"pair-{number}"}, where)
+    task = task_of(item if named else {"id": f"pair-{number}"}, where, notes)
     sides = _sides(item, where, notes)
     begin = 1 if sides.prompt and sides.prompt[0].role == "system" else 0
     check_order(sides.prompt[begin:])
@@ -94,6 +94,8 @@ def _sides(item: dict[str, Any], where: str, notes: Notes) -> _Sides:
     chosen_key, rejected_key = _key(item, CHOSEN, where), _key(item, REJECTED, where)
     if chosen_key is None and rejected_key is None and isinstance(item.get("output"), list):
         item, chosen_key, rejected_key = {**item, **_two(item["output"], where)}, "chosen", "rejected"
+    elif item.get("output") not in (None, "", []):
+        raise bad(where, "output", "stands beside `chosen` and `rejected`", "keep one of the two")
     if item.get("messages") is not None or item.get("conversations") is not None:
         return _beside_conversation(item, chosen_key, rejected_key, where, notes)
     if chosen_key is None or rejected_key is None:
@@ -119,6 +121,9 @@ def _beside_conversation(
 ) -> _Sides:
     """LLaMA-Factory, Axolotl: the conversation is the prompt. ms-swift: it ends on the chosen reply."""
     key = conversation_key(item, where)
+    for other in ("question", "instruction", "input", "history"):
+        if item.get(other) not in (None, "", []):
+            raise bad(where, other, f"stands beside {key!r}", "keep one of the two")
     before = with_system(read_messages(item[key], where, key, notes), item, where, notes)
     if rejected_key is None:
         raise bad(where, "rejected", "the field is missing", "give both sides")
@@ -211,10 +216,12 @@ def _prompt(item: Mapping[str, Any], where: str, notes: Notes) -> list[Said]:
     keys += [key for key in ("instruction", "input") if item.get(key) not in (None, "") and key not in texts]
     if len(keys) + bool(texts) > 1:
         raise bad(where, [*keys, *texts][1], f"stands beside {keys[0]!r}", "keep one prompt")
+    before = _history(item.get("history"), where)
     if not keys and not texts:
+        if before:
+            raise bad(where, "history", "stands there without a prompt after it", "put it into the messages")
         return []
     value = item[keys[0]] if keys else "\n".join(item[key] for key in texts)
-    before = _history(item.get("history"), where)
     if not isinstance(value, str):
         if before:
             raise bad(where, "history", "stands beside a list of messages", "put it into the prompt")
@@ -257,7 +264,7 @@ def _check_scores(item: Mapping[str, Any], where: str, notes: Notes) -> None:
         if high is None or low is None:
             continue
         for key, value in ((better, high), (worse, low)):
-            if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
+            if isinstance(value, bool) or not isinstance(value, int | float) or not is_finite(value):
                 raise bad(
                     where, key, f"{shown(value)} is not a number", "give a number, or delete both fields"
                 )
