@@ -8,7 +8,7 @@ from typing import Any
 
 from eto.checks import bad, need, shown
 from eto.errors import InputError
-from eto.foreign.calls import calls_of
+from eto.foreign.calls import calls_in_text, calls_of
 from eto.foreign.lists import LOSS_FLAGS, MESSAGE
 from eto.foreign.parts import Parts, read_parts, text_at
 from eto.notes import Notes
