@@ -382,6 +382,7 @@ def test_ids_that_are_none(read, given: object) -> None:
         ({"instruction": "a", "input": "", "output": "b"}, "alpaca"),
         ({"prompt": "a", "chosen": "b", "rejected": "c"}, "eto dpo"),
         ({"input": {"messages": []}, "preferred_output": [], "non_preferred_output": []}, "eto dpo"),
+        ({"task": {"id": "t"}, "kind": "trajectory", "chosen": {}, "rejected": {}}, "eto dpo"),
         ({"input_ids": [1]}, "tokenised"),
         ({"mesages": []}, "messages"),
         ({"foo": 1}, "foo"),

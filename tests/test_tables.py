@@ -118,7 +118,7 @@ GOOD = json.dumps(ITEMS[1])
 @pytest.mark.parametrize(
     ("content", "words", "not_words"),
     [
-        (None, ["there is none", "check the path"], ["cut short"]),
+        (None, ["No such file", "check the path"], ["cut short"]),
         ("dir", ["directory"], ["no such", "check the path"]),
         (b"", ["empty"], []),
         (GOOD.encode() + b"\n" + GOOD.encode()[:-9], ["line 2", "the file ends", "cut short"], []),

@@ -39,21 +39,31 @@ PairForm = Literal["own", "sharegpt", "trl"]
 Items = list[tuple[str, dict[str, Any]]]
 
 
-def read_trajectories(path: str | Path, *, source: str | None = None) -> list[Trajectory]:
+def read_trajectories(
+    path: str | Path, *, source: str | None = None, in_place_of_expert: str | None = None
+) -> list[Trajectory]:
     """The trajectories of a file, in the file's order; the form is recognised item by item.
 
     Our own JSON lines; ShareGPT (`conversations` with `from`/`value`: the ETO data and its
     rollouts, AgentTraj); OpenAI messages (`messages` with `role`/`content`), with calls of
     functions and thoughts. JSON lines, a JSON list, `.gz`, Parquet, Arrow, and a directory that
     `datasets` saved. `source` names who acted: for other tools' forms it defaults to the item's
-    own `source`, then `expert`; given, it also overrides ours. Trajectories of one task and
+    own `source`, then `expert`; given, it also overrides ours. `in_place_of_expert` renames those
+    alone that would be an expert's, so that each must state its reward. Trajectories of one task and
     source are numbered, those of a number that is taken anew. What was left out, replaced or
     read by a rule is told in a warning. Raises `InputError`.
     """
     notes = Notes()
-    found = _trajectories(read_items(path, notes), source, notes)
+    items = read_items(path, notes)
+    if source is None and in_place_of_expert is not None:
+        items = [(where, _renamed(item, in_place_of_expert)) for where, item in items]
+    found = _trajectories(items, source, notes)
     notes.tell(path)
     return found
+
+
+def _renamed(item: dict[str, Any], name: str) -> dict[str, Any]:
+    return {**item, "source": name} if item.get("source") in (None, "", "expert") else item
 
 
 def _trajectories(items: Items, source: str | None, notes: Notes) -> list[Trajectory]:
@@ -61,7 +71,8 @@ def _trajectories(items: Items, source: str | None, notes: Notes) -> list[Trajec
     taken: set[tuple[str, str, int]] = set()
     free: dict[tuple[str, str], int] = {}
     for where, item in items:
-        own = isinstance(item.get("task"), dict) or ("task" in item and not _has_conversation(item))
+        own = "task" in item and "chosen" not in item
+        own = own and (isinstance(item["task"], dict) or not _has_conversation(item))
         if own:
             trajectory = _with_source(trajectory_from_record(item, where), source)
         elif _has_conversation(item):

@@ -50,7 +50,7 @@ def _values(path: Path, notes: Notes) -> Iterator[tuple[str, Any]]:
     except OSError as error:
         missing = isinstance(error, FileNotFoundError)
         raise InputError(
-            f"cannot read the file: {'there is none' if missing else error.strerror or error}",
+            f"cannot read the file: {error.strerror or error}",
             where=str(path),
             mend="check the path" if missing else "check the path and its permissions",
         ) from error
