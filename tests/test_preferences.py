@@ -148,9 +148,11 @@ def test_sides_differ_by_their_calls(read) -> None:
     assert pair.shared_turns == 0
 
 
-def test_plain_texts_are_told(read) -> None:
+def test_what_is_told(read) -> None:
     read(ONE_REPLY["TRL, texts"])
     assert "plain texts" in read.told
+    read(ONE_REPLY["OpenAI"], {**TRL, "score_chosen": 1, "idx": 5})
+    assert "parallel_tool_calls (1), score_chosen (1), idx (1)" in read.told
 
 
 TRL = ONE_REPLY["TRL, messages"]
@@ -195,6 +197,10 @@ TRL = ONE_REPLY["TRL, messages"]
         ({**ONE_REPLY["TRL, implicit"], "history": [["a", "b"]]}, "'history'"),
         ({**TRL, "history": [["a", "b"]]}, "'history'"),
         ({**TRL, "output": ["a", "b"]}, "'output'"),
+        ({**ONE_REPLY["OpenAI"], "messages": [user()]}, "'messages'"),
+        ({**ONE_REPLY["OpenAI"], "tools": [{"name": "f"}]}, "'tools'"),
+        ({**ONE_REPLY["OpenAI"], "chosen": "a"}, "'chosen'"),
+        ({**ONE_REPLY["OpenAI"], "input": {"messages": [user()], "model": "m"}}, "'model'"),
         ({**TRL, "score_chosen": 10**400, "score_rejected": 1}, "'score_chosen'"),
         ({"prompt": "a", "completion": "b", "label": False}, "KTO"),
         ({"prompt": "a", "completion": "b"}, "prompt-completion"),

@@ -14,13 +14,14 @@ from eto.types import ToolCall
 
 def calls_of(message: Mapping[str, Any], where: str) -> tuple[ToolCall, ...]:
     """The calls of a message: `tool_calls`, or the old `function_call`."""
-    many, one = message.get("tool_calls"), message.get("function_call")
-    if many and one:
+    given = [key for key in ("tool_calls", "function_call") if message.get(key) not in (None, "", [], {})]
+    if len(given) > 1:
         raise bad(where, "function_call", "stands beside 'tool_calls'", "keep one of the two")
-    if one:
-        return (call_of(one, f"{where}, function_call"),)
-    if not many:
+    if not given:
         return ()
+    if given == ["function_call"]:
+        return (call_of(message["function_call"], f"{where}, function_call"),)
+    many = message["tool_calls"]
     if not isinstance(many, list):
         raise bad(where, "tool_calls", f"expected a list, found {shown(many)}")
     return tuple(call_of(call, f"{where}, tool_calls[{number}]") for number, call in enumerate(many))

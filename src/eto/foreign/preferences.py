@@ -49,7 +49,7 @@ def pair_from_item(item: dict[str, Any], where: str, number: int = 0, *, notes: 
     """
     notes = notes if notes is not None else Notes()
     if isinstance(item.get("input"), dict) and "preferred_output" in item:
-        item = _openai(item, where)
+        item = _openai(item, where, notes)
     if not is_preference(item) and not {*CHOSEN, *REJECTED} & item.keys():
         raise unknown_form(item, where, "`chosen` and `rejected`")
     PAIR.check(item, where, notes)
@@ -76,18 +76,22 @@ def pair_from_item(item: dict[str, Any], where: str, number: int = 0, *, notes: 
     return Pair(task, chosen, rejected, shared_turns(chosen, rejected))
 
 
-def _openai(item: dict[str, Any], where: str) -> dict[str, Any]:
+_OPENAI = ("input", "preferred_output", "non_preferred_output")
+
+
+def _openai(item: dict[str, Any], where: str, notes: Notes) -> dict[str, Any]:
     """OpenAI's preference item in the words of the others."""
-    inner = {key: value for key, value in item["input"].items() if key != "parallel_tool_calls"}
-    rest = {
-        key: value
-        for key, value in item.items()
-        if key not in ("input", "preferred_output", "non_preferred_output")
-    }
+    inner = dict(item["input"])
+    if inner.pop("parallel_tool_calls", None) is not None:
+        notes.ignored["parallel_tool_calls"] += 1
+    rest = {key: value for key, value in item.items() if key not in _OPENAI}
     if strange := sorted(set(inner) - {"messages", "tools"}):
         raise bad(f"{where}, input", strange[0], "unknown field", "delete it")
-    sides = {"chosen": item.get("preferred_output"), "rejected": item.get("non_preferred_output")}
-    return {**rest, **inner, **sides}
+    made = {**inner, "chosen": item.get(_OPENAI[1]), "rejected": item.get(_OPENAI[2])}
+    for key in (*made, "conversations", *CHOSEN, *REJECTED):
+        if rest.get(key) is not None:
+            raise bad(where, key, "stands beside `input` and `preferred_output`", "keep one of the two")
+    return {**rest, **made}
 
 
 def _sides(item: dict[str, Any], where: str, notes: Notes) -> _Sides:
@@ -262,6 +266,7 @@ def _check_scores(item: Mapping[str, Any], where: str, notes: Notes) -> None:
     for better, worse in SCORES:
         high, low = item.get(better), item.get(worse)
         if high is None or low is None:
+            notes.ignored.update(key for key in (better, worse) if item.get(key) is not None)
             continue
         for key, value in ((better, high), (worse, low)):
             if isinstance(value, bool) or not isinstance(value, int | float) or not is_finite(value):
