@@ -249,6 +249,8 @@ def test_parts_of_text_are_joined(one) -> None:
         ([user(), agent(tool_calls=[CALL]), tool(tool_call_id="call_2"), agent()], "'call_2'"),
         ([user(), agent(tool_calls="search")], "'tool_calls'"),
         ([user(), agent(tool_calls=False)], "'tool_calls'"),
+        ([user(), agent(tool_calls=[{**CALL, "name": "other"}])], "'name'"),
+        ([user(), agent(tool_calls=[{**CALL, "strict": 0}])], "'strict'"),
         ([user(), agent(function_call=0)], "function_call"),
         ([user(), agent(tool_calls=[{"function": {"arguments": "{}"}}])], "'name'"),
         ([user(), agent(tool_calls=[{"function": {"name": "f", "arguments": "{"}}])], "JSON"),

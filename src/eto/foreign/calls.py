@@ -52,9 +52,12 @@ def call_of(value: Any, where: str) -> ToolCall:
     if not name:
         raise bad(where, "name", "the name is empty", "give the function's name")
     given = [key for key in ("arguments", "parameters", "input") if body.get(key) is not None]
-    known = {"name", "arguments", "parameters", "input", "id", "type", "function", "index", "tool_call_id"}
-    if strange := sorted(key for key in {**value, **body} if key not in known and {**value, **body}[key]):
-        raise bad(where, strange[0], "unknown field of a call", "delete it")
+    inside = {"name", "arguments", "parameters", "input"}
+    outside = {"id", "type", "function", "index"} | (inside if inner is None else set())
+    strange = [key for key in value if key not in outside] + [key for key in inner or () if key not in inside]
+    for key in strange:
+        if {**value, **body}[key] not in (None, "", [], {}):
+            raise bad(where, key, "unknown field of a call", "delete it")
     if len(given) > 1:
         raise bad(where, given[1], f"stands beside {given[0]!r}", "keep one of the two")
     arguments = _arguments(body[given[0]], where, given[0]) if given else "{}"
