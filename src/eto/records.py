@@ -214,7 +214,9 @@ def _episode_from_record(task: Task, record: dict[str, Any], where: str) -> Traj
         raise bad(where, "tools", "expected a list of objects, the functions' schemas")
     return Trajectory(
         task=task,
-        messages=_prompt_from_record(need(record, "messages", list, where), where),
+        messages=_prompt_from_record(
+            need(record, "messages", list, where), where, may_be_empty=StopReason(stop) in FAILED
+        ),
         turns=turns,
         reward=reward_of(need(record, "reward", object, where), where),
         success=optional(record, "success", bool, where, None),
@@ -289,7 +291,12 @@ def _calls_from_record(record: Mapping[str, Any], where: str) -> tuple[ToolCall,
     return tuple(calls)
 
 
-def _prompt_from_record(messages: list[Any], where: str) -> tuple[Message, ...]:
+def _prompt_from_record(
+    messages: list[Any], where: str, *, may_be_empty: bool = False
+) -> tuple[Message, ...]:
+    """may_be_empty: the simulator failed before there was a prompt."""
+    if may_be_empty and not messages:
+        return ()
     made = [message_from_record(each, f"{where}, message {number}") for number, each in enumerate(messages)]
     check_prompt(made, where)
     return tuple(made)

@@ -252,10 +252,13 @@ def serve_environment(
     serve(name, options or [], split, host, port, idle_seconds)
 
 
-def _show_warning(message: Warning | str, category: type[Warning], *place: object) -> None:
-    """What is told beside the work, without the line of our source that tells it."""
-    told = str(message) if category is UserWarning else warnings.formatwarning(message, category, *place[:2])
-    typer.echo(f"note: {told.rstrip()}", err=True)
+def _as_note(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    """What this package warns of is for its user, not for a programmer."""
+    if Path(filename).is_relative_to(Path(__file__).parents[1]):
+        return f"note: {message}\n"
+    return f"{filename}:{lineno}: {category.__name__}: {message}\n"
 
 
 def main() -> None:
@@ -263,7 +266,7 @@ def main() -> None:
     from eto.runtime import configure_threads
 
     configure_threads()
-    warnings.showwarning = _show_warning
+    warnings.formatwarning = _as_note
     try:
         app()
     except EtoError as error:

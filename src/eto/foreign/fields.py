@@ -27,7 +27,7 @@ class Field:
     """Of a field that is read, what it does; of a refused one, what to do instead."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Fields:
     """The fields of one kind of object."""
 
