@@ -133,6 +133,7 @@ GOOD = json.dumps(ITEMS[1])
         (GOOD.encode("utf-32"), ["UTF-32"], ["JSON"]),
         (GOOD.encode() + b'\n{"id": "\xe9"}', ["not UTF-8", "line 2"], ["cut short"]),
         (b"PK\x03\x04abc", ["zip"], ["UTF-8"]),
+        (gzip.compress(b"PAR1abc"), ["Parquet", "unpack"], ["UTF-8"]),
         (b"(\xb5/\xfdabc", ["zstd"], ["UTF-8"]),
         (gzip.compress(GOOD.encode())[:-9], ["cut short"], ["UTF-8"]),
         (b"\x1f\x8bnot gzip", ["compressed"], ["cut short", "UTF-8"]),

@@ -84,6 +84,8 @@ def _json_values(text: str, path: Path, notes: Notes) -> Iterator[tuple[str, Any
 
 
 _OTHERS = {
+    PARQUET: "Parquet within gzip",
+    ARROW: "Arrow within gzip",
     b"PK\x03\x04": "a zip archive",
     b"(\xb5/\xfd": "compressed with zstd",
     b"\xfd7zXZ": "compressed with xz",
