@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-import reprlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from eto.errors import InputError
+from eto.texts import brief
 from eto.types import Message, Role
 
 NUMBER = (int, float)
@@ -24,13 +24,8 @@ def need(record: Mapping[str, Any], key: str, kind: type | tuple[type, ...], whe
 def reward_of(value: Any, where: str, key: str = "reward") -> float:
     """`value` as a reward: a number in [0, 1]. Raises `InputError` otherwise."""
     if isinstance(value, bool) or not isinstance(value, NUMBER) or not 0.0 <= value <= 1.0:
-        raise bad(where, key, f"{shown(value)} is not a number in [0, 1]", "scale rewards to [0, 1]")
+        raise bad(where, key, f"{brief(value)} is not a number in [0, 1]", "scale rewards to [0, 1]")
     return float(value)
-
-
-def shown(value: Any) -> str:
-    """`value` as a message shows it, shortened."""
-    return reprlib.repr(value)
 
 
 def bad(where: str, key: str, problem: str, mend: str = "") -> InputError:

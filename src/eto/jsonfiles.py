@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import gzip
 import json
 import os
@@ -11,12 +10,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from eto.errors import EtoError, InputError, MissingRequirement
+from eto.errors import InputError
 from eto.jsontext import parse_json
 from eto.notes import Notes
+from eto.oserrors import unreadable, unwritable
 from eto.tables import ARROW, PARQUET, SUFFIXES, read_saved_dataset, read_table
-
-NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 def read_items(path: str | Path, notes: Notes | None = None) -> list[tuple[str, dict[str, Any]]]:
@@ -48,12 +46,7 @@ def _values(path: Path, notes: Notes) -> Iterator[tuple[str, Any]]:
     try:
         data = None if path.is_dir() else path.read_bytes()
     except OSError as error:
-        missing = isinstance(error, FileNotFoundError)
-        raise InputError(
-            f"cannot read the file: {error.strerror or error}",
-            where=str(path),
-            mend="check the path" if missing else "check the path and its permissions",
-        ) from error
+        raise unreadable(path, error) from error
     if data is None or data.startswith((PARQUET, ARROW)) or path.suffix in SUFFIXES:
         rows = read_saved_dataset(path) if data is None else read_table(path)
         return ((f"{path}, row {number}", row) for number, row in enumerate(rows))
@@ -170,18 +163,3 @@ def _fill(raw: Any, parts: Iterable[str], *, packed: bool) -> None:
             raw.write(part.encode())
     raw.flush()
     os.fsync(raw.fileno())
-
-
-def unwritable(path: str | Path, error: OSError) -> EtoError:
-    """The user's error for a write to `path` that the system refused."""
-    if error.errno in NO_ROOM:
-        return MissingRequirement(
-            f"no room left to write: {error.strerror}",
-            where=str(path),
-            mend="free disk space (or raise the quota or file-size limit), then run the same command",
-        )
-    return InputError(
-        f"cannot write here: {error.strerror or error}",
-        where=str(path),
-        mend="choose a directory you may write to",
-    )

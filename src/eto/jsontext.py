@@ -13,6 +13,7 @@ from typing import Any
 
 from eto.errors import InputError
 from eto.notes import Notes
+from eto.texts import whole
 
 MOST_DEPTH = 200
 """Levels of nesting that a value may have."""
@@ -64,10 +65,9 @@ def _cleaned(value: Any, where: str, notes: Notes, depth: int) -> Any:
     if depth > MOST_DEPTH:
         raise _too_deep(where)
     if isinstance(value, str):
-        whole, count = _HALF.subn("\N{REPLACEMENT CHARACTER}", value)
-        if count:
+        if count := len(_HALF.findall(value)):
             notes.events[REPLACED] += count
-        return whole
+        return whole(value)
     if isinstance(value, list):
         return [_cleaned(each, where, notes, depth + 1) for each in value]
     if isinstance(value, dict):

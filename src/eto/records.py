@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, get_args
 
-from eto.checks import NUMBER, bad, check_prompt, is_finite, is_object, need, optional, reward_of, shown
+from eto.checks import NUMBER, bad, check_prompt, is_finite, is_object, need, optional, reward_of
 from eto.contrast import shared_turns
 from eto.errors import InputError
+from eto.texts import brief
 from eto.types import FAILED, Message, Pair, PairKind, Role, StopReason, Task, ToolCall, Trajectory, Turn
 
 _MOST = 2**63 - 1
@@ -76,7 +77,7 @@ def pair_from_record(record: dict[str, Any], where: str = "") -> Pair:
     _check_sides(chosen, rejected, where)
     shared = need(record, "shared_turns", int, where)
     if shared != shared_turns(chosen, rejected):
-        told = f"{shown(shared)}, and {shared_turns(chosen, rejected)} leading turns are equal on both sides"
+        told = f"{brief(shared)}, and {shared_turns(chosen, rejected)} leading turns are equal on both sides"
         raise bad(where, "shared_turns", told, "correct the number")
     return Pair(task, chosen, rejected, shared, kind)  # type: ignore[arg-type]
 
@@ -109,7 +110,7 @@ def known(record: Mapping[str, Any], kind: str, where: str) -> None:
 def _count(record: Mapping[str, Any], key: str, where: str) -> int:
     value = optional(record, key, int, where, 0)
     if not 0 <= value <= _MOST:
-        raise bad(where, key, f"{shown(value)} is not a whole number from 0 to 2^63 - 1")
+        raise bad(where, key, f"{brief(value)} is not a whole number from 0 to 2^63 - 1")
     return value
 
 
@@ -196,7 +197,7 @@ def _episode_from_record(task: Task, record: dict[str, Any], where: str) -> Traj
     known(record, "trajectory", where)
     stop = need(record, "stop", str, where)
     if stop not in tuple(StopReason):
-        raise bad(where, "stop", f"unknown reason {shown(stop)}", f"use one of {', '.join(StopReason)}")
+        raise bad(where, "stop", f"unknown reason {brief(stop)}", f"use one of {', '.join(StopReason)}")
     turns = tuple(
         turn_from_record(turn, f"{where}, turn {number}")
         for number, turn in enumerate(need(record, "turns", list, where))
@@ -208,7 +209,7 @@ def _episode_from_record(task: Task, record: dict[str, Any], where: str) -> Traj
         raise bad(where, "tokenizer", "token ids without the tokenizer they belong to", "delete the ids")
     score = optional(record, "score", NUMBER, where, None)
     if score is not None and not is_finite(score):
-        raise bad(where, "score", f"{shown(score)} is not a finite number", "correct it, or leave it out")
+        raise bad(where, "score", f"{brief(score)} is not a finite number", "correct it, or leave it out")
     tools = optional(record, "tools", list, where, [])
     if not all(isinstance(tool, dict) for tool in tools):
         raise bad(where, "tools", "expected a list of objects, the functions' schemas")
@@ -265,7 +266,7 @@ def message_from_record(message: Any, where: str) -> Message:
     known(message, "message", where)
     role = need(message, "role", str, where)
     if role not in get_args(Role):
-        raise bad(where, "role", f"unknown role {shown(role)}", f"use one of {', '.join(get_args(Role))}")
+        raise bad(where, "role", f"unknown role {brief(role)}", f"use one of {', '.join(get_args(Role))}")
     texts = (optional(message, key, str, where, "") for key in ("reasoning", "tool_call_id", "name"))
     reasoning, call_id, name = texts
     calls = _calls_from_record(message, where)

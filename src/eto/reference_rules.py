@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from eto.checks import bad, is_finite, need, reward_of, shown
+from eto.checks import bad, is_finite, need, reward_of
 from eto.errors import InputError
 from eto.foreign.messages import read_message
 from eto.foreign.preferences import pair_from_item
 from eto.jsonfiles import read_items, write_text
 from eto.notes import Notes
+from eto.texts import brief
 from eto.types import Pair
 
 ReferenceEnvironment = Literal["webshop", "sciworld", "alfworld"]
@@ -141,14 +142,14 @@ def _explored(item: Item, environment: str, where: str) -> tuple[str, float, lis
     stated = "icl_messages" in item
     offset = need(item, "icl_messages", int, where) if stated else _RULES[environment].offset
     if offset < 0:
-        raise bad(where, "icl_messages", f"{shown(offset)} is not a number of leading messages")
+        raise bad(where, "icl_messages", f"{brief(offset)} is not a number of leading messages")
     messages = _messages(item, where)[offset:]
     if messages and messages[-1]["from"] == "human":
         messages = messages[:-1]
     reward = need(meta, "reward", (int, float, bool, type(None)), f"{where}, meta")
     if reward is not None and not is_finite(reward):
         raise bad(
-            where, "meta.reward", f"{shown(reward)} is not a finite number", "give the episode's reward"
+            where, "meta.reward", f"{brief(reward)} is not a finite number", "give the episode's reward"
         )
     if environment == "alfworld":
         parts = str(meta.get("error") or "").split("/")

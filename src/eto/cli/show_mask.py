@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.text import Text
 
+from eto.cli.terminal import terminal
 from eto.errors import InputError
 from eto.formats import read_sides
 
@@ -18,7 +18,7 @@ def show(file: Path, model: str, limit: int) -> None:
 
     trajectories = read_sides(file)[:limit]
     renderer = Renderer(_tokenizer(model))
-    console = Console()
+    console = terminal()
     for trajectory in trajectories:
         rendered = renderer.render(trajectory)
         check_mask(rendered, trajectory.task.id)
@@ -27,8 +27,7 @@ def show(file: Path, model: str, limit: int) -> None:
             piece = renderer.tokenizer.decode([token])
             text.append(piece, style="black on green" if marked else "dim")
         marked = sum(rendered.mask)
-        # Texts of others are never markup: `[/b]` is an id, `search[red mug]` an action.
-        console.rule(Text(f"{trajectory.task.id} ({trajectory.source}, reward {trajectory.reward:g})"))
+        console.rule(f"{trajectory.task.id} ({trajectory.source}, reward {trajectory.reward:g})")
         console.print(text)
         console.print(f"{marked} of {len(rendered.ids)} tokens carry loss", highlight=False)
         if not console.is_terminal:
@@ -37,9 +36,7 @@ def show(file: Path, model: str, limit: int) -> None:
                 for k in range(max(rendered.turns) + 1)
             ]
             for number, ids in enumerate(agent):
-                console.print(
-                    f"turn {number}: {renderer.tokenizer.decode(ids)!r}", highlight=False, markup=False
-                )
+                console.print(f"turn {number}: {renderer.tokenizer.decode(ids)!r}", highlight=False)
 
 
 def _tokenizer(model: str) -> Any:

@@ -6,9 +6,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from eto.checks import bad, need, shown
+from eto.checks import bad, need
 from eto.errors import InputError
 from eto.jsontext import parse_json
+from eto.texts import brief
 from eto.types import ToolCall
 
 
@@ -23,7 +24,7 @@ def calls_of(message: Mapping[str, Any], where: str) -> tuple[ToolCall, ...]:
         return (call_of(message["function_call"], f"{where}, function_call"),)
     many = message["tool_calls"]
     if not isinstance(many, list):
-        raise bad(where, "tool_calls", f"expected a list, found {shown(many)}")
+        raise bad(where, "tool_calls", f"expected a list, found {brief(many)}")
     return tuple(call_of(call, f"{where}, tool_calls[{number}]") for number, call in enumerate(many))
 
 
@@ -40,13 +41,13 @@ def call_of(value: Any, where: str) -> ToolCall:
     """One call: `{"id", "function": {"name", "arguments"}}`, or name and arguments (or input) at once."""
     if not isinstance(value, dict):
         raise InputError(
-            f"expected an object, a call, found {shown(value)}", where=where, mend="give its name"
+            f"expected an object, a call, found {brief(value)}", where=where, mend="give its name"
         )
     if value.get("type") not in (None, "function", "tool_use"):
-        raise bad(where, "type", f"a call of type {shown(value['type'])} is not read", "use type function")
+        raise bad(where, "type", f"a call of type {brief(value['type'])} is not read", "use type function")
     inner = value.get("function")
     if inner is not None and not isinstance(inner, dict):
-        raise bad(where, "function", f"expected an object, found {shown(inner)}")
+        raise bad(where, "function", f"expected an object, found {brief(inner)}")
     body = value if inner is None else inner
     name = need(body, "name", str, where)
     if not name:
@@ -70,7 +71,7 @@ def _arguments(value: Any, where: str, key: str) -> str:
     if isinstance(value, dict):
         return json.dumps(value, ensure_ascii=False)
     if not isinstance(value, str):
-        raise bad(where, key, f"expected an object or its JSON text, found {shown(value)}")
+        raise bad(where, key, f"expected an object or its JSON text, found {brief(value)}")
     if not value.strip():
         return "{}"
     if not isinstance(parse_json(value, f"{where}, field '{key}'"), dict):
@@ -90,17 +91,17 @@ def tools_of(item: Mapping[str, Any], where: str) -> tuple[Mapping[str, Any], ..
     if isinstance(value, str):
         value = parse_json(value, f"{where}, field '{key}'")
     if not isinstance(value, list):
-        raise bad(where, key, f"expected a list of functions, found {shown(value)}")
+        raise bad(where, key, f"expected a list of functions, found {brief(value)}")
     return tuple(_schema(tool, f"{where}, {key}[{number}]") for number, tool in enumerate(value))
 
 
 def _schema(tool: Any, where: str) -> Mapping[str, Any]:
     if not isinstance(tool, dict):
         raise InputError(
-            f"expected an object, a function, found {shown(tool)}", where=where, mend="give its schema"
+            f"expected an object, a function, found {brief(tool)}", where=where, mend="give its schema"
         )
     if tool.get("type") not in (None, "function", "custom", "object"):
-        raise bad(where, "type", f"a tool of type {shown(tool['type'])} is not read", "use type function")
+        raise bad(where, "type", f"a tool of type {brief(tool['type'])} is not read", "use type function")
     if isinstance(tool.get("function"), dict):
         need(tool["function"], "name", str, f"{where}, function")
         return {"type": "function", **tool}

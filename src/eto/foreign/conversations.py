@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from eto.checks import bad, check_prompt, need, reward_of, shown
+from eto.checks import bad, check_prompt, need, reward_of
 from eto.errors import InputError
 from eto.foreign.calls import tools_of
 from eto.foreign.lists import LOSS_FLAGS, OUTCOMES, TRAJECTORY
 from eto.foreign.messages import Said, check_order, loss_flag, read_message, read_messages, turns_of
 from eto.notes import Notes
+from eto.texts import brief
 from eto.types import Message, StopReason, Task, Trajectory
 
 _CALLED_OFF = "exceeding maximum input length"
@@ -100,7 +101,7 @@ def task_of(item: Mapping[str, Any], where: str, notes: Notes) -> Task:
     if given is None:
         raise bad(where, "id", "the field is missing", "give every item the id of its task (text or number)")
     if not isinstance(given, str | int) or isinstance(given, bool) or not str(given).strip():
-        what = "is empty" if given == "" else f"{shown(given)} is neither text nor a whole number"
+        what = "is empty" if given == "" else f"{brief(given)} is neither text nor a whole number"
         raise bad(where, key, what, "give every item the id of its task (text or number)")
     parts = [part for part in str(given).split("/") if part]
     kind = parts[-2] if len(parts) > 1 else "imported"
@@ -177,7 +178,7 @@ def _game(item: Mapping[str, Any], where: str) -> list[str]:
 def _split(said: list[Said], icl: Any, where: str) -> tuple[tuple[Message, ...], list[Said]]:
     """The prompt, and what follows from the agent's first own turn on."""
     if icl is not None and (type(icl) is not int or not 0 <= icl <= len(said)):
-        raise bad(where, "icl_messages", f"{shown(icl)} is not a number of leading messages")
+        raise bad(where, "icl_messages", f"{brief(icl)} is not a number of leading messages")
     first = len(said)
     for number, each in enumerate(said):
         if each.role == "assistant" and number >= (icl or 0) and not _acknowledges(said, number):
@@ -223,7 +224,7 @@ def _outcome(item: Mapping[str, Any], source: str, where: str, notes: Notes) -> 
         and _reward(meta["reward"], where, "meta.reward") != reward
     ):
         raise bad(
-            where, "reward", f"{reward:g} here, {shown(meta['reward'])} in 'meta'", "keep one of the two"
+            where, "reward", f"{reward:g} here, {brief(meta['reward'])} in 'meta'", "keep one of the two"
         )
     stop = StopReason.OUT_OF_TURNS if reason == "max_steps" else StopReason.TERMINATED
     return reward, stop, ""

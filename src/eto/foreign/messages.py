@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from eto.checks import bad, need, shown
+from eto.checks import bad, need
 from eto.errors import InputError
 from eto.foreign.calls import calls_in_text, calls_of
 from eto.foreign.lists import LOSS_FLAGS, MESSAGE
 from eto.foreign.parts import Parts, read_parts, text_at
 from eto.notes import Notes
+from eto.texts import brief
 from eto.types import Message, Role, ToolCall, Turn
 
 ROLES: dict[str, Role] = {
@@ -55,7 +56,7 @@ class Said:
 def read_messages(values: Any, where: str, key: str, notes: Notes) -> list[Said]:
     """The messages of a list. Raises `InputError` naming `where`, the message and the field."""
     if not isinstance(values, list):
-        raise bad(where, key, f"expected a list of messages, found {shown(values)}", "give a list of objects")
+        raise bad(where, key, f"expected a list of messages, found {brief(values)}", "give a list of objects")
     said: list[Said] = []
     for number, value in enumerate(values):
         for each in read_message(value, f"{where}, {key}[{number}]", notes):
@@ -81,7 +82,7 @@ def read_message(value: Any, where: str, notes: Notes) -> list[Said]:
     """One message; several where it holds the answers of tools as parts (Anthropic)."""
     if not isinstance(value, dict):
         raise InputError(
-            f"expected an object, a message, found {shown(value)}", where=where, mend="give role and content"
+            f"expected an object, a message, found {brief(value)}", where=where, mend="give role and content"
         )
     MESSAGE.check(value, where, notes)
     role_key, text_key = ("from", "value") if value.get("from") is not None else ("role", "content")
@@ -164,7 +165,7 @@ def loss_flag(value: dict[str, Any], where: str) -> bool | None:
         if flag is None:
             continue
         if not isinstance(flag, bool | int | float) or flag not in (0, 1):
-            raise bad(where, key, f"{shown(flag)} is neither true nor false", "give true or 1, false or 0")
+            raise bad(where, key, f"{brief(flag)} is neither true nor false", "give true or 1, false or 0")
         flags[key] = bool(flag)
     if len(set(flags.values())) > 1:
         raise InputError(

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from eto.checks import bad, need, shown
+from eto.checks import bad, need
 from eto.errors import InputError
 from eto.foreign.calls import call_of
 from eto.notes import Notes
+from eto.texts import brief
 from eto.types import Message, ToolCall
 
 _TEXT_PARTS = ("text", "input_text", "output_text")
@@ -36,7 +37,7 @@ def read_parts(content: Any, where: str, key: str, notes: Notes) -> Parts:
     if content is None or isinstance(content, str):
         return Parts(content or "")
     if not isinstance(content, list):
-        raise bad(where, key, f"expected text or a list of parts, found {shown(content)}")
+        raise bad(where, key, f"expected text or a list of parts, found {brief(content)}")
     made = Parts()
     for number, part in enumerate(content):
         place = f"{where}, {key}[{number}]"

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from eto.checks import bad, is_finite, shown
+from eto.checks import bad, is_finite
 from eto.contrast import shared_turns
 from eto.errors import InputError
 from eto.foreign.calls import tools_of
@@ -16,6 +16,7 @@ from eto.foreign.forms import unknown_form
 from eto.foreign.lists import CHOSEN, PAIR, REJECTED, SCORES
 from eto.foreign.messages import Said, check_order, read_message, read_messages, turns_of
 from eto.notes import Notes
+from eto.texts import brief
 from eto.types import Message, Pair, StopReason, Trajectory
 
 PLAIN = "plain texts read as a message of the user and replies of the agent, in the model's chat template"
@@ -242,7 +243,7 @@ def _history(value: Any, where: str) -> list[Message]:
     made = []
     for each in rounds:
         if not isinstance(each, list) or len(each) != 2 or not all(isinstance(text, str) for text in each):
-            raise bad(where, "history", f"expected [question, answer], found {shown(each)}")
+            raise bad(where, "history", f"expected [question, answer], found {brief(each)}")
         made += [Message("user", each[0]), Message("assistant", each[1])]
     return made
 
@@ -271,7 +272,7 @@ def _check_scores(item: Mapping[str, Any], where: str, notes: Notes) -> None:
         for key, value in ((better, high), (worse, low)):
             if isinstance(value, bool) or not isinstance(value, int | float) or not is_finite(value):
                 raise bad(
-                    where, key, f"{shown(value)} is not a number", "give a number, or delete both fields"
+                    where, key, f"{brief(value)} is not a number", "give a number, or delete both fields"
                 )
         if high < low:
             raise bad(
