@@ -142,6 +142,8 @@ class SftRecipe(_Optimisation):
     """Course of the learning rate after warm-up. Paper: cosine."""
     warmup_ratio: Share = 0.03
     """Share of the steps in which the learning rate rises; 0 with `schedule: constant`. Paper: 0.03."""
+    zero_reward: bool = False
+    """Whether trajectories of reward 0 are cloned too. Left out, they are counted, as failed ones are."""
 
     @model_validator(mode="after")
     def _steps_have_a_size(self) -> SftRecipe:

@@ -7,7 +7,6 @@ the turns before the parting are equal on both sides. A `TurnWeighting` says oth
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from eto.limits import Count, Discount, DiscountKind, Turns, check
@@ -46,16 +45,11 @@ def turn_weights(pair: Pair, weighting: TurnWeighting) -> tuple[Weights, Weights
     """Weights of the turns of (chosen, rejected), one number in [0, 1] a turn.
 
     A turn marked as carrying no loss weighs 0. A side may come out all 0: one that ends at the
-    parting, or, without `repeats`, one that after it only repeats itself. `contrasting` finds
-    such pairs.
+    parting, or, without `repeats`, one that after it only repeats itself. Training leaves such
+    pairs out.
     """
     shared = pair.shared_turns
     return _side(pair.chosen, shared, weighting), _side(pair.rejected, shared, weighting)
-
-
-def contrasting(pairs: Iterable[Pair], weighting: TurnWeighting) -> list[Pair]:
-    """The pairs with a weighted turn on both sides; the others have no contrast to train on."""
-    return [pair for pair in pairs if all(any(side) for side in turn_weights(pair, weighting))]
 
 
 def _side(trajectory: Trajectory, shared: int, weighting: TurnWeighting) -> Weights:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from eto.algorithms.dpo_settings import DpoSettings, check_effect
 from eto.algorithms.guard import Guard, GuardSettings
-from eto.algorithms.sft import fitted, sft_examples
+from eto.algorithms.sft import clonable, fitted, sft_examples
 from eto.errors import InputError, NothingLeft
 from eto.files import disk_errors, write_atomic
 from eto.losses import dpo_loss, ipo_loss, log_ratio_margin, sequence_log_prob, sft_loss
@@ -81,7 +81,7 @@ def dpo(
     examples = [example for _, example in kept]
     examples = _with_reference(policy, examples, settings.micro_batch_tokens, directory)
     if replay:
-        examples += sft_examples(policy, replay, size=1.0)
+        examples += sft_examples(policy, clonable(replay), size=1.0)
     watch = Guard(guard or GuardSettings(max_margin=None, max_chosen_drop=None))
     last: dict[str, float] = {}
 
