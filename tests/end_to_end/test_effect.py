@@ -127,16 +127,32 @@ def test_the_smallest_trainings_move_weights(files, tmp_path, model, command) ->
         assert (out / "model.safetensors").read_bytes() != before
 
 
-def test_pairs_without_contrast_are_counted_and_none_left_is_an_error(
+def test_pairs_that_are_alike_after_the_cut_are_counted_and_none_left_is_an_error(
     files, tmp_path, model, command
 ) -> None:
-    alike = {**PAIR, "id": "alike", "rejected": PAIR["chosen"]}
-    dpo = ("dpo", "--pairs", files["pairs"], "--model", model, "--out")
+    loop = [
+        {"role": "assistant", "content": "look around"},
+        {"role": "user", "content": "You see a coin and a door. You are in the kitchen of the house."},
+    ] * 8
+    sides = {name: loop + PAIR[name] for name in ("chosen", "rejected")}
+    alike = {**PAIR, **sides, "id": "alike"}
+    dpo = (
+        "dpo",
+        "--pairs",
+        files["pairs"],
+        "--model",
+        model,
+        "dpo.epochs=1",
+        "model.max_context=128",
+        "--out",
+    )
     files["pairs"].write_text(json.dumps(alike) + "\n")
-    command.fails(*dpo, tmp_path / "a", says=["no pair is left", "1 with equal sides ('", "mend: "])
+    says = ["no pair is left", "cut to 128 tokens: 1 with equal sides ('", "raise model.max_context"]
+    done = command(*dpo, tmp_path / "a")
+    assert done.code == 2 and all(part in done.error for part in says), done
     files["pairs"].write_text("".join(json.dumps(each) + "\n" for each in (alike, PAIR)))
-    done = command(*dpo, tmp_path / "b", "dpo.epochs=1")
-    assert done.code == 0 and "note: 1 of 2 pairs are left out" in done.error, done
+    done = command(*dpo, tmp_path / "b")
+    assert done.code == 0 and "note: 1 of 2 pairs are left out, cut to 128 tokens" in done.error, done
 
 
 def test_the_table_names_fields_there_are() -> None:
