@@ -10,6 +10,8 @@ from eto.cli.compose import policy_of
 from eto.recipe import Recipe
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from eto.policies.transformers import TransformersPolicy
 
 IMPORTS = ("torch", "transformers", "transformers.modeling_utils", "eto.policies.transformers")
@@ -24,7 +26,7 @@ class PolicyLoading:
     """
 
     def __init__(self, recipe: Recipe) -> None:
-        self._recipe = recipe
+        self.recipe = recipe
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="load-policy")
         self._policy: Future[TransformersPolicy] | None = None
 
@@ -39,7 +41,7 @@ class PolicyLoading:
         if self._policy is None:
             for module in IMPORTS:
                 self._thread.submit(import_module, module)  # where one fails, policy_of raises it again
-            self._policy = self._thread.submit(policy_of, self._recipe)
+            self._policy = self._thread.submit(policy_of, self.recipe)
             self._thread.shutdown(wait=False)  # the thread ends after these, and with it its OpenMP team
 
     @property
@@ -57,13 +59,41 @@ class PolicyLoading:
         return self._policy.result()
 
 
+def check_for_training(policy: TransformersPolicy, out: Path, agents: int = 0) -> None:
+    """Raises `InputError` for a model that can only act, `MissingRequirement` where the disk of `out` has no
+    room for it: once or, with `agents`, for a run that saves so many."""
+    from eto.policies.adapters import trained_bytes
+    from eto.policies.room import check_room, needed_bytes
+    from eto.policies.saving import model_bytes
+    from eto.training.probe import check_training
+
+    check_training(policy.model)
+    whole = model_bytes(policy.model)
+    check_room(out, needed_bytes(whole, trained_bytes(policy.model), agents) if agents else whole)
+
+
+def agents_left(recipe: Recipe) -> int:
+    """Models that the recipe's run has yet to save."""
+    saved = len(list(recipe.directory.glob("stages/*/model/config.json")))
+    return max(0, 1 + recipe.explore.iterations - saved)
+
+
+def check_embedded_room(recipe: Recipe) -> None:
+    """`check_for_training`, of the disk alone, for a model that `sure_to_load` knows. Imports no torch."""
+    from eto.policies.embedded import model_path
+    from eto.policies.room import check_room, directory_bytes, needed_bytes
+
+    whole = directory_bytes(model_path())
+    check_room(recipe.directory, needed_bytes(whole, whole, agents_left(recipe)))
+
+
 def sure_to_load(recipe: Recipe) -> bool:
     """Whether the recipe's model need not be tried: the embedded one, whole in the cache, in a context that
-    it has, with adapters wherever they fit. Imports neither torch nor transformers."""
+    it has, without adapters. Imports neither torch nor transformers."""
     from eto.policies.embedded import cached_context
 
     model = recipe.model
-    if model.path != "embedded" or (model.lora and model.lora.target_modules):
+    if model.path != "embedded" or model.lora:
         return False
     context = cached_context()
     return context is not None and (model.max_context or 0) <= context

@@ -19,6 +19,7 @@ from eto.cli.compose import (
     tasks_of,
     turn_weighting,
 )
+from eto.cli.loading import check_for_training
 from eto.cli.progress import Progress
 from eto.errors import InputError
 from eto.formats import read_pairs, read_trajectories, write_pairs, write_trajectories
@@ -103,6 +104,7 @@ def clone(
     progress = Progress()
     report = step_reporter(progress.update)
     policy = policy_of(recipe, model)
+    check_for_training(policy, out)
     with progress:
         show = partial(report, "sft")
         sft(policy, trajectories, settings_of(recipe).sft, on_start=show, on_step=show)
@@ -195,6 +197,7 @@ def optimise(
         progress.say(f"{len(found) - len(kept)} of {len(found)} pairs have nothing to contrast: left out")
     report = step_reporter(progress.update)
     policy = policy_of(recipe, model)
+    check_for_training(policy, out)
     with progress:
         result = dpo(
             policy,

@@ -60,7 +60,7 @@ class Computing:
             direct=direct,
             recompute_activations=recompute_activations,
         )
-        self._scorers = [TreeLogProbs(each) for each in self.replicas.models]
+        self._scorers = [TreeLogProbs(each, owned=True) for each in self.replicas.models]
         if not direct:
             self._scorers = [self.accelerator.prepare(each) for each in self._scorers]
 
