@@ -27,7 +27,7 @@ def check_room(directory: Path, needed: int) -> None:
     free = shutil.disk_usage(place).free
     if free < needed:
         raise MissingRequirement(
-            f"{free / 1e9:.1f} GB free, {needed / 1e9:.1f} GB needed to save models and the state of training",
+            f"{free / 1e9:.1f} GB free, {needed / 1e9:.1f} GB needed to save models and training states",
             where=str(directory),
             mend="free some space, name a directory on another disk, or train adapters (model.lora)",
         )
