@@ -85,10 +85,10 @@ SUPPORTED: dict[str, tuple[str, str, dict[str, Any]]] = {
         "phi3",
         "`longrope` positions, up to the first length",
         {
+            "original_max_position_embeddings": 256,
             "rope_parameters": {
-                **ROPE,
+                "rope_theta": 10_000.0,
                 "rope_type": "longrope",
-                "original_max_position_embeddings": 256,
                 "short_factor": [1.0] * 8,
                 "long_factor": [4.0] * 8,
             }

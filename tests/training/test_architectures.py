@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -100,3 +103,37 @@ def test_an_architecture_is_refused_with_the_reason(name):
     with pytest.raises(InputError, match=reason) as caught:
         check_acting(tiny_architecture(kind, changes))
     assert "docs/models.md" in caught.value.mend
+
+
+def test_the_page_lists_what_is_tested():
+    page = (Path(__file__).parents[2] / "docs" / "models.md").read_text()
+    rows = re.findall(r"^\| (.+?) \| `(\w+)` \| (.*?) \|$", page, re.MULTILINE)
+    tested = {**SUPPORTED, **REFUSED}
+    rows = [row for row in rows if row[1] != "model_type"]
+    assert rows == [(name, kind, what) for name, (kind, what, _) in tested.items()]
+
+
+def test_longrope_reaches_as_far_as_its_first_length(tmp_path):
+    kind, _, changes = SUPPORTED["Phi-3, longrope"]
+    tiny_architecture(kind, changes).save_pretrained(tmp_path)
+    tiny_tokenizer().save_pretrained(tmp_path)
+    assert load_policy(tmp_path).max_context == 256
+    with pytest.raises(InputError, match="more than the model's 256: beyond it, longrope"):
+        load_policy(tmp_path, max_context=257)
+
+
+@pytest.mark.parametrize("name", ["GPT-2", "Mixtral", "DeepSeek-V2", "Gemma 3"])
+def test_adapters_of_an_architecture_act_and_are_saved_as_they_train(name, tmp_path):
+    kind, _, changes = SUPPORTED[name]
+    tiny_architecture(kind, changes).save_pretrained(tmp_path / "start")
+    tiny_tokenizer().save_pretrained(tmp_path / "start")
+    lora = {"rank": 4, "alpha": 16.0, "dropout": 0.0}
+    policy = load_policy(tmp_path / "start", dtype="float32", max_action_tokens=6, lora=lora)
+    sft(policy, EPISODES, SftSettings(epochs=3, learning_rate=3e-2, batch_size=2, warmup_ratio=0.0))
+    policy.save(tmp_path / "saved")
+    saved = AutoModelForCausalLM.from_pretrained(tmp_path / "saved", dtype=torch.float32)
+    start = AutoModelForCausalLM.from_pretrained(tmp_path / "start", dtype=torch.float32)
+    ids = sequences(0)[0]
+    assert float((plain_log_probs(saved, ids) - plain_log_probs(start, ids)).abs().max()) > 0.1
+    assert_scored_alike(policy.model, saved, atol=1e-4, rtol=1e-4)
+    assert_plays_as_generate(policy, saved)

@@ -103,7 +103,6 @@ def trajectories(case: Case, vocabulary: int = 400) -> list[tuple[list[int], lis
 
 def plain(model, ids, turns) -> torch.Tensor:
     """Token log-probs from transformers' own forward pass of this one trajectory."""
-    model.set_attn_implementation("sdpa")
     logits = model(input_ids=torch.tensor([ids])).logits[0, :-1].float()
     scores = logits.log_softmax(-1).gather(-1, torch.tensor(ids)[1:, None])[:, 0]
     return scores[torch.tensor(turns)[1:] >= 0]

@@ -51,7 +51,8 @@ def context_limit(config: Any) -> int | None:
     limits = [getattr(text, "max_position_embeddings", None)]
     for rope in _ropes(text):
         if rope.get("rope_type") == "longrope":
-            limits.append(rope.get("original_max_position_embeddings"))
+            first = rope.get("original_max_position_embeddings")
+            limits.append(first or getattr(text, "original_max_position_embeddings", None))
     return min((limit for limit in limits if limit), default=None)
 
 
@@ -88,6 +89,11 @@ def fix_positions(model: Any) -> None:
             if "original_inv_freq" in name:
                 setattr(module, name.replace("original_", ""), first.clone())
         module.rope_type = dict.fromkeys(kind, "fixed") if isinstance(kind, Mapping) else "fixed"
+
+
+def base_of(model: Any) -> Any:
+    """The `transformers` model inside adapters, or `model` itself."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 def sharing_copy(model: Any) -> Any:

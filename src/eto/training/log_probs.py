@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from eto.policies.architecture import fix_positions, sharing_copy
+from eto.policies.architecture import base_of, fix_positions, sharing_copy
 from eto.policies.engine import project
 from eto.training.attention import TREE_ATTENTION, Layout
 from eto.training.trees import Row, Tree, lay_out
@@ -40,7 +40,7 @@ class TreeLogProbs(nn.Module):
 
     def forward(self, trees: Sequence[Tree]) -> list[list[Tensor]]:
         """-> for each tree, for each leaf, `[agent tokens]` log-probs in fp32."""
-        base = self.model.get_base_model() if hasattr(self.model, "peft_config") else self.model
+        base = base_of(self.model)
         device = base.device
         row = lay_out(trees)
         layout = Layout(row, device)

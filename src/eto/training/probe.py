@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from eto.policies.architecture import sharing_copy
+from eto.policies.architecture import base_of, sharing_copy
 from eto.policies.probe import (
     FOREIGN,
     SPLIT,
@@ -25,7 +25,7 @@ from eto.training.trees import build_tree
 
 def check_training(model: Any) -> None:
     """Raises `InputError` where log-probs of a tree under `model` are not those of plain rows."""
-    base = model.get_base_model() if hasattr(model, "peft_config") else model
+    base = base_of(model)
     if not first_trial(base, "training"):
         return
     one, other = trial_ids(base, 0), trial_ids(base, 1)
