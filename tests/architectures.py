@@ -91,7 +91,7 @@ SUPPORTED: dict[str, tuple[str, str, dict[str, Any]]] = {
                 "rope_type": "longrope",
                 "short_factor": [1.0] * 8,
                 "long_factor": [4.0] * 8,
-            }
+            },
         },
     ),
     "GPT-2": ("gpt2", "learned positions", {}),

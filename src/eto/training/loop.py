@@ -21,7 +21,6 @@ from transformers import get_scheduler
 from eto.training.batches import at_a_time, split
 from eto.training.computing import Computing, Example, Objective
 from eto.training.memory import planned_memory
-from eto.training.probe import check_training
 from eto.training.trees import Tree
 
 
@@ -74,10 +73,8 @@ def optimise(
     after each epoch (from 1) and may too. With `directory` the state is saved there
     every `checkpoint_seconds` and, with `on_epoch`, at each epoch's end; a later call
     with the same arguments goes on from it, and calls `on_epoch` of the epoch just
-    finished again. Raises `EngineFailure` if the loss is not a number, `InputError` for an
-    architecture whose trees cannot be computed.
+    finished again. Raises `EngineFailure` if the loss is not a number.
     """
-    check_training(model)
     accelerator = Accelerator()
     plan = _plan(examples, settings)
     computing = Computing(accelerator, model)
