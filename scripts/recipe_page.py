@@ -61,9 +61,7 @@ def type_text(annotation: Any, field: FieldInfo | None = None) -> str:
         text = NAMES[annotation]
     bounds = [bound for bound in (field.metadata if field else ()) if type(bound) in SIGNS]
     signs = ((SIGNS[type(bound)], bound) for bound in bounds)
-    return (
-        f"{text} {' and '.join(f'{sign} {getattr(bound, name):g}' for (name, sign), bound in signs)}".strip()
-    )
+    return f"{text} {' and '.join(f'{sign} {getattr(bound, name):.10g}' for (name, sign), bound in signs)}".strip()
 
 
 def value_text(value: Any) -> str:

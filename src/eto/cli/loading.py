@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 IMPORTS = ("torch", "transformers", "transformers.modeling_utils", "eto.policies.transformers")
 """What loading spends most of its time on, in steps of a second or two."""
+LARGEST_RANK = 576
+"""Rank that a weight matrix of the embedded model can have."""
 
 
 class PolicyLoading:
@@ -69,7 +71,8 @@ def check_for_training(policy: TransformersPolicy, out: Path, agents: int = 0) -
 
     check_training(policy.model)
     whole = model_bytes(policy.model)
-    check_room(out, needed_bytes(whole, trained_bytes(policy.model), agents) if agents else whole)
+    needed = needed_bytes(whole, trained_bytes(policy.model), agents) if agents else whole
+    check_room(out, needed - _states(out))
 
 
 def agents_left(recipe: Recipe) -> int:
@@ -84,16 +87,27 @@ def check_embedded_room(recipe: Recipe) -> None:
     from eto.policies.room import check_room, directory_bytes, needed_bytes
 
     whole = directory_bytes(model_path())
-    check_room(recipe.directory, needed_bytes(whole, whole, agents_left(recipe)))
+    trained = 0 if recipe.model.lora else whole
+    needed = needed_bytes(whole, trained, agents_left(recipe))
+    check_room(recipe.directory, needed - _states(recipe.directory))
+
+
+def _states(directory: Path) -> int:
+    """Bytes of the training states that a stage under way has left in a run's directory."""
+    from eto.policies.room import directory_bytes
+
+    return sum(directory_bytes(state) for state in directory.glob("stages/*/state*"))
 
 
 def sure_to_load(recipe: Recipe) -> bool:
     """Whether the recipe's model need not be tried: the embedded one, whole in the cache, in a context that
-    it has, without adapters. Imports neither torch nor transformers."""
+    it has, with adapters wherever they fit. Imports neither torch nor transformers."""
     from eto.policies.embedded import cached_context
 
     model = recipe.model
-    if model.path != "embedded" or model.lora:
+    if model.path != "embedded":
+        return False
+    if model.lora and (model.lora.target_modules is not None or model.lora.rank > LARGEST_RANK):
         return False
     context = cached_context()
     return context is not None and (model.max_context or 0) <= context
