@@ -61,7 +61,8 @@ def type_text(annotation: Any, field: FieldInfo | None = None) -> str:
         text = NAMES[annotation]
     bounds = [bound for bound in (field.metadata if field else ()) if type(bound) in SIGNS]
     signs = ((SIGNS[type(bound)], bound) for bound in bounds)
-    return f"{text} {' and '.join(f'{sign} {getattr(bound, name):.10g}' for (name, sign), bound in signs)}".strip()
+    stated = " and ".join(f"{sign} {getattr(bound, name):.10g}" for (name, sign), bound in signs)
+    return f"{text} {stated}".strip()
 
 
 def value_text(value: Any) -> str:

@@ -11,10 +11,11 @@ import torch
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from tiny import save_tiny
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, BloomConfig
 
 from eto.errors import InputError, MissingRequirement
 from eto.policies import room
+from eto.policies.architecture import chosen_context
 from eto.policies.room import check_room, needed_bytes
 from eto.policies.transformers import load_policy
 
@@ -140,11 +141,19 @@ def test_weights_in_another_form_are_refused_with_the_conversion(folder):
         ({"quantization_config": {"quant_method": "gptq", "bits": 4}}, ["a quantised model (gptq)"]),
         ({"hidden_size": "many"}, ["config"]),
         ({"hidden_size": 65}, ["65"]),
+        ({"max_position_embeddings": None}, ["cannot read the configuration"]),
+        ({"max_position_embeddings": 0}, ["max_position_embeddings"]),
+        ({"max_position_embeddings": -5}, ["max_position_embeddings"]),
     ],
 )
 def test_a_configuration_that_cannot_be_used(folder, changes, words):
     edit_json(folder / "config.json", **changes)
-    refused(folder, str(folder), *words)
+    refused(folder, "config", *words)
+
+
+def test_a_context_without_a_bound_is_4096_tokens():
+    assert chosen_context(BloomConfig(), None) == 4096
+    assert chosen_context(BloomConfig(), 9000) == 9000
 
 
 @pytest.mark.parametrize("content", [b"{", b"[]", b"\xff\xfe", b"", b"[" * 100_000])

@@ -133,6 +133,15 @@ def assert_exact(model, batch: list[list[tuple[list[int], list[int]]]]) -> None:
     assert all(g.abs().max() > 1e-4 for g in expected_gradients.values())
 
 
+def test_a_models_own_attention_is_left_as_it_was():
+    model = tiny_model(434)
+    ids, turns = trajectories(CASES["one trajectory"])[0]
+    expected = plain(model, ids, turns)
+    TreeLogProbs(model)([build_tree([(ids, turns)])])
+    assert model.config._attn_implementation == "sdpa"
+    torch.testing.assert_close(plain(model, ids, turns), expected)
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_a_tree_is_exact(case):
     assert_exact(tiny_model(434), [trajectories(CASES[case])])

@@ -53,7 +53,15 @@ def context_limit(config: Any) -> int | None:
         if rope.get("rope_type") == "longrope":
             first = rope.get("original_max_position_embeddings")
             limits.append(first or getattr(text, "original_max_position_embeddings", None))
-    return min((limit for limit in limits if limit), default=None)
+    stated = [limit for limit in limits if limit is not None]
+    for limit in stated:
+        if not isinstance(limit, int) or limit < 1:
+            raise InputError(
+                f"{limit!r} is no length of a context",
+                where="config.json: max_position_embeddings",
+                mend="correct it there",
+            )
+    return min(stated, default=None)
 
 
 def chosen_context(config: Any, max_context: int | None) -> int:

@@ -123,10 +123,8 @@ def load_tokenizer(source: Source) -> Any:
 def load_model(source: Source, device: str | torch.device) -> Any:
     """The causal LM in fp32, an adapter merged into it.
 
-    Raises `InputError` for a configuration that `transformers` has no causal LM for, and for weights
-    that do not make it up exactly.
+    Raises `InputError` for weights that do not make it up exactly.
     """
-    _check_kind(source.model)
     try:
         model, report = AutoModelForCausalLM.from_pretrained(
             source.model,
@@ -151,7 +149,8 @@ def load_model(source: Source, device: str | torch.device) -> Any:
     return model.to(device)
 
 
-def _check_kind(source: str) -> None:
+def check_kind(source: str) -> None:
+    """Raises `InputError` for a configuration that `transformers` has no causal LM for."""
     try:
         config = AutoConfig.from_pretrained(source, trust_remote_code=False)
     except UNREADABLE as error:

@@ -15,7 +15,7 @@ from eto.policies.architecture import check_architecture, chosen_context
 from eto.policies.conversation import Conversation
 from eto.policies.drafts import Drafts
 from eto.policies.engine import Engine, extend
-from eto.policies.loading import Source, find_model, load_model, load_tokenizer
+from eto.policies.loading import Source, check_kind, find_model, load_model, load_tokenizer
 from eto.policies.precision import compute_dtype, device_of, weights_as, weights_in
 from eto.policies.probe import check_acting
 from eto.policies.saving import check_savable, save_model
@@ -184,6 +184,7 @@ def load_policy(
     place = device_of(device)
     compute_dtype(dtype, place)
     source = find_model(path)
+    check_kind(source.model)
     tokenizer = load_tokenizer(source)
     model = load_model(source, place)
     check_acting(model)
