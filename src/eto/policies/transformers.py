@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from eto.errors import InputError
+from eto.errors import InputError, PromptTooLong
 from eto.policies.adapters import adapted
 from eto.policies.architecture import check_architecture, chosen_context
 from eto.policies.conversation import Conversation
@@ -52,11 +52,18 @@ class TransformersPolicy:
         self.dtype = compute_dtype(dtype, model.device)
         self.max_context = chosen_context(model.config, max_context)
         self.max_action_tokens = max_action_tokens
-        if not 1 <= max_action_tokens < self.max_context:
+        if max_action_tokens < 1:
             raise InputError(
-                f"actions of up to {max_action_tokens} tokens in a context of {self.max_context}",
+                f"an action of {max_action_tokens} tokens",
                 where="explore.max_action_tokens",
-                mend="give at least 1, and less than the model's context",
+                mend="give at least 1",
+            )
+        if max_action_tokens >= self.max_context:
+            raise InputError(
+                f"an action of up to {max_action_tokens} tokens leaves no room for a prompt: "
+                f"the context holds {self.max_context}",
+                where="explore.max_action_tokens",
+                mend="lower it, or raise model.max_context",
             )
         self._engine: Engine | None = None
         self._drafts = Drafts() if drafting else None
@@ -66,12 +73,12 @@ class TransformersPolicy:
     # -- acting -----------------------------------------------------------------------
 
     def open(self, messages: Sequence[Message], *, temperature: float = 0.0, seed: int = 0) -> Conversation:
-        """A conversation that starts with `messages`. Raises `InputError` if they do not fit."""
+        """A conversation that starts with `messages`. Raises `PromptTooLong` if they do not fit."""
         ids = self.renderer.prompt_ids(messages)
-        if len(ids) + self.max_action_tokens > self.max_context:
-            raise InputError(
-                f"the prompt takes {len(ids)} tokens and an action up to {self.max_action_tokens}, "
-                f"but the context holds {self.max_context}",
+        if (excess := len(ids) + self.max_action_tokens - self.max_context) > 0:
+            raise PromptTooLong(
+                f"the prompt takes {len(ids)} tokens and an action up to {self.max_action_tokens}: "
+                f"{excess} more than the context of {self.max_context} holds",
                 where="model.max_context",
                 mend="use a model with a longer context, or shorten the environment's instruction",
             )
