@@ -209,7 +209,7 @@ class Recipe(_Section):
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=200)
     """Name of the experiment: letters, digits, dot, dash and underscore."""
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, le=2**32 - 1)
     """Decides choice and order of data, and all sampling."""
     run_directory: str | None = None
     """Where the run is kept; null is `runs/<name>`."""
