@@ -58,9 +58,10 @@ def test_a_full_disk_is_told_as_that(tiny_path, tmp_path, train, size, where, ke
 def test_why_the_guard_fired_is_told_to_be_unwritable(tiny_path, tmp_path):
     settings, guard = replace(PAIRED, epochs=20, checkpoint_seconds=1e9), GuardSettings(max_margin=0.01)
     prefer(policy(tiny_path), tmp_path)
+    learner = policy(tiny_path)
     shutil.rmtree(tmp_path / "state")
     with files_up_to(5), pytest.raises(MissingRequirement, match="no room left"):
-        dpo(policy(tiny_path), pairs(), settings, guard=guard, directory=tmp_path)
+        dpo(learner, pairs(), settings, guard=guard, directory=tmp_path)
 
 
 def test_the_state_before_a_full_disk_is_resumed(tiny_path, tmp_path):
@@ -118,3 +119,8 @@ def test_a_damaged_state_is_told(tiny_path, tmp_path, name, left):
     with pytest.raises(InputError, match="cannot be read") as caught:
         sft(policy(tiny_path), episodes(), FAST, directory=tmp_path)
     assert caught.value.where == str(tmp_path / "state") and "delete" in caught.value.mend
+
+
+def test_a_trial_save_on_a_full_disk_is_told(tiny_path):
+    with files_up_to(5), pytest.raises(MissingRequirement, match="no room left"):
+        policy(tiny_path)

@@ -93,7 +93,7 @@ def policy_of(recipe: Recipe, model: str | None = None, name: str = "policy") ->
 
     lora = recipe.model.lora
     return load_policy(
-        model or recipe.model.path,
+        recipe.model.path if model is None else model,
         name=name,
         dtype=recipe.model.dtype,
         lora=lora.model_dump() if lora else None,

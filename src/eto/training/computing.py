@@ -16,6 +16,7 @@ from eto.errors import EngineFailure
 from eto.policies.lanes import MOST, Lanes
 from eto.training.batches import Groups, split
 from eto.training.log_probs import TreeLogProbs
+from eto.training.probe import check_training
 from eto.training.replicas import Replicas
 from eto.training.trees import Tree
 
@@ -46,7 +47,11 @@ class Computing:
     def __init__(
         self, accelerator: Accelerator, model: Any, most_lanes: int = MOST, *, dropout: bool = True
     ) -> None:
-        """`dropout`: False computes without the model's and its adapters', as the reference is scored."""
+        """`dropout`: False computes without the model's and its adapters', as the reference is scored.
+
+        Raises `InputError` for an architecture whose trees cannot be computed.
+        """
+        check_training(model)
         # Processes wait for each other's passes; dropout draws from one stream of random numbers.
         alone = accelerator.num_processes > 1 or (dropout and has_dropout(model))
         self._dropout = dropout
@@ -65,7 +70,7 @@ class Computing:
             direct=direct,
             recompute_activations=recompute_activations,
         )
-        self._scorers = [TreeLogProbs(each) for each in self.replicas.models]
+        self._scorers = [TreeLogProbs(each, owned=True) for each in self.replicas.models]
         if not direct:
             self._scorers = [self.accelerator.prepare(each) for each in self._scorers]
 
