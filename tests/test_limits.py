@@ -185,7 +185,7 @@ def test_arguments_of_other_functions(tiny_policy):
         EnvironmentPool(None, workers=-1)
     with pytest.raises(InputError, match="collect_experts: tries"):
         collect_experts(None, [], tries=0)
-    with pytest.raises(InputError, match="TransformersPolicy: dtype"):
+    with pytest.raises(InputError, match="dtype"):
         TransformersPolicy(tiny_policy.model, tiny_policy.tokenizer, dtype="float64")
     with pytest.raises(InputError, match="per_kind"):
         contrast([], [], per_kind=0)

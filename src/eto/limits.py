@@ -6,8 +6,8 @@ here; `check` applies them where pydantic does not, with the errors of a recipe.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
-from dataclasses import fields, is_dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
@@ -58,18 +58,20 @@ def check(settings: Any) -> None:
     """Raises `InputError` naming the field of the dataclass `settings` whose value its type does not
     allow, or which another setting leaves without effect."""
     kind = type(settings)
-    check_values(kind, {field.name: getattr(settings, field.name) for field in fields(settings)})
+    check_values(kind, {field.name: getattr(settings, field.name) for field in dataclasses.fields(settings)})
     if problem := conflict(settings):
         raise InputError(problem, where=kind.__name__, mend="change one of the two")
 
 
-def check_values(owner: Callable[..., Any], values: Mapping[str, Any]) -> None:
+def check_values(
+    owner: Callable[..., Any], values: Mapping[str, Any], fields: Mapping[str, str] = {}
+) -> None:
     """Raises `InputError` naming the first of `values` that the type of the field or argument of that
-    name of `owner`, a class or a function, does not allow."""
+    name of `owner`, a class or a function, does not allow. `fields`: what a recipe calls them."""
     from pydantic import ValidationError  # here: `import eto` stays quick
 
     for name, value in values.items():
-        where = f"{owner.__qualname__.removesuffix('.__init__')}: {name}"
+        where = fields.get(name) or f"{owner.__qualname__.removesuffix('.__init__')}: {name}"
         if name not in _hints(owner):
             raise InputError("unknown setting", where=where, mend=f"known here: {', '.join(_hints(owner))}")
         try:
@@ -123,6 +125,6 @@ def _adapter(owner: Callable[..., Any], name: str) -> TypeAdapter[Any]:
     from pydantic import ConfigDict, InstanceOf, TypeAdapter
 
     hint = _hints(owner)[name]
-    if is_dataclass(hint):
+    if dataclasses.is_dataclass(hint):
         return TypeAdapter(InstanceOf[hint])
     return TypeAdapter(hint, config=ConfigDict(**STRICT, arbitrary_types_allowed=True))

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from eto.errors import InputError, PromptTooLong
-from eto.limits import Count, Dtype, check_values
+from eto.limits import Count, check_values
 from eto.policies.adapters import adapted
 from eto.policies.architecture import check_architecture, chosen_context
 from eto.policies.conversation import Conversation
@@ -23,6 +23,14 @@ from eto.policies.saving import check_savable, save_model
 from eto.protocols import Reply, ReplyEnd
 from eto.rendering import NOT_AGENT, Rendered, Renderer
 from eto.types import Message
+
+FIELDS = {
+    "dtype": "model.dtype",
+    "lora": "model.lora",
+    "max_context": "model.max_context",
+    "max_action_tokens": "explore.max_action_tokens",
+}
+"""Arguments of a policy as a recipe calls them."""
 
 
 class TransformersPolicy:
@@ -38,7 +46,7 @@ class TransformersPolicy:
         tokenizer: Any,
         *,
         name: str = "policy",
-        dtype: Dtype = "auto",
+        dtype: str = "auto",
         max_context: Count | None = None,
         max_action_tokens: Count = 32,
         lora: dict[str, Any] | None = None,
@@ -46,7 +54,7 @@ class TransformersPolicy:
     ) -> None:
         """`drafting`: guess how actions go on, which saves steps and changes no action."""
         given = {"dtype": dtype, "max_context": max_context, "max_action_tokens": max_action_tokens}
-        check_values(TransformersPolicy.__init__, given)
+        check_values(TransformersPolicy.__init__, given, FIELDS)
         check_architecture(model)
         self.model, self.tokenizer, self.name = model, tokenizer, name
         self._lora = lora
@@ -171,7 +179,7 @@ def load_policy(
     path: str | Path = "embedded",
     *,
     name: str = "policy",
-    dtype: Dtype = "auto",
+    dtype: str = "auto",
     lora: dict[str, Any] | None = None,
     max_context: Count | None = None,
     max_action_tokens: Count = 32,
@@ -186,7 +194,7 @@ def load_policy(
     is not supported, and a model that could not be saved again, or
     an argument out of range.
     """
-    check_values(load_policy, locals())
+    check_values(load_policy, locals(), FIELDS)
     place = device_of(device)
     compute_dtype(dtype, place)
     source = find_model(path)
