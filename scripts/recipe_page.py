@@ -18,6 +18,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from eto.recipe import FREE_FIELDS, Recipe, load_recipe
+from eto.recipe_fields import MOST
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = {int: "integer", float: "number", bool: "`true` or `false`", str: "text", type(None): "`null`"}
@@ -96,6 +97,8 @@ def field_tables() -> str:
             parts += ["| field | type | default | meaning |", "|---|---|---|---|"]
         mark = " °" if path in FREE_FIELDS else ""
         meaning = " ".join((field.description or "").split()).replace("|", "\\|")
+        if path in MOST:
+            meaning += f" At most {MOST[path]:,}."
         parts.append(
             f"| `{path}`{mark} | {type_text(field.annotation, field)} | {default_text(field)} | {meaning} |"
         )

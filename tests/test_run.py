@@ -299,7 +299,7 @@ def test_a_damaged_file_is_named(tmp_path, name, content):
 
 def test_a_run_does_not_write_between_the_files_of_others(tmp_path):
     (tmp_path / "recipe.yaml").write_text("name: mine\n")
-    with pytest.raises(RunConflict, match="holds files and no run: recipe.yaml"):
+    with pytest.raises(RunConflict, match=r"holds files and no run: recipe\.yaml"):
         Run.open(tmp_path, RECIPE)
     assert [path.name for path in tmp_path.iterdir()] == ["recipe.yaml"]
 
