@@ -146,7 +146,7 @@ class TrajectoryStore:
             where = f"{self.path}, phase {phase}, task {task_id}, sample {sample}"
             try:
                 found.append(trajectory_from_record(json.loads(record), where))
-            except json.JSONDecodeError as error:
+            except (json.JSONDecodeError, RecursionError) as error:
                 raise InputError("the record is damaged", where=where, mend="restore the store") from error
         return found
 
@@ -166,10 +166,11 @@ class TrajectoryStore:
                 "another process keeps the store locked", where=where, mend="stop the other process"
             )
         if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
+            cause = "free disk space" if code == sqlite3.SQLITE_FULL else "free disk space, or check the disk"
             return MissingRequirement(
                 f"cannot store trajectories: {error}",
                 where=where,
-                mend="free disk space, then run the same command: what was stored is kept",
+                mend=f"{cause}, then run the same command: what was stored is kept",
             )
         if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
             return InputError(
