@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from eto.cli.compose import (
     contrast_rules,
@@ -18,6 +20,7 @@ from eto.cli.compose import (
     tasks_of,
     turn_weighting,
 )
+from eto.cli.kept import Kept, command_of
 from eto.cli.outputs import check_directory, check_file, inputs_of, new_model
 from eto.cli.progress import Progress
 from eto.cli.terminal import say, terminal
@@ -27,6 +30,9 @@ from eto.recipe import Recipe
 from eto.texts import shown
 from eto.types import Trajectory
 
+if TYPE_CHECKING:
+    from eto.rollout.rollouts import RolloutSettings
+
 SHOWN = 10
 """Trajectories whose replay failed that are named on the terminal."""
 
@@ -35,22 +41,22 @@ def collect(
     out: Path, split: str, recipe_path: Path | None, overrides: Sequence[str], overwrite: bool = False
 ) -> None:
     """`eto expert`"""
-    from eto.environments.pool import collect_experts
+    from eto.cli import play
 
     recipe = read_recipe(recipe_path, overrides)
+    check_file(out, overwrite=overwrite, inputs=inputs_of(recipe=recipe_path))
     suite = suite_of(recipe)
     tasks = tasks_of(recipe, suite, split)
-    check_file(out, overwrite=overwrite, inputs=inputs_of(recipe=recipe_path))
-    progress = Progress()
-    seen: list[bool] = []
-
-    def done(_: object, trajectory: Trajectory | None) -> None:
-        seen.append(trajectory is not None)
-        progress.update("expert", len(seen), len(tasks), kept=sum(seen))
-
-    with progress, rollout_settings(recipe, temperature=0.0, slots=1).pool(suite) as pool:
-        found = collect_experts(suite, tasks, workers=recipe.environment.workers, on_done=done, pool=pool)
-    write_trajectories(out, found)
+    workers = recipe.environment.workers
+    command = command_of("expert", split, recipe)
+    with Progress() as progress, Kept(out, command, overwrite=overwrite) as kept:
+        _say_resuming(kept, play.EXPERT, len(tasks), progress)
+        with rollout_settings(recipe, temperature=0.0, slots=1).pool(suite) as pool:
+            found = play.collect(
+                suite, tasks, workers=workers, store=kept.store, progress=progress, pool=pool
+            )
+        write_trajectories(out, found)
+        kept.finish()
     progress.say(f"{len(found)} of {len(tasks)} tasks have an expert that solves them: {out}")
 
 
@@ -63,6 +69,7 @@ def replay_file(
     overwrite: bool = False,
 ) -> None:
     """`eto replay`"""
+    from eto.cli import play
     from eto.rollout.replay import replay
 
     recipe = read_recipe(recipe_path, overrides)
@@ -82,10 +89,11 @@ def replay_file(
     settings = rollout_settings(recipe, temperature=0.0, slots=recipe.explore.slots)
     with progress:
         found = replay(given, suite_of(recipe), settings=settings, on_done=done)
-    write_trajectories(out, found.verified)
     others = [*found.failed, *found.not_replayable]
     if failed:
         write_trajectories(failed, others)
+    play.check_some_replayed(found, len(given), recipe.environment.name)
+    write_trajectories(out, found.verified)
     progress.say(
         f"{len(found.verified)} of {len(given)} verified: {out}\n"
         f"{len(found.failed)} failed, {len(found.not_replayable)} not replayable; "
@@ -143,8 +151,7 @@ def explore_tasks(
     )
     explore = recipe.explore
     settings = rollout_settings(recipe, temperature=explore.temperature, slots=explore.slots)
-    played = _play(recipe, split, model, settings, samples=explore.samples)
-    write_trajectories(out, played)
+    played = _play("explore", out, recipe, split, model, settings, explore.samples, overwrite)
     failed = sum(t.failed for t in played)
     say(f"{len(played)} trajectories written: {out}" + (f" ({failed} failed and set aside)" * bool(failed)))
 
@@ -167,9 +174,7 @@ def evaluate_model(
         check_file(out, overwrite=overwrite, inputs=inputs)
     evaluation = recipe.evaluation
     settings = rollout_settings(recipe, temperature=evaluation.temperature, slots=evaluation.slots)
-    played = _play(recipe, split, model, settings)
-    if out:
-        write_trajectories(out, played)
+    played = _play("evaluate", out, recipe, split, model, settings, overwrite=overwrite)
     summary = summarise(played, resamples=evaluation.bootstrap_resamples).to_dict()
     terminal().print(agent_table({model or recipe.model.path: summary}, title=f"{split} tasks"))
 
@@ -258,18 +263,38 @@ def optimise(
 
 
 def _play(
+    command: str,
+    out: Path | None,
     recipe: Recipe,
     split: str,
     model: str | None,
-    settings: object,
+    settings: RolloutSettings,
     samples: int = 1,
+    overwrite: bool = False,
 ) -> list[Trajectory]:
+    """Episodes of a split, written to `out` where it is given, and kept beside it until then."""
     from eto.cli.play import play
 
     suite = suite_of(recipe)
     tasks = tasks_of(recipe, suite, split)
-    progress = Progress()
-    progress.say("loading the model")
-    policy = policy_of(recipe, model)
-    with progress:
-        return play(policy, suite, tasks, settings, samples=samples, phase=split, update=progress.update)
+    with Progress() as progress, ExitStack() as stack:
+        kept = None
+        if out:
+            told = command_of(command, split, recipe, model)
+            kept = stack.enter_context(Kept(out, told, overwrite=overwrite))
+            _say_resuming(kept, split, len(tasks) * samples, progress)
+        progress.say("loading the model")
+        policy = policy_of(recipe, model)
+        store = kept.store if kept else None
+        played = play(
+            policy, suite, tasks, settings, progress=progress, phase=split, samples=samples, store=store
+        )
+        if kept:
+            write_trajectories(out, played)
+            kept.finish()
+    return played
+
+
+def _say_resuming(kept: Kept, phase: str, total: int, progress: Progress) -> None:
+    if earlier := len(kept.store.get(phase)):
+        progress.say(f"resuming: {earlier} of {total} are kept in {kept.directory}")
