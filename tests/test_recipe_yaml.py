@@ -119,7 +119,7 @@ def test_an_override_changes_one_place_of_what_an_alias_repeats():
         ("explore.slots=1000000000", "must be at most 10,000"),
         ("environment.workers=1000000000", "must be at most 1,024"),
         ("environment.step_seconds=1e300", "must be at most 2,592,000"),
-        ("seed=4294967296", "must be at most 4,294,967,295"),
+        ("seed=4294967296", "less than or equal to 4294967295"),
     ],
 )
 def test_overrides_that_cannot_be(override, says):

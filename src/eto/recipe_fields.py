@@ -21,7 +21,6 @@ FREE_FIELDS = frozenset(
 """Fields that may change between two starts of one run: they do not decide its results."""
 
 MOST: dict[str, float] = {
-    "seed": 4_294_967_295,
     "checkpoint_seconds": 31_536_000,
     "model.lora.rank": 65_536,
     "model.max_context": 1_000_000_000,
@@ -232,7 +231,7 @@ class Recipe(_Section):
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=200)
     """Name of the experiment: letters, digits, dot, dash and underscore."""
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, le=2**32 - 1)
     """Decides choice and order of data, and all sampling."""
     run_directory: str | None = None
     """Where the run is kept; null is `runs/<name>`."""

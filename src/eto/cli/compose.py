@@ -79,19 +79,17 @@ def cloned_part(recipe: Recipe, experts: Sequence[Trajectory]) -> list[Trajector
 
 
 def policy_of(recipe: Recipe, model: str | None = None, name: str = "policy") -> TransformersPolicy:
-    from eto.environments.proxies import usable_proxy
     from eto.policies.transformers import load_policy
 
     lora = recipe.model.lora
-    with usable_proxy(connects_only=False):  # a Hub id is asked for over the network
-        return load_policy(
-            model or recipe.model.path,
-            name=name,
-            dtype=recipe.model.dtype,
-            lora=lora.model_dump() if lora else None,
-            max_context=recipe.model.max_context,
-            max_action_tokens=recipe.explore.max_action_tokens,
-        )
+    return load_policy(
+        recipe.model.path if model is None else model,
+        name=name,
+        dtype=recipe.model.dtype,
+        lora=lora.model_dump() if lora else None,
+        max_context=recipe.model.max_context,
+        max_action_tokens=recipe.explore.max_action_tokens,
+    )
 
 
 def rollout_settings(

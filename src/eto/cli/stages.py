@@ -21,6 +21,7 @@ from eto.cli.compose import (
     turn_weighting,
 )
 from eto.cli.kept import Kept, command_of
+from eto.cli.loading import check_for_training
 from eto.cli.outputs import check_directory, check_file, inputs_of, new_model
 from eto.cli.progress import Progress
 from eto.cli.terminal import say, terminal
@@ -128,6 +129,7 @@ def clone(
     progress = Progress()
     report = step_reporter(progress.update)
     policy = policy_of(recipe, model)
+    check_for_training(policy, out)
     with progress:
         show = partial(report, "sft")
         sft(policy, trajectories, settings_of(recipe).sft, on_start=show, on_step=show)
@@ -243,6 +245,7 @@ def optimise(
         progress.say(f"{len(found) - len(kept)} of {len(found)} pairs have nothing to contrast: left out")
     report = step_reporter(progress.update)
     policy = policy_of(recipe, model)
+    check_for_training(policy, out)
     with progress:
         result = dpo(
             policy,
