@@ -195,6 +195,11 @@ def make_pairs(
     inputs = inputs_of(expert=expert, explored=explored, recipe=recipe_path)
     check_file(out, overwrite=overwrite, inputs=inputs)
     if rules == "reference":
+        if form != "own" or recipe_path or overrides:
+            problem = "the reference's rules have a form of their own and take nothing from a recipe"
+            raise InputError(
+                problem, where="--rules reference", mend="leave out --format, --recipe and overrides"
+            )
         from eto.reference_rules import read_reference_items, reference_pairs, write_reference_pairs
 
         items = reference_pairs(read_reference_items(expert), read_reference_items(explored))
