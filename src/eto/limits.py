@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 Count = Annotated[int, Ge(1)]
 Whole = Annotated[int, Ge(0)]
-Seed = Annotated[int, Ge(0), Lt(2**32)]
+Seed = Annotated[int, Ge(0), Le(2**32 - 1)]
 EpisodeSeed = Annotated[int, Ge(0), Lt(2**63)]
 ContextLength = Annotated[int, Ge(64)]
 Megabytes = Annotated[int, Ge(64)]

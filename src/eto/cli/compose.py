@@ -53,7 +53,7 @@ def tasks_of(recipe: Recipe, suite: TaskSuite, split: str) -> list[Task]:
     """
     if split not in suite.splits:
         raise InputError(
-            f"unknown split {split!r}", where="split", mend=f"use one of {', '.join(suite.splits)}"
+            f"unknown split {split!r}", where="--split", mend=f"use one of {', '.join(suite.splits)}"
         )
     count = getattr(recipe.tasks, f"{split}_per_kind")
     kinds: dict[str, list[Task]] = {}

@@ -93,10 +93,13 @@ def check_hub(source: str) -> None:
     from huggingface_hub import HfApi, try_to_load_from_cache
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
 
+    from eto.environments.proxies import usable_proxy
+
     mend = f"{GIVE}; check the network"
     try:
         if try_to_load_from_cache(source, CONFIG) is None:
-            HfApi().model_info(source, timeout=5)
+            with usable_proxy(connects_only=False):
+                HfApi().model_info(source, timeout=5)
     except HFValidationError as error:
         raise InputError("neither a directory here nor a Hub id", where=source, mend=mend) from error
     except (HfHubHTTPError, OfflineModeIsEnabled, HTTPError, OSError) as error:
