@@ -23,7 +23,7 @@ LAYERS = (
     "rollout training",
     "credit",
     "algorithms",
-    "recipe recipe_fields run reuse report",
+    "recipe recipe_fields machine run reuse report",
     "cli __main__",
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names.split()}

@@ -15,6 +15,7 @@ from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
+from eto.environments.options import check_types
 from eto.errors import InputError, MissingRequirement
 from eto.protocols import TaskSuite
 
@@ -61,6 +62,7 @@ def load_suite(name: str, **options: object) -> TaskSuite:
             where=f"environment {name}",
             mend="docs/recipes.md says what each option means",
         )
+    check_types(suite, options, name)
     return suite(**options)
 
 

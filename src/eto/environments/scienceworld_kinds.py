@@ -1,4 +1,4 @@
-"""ScienceWorld's 30 task types: their official variations and turn caps."""
+"""ScienceWorld's 30 task types, their official variations and turn caps, and its simplifications."""
 
 from __future__ import annotations
 
@@ -55,6 +55,17 @@ SHORT_KINDS: tuple[str, ...] = (
 )
 """The nine types whose whole episodes stay within about 500 tokens; the default."""
 
+EASY = "easy"
+SIMPLIFICATIONS = (
+    "teleportAction",
+    "selfWateringFlowerPots",
+    "openContainers",
+    "openDoors",
+    "noElectricalAction",
+)
+"""The simulator's. Its "easy" is all of them but openContainers, and stands alone; for a task that needs
+circuits it leaves out noElectricalAction."""
+
 
 def known_kinds(kinds: Sequence[str] | str | None) -> tuple[str, ...]:
     """The task types that the option `kinds` names. Raises `InputError`."""
@@ -84,5 +95,25 @@ def needs_circuits(kind: str) -> bool:
     return "power-component" in kind or "conductivity" in kind
 
 
-def _bad(problem: str, mend: str) -> InputError:
-    return InputError(problem, where="scienceworld.kinds", mend=mend)
+def simplifications(text: str, kinds: Sequence[str]) -> tuple[str, ...]:
+    """The names in the option `simplification`. Raises `InputError` for what the simulator refuses."""
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    circuits = [kind for kind in kinds if needs_circuits(kind)]
+    if bad := [name for name in names if name not in (EASY, *SIMPLIFICATIONS)]:
+        mend = f"{EASY}, or any of {', '.join(SIMPLIFICATIONS)} joined by commas"
+        raise _bad(f"unknown one, {bad[0]!r}", mend, "simplification")
+    if len(set(names)) < len(names):
+        raise _bad(f"one is named twice in {text!r}", "name each once", "simplification")
+    if EASY in names and len(names) > 1:
+        absent = {"openContainers"} - set(names) | ({"noElectricalAction"} if circuits else set())
+        listed = ",".join(name for name in SIMPLIFICATIONS if name not in absent)
+        problem = f"the simulator takes {EASY} alone, not {text!r}"
+        raise _bad(problem, f"{EASY}, or the single ones: {listed}", "simplification")
+    if "noElectricalAction" in names and circuits:
+        problem = f"{', '.join(circuits)} cannot be solved without electrical actions"
+        raise _bad(problem, "leave out noElectricalAction, or these task types", "simplification")
+    return names
+
+
+def _bad(problem: str, mend: str, option: str = "kinds") -> InputError:
+    return InputError(problem, where=f"scienceworld.{option}", mend=mend)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from eto.machine import hardware_line
+
 if TYPE_CHECKING:
     from rich.console import Group
     from rich.table import Table
@@ -136,7 +138,7 @@ def _facts(results: Mapping[str, Any]) -> str:
     return "\n".join(
         [
             f"- model `{results['model']}` on `{results['environment']}`, seed {seed}",
-            f"- {hardware['cpus']} CPUs, {hardware['memory_gb']} GB, {hardware['platform']}",
+            f"- {hardware_line(hardware)}, {hardware['platform']}",
             f"- {versions}",
             "- means over tasks with 95% bootstrap intervals; differences are paired on the same tasks",
         ]
