@@ -24,6 +24,7 @@ from eto.environments.prompts import (
 from eto.environments.scienceworld_kinds import (
     EASY,
     KINDS,
+    RAISED_CAPS,
     known_kinds,
     needs_circuits,
     simplifications,
@@ -45,7 +46,8 @@ class ScienceWorld:
     kinds: task types; None for the nine short ones, "all" or ["all"] for the 30.
     simplification: "", "easy", or others of the simulator's names, joined by commas.
     observation_limit: characters kept of an observation, cut at a line end; 0 for all.
-    max_turns: one turn cap for all types; None for the paper's, per type.
+    max_turns: one turn cap for all types; None for the paper's, per type, and more where most of the
+        simulator's solutions do not fit in it (`RAISED_CAPS`). A longer expert counts as none.
     reward: "best", the paper's highest score so far, or "final", the score at the end;
         both clipped to [0, 1], and a wrong answer's -100 is 0.
     drop_open_door: leave `open door` out of expert actions where doors are open anyway and the task
@@ -120,7 +122,7 @@ class ScienceWorld:
         return Message("system", instruction), Message("user", observation)
 
     def max_turns(self, task: Task) -> int:
-        return KINDS[task.kind][3] if self._max_turns is None else self._max_turns
+        return self._max_turns or RAISED_CAPS.get(task.kind, KINDS[task.kind][3])
 
     def environment(self) -> ScienceWorldEnvironment:
         return ScienceWorldEnvironment(self._jvms, self._reward, self._observation_limit, self.style)
@@ -141,7 +143,7 @@ class ScienceWorld:
         for _ in range(SOLUTIONS):
             solution = environment.solution(task)
             tried: list[list[str]] = []
-            for look, drop in ((True, True), (True, False), (False, True), (False, False)):
+            for drop, look in ((True, True), (False, True), (False, False)):
                 actions = solution
                 if drop and self._drop_open_door and doors_open:
                     actions = [action for action in actions if not action.startswith("open door")]

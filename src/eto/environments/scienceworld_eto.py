@@ -78,6 +78,9 @@ class ScienceWorldEto(ScienceWorld):
         super().tasks(split)  # an unknown split
         return [self._task(kind, split, variation) for kind, variation in self._chosen[split]]
 
+    def max_turns(self, task: Task) -> int:
+        return KINDS[task.kind][3]
+
     def spec(self) -> tuple[str, dict[str, Any]]:
         return f"{__name__}:ScienceWorldEto", dict(self._own_options)
 

@@ -26,7 +26,7 @@ KINDS: dict[str, tuple[int, int, int, int]] = {
     "identify-life-stages-2": (4, 2, 4, 30),
     "inclined-plane-determine-angle": (84, 42, 42, 200),
     "inclined-plane-friction-named-surfaces": (692, 346, 348, 200),
-    "inclined-plane-friction-unnamed-surfaces": (80, 40, 42, 200),
+    "inclined-plane-friction-unnamed-surfaces": (80, 40, 42, 230),
     "lifespan-longest-lived": (62, 31, 32, 10),
     "lifespan-longest-lived-then-shortest-lived": (62, 31, 32, 12),
     "lifespan-shortest-lived": (62, 31, 32, 10),
@@ -41,6 +41,10 @@ KINDS: dict[str, tuple[int, int, int, int]] = {
     "test-conductivity-of-unknown-substances": (300, 150, 150, 30),
     "use-thermometer": (270, 135, 135, 30),
 }
+
+RAISED_CAPS = {"grow-fruit": 70, "grow-plant": 40, "identify-life-stages-1": 40}
+"""Caps for the types where the paper's holds fewer than four in five of the simulator's solutions, edited
+as by default: the smallest multiple of ten that holds nine in ten (`python -m benchmarks.science_experts`)."""
 
 SHORT_KINDS: tuple[str, ...] = (
     "find-plant",

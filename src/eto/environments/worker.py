@@ -24,7 +24,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from importlib import import_module
@@ -105,28 +105,14 @@ def check_step(step: Step) -> Step:
 
 
 def verified_expert(suite: TaskSuite, environment: Environment, task: Task) -> Trajectory | None:
-    """The first of the suite's experts for `task` that solves it in a replay from a fresh reset.
+    """The expert's actions replayed from a fresh reset, up to the end of the episode.
 
-    None where there is none, or where it takes more turns than an agent has. Observations and rewards
-    are those of the replay, which ends with the episode. Raises `EnvironmentFailure`.
+    None where the suite has no expert for `task` or where the replay does not succeed.
+    Observations and rewards are those of the replay. Raises `EnvironmentFailure`.
     """
-    for actions in expert_candidates(suite, environment, task):
-        if (expert := _replayed_expert(suite, environment, task, actions)) is not None:
-            return expert if len(expert.turns) <= suite.max_turns(task) else None
-    return None
-
-
-def expert_candidates(suite: TaskSuite, environment: Environment, task: Task) -> Iterator[Sequence[str]]:
-    """All that a suite has to offer as an expert: its `expert_candidates`, or its `expert_actions`."""
-    if (several := getattr(suite, "expert_candidates", None)) is not None:
-        yield from several(task, environment)
-    elif actions := suite.expert_actions(task, environment):
-        yield actions
-
-
-def _replayed_expert(
-    suite: TaskSuite, environment: Environment, task: Task, actions: Sequence[str]
-) -> Trajectory | None:
+    actions = suite.expert_actions(task, environment)
+    if not actions:
+        return None
     messages = suite.messages(task, environment.reset(task))
     turns: list[Turn] = []
     for action in actions:
@@ -134,7 +120,7 @@ def _replayed_expert(
         turns.append(Turn(action, step.observation, step.reward))
         if step.terminated or step.truncated:
             break
-    if not (turns and step.terminated and step.success):
+    if not (step.terminated and step.success):
         return None
     return expert_trajectory(task, messages, turns, step.reward, step.score)
 

@@ -1,0 +1,55 @@
+"""ScienceWorld's experts, type by type: how many tasks have one, how long it is, and whether the cap holds it.
+
+    python -m benchmarks.science_experts [--tasks 8] [KIND ...] [OPTION=VALUE ...]
+
+Training variations evenly spread over each type's list; a Markdown table on standard output. A type's
+cap of turns is judged by it: see `RAISED_CAPS` in `eto/environments/scienceworld_kinds.py`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+from contextlib import closing
+
+import yaml
+
+from benchmarks.experts import spread
+from eto.environments.scienceworld import ScienceWorld
+from eto.environments.scienceworld_kinds import KINDS
+from eto.environments.host import verified_expert
+
+ENDLESS = 10_000
+HEADER = ("task type", "cap", "experts", "longer than the cap", "none", "turns, median", "longest")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.science_experts", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="KIND or OPTION=VALUE")
+    parser.add_argument("--tasks", type=int, default=8)
+    given = parser.parse_args()
+    options = dict(name.split("=", 1) for name in given.names if "=" in name)
+    options = {name: yaml.safe_load(value) for name, value in options.items()}
+    kinds = [name for name in given.names if "=" not in name] or list(KINDS)
+    print(f"| {' | '.join(HEADER)} |\n|{'---|' * len(HEADER)}", flush=True)
+    for kind in kinds:
+        print(f"| {' | '.join(map(str, row(kind, given.tasks, options)))} |", flush=True)
+
+
+def row(kind: str, count: int, options: dict[str, object]) -> tuple[object, ...]:
+    """The figures of one type, in the order of `HEADER`."""
+    suite = ScienceWorld(kinds=[kind], **options)
+    free = ScienceWorld(kinds=[kind], **(options | {"max_turns": ENDLESS}))
+    tasks = spread(suite.tasks("train"), count)
+    with closing(free.environment()) as environment:
+        found = [verified_expert(free, environment, task) for task in tasks]
+    turns = sorted(len(expert.turns) for expert in found if expert is not None)
+    cap = suite.max_turns(tasks[0])
+    long = sum(length > cap for length in turns)
+    middle, most = (round(statistics.median(turns)), turns[-1]) if turns else ("–", "–")
+    kept = f"{len(turns) - long} of {len(tasks)}"
+    return f"`{kind}`", cap, kept, long, len(tasks) - len(turns), middle, most
+
+
+if __name__ == "__main__":
+    main()
