@@ -18,7 +18,7 @@ MAX_FUNCTION_LINES = 70
 LAYERS = (
     "types protocols errors paths runtime",
     "store formats files jsonfiles records sharegpt reference_rules contrast weights rendering losses"
-    " statistics",
+    " statistics failures",
     "environments policies",
     "rollout training",
     "credit",

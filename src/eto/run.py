@@ -56,7 +56,7 @@ class Run:
         directory = Path(directory)
         with disk_errors(directory):
             (directory / "stages").mkdir(parents=True, exist_ok=True)
-            run = cls(directory, recipe, _acquire(directory / "lock"))
+            run = cls(directory, recipe, acquire(directory / "lock"))
             try:
                 run._accept_recipe()
                 run._note_start()
@@ -77,8 +77,7 @@ class Run:
         if "store" in self.__dict__:  # opened
             self.store.close()
         if self._lock >= 0:
-            _held.discard(self._lock)
-            os.close(self._lock)
+            release(self._lock)
             self._lock = -1
 
     def stage(
@@ -221,8 +220,11 @@ def split_hash(task_ids: Sequence[str]) -> str:
     return hashlib.sha256("\n".join(sorted(task_ids)).encode()).hexdigest()
 
 
-def _acquire(path: Path) -> int:
-    """An open descriptor that holds the exclusive lock on `path`."""
+def acquire(path: Path) -> int:
+    """An open descriptor that holds the exclusive lock on `path`, until `release` or the process's end.
+
+    Raises `RunConflict` where another process holds it.
+    """
     lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -230,14 +232,20 @@ def _acquire(path: Path) -> int:
         holder = os.pread(lock, 200, 0).decode(errors="replace").strip() or "an unknown process"
         os.close(lock)
         raise RunConflict(
-            f"the run directory is in use by {holder}",
+            f"the directory is in use by {holder}",
             where=str(path.parent),
-            mend="wait for it, stop it, or take another run directory",
+            mend="wait for it, stop it, or write into another one",
         ) from None
     os.ftruncate(lock, 0)
     os.pwrite(lock, f"pid {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
     _held.add(lock)
     return lock
+
+
+def release(lock: int) -> None:
+    """Give up what `acquire` returned."""
+    _held.discard(lock)
+    os.close(lock)
 
 
 def _release_in_child() -> None:

@@ -227,13 +227,19 @@ def check_environment(
     name: str,
     options: Annotated[list[str] | None, typer.Argument(metavar="[NAME=VALUE]...")] = None,
     tasks: Annotated[int, typer.Option(min=1, help="Training tasks to check on.")] = 5,
+    step_seconds: Annotated[float, typer.Option(min=0.1, help="Deadline of a step.")] = 30.0,
+    reset_seconds: Annotated[float, typer.Option(min=0.1, help="Deadline of a reset.")] = 120.0,
 ) -> None:
-    """Check that an environment keeps its contract: replay, reward, ends, malformed actions, isolation."""
+    """Check that an environment keeps its contract: replay, reward, ends, malformed actions, isolation.
+
+    Plays it as a run does, in a worker process with deadlines.
+    """
     from rich.console import Console
 
     from eto.cli.environments import check
 
-    raise typer.Exit(check(Console(soft_wrap=True), name, options or [], tasks))
+    code = check(Console(soft_wrap=True), name, options or [], tasks, step_seconds, reset_seconds)
+    raise typer.Exit(code)
 
 
 @app.command("serve-environment")

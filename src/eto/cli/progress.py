@@ -55,7 +55,7 @@ class Progress:
     def say(self, text: str) -> None:
         """A line of its own."""
         self.close()
-        self.console.print(text, soft_wrap=True, highlight=False)
+        self.console.print(text, soft_wrap=True, highlight=False, markup=False)
 
     def close(self) -> None:
         """End the live line; it stays as it is."""

@@ -18,7 +18,6 @@ from eto.cli.compose import (
 )
 from eto.cli.loading import PolicyLoading, sure_to_load
 from eto.cli.progress import Progress
-from eto.errors import EnvironmentFailure
 from eto.formats import read_trajectories, write_trajectories
 from eto.protocols import Policy, TaskSuite
 from eto.recipe import Recipe
@@ -165,8 +164,6 @@ class _Episodes:
         evaluation = self.recipe.evaluation
         settings = rollout_settings(self.recipe, temperature=evaluation.temperature, slots=evaluation.slots)
         played = self._play(policy, split, settings, f"evaluate/{name}/{split}")
-        if not played:
-            raise EnvironmentFailure(f"no episode of {split} could be played", mend="run `eto doctor`")
         reward = mean_interval([t.reward for t in played])
         success = rate_interval([float(t.success) for t in played if t.success is not None])
         figures = {"reward": reward.mean, "low": reward.low, "high": reward.high, "success": success.mean}
@@ -176,19 +173,21 @@ class _Episodes:
     def _play(
         self, policy: Policy, split: str, settings: RolloutSettings, phase: str, samples: int = 1
     ) -> list[Trajectory]:
+        """All finished episodes of a phase."""
         from eto.cli.play import play
 
-        return play(
+        played = play(
             policy,
             self.suite,
             self.splits[split],
             settings,
+            progress=self.progress,
+            phase=phase,
             samples=samples,
             store=self.run.store,
-            phase=phase,
-            update=self.progress.update,
             pool=self.pool,
         )
+        return [trajectory for trajectory in played if not trajectory.failed]
 
 
 def _experts(
@@ -202,27 +201,18 @@ def _experts(
 ) -> list[Trajectory]:
     """Stage `expert`: verified trajectories of the training tasks that have an expert. Ends early where
     the model, `loading` meanwhile, cannot be loaded."""
-    from eto.environments.pool import collect_experts
+    from eto.cli.play import collect
 
     def make(directory: Path) -> list[Trajectory]:
-        kept = {t.task.id: t for t in run.store.get("expert")}
-        left = [task for task in tasks if task.id not in kept]
-        finished = len(kept)
-        progress.update("expert", finished, len(tasks))
-
-        def done(task: Task, trajectory: Trajectory | None) -> None:
-            nonlocal finished
-            finished += 1
-            if trajectory is not None:
-                run.store.add("expert", trajectory)
-                kept[task.id] = trajectory
-            progress.update("expert", finished, len(tasks), kept=len(kept))
-            loading.raise_failure()
-
-        collect_experts(suite, left, workers=recipe.environment.workers, on_done=done, pool=pool)
-        found = [kept[task.id] for task in tasks if task.id in kept]
-        if not found:
-            raise EnvironmentFailure("no task has an expert that solves it", mend="take other task types")
+        found = collect(
+            suite,
+            tasks,
+            workers=recipe.environment.workers,
+            store=run.store,
+            progress=progress,
+            pool=pool,
+            watch=loading.raise_failure,
+        )
         write_trajectories(directory / "expert.jsonl", found)
         return found
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from eto.cli.compose import (
     contrast_rules,
@@ -19,12 +21,17 @@ from eto.cli.compose import (
     tasks_of,
     turn_weighting,
 )
+from eto.cli.kept import Kept, command_of
 from eto.cli.progress import Progress
-from eto.errors import InputError
+from eto.errors import EnvironmentFailure, InputError
+from eto.failures import commonest
 from eto.formats import read_pairs, read_trajectories, write_pairs, write_trajectories
 from eto.jsonfiles import unwritable
 from eto.recipe import Recipe
 from eto.types import Trajectory
+
+if TYPE_CHECKING:
+    from eto.rollout.rollouts import RolloutSettings
 
 SHOWN = 10
 """Trajectories whose replay failed that are named on the terminal."""
@@ -32,22 +39,21 @@ SHOWN = 10
 
 def collect(out: Path, split: str, recipe_path: Path | None, overrides: Sequence[str]) -> None:
     """`eto expert`"""
-    from eto.environments.pool import collect_experts
+    from eto.cli import play
 
     recipe = read_recipe(recipe_path, overrides)
+    _check_writable(out)
     suite = suite_of(recipe)
     tasks = tasks_of(recipe, suite, split)
-    _check_writable(out)
-    progress = Progress()
-    seen: list[bool] = []
-
-    def done(_: object, trajectory: Trajectory | None) -> None:
-        seen.append(trajectory is not None)
-        progress.update("expert", len(seen), len(tasks), kept=sum(seen))
-
-    with progress, rollout_settings(recipe, temperature=0.0, slots=1).pool(suite) as pool:
-        found = collect_experts(suite, tasks, workers=recipe.environment.workers, on_done=done, pool=pool)
-    write_trajectories(out, found)
+    workers = recipe.environment.workers
+    with Progress() as progress, Kept(out, command_of("expert", split, recipe)) as kept:
+        _say_resuming(kept, play.EXPERT, len(tasks), progress)
+        with rollout_settings(recipe, temperature=0.0, slots=1).pool(suite) as pool:
+            found = play.collect(
+                suite, tasks, workers=workers, store=kept.store, progress=progress, pool=pool
+            )
+        write_trajectories(out, found)
+        kept.finish()
     progress.say(f"{len(found)} of {len(tasks)} tasks have an expert that solves them: {out}")
 
 
@@ -55,7 +61,7 @@ def replay_file(
     file: Path, out: Path, failed: Path | None, recipe_path: Path | None, overrides: Sequence[str]
 ) -> None:
     """`eto replay`"""
-    from eto.rollout.replay import replay
+    from eto.rollout.replay import SIMULATOR_FAILED, replay
 
     recipe = read_recipe(recipe_path, overrides)
     given = read_trajectories(file)
@@ -71,6 +77,13 @@ def replay_file(
     settings = rollout_settings(recipe, temperature=0.0, slots=recipe.explore.slots)
     with progress:
         found = replay(given, suite_of(recipe), settings=settings, on_done=done)
+    broken = [t for t in found.not_replayable if t.detail.startswith(SIMULATOR_FAILED)]
+    if broken and len(broken) == len(given):
+        raise EnvironmentFailure(
+            f"none of {len(given)} trajectories could be replayed\n{commonest(t.detail for t in broken)}",
+            where=f"environment {recipe.environment.name}",
+            mend=f"`eto environments check {recipe.environment.name} [OPTION=VALUE]...` names each breach",
+        )
     write_trajectories(out, found.verified)
     others = [*found.failed, *found.not_replayable]
     if failed:
@@ -118,8 +131,7 @@ def explore_tasks(
     _check_writable(out)
     explore = recipe.explore
     settings = rollout_settings(recipe, temperature=explore.temperature, slots=explore.slots)
-    played = _play(recipe, split, model, settings, samples=explore.samples)
-    write_trajectories(out, played)
+    played = _play("explore", out, recipe, split, model, settings, samples=explore.samples)
     failed = sum(t.failed for t in played)
     print(f"{len(played)} trajectories written: {out}" + (f" ({failed} failed and set aside)" * bool(failed)))
 
@@ -136,9 +148,7 @@ def evaluate_model(
         _check_writable(out)
     evaluation = recipe.evaluation
     settings = rollout_settings(recipe, temperature=evaluation.temperature, slots=evaluation.slots)
-    played = _play(recipe, split, model, settings)
-    if out:
-        write_trajectories(out, played)
+    played = _play("evaluate", out, recipe, split, model, settings)
     summary = summarise(played, resamples=evaluation.bootstrap_resamples).to_dict()
     Progress().console.print(agent_table({model or recipe.model.path: summary}, title=f"{split} tasks"))
 
@@ -212,21 +222,38 @@ def optimise(
 
 
 def _play(
+    command: str,
+    out: Path | None,
     recipe: Recipe,
     split: str,
     model: str | None,
-    settings: object,
+    settings: RolloutSettings,
     samples: int = 1,
 ) -> list[Trajectory]:
+    """Episodes of a split, written to `out` where it is given, and kept beside it until then."""
     from eto.cli.play import play
 
     suite = suite_of(recipe)
     tasks = tasks_of(recipe, suite, split)
-    progress = Progress()
-    progress.say("loading the model")
-    policy = policy_of(recipe, model)
-    with progress:
-        return play(policy, suite, tasks, settings, samples=samples, phase=split, update=progress.update)
+    with Progress() as progress, ExitStack() as stack:
+        kept = stack.enter_context(Kept(out, command_of(command, split, recipe, model))) if out else None
+        if kept:
+            _say_resuming(kept, split, len(tasks) * samples, progress)
+        progress.say("loading the model")
+        policy = policy_of(recipe, model)
+        store = kept.store if kept else None
+        played = play(
+            policy, suite, tasks, settings, progress=progress, phase=split, samples=samples, store=store
+        )
+        if kept:
+            write_trajectories(out, played)
+            kept.finish()
+    return played
+
+
+def _say_resuming(kept: Kept, phase: str, total: int, progress: Progress) -> None:
+    if earlier := len(kept.store.get(phase)):
+        progress.say(f"resuming: {earlier} of {total} are kept in {kept.directory}")
 
 
 def _check_new(out: Path) -> None:

@@ -15,6 +15,7 @@ from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
+from eto.environments.contract import as_input_error, undisturbed
 from eto.environments.options import check_types
 from eto.errors import InputError, MissingRequirement
 from eto.protocols import TaskSuite
@@ -63,7 +64,11 @@ def load_suite(name: str, **options: object) -> TaskSuite:
             mend="docs/recipes.md says what each option means",
         )
     check_types(suite, options, name)
-    return suite(**options)
+    with (
+        undisturbed(),
+        as_input_error(f"environment {name}", "check the options; docs/recipes.md lists them"),
+    ):
+        return suite(**options)
 
 
 def required_options(name: str) -> list[str]:
@@ -95,11 +100,13 @@ def _suite_class(name: str) -> Callable[..., Any]:
 
 
 def _load(entry: EntryPoint) -> Callable[..., Any]:
-    try:
-        return entry.load()
-    except (ImportError, AttributeError) as error:
-        raise InputError(
-            f"its entry point {entry.value} cannot be imported: {error}",
-            where=f"environment {entry.name}",
-            mend="mend or reinstall the package that declares it",
-        ) from error
+    where = f"environment {entry.name}, entry point {entry.value}"
+    with undisturbed(), as_input_error(where, "mend or reinstall the package that declares it"):
+        try:
+            return entry.load()
+        except (ImportError, AttributeError) as error:
+            raise InputError(
+                f"its entry point {entry.value} cannot be imported: {error}",
+                where=f"environment {entry.name}",
+                mend="mend or reinstall the package that declares it",
+            ) from error

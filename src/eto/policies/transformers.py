@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from torch.nn import Parameter
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from eto.errors import InputError
+from eto.errors import InputError, PromptTooLong
 from eto.files import disk_errors
 from eto.policies.architecture import check_architecture
 from eto.policies.conversation import Conversation
@@ -66,12 +66,22 @@ class TransformersPolicy:
     # -- acting -----------------------------------------------------------------------
 
     def open(self, messages: Sequence[Message], *, temperature: float = 0.0, seed: int = 0) -> Conversation:
-        """A conversation that starts with `messages`. Raises `InputError` if they do not fit."""
-        ids = self.renderer.prompt_ids(messages)
-        if len(ids) + self.max_action_tokens > self.max_context:
+        """A conversation that starts with `messages`.
+
+        Raises `PromptTooLong` if they do not fit, `InputError` where no prompt can.
+        """
+        if self.max_action_tokens >= self.max_context:
             raise InputError(
-                f"the prompt takes {len(ids)} tokens and an action up to {self.max_action_tokens}, "
-                f"but the context holds {self.max_context}",
+                f"an action of up to {self.max_action_tokens} tokens leaves no room for a prompt: "
+                f"the context holds {self.max_context}",
+                where="explore.max_action_tokens",
+                mend="lower it, or raise model.max_context",
+            )
+        ids = self.renderer.prompt_ids(messages)
+        if (excess := len(ids) + self.max_action_tokens - self.max_context) > 0:
+            raise PromptTooLong(
+                f"the prompt takes {len(ids)} tokens and an action up to {self.max_action_tokens}: "
+                f"{excess} more than the context of {self.max_context} holds",
                 where="model.max_context",
                 mend="use a model with a longer context, or shorten the environment's instruction",
             )
