@@ -1,4 +1,4 @@
-"""ScienceWorld's experts, type by type: how many tasks have one, how long it is, and whether the cap holds it.
+"""ScienceWorld's experts, type by type: how many tasks have one, and whether it fits into the cap of turns.
 
     python -m benchmarks.science_experts [--tasks 8] [KIND ...] [OPTION=VALUE ...]
 
@@ -15,9 +15,10 @@ from contextlib import closing
 import yaml
 
 from benchmarks.experts import spread
+from eto.environments.host import verified_expert
 from eto.environments.scienceworld import ScienceWorld
 from eto.environments.scienceworld_kinds import KINDS
-from eto.environments.host import verified_expert
+from eto.types import Trajectory
 
 ENDLESS = 10_000
 HEADER = ("task type", "cap", "experts", "longer than the cap", "none", "turns, median", "longest")
@@ -43,7 +44,7 @@ def row(kind: str, count: int, options: dict[str, object]) -> tuple[object, ...]
     tasks = spread(suite.tasks("train"), count)
     with closing(free.environment()) as environment:
         found = [verified_expert(free, environment, task) for task in tasks]
-    turns = sorted(len(expert.turns) for expert in found if expert is not None)
+    turns = sorted(len(expert.turns) for expert in found if isinstance(expert, Trajectory))
     cap = suite.max_turns(tasks[0])
     long = sum(length > cap for length in turns)
     middle, most = (round(statistics.median(turns)), turns[-1]) if turns else ("–", "–")

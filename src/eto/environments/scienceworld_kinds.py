@@ -44,7 +44,8 @@ KINDS: dict[str, tuple[int, int, int, int]] = {
 
 RAISED_CAPS = {"grow-fruit": 70, "grow-plant": 40, "identify-life-stages-1": 40}
 """Caps for the types where the paper's holds fewer than four in five of the simulator's solutions, edited
-as by default: the smallest multiple of ten that holds nine in ten (`python -m benchmarks.science_experts`)."""
+as by default: the smallest multiple of ten that holds nine in ten. `python -m benchmarks.science_experts`
+counts them."""
 
 SHORT_KINDS: tuple[str, ...] = (
     "find-plant",
