@@ -31,8 +31,10 @@ def check_types(suite: Callable[..., Any], options: Mapping[str, Any], name: str
         return
     for option, value in options.items():
         if option in declared and not _fits(value, declared[option]):
-            problem = f"{value!r} is not {in_words(declared[option])}"
-            raise InputError(problem, where=f"{name}.{option}", mend=f"give {in_words(declared[option])}")
+            words = in_words(declared[option])
+            chosen = isinstance(value, str) and get_origin(declared[option]) is Literal
+            problem = f"unknown choice {value!r}" if chosen else f"{value!r} is not {words}"
+            raise InputError(problem, where=f"{name}.{option}", mend=words if chosen else f"give {words}")
 
 
 def _fits(value: Any, declared: Any) -> bool:
@@ -50,7 +52,10 @@ def _fits(value: Any, declared: Any) -> bool:
         return listed and all(_fits(one, inside[0]) for one in value if inside)
     if kind in (dict, Mapping):
         return isinstance(value, Mapping)
-    return not isinstance(kind, type) or isinstance(value, kind)
+    try:
+        return isinstance(value, kind)
+    except TypeError:  # Any, a protocol, a type variable: nothing to hold a value against
+        return True
 
 
 def in_words(declared: Any) -> str:
