@@ -21,7 +21,6 @@ LAYERS = (
     " statistics failures",
     "environments policies",
     "rollout training",
-    "credit",
     "algorithms",
     "recipe recipe_fields machine run reuse report",
     "cli __main__",
