@@ -40,13 +40,13 @@ def describe_machine() -> dict[str, Any]:
     }
 
 
-def processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> tuple[str, list[str]]:
-    """The processor's name, and those of `CPU_FEATURES` it has; [] where the system does not tell."""
+def processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> tuple[str, list[str] | None]:
+    """The processor's name, and those of `CPU_FEATURES` it has; None where the system does not tell."""
     fallback = platform.processor() or platform.machine()
     try:
         lines = cpuinfo.read_text(encoding="utf-8").splitlines()
     except OSError:
-        return fallback, []
+        return fallback, None
     told = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
     flags = set((told.get("flags") or told.get("Features") or "").split())
     return told.get("model name") or fallback, [name for name in CPU_FEATURES if name in flags]
