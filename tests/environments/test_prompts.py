@@ -162,3 +162,22 @@ def test_without_thoughts_an_action_is_read_with_and_without_its_label(name):
 def test_actions_are_read_from_the_last_label():
     assert spoken_action("go on") == "go on" and spoken_action("go on", "react") == ""
     assert spoken_action("Action: a\naction : b\n", "react") == "b\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "action"),
+    [
+        ("Thought: Well. Action: take it", "take it"),
+        ("Thought: an Action: of sorts.\n Action: go on", "go on"),
+        ("Thought: x [SEP] y. Action: look [there]", "look [there]"),
+        ("Thought: x. Action: say [Action: no]", "say [Action: no]"),
+        ("Action: say live action: yes", "say live action: yes"),
+        ("say [live action: yes]", None),
+        ("say [Action: yes]", None),
+        ("say live action: yes", None),
+        ("reaction: none", None),
+    ],
+)
+def test_a_label_within_a_line_is_told_from_an_argument(text, action):
+    assert spoken_action(text) == (text if action is None else action)
+    assert spoken_action(text, "react") == (action or "")
