@@ -57,6 +57,13 @@ RAISING = {
     "no memory": raising(MemoryError()),
     "recursion": lambda: dig(0),
 }
+
+
+def late_exit() -> None:
+    """End the process while nobody asks it anything."""
+    threading.Timer(0.1, os._exit, [6]).start()
+
+
 DYING = {
     "interrupt": raising(KeyboardInterrupt()),
     "hard exit": lambda: os._exit(5),
@@ -70,7 +77,7 @@ WRONG_STEPS = {
     "observation bytes": step(observation=b"Nothing."),
     "observation dict": step(observation={"text": "Nothing."}),
     "observation number": step(observation=7),
-    "observation without end": step(observation="x" * 5_000_000),
+    "observation without end": step(observation="x" * 1_000_001),
     "reward nan": step(reward=float("nan")),
     "reward none": step(reward=None),
     "reward text": step(reward="0.5"),
@@ -86,7 +93,7 @@ WRONG_RESETS = {
     "reset none": None,
     "reset two values": ("Begin.", {}),
     "reset bytes": b"Begin.",
-    "reset without end": "x" * 5_000_000,
+    "reset without end": "x" * 1_000_001,
 }
 WRONG_MESSAGES = {
     "no messages": (),
@@ -201,6 +208,8 @@ class FaultyEnvironment:
     def step(self, action):
         self.suite.act("step", self.name)
         fault = self.suite.fault
+        if self.broken and fault == "dies late":
+            late_exit()
         if self.broken and fault in HARMLESS:
             HARMLESS[fault]()
         if action == "win":

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 
 import pytest
 from faulty import ANSWERS, DEADLY, FAULTS, HARMLESS, RAISING, Faulty
 
+from eto.environments import SUITES, load_suite
 from eto.environments.conformance import check_environment
 from eto.environments.pool import EnvironmentPool, collect_experts
 from eto.errors import EtoError, InputError
@@ -162,8 +164,6 @@ def test_the_first_word_on_a_suite_that_cannot_be_played_ends_the_call():
 
 
 def test_listing_leaves_directory_and_signals_as_they_are(monkeypatch):
-    from eto.environments import SUITES, load_suite
-
     class Restless(Faulty):
         def __init__(self):
             super().__init__()
@@ -177,6 +177,48 @@ def test_listing_leaves_directory_and_signals_as_they_are(monkeypatch):
     assert (os.getcwd(), signal.getsignal(signal.SIGINT)) == before
 
 
+def test_a_worker_that_dies_between_two_requests_is_charged_to_someone():
+    """Otherwise its episodes would be started again for ever."""
+
+    def slowly(messages):
+        time.sleep(0.5)
+        return "look"
+
+    suite = Faulty("dies late")
+    [found] = rollouts(
+        ScriptedPolicy(slowly), suite, suite.tasks("train")[1:2], settings=RolloutSettings(workers=1)
+    )
+    assert found.failed and "exit status 6" in found.detail
+
+
+def test_a_policy_that_gives_no_text_is_not_the_environment_s_fault():
+    suite = Faulty()
+    with pytest.raises(InputError, match="answered NoneType, not text"):
+        rollouts(ScriptedPolicy(lambda _: None), suite, suite.tasks("train"))
+
+
 def test_ctrl_c_is_no_fault_of_the_environment():
     with pytest.raises(KeyboardInterrupt):
         played("step: interrupt", RolloutSettings(workers=0))
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("Unmade", r"FileNotFoundError: games.json \(.*test_faults.py:\d+\)"),
+        ("Half", "its suite has no spec"),
+    ],
+)
+def test_a_suite_that_cannot_be_made_is_the_user_s_mistake(name, words, monkeypatch):
+    monkeypatch.setitem(SUITES, "user", ("test_faults", name))
+    with pytest.raises(InputError, match=words):
+        load_suite("user")
+
+
+class Unmade(Faulty):
+    def __init__(self) -> None:
+        raise FileNotFoundError("games.json")
+
+
+class Half(Faulty):
+    spec = None

@@ -260,6 +260,19 @@ def test_a_full_context_is_out_of_tokens(model, tiny_path):
     assert len(tight.renderer.render(played).ids) <= tight.max_context
 
 
+def test_an_observation_beyond_the_context_ends_its_episode(tiny_path):
+    class Talking(Guessing):
+        def environment(self):
+            made = super().environment()
+            step = made.step
+            made.step = lambda action: replace(step(action), observation="look " * 100_000)
+            return made
+
+    policy = load_policy(tiny_path, dtype="float32", max_action_tokens=6)
+    [played] = rollouts(policy, Talking(), [guess(0, 7)], settings=HERE)
+    assert (played.stop, len(played.turns), played.failed) == (StopReason.OUT_OF_TOKENS, 1, False)
+
+
 def test_a_prompt_that_does_not_fit_ends_its_episode_alone(tiny_path):
     class Wordy(Guessing):
         def messages(self, task, observation):

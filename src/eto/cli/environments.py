@@ -51,7 +51,8 @@ def check(
         console.print(f"{name}: {note}", markup=False, highlight=False)
     for problem in problems:
         console.print(f"breach: {problem}", markup=False, highlight=False)
-    verdict = f"{len(problems)} breaches" if problems else "keeps the contract"
+    count_told = f"{len(problems)} breach{'es' * (len(problems) > 1)}"
+    verdict = count_told if problems else "keeps the contract"
     checked = len(conformance.tasks or ())
     console.print(f"{name}: {verdict}, checked on {checked} tasks", markup=False, highlight=False)
     return FAILED if problems else 0

@@ -82,7 +82,9 @@ def command_of(
     command["tasks"] = {f"{split}_per_kind": values["tasks"].get(f"{split}_per_kind")}
     if "model" in command:
         path = model or recipe.model.path
-        command["model"] = {**command["model"], "path": path, "files": _fingerprint(Path(path).expanduser())}
+        local = Path(path).expanduser()
+        named = str(local.resolve()) if local.is_dir() else path
+        command["model"] = {**command["model"], "path": named, "files": _fingerprint(local)}
     return command
 
 

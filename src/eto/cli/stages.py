@@ -31,6 +31,7 @@ from eto.recipe import Recipe
 from eto.types import Trajectory
 
 if TYPE_CHECKING:
+    from eto.rollout.replay import Replayed
     from eto.rollout.rollouts import RolloutSettings
 
 SHOWN = 10
@@ -61,7 +62,7 @@ def replay_file(
     file: Path, out: Path, failed: Path | None, recipe_path: Path | None, overrides: Sequence[str]
 ) -> None:
     """`eto replay`"""
-    from eto.rollout.replay import SIMULATOR_FAILED, replay
+    from eto.rollout.replay import replay
 
     recipe = read_recipe(recipe_path, overrides)
     given = read_trajectories(file)
@@ -77,17 +78,11 @@ def replay_file(
     settings = rollout_settings(recipe, temperature=0.0, slots=recipe.explore.slots)
     with progress:
         found = replay(given, suite_of(recipe), settings=settings, on_done=done)
-    broken = [t for t in found.not_replayable if t.detail.startswith(SIMULATOR_FAILED)]
-    if broken and len(broken) == len(given):
-        raise EnvironmentFailure(
-            f"none of {len(given)} trajectories could be replayed\n{commonest(t.detail for t in broken)}",
-            where=f"environment {recipe.environment.name}",
-            mend=f"`eto environments check {recipe.environment.name} [OPTION=VALUE]...` names each breach",
-        )
-    write_trajectories(out, found.verified)
     others = [*found.failed, *found.not_replayable]
     if failed:
         write_trajectories(failed, others)
+    _check_some_replayed(found, len(given), recipe.environment.name)
+    write_trajectories(out, found.verified)
     progress.say(
         f"{len(found.verified)} of {len(given)} verified: {out}\n"
         f"{len(found.failed)} failed, {len(found.not_replayable)} not replayable; "
@@ -102,6 +97,22 @@ def replay_file(
         progress.say(f"  {trajectory.task.id}: {trajectory.detail}")
     if len(others) > SHOWN:
         progress.say(f"  and {len(others) - SHOWN} more" + ("" if failed else "; --failed FILE keeps them"))
+
+
+def _check_some_replayed(found: Replayed, count: int, suite: str) -> None:
+    """Raises `EnvironmentFailure` where simulators kept every trajectory from being replayed, `InputError`
+    where their tasks are not the suite's."""
+    from eto.rollout.replay import SIMULATOR_FAILED
+
+    if len(found.not_replayable) < count:
+        return
+    told = f"none of {count} trajectories could be replayed\n"
+    told += commonest(t.detail for t in found.not_replayable)
+    if any(t.detail.startswith(SIMULATOR_FAILED) for t in found.not_replayable):
+        mend = f"`eto environments check {suite} [OPTION=VALUE]...` names each breach"
+        raise EnvironmentFailure(told, where=f"environment {suite}", mend=mend)
+    mend = "name their environment and its options, as environment.name=... environment.options={...}"
+    raise InputError(told, where=f"environment {suite}", mend=mend)
 
 
 def clone(

@@ -15,7 +15,7 @@ from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from eto.environments.contract import as_input_error, undisturbed
+from eto.environments.contract import as_input_error, checked_suite, undisturbed
 from eto.environments.options import check_types
 from eto.errors import InputError, MissingRequirement
 from eto.protocols import TaskSuite
@@ -64,11 +64,10 @@ def load_suite(name: str, **options: object) -> TaskSuite:
             mend="docs/recipes.md says what each option means",
         )
     check_types(suite, options, name)
-    with (
-        undisturbed(),
-        as_input_error(f"environment {name}", "check the options; docs/recipes.md lists them"),
-    ):
-        return suite(**options)
+    mend = "check the options; docs/recipes.md says what each means"
+    with undisturbed(), as_input_error(f"environment {name}", mend):
+        made = suite(**options)
+    return checked_suite(made, f"environment {name}")
 
 
 def required_options(name: str) -> list[str]:

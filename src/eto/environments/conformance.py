@@ -23,7 +23,7 @@ CLOSE_SECONDS = 10.0
 """Time for processes to end after the last environment was closed."""
 MALFORMED = ("", "   ", "\n", "xyzzy 7", "look\nlook", "\x00", "\ud800", "é☃" * 20, "a" * 5000)
 """Actions that no environment understands, or that break careless ones."""
-MOST_TURNS = 100
+MOST_TURNS = 30
 """Of an episode of such actions."""
 USED, OTHER = 0, 1
 """Two simulators in one process."""
@@ -70,7 +70,7 @@ class Check:
                 workers,
                 step_seconds=step_seconds,
                 reset_seconds=reset_seconds,
-                expert_seconds=reset_seconds,
+                expert_seconds=2.5 * reset_seconds,
             ) as pool:
                 play = _Simulators(pool)
                 if self.tasks is None:

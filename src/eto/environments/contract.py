@@ -25,8 +25,8 @@ from eto.failures import one_line
 from eto.protocols import Step, TaskSuite
 from eto.types import Message, Role, Task
 
-LONGEST_TEXT = 4_000_000
-"""Characters of one observation: more than any context holds, and little enough to handle."""
+LONGEST_TEXT = 1_000_000
+"""Characters of one observation: more than most contexts hold, and little enough to tokenize."""
 DEEPEST = 100
 """Levels of a task's payload."""
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -187,6 +187,17 @@ def checked_actions(given: Any) -> list[str] | None:
     with user_code("expert_actions"):
         actions = list(given)
     return [checked_text(action, "an action of the expert") for action in actions]
+
+
+def checked_suite(suite: Any, where: str) -> Any:
+    """A user's suite. Raises `InputError` where it lacks what a suite must offer."""
+    calls = ("tasks", "messages", "max_turns", "environment", "expert_actions", "spec")
+    lacking = [name for name in ("name", "splits") if not hasattr(suite, name)]
+    lacking += [name for name in calls if not callable(getattr(suite, name, None))]
+    if lacking:
+        mend = "src/eto/protocols.py states what a suite offers; examples/countdown is a complete one"
+        raise InputError(f"its suite has no {', '.join(lacking)}", where=where, mend=mend)
+    return suite
 
 
 def checked_environment(environment: Any) -> Any:

@@ -28,7 +28,7 @@ from eto.environments.contract import checked_spec, payload_fault
 from eto.environments.host import Host, NoExpert
 from eto.environments.java import SimulatorDied
 from eto.environments.memory import equal_share_mb
-from eto.environments.process import Kind, Request, Result, WorkerProcess, failed
+from eto.environments.process import Kind, Request, Result, WorkerProcess, asked, failed
 from eto.environments.worker import begun_from_json, episode_from_json, error_from_json
 from eto.errors import EnvironmentFailure, EtoError, InputError
 from eto.protocols import Step, TaskSuite
@@ -224,11 +224,13 @@ class EnvironmentPool:
         asked = {request.slot for request in waiting}
         mine = [slot for slot in self._playing - asked if slot % len(self._workers) == index]
         self._lost |= dict.fromkeys(mine)
-        if worker.excess and not waiting and worker.served in mine:
-            self._lost[worker.served] = problem  # killed between two requests: the last one filled it
+        if not waiting and worker.served in mine:
+            # It ended between two requests, by what the last one left behind. Someone must be charged, or
+            # episodes would be started again for ever.
+            self._lost[worker.served] = problem
         for number, request in enumerate(waiting):
             if number == 0:
-                self._ready.append(replace(failed(request, problem), late=late))
+                self._ready.append(failed(request, problem, late))
             elif request.kind == "step":
                 self._ready.append(failed(request, None))
             else:
@@ -253,20 +255,11 @@ class EnvironmentPool:
         return Result(slot, kind, expert=episode_from_json(request.task, reply["episode"]))
 
     def _serve_here(self, request: Request) -> Result:
-        host, slot, kind = self._host, request.slot, request.kind
         try:
-            if kind == "close":
-                host.finish(slot)
-                return Result(slot, kind)
-            if kind == "step":
-                return Result(slot, kind, step=host.step(slot, request.action))
-            if kind == "reset":
-                result = Result(slot, kind, begun=host.reset(slot, request.task))
-            else:
-                result = Result(slot, kind, expert=host.expert(slot, request.task))
+            result = asked(self._host, request)
         except EtoError as error:
-            return Result(slot, kind, failure=self._failure(error, kind))
-        self._proven = True
+            return Result(request.slot, request.kind, failure=self._failure(error, request.kind))
+        self._proven |= request.kind in ("reset", "expert")
         return result
 
     def _failure(self, error: Exception, kind: Kind) -> EnvironmentFailure:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from eto.environments.contract import Begun
-from eto.environments.host import NoExpert
+from eto.environments.host import Host, NoExpert
 from eto.environments.memory import tree_mb
 from eto.errors import EnvironmentFailure
 from eto.failures import one_line
@@ -78,11 +78,26 @@ class Result:
         return self.begun.observation if self.begun else None
 
 
-def failed(request: Request, problem: str | None) -> Result:
+def asked(host: Host, request: Request) -> Result:
+    """The answer of a host in this process. Raises `EtoError`."""
+    slot, kind = request.slot, request.kind
+    if kind == "close":
+        host.finish(slot)
+        return Result(slot, kind)
+    if kind == "step":
+        return Result(slot, kind, step=host.step(slot, request.action))
+    if kind == "reset":
+        return Result(slot, kind, begun=host.reset(slot, request.task))
+    return Result(slot, kind, expert=host.expert(slot, request.task))
+
+
+def failed(request: Request, problem: str | None, late: bool = False) -> Result:
     """The failure of a request, for `problem`; None for a slot that is innocent of it."""
     told = problem or "its worker process was killed on another episode's account"
-    failure = EnvironmentFailure(told, where=f"in {request.kind}")
-    return Result(request.slot, request.kind, failure=failure, innocent=problem is None)
+    timed = request.kind in ("step", "reset") and late
+    mend = f"make it answer sooner, or raise environment.{request.kind}_seconds" if timed else ""
+    failure = EnvironmentFailure(told, where=f"in {request.kind}", mend=mend)
+    return Result(request.slot, request.kind, failure=failure, innocent=problem is None, late=late)
 
 
 class WorkerProcess:

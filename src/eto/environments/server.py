@@ -17,9 +17,9 @@ from fastapi import FastAPI
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
-from eto.environments.contract import checked_environment, user_code
+from eto.environments.contract import checked_environment, user_code, well_formed
 from eto.environments.host import begin, take_step
-from eto.errors import EnvironmentFailure
+from eto.errors import EtoError
 from eto.protocols import Environment, TaskSuite
 from eto.types import Task
 
@@ -108,7 +108,7 @@ class Sessions:
             self._give_up(number)
 
     def _give_up(self, number: int) -> None:
-        with suppress(EnvironmentFailure):  # nobody waits for an answer
+        with suppress(EtoError):  # nobody waits for an answer
             self.close(number)
 
     def __len__(self) -> int:
@@ -147,9 +147,9 @@ def build_app(suite: TaskSuite, tasks: Sequence[Task], idle_seconds: float = 600
     def unknown(_request: Any, error: NotThere) -> JSONResponse:
         return JSONResponse({"error": str(error)}, GONE)
 
-    @app.exception_handler(EnvironmentFailure)
-    def broken(_request: Any, error: EnvironmentFailure) -> JSONResponse:
-        return JSONResponse({"error": str(error)})
+    @app.exception_handler(EtoError)
+    def broken(_request: Any, error: EtoError) -> JSONResponse:
+        return JSONResponse({"error": well_formed(str(error))})
 
     app.get("/")(lambda: f"This is environment {suite.name}.")
     app.post("/create")(sessions.create)

@@ -36,7 +36,7 @@ def pool_runs(directories: Sequence[str | Path], split: str = "test") -> dict[st
     agents: dict[str, Any] = {}
     for name in names:
         episodes = [episode for each in played for episode in each[name]]
-        agents[name] = statistics.summarise(episodes).to_dict()
+        agents[name] = statistics.summarise(episodes, unfinished=True).to_dict()
         if name != BASELINE:
             agents[name]["difference"] = {
                 figure: statistics.pooled_difference(

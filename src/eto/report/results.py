@@ -121,7 +121,7 @@ def _agents(played: Mapping[str, list[Trajectory]], recipe: Recipe) -> dict[str,
 
 def _summary(episodes: Sequence[Trajectory], recipe: Recipe) -> dict[str, Any]:
     resamples = recipe.evaluation.bootstrap_resamples
-    return statistics.summarise(episodes, resamples=resamples, seed=recipe.seed).to_dict()
+    return statistics.summarise(episodes, resamples=resamples, seed=recipe.seed, unfinished=True).to_dict()
 
 
 def _iteration(stage: str) -> str:

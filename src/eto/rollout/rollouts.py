@@ -17,11 +17,14 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from eto.environments.contract import check_tasks, payload_fault
+from eto.environments.contract import check_tasks, payload_fault, well_formed
 from eto.environments.pool import EnvironmentPool, Result
 from eto.errors import PromptTooLong
 from eto.protocols import Policy, Reply, ReplyEnd, Step, TaskSuite
 from eto.types import Message, StopReason, Task, Trajectory, Turn
+
+LONGEST_DETAIL = 2000
+"""Characters of a failure's reason that are kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +222,7 @@ class _Play:
             seed=episode.seed,
             score=last.score if last else None,
             tokenizer=self.policy.tokenizer_id,
-            detail=detail,
+            detail=well_formed(detail[:LONGEST_DETAIL]),
         )
 
     def _leave(self, slot: int) -> _Episode:
