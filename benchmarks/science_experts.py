@@ -42,14 +42,26 @@ def row(kind: str, count: int, options: dict[str, object]) -> tuple[object, ...]
     suite = ScienceWorld(kinds=[kind], **options)
     free = ScienceWorld(kinds=[kind], **(options | {"max_turns": ENDLESS}))
     tasks = spread(suite.tasks("train"), count)
-    with closing(free.environment()) as environment:
-        found = [verified_expert(free, environment, task) for task in tasks]
-    turns = sorted(len(expert.turns) for expert in found if isinstance(expert, Trajectory))
-    cap = suite.max_turns(tasks[0])
-    long = sum(length > cap for length in turns)
+    kept, longer = [], []
+    with closing(suite.environment()) as environment:
+        for task in tasks:
+            found = verified_expert(suite, environment, task)
+            if isinstance(found, Trajectory):
+                kept.append(len(found.turns))
+            elif isinstance(found := verified_expert(free, environment, task), Trajectory):
+                longer.append(len(found.turns))
+    turns = sorted(kept + longer)
     middle, most = (round(statistics.median(turns)), turns[-1]) if turns else ("–", "–")
-    kept = f"{len(turns) - long} of {len(tasks)}"
-    return f"`{kind}`", cap, kept, long, len(tasks) - len(turns), middle, most
+    none = len(tasks) - len(turns)
+    return (
+        f"`{kind}`",
+        suite.max_turns(tasks[0]),
+        f"{len(kept)} of {len(tasks)}",
+        len(longer),
+        none,
+        middle,
+        most,
+    )
 
 
 if __name__ == "__main__":
