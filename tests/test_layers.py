@@ -16,13 +16,13 @@ MAX_FUNCTION_LINES = 70
 
 # A name stands for the module and, where it is a package, for everything inside.
 LAYERS = (
-    "types protocols errors paths runtime",
+    "types protocols errors oserrors texts paths runtime",
     "store formats files jsonfiles records sharegpt reference_rules contrast weights rendering losses"
     " statistics failures",
     "environments policies",
     "rollout training",
     "algorithms",
-    "recipe recipe_fields machine run reuse report",
+    "recipe recipe_fields recipe_yaml machine run run_records reuse report",
     "cli __main__",
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names.split()}
@@ -31,7 +31,7 @@ TOP = len(LAYERS) - 1
 # Heavy libraries: loaded by those who compute with them, not by who reads recipes or plays games.
 HEAVY = {"torch", "transformers", "accelerate", "peft"}
 LIGHT = set(LAYERS[0].split()) | set(LAYERS[1].split())
-LIGHT |= {"environments", "recipe", "recipe_fields", "reuse", "report"}
+LIGHT |= {"environments", "recipe", "recipe_fields", "recipe_yaml", "reuse", "report"}
 LIGHT -= {"rendering", "losses", "weights"}
 
 

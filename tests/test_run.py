@@ -276,3 +276,36 @@ def test_a_failed_write_leaves_the_old_file_and_no_rest(tmp_path):
     with pytest.raises(UnicodeEncodeError):
         write_atomic(path, "new \ud800")
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+DEEP = "[" * 100_000
+DAMAGE = ["", "{", "[]", "null", DEEP, '{"a": ' + "9" * 5000 + "}", "{}", b"\xff\xfe"]
+
+
+@pytest.mark.parametrize("content", DAMAGE, ids=range(len(DAMAGE)))
+@pytest.mark.parametrize("name", ["manifest.json", "stages/sft/DONE", "recipe.yaml", "stages/sft/seconds"])
+def test_a_damaged_file_is_named(tmp_path, name, content):
+    with Run.open(tmp_path / "run", RECIPE) as run:
+        run.stage("sft", lambda path: None, load=lambda path: None)
+    path = tmp_path / "run" / name
+    if name.endswith("seconds"):
+        (path.parent / "DONE").unlink()
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises((InputError, RunConflict), match=path.name if name != "recipe.yaml" else "run"):  # noqa: SIM117
+        with Run.open(tmp_path / "run", RECIPE) as run:
+            run.stage("sft", lambda path: None, load=lambda path: None)
+            _ = run.manifest
+
+
+def test_a_run_does_not_write_between_the_files_of_others(tmp_path):
+    (tmp_path / "recipe.yaml").write_text("name: mine\n")
+    with pytest.raises(RunConflict, match="holds files and no run: recipe.yaml"):
+        Run.open(tmp_path, RECIPE)
+    assert [path.name for path in tmp_path.iterdir()] == ["recipe.yaml"]
+
+
+def test_names_that_the_file_system_refuses(tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    for place in (tmp_path / ("n" * 300), tmp_path / "loop" / "run"):
+        with pytest.raises(InputError, match="cannot write here"):
+            Run.open(place, RECIPE)

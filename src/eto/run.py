@@ -26,9 +26,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from eto.errors import RunConflict
-from eto.files import disk_errors, finite, read_json, read_rows, write_atomic, write_json
+from eto.files import disk_errors, finite, read_rows, write_atomic, write_json
 from eto.machine import describe_machine
 from eto.recipe import FREE_FIELDS, Recipe, recipe_diff, recorded, resolved_yaml
+from eto.recipe_yaml import read_text
+from eto.run_records import check_place, noted_seconds, read_done, read_manifest
 
 if TYPE_CHECKING:
     from eto.store import TrajectoryStore
@@ -55,6 +57,7 @@ class Run:
         """
         directory = Path(directory)
         with disk_errors(directory):
+            check_place(directory)
             (directory / "stages").mkdir(parents=True, exist_ok=True)
             run = cls(directory, recipe, acquire(directory / "lock"))
             try:
@@ -114,7 +117,7 @@ class Run:
     def done(self, name: str) -> dict[str, Any] | None:
         """What a finished stage noted: stage, seconds, finished, metrics; None where it is not done."""
         path = self.stage_directory(name) / "DONE"
-        return read_json(path) if path.exists() else None
+        return read_done(path) if path.exists() else None
 
     def log(self, stage: str, **fields: Any) -> None:
         """Append a row to metrics.jsonl. A row with a `step` that is there already (same stage, agent
@@ -131,7 +134,9 @@ class Run:
 
     def logged(self, stage: str | None = None) -> list[dict[str, Any]]:
         """The rows of metrics.jsonl, of one stage or of all."""
-        return [row for row in read_rows(self._metrics) if stage is None or row.get("stage") == stage]
+        return [
+            row for row in read_rows(self._metrics, "stage") if stage is None or row.get("stage") == stage
+        ]
 
     def record_splits(self, splits: Mapping[str, Sequence[str]]) -> None:
         """Note each split's size and hash of task ids in the manifest.
@@ -162,7 +167,7 @@ class Run:
     @property
     def manifest(self) -> dict[str, Any]:
         """Versions, hardware, seeds, split hashes and every start of the run."""
-        return read_json(self.directory / "manifest.json")
+        return read_manifest(self.directory)
 
     @cached_property
     def store(self) -> TrajectoryStore:
@@ -181,7 +186,7 @@ class Run:
     def _accept_recipe(self) -> None:
         path = self.directory / "recipe.yaml"
         if path.exists():
-            lines = recipe_diff(recorded(path.read_text(encoding="utf-8")), self.recipe)
+            lines = recipe_diff(recorded(read_text(path), source=str(path)), self.recipe)
             changed = [line for line in lines if line.split(":")[0] not in FREE_FIELDS]
             if changed:
                 raise RunConflict(
@@ -212,7 +217,9 @@ class Run:
         whole = content.rfind(b"\n") + 1
         if whole < len(content):
             os.truncate(self._metrics, whole)
-        self._logged = {key for row in read_rows(self._metrics) if (key := _row_key(row)) is not None}
+        self._logged = {
+            key for row in read_rows(self._metrics, "stage") if (key := _row_key(row)) is not None
+        }
 
 
 def split_hash(task_ids: Sequence[str]) -> str:
@@ -261,7 +268,7 @@ os.register_at_fork(after_in_child=_release_in_child)
 @contextmanager
 def _stopwatch(path: Path) -> Iterator[Callable[[], float]]:
     """Wall seconds in this block and in earlier ones on `path`, kept there every few seconds."""
-    earlier = float(path.read_text()) if path.exists() else 0.0
+    earlier = noted_seconds(path)
     begin, stop = time.monotonic(), threading.Event()
 
     def seconds() -> float:

@@ -102,7 +102,9 @@ def test_experts_that_are_not_there_are_told_with_their_reasons(package, command
     )
     replayed = ("replay", out, "--out", tmp_path / "again.jsonl", *SMALL)
     command.succeeds(*replayed, options())
-    command.fails(*replayed, options(broken=[3]), code=3, says=["none of 1 trajectories", "ValueError"])
+    command.fails(
+        *replayed, "--overwrite", options(broken=[3]), code=3, says=["none of 1 trajectories", "ValueError"]
+    )
 
 
 @pytest.mark.parametrize(

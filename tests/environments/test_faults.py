@@ -8,7 +8,9 @@ import time
 
 import pytest
 from faulty import ANSWERS, DEADLY, FAULTS, HARMLESS, RAISING, Faulty
+from typer.testing import CliRunner
 
+from eto.cli import app
 from eto.environments import SUITES, load_suite
 from eto.environments.conformance import check_environment
 from eto.environments.pool import EnvironmentPool, collect_experts
@@ -222,3 +224,20 @@ class Unmade(Faulty):
 
 class Half(Faulty):
     spec = None
+
+
+@pytest.mark.parametrize("fault", ["reset none", "set", "step: value error", "numpy", "half a pair"])
+def test_the_command_keeps_what_could_be_played(fault, tiny_path, tmp_path, monkeypatch):
+    monkeypatch.setitem(SUITES, "faulty", ("faulty", "Faulty"))
+    out = tmp_path / "out.jsonl"
+    done = CliRunner().invoke(
+        app,
+        [
+            *("explore", "--out", str(out), "--model", str(tiny_path), "environment.name=faulty"),
+            *(f"environment.options.fault={fault!r}", "environment.workers=1", "explore.max_action_tokens=4"),
+        ],
+    )
+    assert done.exit_code == 0, done.output
+    found = read_trajectories(out)
+    assert [t.failed for t in found] == [False, fault not in ANSWERS, False]
+    assert ("1 of 3 episodes failed" in done.output) is (fault not in ANSWERS)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Sequence
 
-import yaml
 from rich.console import Console
 
 from eto.environments import load_suite, required_options, suite_names
 from eto.environments.conformance import Check
 from eto.environments.contract import listed_tasks
 from eto.errors import EtoError, InputError, MissingRequirement
+from eto.oserrors import reason
+from eto.recipe_yaml import read_yaml
+from eto.texts import brief
 
 FAILED = 1
 
@@ -67,16 +70,27 @@ def serve(name: str, options: Sequence[str], split: str, host: str, port: int, i
     except ModuleNotFoundError as error:
         mend = "pip install 'eto-agent[serve]'"
         raise MissingRequirement(f"the package {error.name!r} is not installed", mend=mend) from error
+    _check_free(host, port)
     suite = load_suite(name, **dict(_option(text) for text in options))
     app = build_app(suite, listed_tasks(suite, split), idle_seconds)
     uvicorn.run(app, host=host, port=port, log_level="warning")
 
 
+def _check_free(host: str, port: int) -> None:
+    """Refuse a place where no server can listen, before the suite is loaded."""
+    try:
+        family, _, _, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(place)
+    except (OSError, UnicodeError) as error:
+        told = reason(error) if isinstance(error, OSError) else "no name of a host"
+        mend = "take another --port, or a --host of this machine"
+        raise InputError(f"cannot listen: {told}", where=f"{host}:{port}", mend=mend) from None
+
+
 def _option(text: str) -> tuple[str, object]:
     name, separator, value = text.partition("=")
     if not separator:
-        raise InputError(f"{text!r} is no option", mend="write NAME=VALUE, for example products=100")
-    try:
-        return name, yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise InputError(f"{value!r} is no YAML value", where=name, mend="quote it") from error
+        raise InputError(f"{brief(text)} is no option", mend="write NAME=VALUE, for example products=100")
+    return name, read_yaml(value, f"option {name}")[0]

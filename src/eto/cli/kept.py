@@ -11,7 +11,7 @@ from typing import Any
 
 from eto.errors import RunConflict
 from eto.files import disk_errors, read_json, write_json
-from eto.jsonfiles import unwritable
+from eto.oserrors import unwritable
 from eto.recipe import FREE_FIELDS, Recipe, recipe_diff
 from eto.run import acquire, release
 from eto.store import TrajectoryStore
@@ -20,11 +20,13 @@ from eto.store import TrajectoryStore
 class Kept:
     """The directory `.OUT.part`: the command, and each of its episodes as it ended.
 
+    overwrite: what another command began to write is dropped.
+
     Raises `RunConflict` where another process holds it or another command began it, `InputError` where
     it cannot be written, `MissingRequirement` on a full disk.
     """
 
-    def __init__(self, out: Path, command: Mapping[str, Any]) -> None:
+    def __init__(self, out: Path, command: Mapping[str, Any], *, overwrite: bool = False) -> None:
         self._done = False
         self.directory = out.absolute().with_name(f".{out.name}.part")
         with disk_errors(self.directory):
@@ -34,24 +36,28 @@ class Kept:
                 raise unwritable(self.directory, error) from error
             self._lock = acquire(self.directory / "lock")
             try:
-                self._accept(out, command)
+                self._accept(out, command, overwrite)
                 self.store = TrajectoryStore(self.directory / "episodes.sqlite")
             except BaseException:
                 release(self._lock)
                 raise
 
-    def _accept(self, out: Path, command: Mapping[str, Any]) -> None:
+    def _accept(self, out: Path, command: Mapping[str, Any], overwrite: bool) -> None:
         path = self.directory / "command.json"
         if not path.exists():
             write_json(path, command)
             return
         # Through JSON, as the one that was kept.
         changed = recipe_diff(read_json(path), json.loads(json.dumps(command)))
-        if changed:
+        if changed and overwrite:
+            for episodes in self.directory.glob("episodes.sqlite*"):
+                episodes.unlink()
+            write_json(path, command)
+        elif changed:
             raise RunConflict(
                 f"episodes of another command for {out} are kept here\n  " + "\n  ".join(changed),
                 where=str(self.directory),
-                mend="give that command again to resume it, choose another --out, or delete this directory",
+                mend="give that command again to resume it, another --out, or --overwrite to drop them",
             )
 
     def __enter__(self) -> Kept:

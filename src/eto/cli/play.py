@@ -14,6 +14,7 @@ from eto.environments.pool import EnvironmentPool, collect_experts
 from eto.errors import EnvironmentFailure, InputError
 from eto.failures import commonest
 from eto.protocols import Policy, TaskSuite
+from eto.rollout.replay import SIMULATOR_FAILED, Replayed
 from eto.rollout.rollouts import RolloutSettings, rollouts
 from eto.store import TrajectoryStore
 from eto.types import StopReason, Task, Trajectory
@@ -172,3 +173,17 @@ def why_none(missing: Sequence[tuple[Task, NoExpert]]) -> str:
             if reason != "none":
                 lines += [f"  {line}" for line in commonest(why.detail for _, why in group).splitlines()]
     return "\n".join(lines)
+
+
+def check_some_replayed(found: Replayed, count: int, suite: str) -> None:
+    """Raises `EnvironmentFailure` where simulators kept every trajectory from being replayed, `InputError`
+    where their tasks are not the suite's."""
+    if len(found.not_replayable) < count:
+        return
+    told = f"none of {count} trajectories could be replayed\n"
+    told += commonest(t.detail for t in found.not_replayable)
+    if any(t.detail.startswith(SIMULATOR_FAILED) for t in found.not_replayable):
+        mend = f"`eto environments check {suite} [OPTION=VALUE]...` names each breach"
+        raise EnvironmentFailure(told, where=f"environment {suite}", mend=mend)
+    mend = "name their environment and its options, as environment.name=... environment.options={...}"
+    raise InputError(told, where=f"environment {suite}", mend=mend)

@@ -17,13 +17,17 @@ from eto.cli.compose import (
     tasks_of,
 )
 from eto.cli.loading import PolicyLoading, sure_to_load
+from eto.cli.outputs import MARKDOWN, check_file
 from eto.cli.progress import Progress
+from eto.cli.terminal import say
+from eto.files import disk_errors
 from eto.formats import read_trajectories, write_trajectories
 from eto.protocols import Policy, TaskSuite
 from eto.recipe import Recipe
 from eto.report import terminal, write_report
 from eto.reuse import reusable_stages, reuse_stages
 from eto.run import Run
+from eto.run_records import check_place
 from eto.types import Task, Trajectory
 
 if TYPE_CHECKING:
@@ -43,7 +47,10 @@ def run_recipe(path: Path, overrides: Sequence[str], source: Path | None = None)
         progress.say(f"{recipe.name}: {path} -> {recipe.directory}")
         suite = suite_of(recipe)
         splits = {split: tasks_of(recipe, suite, split) for split in ("train", "dev", "test")}
-        if not (recipe.directory / "recipe.yaml").exists() and not sure_to_load(recipe):
+        with disk_errors(recipe.directory):
+            check_place(recipe.directory)
+            begun = (recipe.directory / "recipe.yaml").exists()
+        if not begun and not sure_to_load(recipe):
             # A model that cannot be loaded must be told before the directory takes the recipe.
             _loaded(loading, progress)
         with Run.open(recipe.directory, recipe) as run:
@@ -234,20 +241,26 @@ def print_report(directory: Path) -> None:
     progress.say(f"figures {paths.results}   report {paths.markdown}   learning curve {paths.curve}")
 
 
-def print_pooled(directories: Sequence[Path], against: Sequence[Path], out: Path | None) -> None:
+def print_pooled(
+    directories: Sequence[Path], against: Sequence[Path], out: Path | None, overwrite: bool = False
+) -> None:
     """Print the pooled table of several runs, or what sets them apart from others; or write it to `out`."""
     from eto.files import write_atomic
     from eto.report.pooled import compare_runs, comparison_markdown, pool_runs, pooled_markdown
 
+    if out is not None:
+        runs = {f"the run {path.name}": path for path in (*directories, *against)}
+        check_file(out, overwrite=overwrite, inputs=runs, form=MARKDOWN)
     if against:
         text = comparison_markdown(compare_runs(directories, against), against)
     else:
         text = pooled_markdown(pool_runs(directories))
     if out is None:
-        print(text)
+        say(text)
     else:
-        write_atomic(out, text)
-        print(f"written: {out}")
+        with disk_errors(out):
+            write_atomic(out, text)
+        say(f"written: {out}")
 
 
 def _say_what_next(recipe: Recipe, path: Path, progress: Progress) -> None:

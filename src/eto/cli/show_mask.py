@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.text import Text
 
+from eto.cli.terminal import terminal
 from eto.errors import InputError
 from eto.formats import read_pairs, read_trajectories
 from eto.types import Trajectory
@@ -19,7 +19,7 @@ def show(file: Path, model: str, limit: int) -> None:
 
     trajectories = _trajectories(file)[:limit]
     renderer = Renderer(_tokenizer(model))
-    console = Console()
+    console = terminal()
     for trajectory in trajectories:
         rendered = renderer.render(trajectory)
         check_mask(rendered, trajectory.task.id)

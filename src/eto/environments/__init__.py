@@ -42,7 +42,7 @@ def suite_names() -> dict[str, str]:
     return dict(sorted(names.items())) | dict.fromkeys(SUITES, "eto")
 
 
-def load_suite(name: str, **options: object) -> TaskSuite:
+def load_suite(name: str, /, **options: object) -> TaskSuite:
     """The task suite called `name`, made with its own `options`.
 
     Raises `InputError` for an unknown name, option or option value, and

@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 import os
 import signal
-import site
 import sysconfig
+import threading
 import traceback
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,6 +23,7 @@ from typing import Any, get_args
 from eto.errors import EnvironmentFailure, EtoError, InputError
 from eto.failures import one_line
 from eto.protocols import Step, TaskSuite
+from eto.texts import whole
 from eto.types import Message, Role, Task
 
 LONGEST_TEXT = 1_000_000
@@ -31,7 +32,7 @@ DEEPEST = 100
 """Levels of a task's payload."""
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _OURS = str(Path(__file__).resolve().parents[1])
-_INSTALLED = tuple({*site.getsitepackages(), *sysconfig.get_paths().values()})
+_INSTALLED = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,21 +80,22 @@ def as_input_error(where: str, mend: str) -> Iterator[None]:
 def undisturbed() -> Iterator[None]:
     """For a user's code in this process: the working directory and the handling of signals stay as they
     are, so that relative paths and Ctrl-C mean afterwards what they meant before."""
-    directory = os.getcwd()
-    handlers = {number: signal.getsignal(number) for number in _SIGNALS}
+    directory = os.open(".", os.O_RDONLY)
+    in_charge = threading.current_thread() is threading.main_thread()  # no other may set handlers
+    handlers = {number: signal.getsignal(number) for number in _SIGNALS if in_charge}
     try:
         yield
     finally:
-        if os.getcwd() != directory:
-            os.chdir(directory)
+        os.fchdir(directory)
+        os.close(directory)
         for number, handler in handlers.items():
-            if handler is not None and signal.getsignal(number) is not handler:
+            if handler is not None:
                 signal.signal(number, handler)
 
 
 def said(error: BaseException) -> str:
     """Type and message of an exception, on one line."""
-    return well_formed(one_line("".join(traceback.format_exception_only(error))))
+    return whole(one_line("".join(traceback.format_exception_only(error))))
 
 
 def place(error: BaseException) -> str:
@@ -107,15 +109,6 @@ def place(error: BaseException) -> str:
     return ""
 
 
-def well_formed(text: str) -> str:
-    """`text` with U+FFFD in place of lone surrogates, which have no UTF-8 form; whole pairs are joined."""
-    try:
-        text.encode()
-        return text
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-
-
 def checked_text(value: Any, what: str) -> str:
     """`value` as text. Raises `EnvironmentFailure` for anything else, and for a text without end."""
     if not isinstance(value, str):
@@ -123,7 +116,7 @@ def checked_text(value: Any, what: str) -> str:
     if len(value) > LONGEST_TEXT:
         problem = f"{what} has {len(value):,} characters; at most {LONGEST_TEXT:,}"
         raise EnvironmentFailure(problem, mend="cut it in the environment to what an agent can read")
-    return well_formed(str.__str__(value))
+    return whole(str.__str__(value))
 
 
 def checked_step(step: Any) -> Step:
@@ -238,7 +231,7 @@ def task_faults(tasks: Sequence[Any]) -> Iterator[tuple[str, str]]:
             if not isinstance(value, str):
                 told = one_line(repr(value))
                 yield f"the {name} of a task is {told}, {_kind(value)} and not text", "give it as text"
-            elif well_formed(value) != value:
+            elif whole(value) != value:
                 yield f"the {name} of a task, {value!r}, is no whole text", "leave out lone surrogates"
     ids = Counter(task.id for task in tasks if isinstance(task, Task) and isinstance(task.id, str))
     for name, count in ids.items():

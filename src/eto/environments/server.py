@@ -17,10 +17,11 @@ from fastapi import FastAPI
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
-from eto.environments.contract import checked_environment, user_code, well_formed
+from eto.environments.contract import checked_environment, user_code
 from eto.environments.host import begin, take_step
 from eto.errors import EtoError
 from eto.protocols import Environment, TaskSuite
+from eto.texts import whole
 from eto.types import Task
 
 GONE = 404
@@ -149,7 +150,7 @@ def build_app(suite: TaskSuite, tasks: Sequence[Task], idle_seconds: float = 600
 
     @app.exception_handler(EtoError)
     def broken(_request: Any, error: EtoError) -> JSONResponse:
-        return JSONResponse({"error": well_formed(str(error))})
+        return JSONResponse({"error": whole(str(error))})
 
     app.get("/")(lambda: f"This is environment {suite.name}.")
     app.post("/create")(sessions.create)

@@ -17,10 +17,11 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from eto.environments.contract import check_tasks, payload_fault, well_formed
+from eto.environments.contract import check_tasks, payload_fault
 from eto.environments.pool import EnvironmentPool, Result
 from eto.errors import PromptTooLong
 from eto.protocols import Policy, Reply, ReplyEnd, Step, TaskSuite
+from eto.texts import whole
 from eto.types import Message, StopReason, Task, Trajectory, Turn
 
 LONGEST_DETAIL = 2000
@@ -222,7 +223,7 @@ class _Play:
             seed=episode.seed,
             score=last.score if last else None,
             tokenizer=self.policy.tokenizer_id,
-            detail=well_formed(detail[:LONGEST_DETAIL]),
+            detail=whole(detail[:LONGEST_DETAIL]),
         )
 
     def _leave(self, slot: int) -> _Episode:
