@@ -17,8 +17,8 @@ MAX_FUNCTION_LINES = 70
 # A name stands for the module and, where it is a package, for everything inside.
 LAYERS = (
     "types protocols errors oserrors texts paths runtime",
-    "store formats files jsonfiles records sharegpt reference_rules contrast weights rendering losses"
-    " statistics failures",
+    "checks store formats foreign files jsonfiles jsontext notes records reference_rules tables"
+    " contrast weights rendering losses statistics failures",
     "environments policies",
     "rollout training",
     "algorithms",

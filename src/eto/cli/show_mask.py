@@ -9,15 +9,14 @@ from rich.text import Text
 
 from eto.cli.terminal import terminal
 from eto.errors import InputError
-from eto.formats import read_pairs, read_trajectories
-from eto.types import Trajectory
+from eto.formats import read_sides
 
 
 def show(file: Path, model: str, limit: int) -> None:
     """Print the first `limit` trajectories of `file`; tokens with loss are on green."""
     from eto.rendering import Renderer, check_mask
 
-    trajectories = _trajectories(file)[:limit]
+    trajectories = read_sides(file)[:limit]
     renderer = Renderer(_tokenizer(model))
     console = terminal()
     for trajectory in trajectories:
@@ -54,14 +53,3 @@ def _tokenizer(model: str) -> Any:
             where=str(source),
             mend="give `embedded`, a directory written by save_pretrained, or a Hub id",
         ) from error
-
-
-def _trajectories(file: Path) -> list[Trajectory]:
-    try:
-        return read_trajectories(file)
-    except InputError as not_trajectories:
-        try:
-            pairs = read_pairs(file)
-        except InputError:
-            raise not_trajectories from None
-    return [side for pair in pairs for side in (pair.chosen, pair.rejected)]
