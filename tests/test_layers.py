@@ -21,9 +21,8 @@ LAYERS = (
     " contrast weights rendering losses statistics failures",
     "environments policies",
     "rollout training",
-    "credit",
     "algorithms",
-    "recipe recipe_fields recipe_yaml run run_records reuse report",
+    "recipe recipe_fields recipe_yaml machine run run_records reuse report",
     "cli __main__",
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names.split()}
