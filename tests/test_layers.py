@@ -17,8 +17,8 @@ MAX_FUNCTION_LINES = 70
 # A name stands for the module and, where it is a package, for everything inside.
 LAYERS = (
     "types protocols errors paths runtime",
-    "store formats files jsonfiles records sharegpt reference_rules contrast weights rendering losses"
-    " statistics",
+    "store formats files jsonfiles records sharegpt reference_rules contrast weights losses"
+    " statistics encoding chat_template turn_forms turns talk rendering",
     "environments policies",
     "rollout training",
     "credit",

@@ -1,54 +1,51 @@
 """Trajectory -> token ids and loss mask: the only place where masks are made.
 
-A conversation is laid out as segments that are tokenised once, one by one, and only
-ever appended: prompt, action, observation, action, ... The pieces of the model's chat
-template that stand between them are found by rendering a probe conversation, so any
-template whose pieces do not depend on the text works, with or without generation
-markers. Special tokens come from the template alone: text that spells one, in a prompt,
-an observation or an action, is encoded as the plain text it is. Exploring and training
-call the same functions, and ids that an engine sampled are used again as they are:
-nothing is decoded and encoded anew in between.
+A conversation is laid out as the model's chat template writes it when the agent acts:
+prompt, action, observation, action, ... Segments are tokenised one by one and only ever
+appended, as long as the template writes past turns as the agent wrote them. Where it does
+not, because it strips thoughts or moves a message, each turn is a sample of its own, in
+exactly the context that the template writes for it. Exploring and training call the same
+functions, and ids that an engine sampled are used again as they are: nothing is decoded and
+encoded anew in between.
 """
 
 from __future__ import annotations
 
+import copy
 import hashlib
-import re
-from collections.abc import Sequence
+import json
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal, get_args
 
-from jinja2.exceptions import TemplateError
-
+from eto.chat_template import PLAIN_TEMPLATE, ChatTemplate, fixed_date, settled_source, templates_of
+from eto.encoding import BREAK, CLOSE, Encoding
 from eto.errors import InputError
-from eto.types import Message, Trajectory
+from eto.talk import Talk, answers_of, message_of
+from eto.turn_forms import TurnForm, turn_form
+from eto.turns import Tools, fitting, split_thought, takes_text_arguments
+from eto.types import Message, Trajectory, Turn
 
-PLAIN_TEMPLATE = (
-    "{% for m in messages %}"
-    "{{ '### ' + m['role'] + '\n' + m['content'] + (eos_token if m['role'] == 'assistant' else '') + '\n' }}"
-    "{% endfor %}"
-    "{% if add_generation_prompt %}{{ '### assistant\n' }}{% endif %}"
-)
-"""Default for tokenizers without a chat template: a `### role` line, the text, and the
-end-of-text token after each assistant message."""
+__all__ = ["BREAK", "NOT_AGENT", "PLAIN_TEMPLATE", "Rendered", "Renderer", "Thoughts", "check_mask"]
 
+Thoughts = Literal["auto", "keep", "strip"]
 NOT_AGENT = -1
-
-BREAK = "\ufdd0"
-"""Put inside text that spells a special token; encoding stops and starts anew there. A
-Unicode noncharacter, which no text may contain."""
+RECORD = "eto.json"
+"""Beside a saved agent: how it was trained to see its past turns."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """One trajectory as tokens."""
+    """A trajectory as tokens, or the part of it that is one sample."""
 
     ids: tuple[int, ...]
     turns: tuple[int, ...]
     """For each token the number of the agent's turn it belongs to, or -1. The loss mask
     is `turn >= 0`: action tokens and their end-of-turn token, nothing else."""
     dropped_turns: int = 0
-    """Turns left out at the end because they did not fit."""
+    """Turns left out at the end because they did not fit; of several samples the last one's."""
 
     @property
     def mask(self) -> tuple[int, ...]:
@@ -58,37 +55,55 @@ class Rendered:
 class Renderer:
     """Lays conversations out as token ids for one tokenizer and its chat template."""
 
-    def __init__(self, tokenizer: Any, template: str | None = None) -> None:
+    def __init__(
+        self,
+        tokenizer: Any,
+        template: str | None = None,
+        *,
+        arguments: Mapping[str, Any] | None = None,
+        thoughts: Thoughts = "auto",
+        today: str | None = None,
+    ) -> None:
+        """template: Jinja text, a file of it, or the name of one of the tokenizer's. arguments: what
+        the template takes, such as `enable_thinking`. thoughts: past turns as the template writes
+        them (auto; strip: refused where it strips nothing), or kept as they were written (keep).
+        today: the date, `YYYY-MM-DD`, that the template writes.
+
+        Raises `InputError` for a template that cannot be used, named with the reason.
+        """
         self.tokenizer = tokenizer
-        self.template = template or getattr(tokenizer, "chat_template", None) or PLAIN_TEMPLATE
-        added = getattr(tokenizer, "added_tokens_decoder", {})
-        named = zip(tokenizer.all_special_ids, tokenizer.all_special_tokens, strict=True)
-        # A family's end of turn is often special without being one of the named tokens.
-        self._special = dict(named) | {i: token.content for i, token in added.items() if token.special}
-        longest_first = sorted(self._special.values(), key=len, reverse=True)
-        self._spelt = re.compile("|".join(map(re.escape, longest_first)) or "(?!)")
-        self._takes_system = self._shows_system()
-        self._find_pieces()
+        self.notes: list[str] = []
+        """What a person should know of this template."""
+        self._said: set[str] = set()
+        self._encoding = Encoding(tokenizer)
+        sources = templates_of(tokenizer, template)
+        self._forms: dict[str, tuple[ChatTemplate, TurnForm]] = {}
+        for name, source in sources.items():
+            made = ChatTemplate(self._encoding, settled_source(source, arguments or {}, today))
+            settled, form = turn_form(made)
+            settled.text_arguments = takes_text_arguments(settled)
+            self._forms[name] = settled, form
+            self._tell(made, settled)
+        settled, self._form = self._forms["default"]
+        self.template = settled.source
+        self.end_of_turn = self._form.end
+        self.thoughts = self._checked(thoughts)
         self.fingerprint = self._fingerprint()
 
     # -- segments ---------------------------------------------------------------------
 
-    def prompt_ids(self, messages: Sequence[Message]) -> list[int]:
+    def prompt_ids(self, messages: Sequence[Message], tools: Tools = ()) -> list[int]:
         """Ids up to and including the marker after which the agent writes.
 
         Where the template has no place for a system message, its text opens the first
         user message.
         """
-        if not messages or messages[-1].role == "assistant":
-            raise InputError("a prompt must end on a user or system message", where="messages")
-        plain = [Message(m.role, self._quote(m.content)) for m in messages]
-        if not self._takes_system and len(plain) > 1 and plain[0].role == "system":
-            plain[:2] = [Message("user", f"{plain[0].content}\n\n{plain[1].content}")]
-        return self._encode(self._apply(plain, generate=True))
+        return self.talk(messages, tools).ids
 
     def action_ids(self, text: str) -> list[int]:
         """Ids of an action's text and the end-of-turn token."""
-        return [*self._encode(self._quote(text)), self.end_of_turn]
+        form = self._form
+        return [*self._encoding.encode_after(form.before_action, self._body(text)), form.end]
 
     def observation_ids(self, text: str, *, closed: bool = True) -> list[int]:
         """Ids from the end of an action to where the agent writes again.
@@ -96,29 +111,72 @@ class Renderer:
         `closed` is False when the action ended without its end-of-turn token (cut by
         the cap on tokens): the token is then put in here, outside the loss.
         """
-        ids = self._encode(self._after_end + self._quote(text) + self._before_action)
+        ids = self._encoding.encode(self._between(text))
         return ids if closed else [self.end_of_turn, *ids]
 
     def text(self, action_ids: Sequence[int]) -> str:
-        """The action's text, end-of-turn token removed."""
-        ids = list(action_ids)
-        if ids and ids[-1] == self.end_of_turn:
-            ids.pop()
-        return self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        """The action's text without what the template puts around it; thoughts stay, empty ones do not."""
+        ids, form = list(action_ids), self._form
+        ended = bool(ids) and ids[-1] == form.end
+        text = self._encoding.decode(ids[:-1] if ended else ids)
+        text = text.removeprefix(form.lead)
+        text = text.removesuffix(form.trail) if ended else text
+        if form.open_thought:
+            text = form.open_thought + text
+        if form.knows_thoughts and CLOSE in text:
+            thought, answer = split_thought(text)
+            text = text if thought.strip() else answer.lstrip("\n")
+        return text
+
+    def talk(self, messages: Sequence[Message], tools: Tools = ()) -> Talk:
+        """A conversation to be gone on with turn by turn."""
+        return self._talk(messages, tools, keep=self.thoughts == "keep")
 
     # -- whole trajectories -----------------------------------------------------------
 
-    def render(self, trajectory: Trajectory, *, max_tokens: int | None = None) -> Rendered:
-        """Ids and turn numbers of `trajectory`, cut at whole turns to `max_tokens`.
+    def samples(self, trajectory: Trajectory, *, max_tokens: int | None = None) -> tuple[Rendered, ...]:
+        """`trajectory` as it is trained: each of the agent's turns once, in the context in which the
+        agent writes it. One sample where contexts only grow, else several.
 
-        Raises `InputError` if there is no turn, or not even the first one fits.
+        Cut at whole turns to `max_tokens`. Raises `InputError` if there is no turn, not even the
+        first one fits, or the template would drop something.
         """
+        if self.thoughts == "keep":
+            return (self.render(trajectory, max_tokens=max_tokens),)
+        if self._form.regular and _is_plain(trajectory) and self._is_as_written(trajectory):
+            return (self._pieces(trajectory, max_tokens),)
+        return tuple(self._walk(trajectory, max_tokens, keep=False))
+
+    def render(self, trajectory: Trajectory, *, max_tokens: int | None = None) -> Rendered:
+        """`trajectory` as one sample, past turns kept as they were written whatever the template does.
+
+        Otherwise as `samples`.
+        """
+        if self._form.regular and _is_plain(trajectory):
+            return self._pieces(trajectory, max_tokens)
+        return self._walk(trajectory, max_tokens, keep=True)[0]
+
+    def save(self, directory: str | Path) -> None:
+        """Write the tokenizer with the template as it is used here, and how past turns are seen."""
+        tokenizer = copy.copy(self.tokenizer)
+        own = self.tokenizer.chat_template
+        sources = {name: template.source for name, (template, _) in self._forms.items()}
+        others = {**own, **sources} if isinstance(own, dict) else sources
+        tokenizer.chat_template = others if len(others) > 1 else sources["default"]
+        tokenizer.save_pretrained(directory)
+        if self.thoughts != "auto":
+            record = json.dumps({"thoughts": self.thoughts}) + "\n"
+            (Path(directory) / RECORD).write_text(record, encoding="utf-8")
+
+    # -- inside -----------------------------------------------------------------------
+
+    def _pieces(self, trajectory: Trajectory, max_tokens: int | None) -> Rendered:
+        """A plain trajectory from the template's pieces, which do not depend on the text."""
         ids = self.prompt_ids(trajectory.messages)
         turns = [NOT_AGENT] * len(ids)
-        reuse = trajectory.tokenizer == self.fingerprint
         kept = 0
         for number, turn in enumerate(trajectory.turns):
-            action = list(turn.action_ids) if reuse and turn.action_ids else self.action_ids(turn.action)
+            action = self._sampled(trajectory, turn) or self.action_ids(turn.action)
             between: list[int] = []
             if number:
                 closed = ids[-1] == self.end_of_turn
@@ -126,83 +184,166 @@ class Renderer:
             if max_tokens is not None and len(ids) + len(between) + len(action) > max_tokens:
                 break
             ids += between + action
-            turns += [NOT_AGENT] * len(between) + [number] * len(action)
+            turns += [NOT_AGENT] * len(between) + [number if turn.loss else NOT_AGENT] * len(action)
             kept += 1
-        if not kept:
-            why = "has no agent turn" if not trajectory.turns else f"does not fit {max_tokens} tokens"
-            raise InputError(
-                f"the trajectory {why}",
-                where=trajectory.task.id,
-                mend="drop it, or raise model.max_context" if trajectory.turns else "drop it",
-            )
+        _check_kept(trajectory, kept, max_tokens)
         return Rendered(tuple(ids), tuple(turns), len(trajectory.turns) - kept)
 
-    # -- the template's pieces --------------------------------------------------------
-
-    def _find_pieces(self) -> None:
-        first, answer, second = "PROBEUSERONE", "PROBEANSWER", "PROBEUSERTWO"
-        text = self._apply(
-            [Message("user", first), Message("assistant", answer), Message("user", second)], generate=True
-        )
-        if any(text.count(probe) != 1 for probe in (first, answer, second)):
-            raise InputError(
-                "the chat template does not show each message exactly once",
-                where="tokenizer.chat_template",
-                mend="give a template that keeps the conversation's history",
-            )
-        between = text.split(answer)[1].split(second)[0]
-        self._before_action = text.split(second)[1]
-        self.end_of_turn, self._after_end = self._split_end(between)
-
-    def _split_end(self, between: str) -> tuple[int, str]:
-        """The end-of-turn token and what follows it before the next observation."""
-        ids = self._encode(between.lstrip())
-        if ids and ids[0] in self._special:
-            end = ids[0]
-            text = self.tokenizer.decode([end], skip_special_tokens=False)
-            rest = between.lstrip()
-            return end, rest[len(text) :] if rest.startswith(text) else rest
-        if self.tokenizer.eos_token_id is None:
-            raise InputError(
-                "the tokenizer has neither an end-of-turn token in its template nor an eos token",
-                where="tokenizer",
-                mend="set tokenizer.eos_token",
-            )
-        return self.tokenizer.eos_token_id, between
-
-    def _apply(self, messages: Sequence[Message], *, generate: bool) -> str:
-        plain = [{"role": m.role, "content": m.content} for m in messages]
+    def _walk(self, trajectory: Trajectory, max_tokens: int | None, *, keep: bool) -> list[Rendered]:
+        """Any trajectory turn by turn, as the agent reads it when it acts."""
         try:
-            return self.tokenizer.apply_chat_template(
-                plain, chat_template=self.template, tokenize=False, add_generation_prompt=generate
-            )
-        except TemplateError as error:
+            return self._walked(trajectory, max_tokens, keep=keep)
+        except InputError as error:
+            if trajectory.task.id in error.where:
+                raise
+            where = f"{trajectory.task.id}: {error.where}" if error.where else trajectory.task.id
+            raise InputError(error.problem, where=where, mend=error.mend) from error
+
+    def _walked(self, trajectory: Trajectory, max_tokens: int | None, *, keep: bool) -> list[Rendered]:
+        talk = self._talk(trajectory.messages, trajectory.tools, keep=keep)
+        rows: list[tuple[list[int], list[int]]] = []
+        ids, turns, action = list(talk.ids), [NOT_AGENT] * len(talk.ids), []
+        kept = 0
+        for number, turn in enumerate(trajectory.turns):
+            if number:
+                appended, more = talk.go_on(action, trajectory.turns[number - 1])
+                if not appended:
+                    rows.append((ids, turns))
+                    ids, turns = [], []
+                ids += more
+                turns += [NOT_AGENT] * len(more)
+            action = self._sampled(trajectory, turn) or []
+            if action:
+                talk.sampled(action)
+            else:
+                action = talk.written(turn)
+            if max_tokens is not None and len(ids) + len(action) > max_tokens:
+                break
+            ids += action
+            turns += [number if turn.loss else NOT_AGENT] * len(action)
+            kept += 1
+        _check_kept(trajectory, kept, max_tokens)
+        rows.append((ids, turns))
+        rows = [row for row in rows if any(turn >= 0 for turn in row[1])] or rows[-1:]
+        dropped = len(trajectory.turns) - kept
+        last = len(rows) - 1
+        return [Rendered(tuple(i), tuple(t), dropped if at == last else 0) for at, (i, t) in enumerate(rows)]
+
+    def _is_as_written(self, trajectory: Trajectory) -> bool:
+        """Whether the template writes the whole conversation as its pieces do."""
+        template, form = self._forms["default"]
+        said = fitting(trajectory.messages, form)
+        ours = template.text(said, generate=True)
+        for number, turn in enumerate(trajectory.turns):
+            if number:
+                ours += form.end_text + self._between(trajectory.turns[number - 1].observation)
+                said += answers_of(trajectory.turns[number - 1])
+            said.append(message_of(turn))
+            sampled = self._sampled(trajectory, turn)
+            ours += self._body(turn.action) if sampled is None else self._sampled_text(sampled)
+        return template.text(said, generate=False).startswith(ours)
+
+    def _talk(self, messages: Sequence[Message], tools: Tools, *, keep: bool) -> Talk:
+        named = self._forms.get("tool_use") if tools else None
+        template, form = named or self._forms["default"]
+        return Talk(template, form, messages, tools, keep=keep, say=self._say)
+
+    def _sampled(self, trajectory: Trajectory, turn: Turn) -> list[int] | None:
+        """The ids that an engine sampled with this tokenizer; None where there are none."""
+        if trajectory.tokenizer != self.fingerprint or not turn.action_ids:
+            return None
+        return list(turn.action_ids)
+
+    def _sampled_text(self, ids: Sequence[int]) -> str:
+        ended = ids[-1] == self.end_of_turn
+        return self._encoding.quote(self._encoding.decode(ids[:-1] if ended else ids), agent=True)
+
+    def _body(self, text: str) -> str:
+        form, text = self._form, self._encoding.quote(text, agent=True)
+        return form.lead + (text.strip() if form.trims_agent else text) + form.trail
+
+    def _between(self, text: str) -> str:
+        form, text = self._form, self._encoding.quote(text)
+        return form.after_end + (text.strip() if form.trims_user else text) + form.before_action
+
+    # -- the template -----------------------------------------------------------------
+
+    def _checked(self, thoughts: Thoughts) -> Thoughts:
+        if thoughts not in get_args(Thoughts):
+            choices = ", ".join(get_args(Thoughts))
+            raise InputError(f"unknown {thoughts!r}", where="model.thoughts", mend=f"use one of {choices}")
+        if thoughts == "strip" and not self._form.strips:
             raise InputError(
-                f"the chat template refuses a conversation of {', '.join(m.role for m in messages)}: {error}",
-                where="tokenizer.chat_template",
-                mend="use a template, or an order of messages, that fits; the tokenizer needs an eos token",
-            ) from error
+                "the chat template strips nothing from past turns",
+                where="model.thoughts",
+                mend="leave it at auto, or give a template that does: model.chat_template=FILE",
+            )
+        return thoughts
 
-    def _shows_system(self) -> bool:
-        """Whether the template has a place for a system message: some refuse or drop it."""
-        try:
-            probe = [Message("system", "PROBESYSTEM"), Message("user", "PROBEUSER")]
-            return "PROBESYSTEM" in self._apply(probe, generate=True)
-        except InputError:
-            return False
+    def _tell(self, made: ChatTemplate, settled: ChatTemplate) -> None:
+        if (day := fixed_date(settled.source)) is not None:
+            self.notes.append(f"the chat template writes a date, which is fixed at {day} (model.date)")
+        if settled.source != made.source:
+            opener = settled.source[len(made.source.removesuffix("\n")) :].split(" if ")[0].strip("{ ")
+            self.notes.append(
+                "the chat template ignores add_generation_prompt; the agent's turns are opened as in its "
+                f"history, with {opener}"
+            )
 
-    def _quote(self, text: str) -> str:
-        """`text` with every special token it spells broken in two."""
-        return self._spelt.sub(lambda found: found[0][0] + BREAK + found[0][1:], text.replace(BREAK, ""))
-
-    def _encode(self, text: str) -> list[int]:
-        pieces = text.split(BREAK)
-        return [i for piece in pieces for i in self.tokenizer.encode(piece, add_special_tokens=False)]
+    def _say(self, kind: str, told: str) -> None:
+        """Tell once, with the first place found, that past turns are seen otherwise than they were written."""
+        if kind in self._said:
+            return
+        self._said.add(kind)
+        if kind == "rewritten":
+            note = (
+                "the chat template writes past turns otherwise than the agent wrote them; each turn is "
+                f"trained and played in the context that the template writes for it: {told}"
+            )
+        else:
+            note = (
+                "past turns are kept as they were written; programs that use the chat template show the "
+                f"agent others: {told}"
+            )
+        self.notes.append(note)
+        warnings.warn(note, stacklevel=2)
 
     def _fingerprint(self) -> str:
         backend = getattr(self.tokenizer, "backend_tokenizer", None)
         body = backend.to_str() if backend is not None else repr(sorted(self.tokenizer.get_vocab().items()))
-        return hashlib.sha256((body + "\0" + self.template).encode()).hexdigest()[:16]
+        sources = "\0".join(template.source for template, _ in self._forms.values())
+        return hashlib.sha256((body + "\0" + sources).encode()).hexdigest()[:16]
+
+
+def recorded_thoughts(directory: str | Path) -> Thoughts:
+    """How the agent saved in `directory` was trained to see its past turns; `auto` where none is there."""
+    path = Path(directory) / RECORD
+    try:
+        found = json.loads(path.read_text(encoding="utf-8")).get("thoughts")
+    except (OSError, ValueError, AttributeError):
+        return "auto"
+    return found if found in get_args(Thoughts) else "auto"
+
+
+def _is_plain(trajectory: Trajectory) -> bool:
+    """Whether there is nothing but text in it."""
+    messages = [*trajectory.messages, *(each for turn in trajectory.turns for each in turn.answers)]
+    return not (
+        trajectory.tools
+        or any(turn.reasoning or turn.tool_calls or turn.answers for turn in trajectory.turns)
+        or any(each.reasoning or each.tool_calls or each.role == "tool" for each in messages)
+    )
+
+
+def _check_kept(trajectory: Trajectory, kept: int, max_tokens: int | None) -> None:
+    if kept:
+        return
+    why = "has no agent turn" if not trajectory.turns else f"does not fit {max_tokens} tokens"
+    raise InputError(
+        f"the trajectory {why}",
+        where=trajectory.task.id,
+        mend="drop it, or raise model.max_context" if trajectory.turns else "drop it",
+    )
 
 
 def check_mask(rendered: Rendered, where: str = "") -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from eto.policies.lanes import balanced
+from eto.talk import Talk
 
 LEAST_SHARED = 8
 """Tokens of a common beginning from which it is passed once."""
@@ -17,7 +18,7 @@ LEAST_SHARED = 8
 
 @dataclass(eq=False, slots=True, weakref_slot=True)
 class Conversation:
-    """One append-only conversation and its cache."""
+    """One conversation and its cache."""
 
     ids: list[int]
     """All tokens so far; the last `len(ids) - cached` have not passed the model yet."""
@@ -28,12 +29,19 @@ class Conversation:
     generator: torch.Generator | None = None
     action: list[int] = field(default_factory=list)
     """Tokens sampled in the current turn."""
+    talk: Talk | None = None
+    """The conversation as messages; None for one that is ids alone."""
     draft: list[int] = field(default_factory=list)
     """Guesses of the tokens after `ids`, passed with the next step and checked by it."""
 
     @property
     def pending(self) -> int:
         return len(self.ids) - self.cached
+
+    def replace(self, ids: list[int]) -> None:
+        """Go on from other ids; what the cache holds of their beginning stays."""
+        self.cached = min(self.cached, common_prefix(self.ids, ids), len(ids) - 1)
+        self.ids = ids
 
 
 def common_prefix(a: list[int], b: list[int]) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,8 @@ from eto.policies.drafts import Drafts
 from eto.policies.embedded import embedded_model
 from eto.policies.engine import Engine, extend
 from eto.protocols import Reply, ReplyEnd
-from eto.rendering import NOT_AGENT, Rendered, Renderer
-from eto.types import Message
+from eto.rendering import NOT_AGENT, Rendered, Renderer, Thoughts, recorded_thoughts
+from eto.types import Message, Turn
 
 
 class TransformersPolicy:
@@ -43,12 +43,22 @@ class TransformersPolicy:
         max_action_tokens: int = 32,
         lora: dict[str, Any] | None = None,
         drafting: bool = True,
+        chat_template: str | None = None,
+        chat_template_kwargs: Mapping[str, Any] | None = None,
+        thoughts: Thoughts = "auto",
+        date: str | None = None,
     ) -> None:
-        """`drafting`: guess how actions go on, which saves steps and changes no action."""
+        """`drafting`: guess how actions go on, which saves steps and changes no action.
+
+        `chat_template`, its arguments, `thoughts` and `date` as in `Renderer`.
+        """
         check_architecture(model)
+        check_vocabulary(model, tokenizer)
         self.model, self.tokenizer, self.name = model, tokenizer, name
         self._lora = lora
-        self.renderer = Renderer(tokenizer)
+        self.renderer = Renderer(
+            tokenizer, chat_template, arguments=chat_template_kwargs, thoughts=thoughts, today=date
+        )
         self.tokenizer_id: str | None = self.renderer.fingerprint
         self.dtype = compute_dtype(dtype, model.device)
         limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
@@ -67,7 +77,8 @@ class TransformersPolicy:
 
     def open(self, messages: Sequence[Message], *, temperature: float = 0.0, seed: int = 0) -> Conversation:
         """A conversation that starts with `messages`. Raises `InputError` if they do not fit."""
-        ids = self.renderer.prompt_ids(messages)
+        talk = self.renderer.talk(messages)
+        ids = list(talk.ids)
         if len(ids) + self.max_action_tokens > self.max_context:
             raise InputError(
                 f"the prompt takes {len(ids)} tokens and an action up to {self.max_action_tokens}, "
@@ -76,13 +87,15 @@ class TransformersPolicy:
                 mend="use a model with a longer context, or shorten the environment's instruction",
             )
         generator = torch.Generator().manual_seed(seed) if temperature > 0 else None
-        return Conversation(ids=ids, temperature=temperature, generator=generator)
+        return Conversation(ids=ids, temperature=temperature, generator=generator, talk=talk)
 
     def submit(self, session: Conversation, observation: str | None = None) -> None:
         """Ask for the next action, after `observation` if there is one."""
         if observation is not None:
-            closed = session.ids[-1] == self.renderer.end_of_turn
-            session.ids += self.renderer.observation_ids(observation, closed=closed)
+            session.talk.sampled(session.action)
+            turn = Turn(self.renderer.text(session.action), observation)
+            appended, ids = session.talk.go_on(session.action, turn)
+            session.replace(session.ids + ids if appended else ids)
         session.action = []
         if len(session.ids) + self.max_action_tokens > self.max_context:
             self._full.append(session)
@@ -167,7 +180,7 @@ class TransformersPolicy:
                 if (found := re.search(r"os error (\d+)", str(error))) is None:
                     raise
                 raise OSError(int(found[1]), str(error), str(directory)) from error
-            self.tokenizer.save_pretrained(directory)
+            self.renderer.save(directory)
 
 
 def load_policy(
@@ -180,11 +193,16 @@ def load_policy(
     max_action_tokens: int = 32,
     device: str | None = None,
     drafting: bool = True,
+    chat_template: str | None = None,
+    chat_template_kwargs: Mapping[str, Any] | None = None,
+    thoughts: Thoughts = "auto",
+    date: str | None = None,
 ) -> TransformersPolicy:
     """A policy from `embedded`, a local directory, or a Hub id; weights in fp32.
 
     `lora` (rank, alpha, dropout, target_modules) adds fresh adapters and freezes the rest.
-    `drafting` as in `TransformersPolicy`. Raises `InputError` for a path that is no causal LM.
+    `drafting`, `chat_template` (a file, or a name), `chat_template_kwargs`, `thoughts` and `date`
+    as in `TransformersPolicy`; a saved agent's own `thoughts` count where none are given. Raises `InputError` for a path that is no causal LM.
     """
     source = str(embedded_model()) if str(path) == "embedded" else str(path)
     looks_local = source.startswith((".", "/", "~")) or Path(source).exists()
@@ -219,6 +237,10 @@ def load_policy(
         max_action_tokens=max_action_tokens,
         lora=lora,
         drafting=drafting,
+        chat_template=chat_template,
+        chat_template_kwargs=chat_template_kwargs,
+        thoughts=recorded_thoughts(source) if thoughts == "auto" else thoughts,
+        date=date,
     )
 
 
@@ -243,6 +265,22 @@ def _load_model(source: str, device: str | torch.device) -> Any:
         source, dtype=torch.float32, attn_implementation="sdpa", use_safetensors=True
     )
     return model.to(device)
+
+
+def check_vocabulary(model: Any, tokenizer: Any) -> None:
+    """Raises `InputError` for a tokenizer with tokens that the model has no embedding of.
+
+    More embeddings than tokens are usual: sizes are padded.
+    """
+    rows = model.get_input_embeddings().weight.shape[0]
+    tokens = max(tokenizer.get_vocab().values(), default=-1) + 1
+    if tokens > rows:
+        raise InputError(
+            f"the tokenizer has {tokens} tokens, the model embeddings of {rows}",
+            where="model.path",
+            mend="take the tokenizer that belongs to the model, or resize the model's embeddings and train "
+            "them before",
+        )
 
 
 def add_lora(
