@@ -18,7 +18,7 @@ MAX_FUNCTION_LINES = 70
 LAYERS = (
     "types protocols errors paths runtime",
     "store formats files jsonfiles records sharegpt reference_rules contrast weights losses"
-    " statistics encoding chat_template turn_forms turns talk rendering",
+    " statistics encoding chat_template turn_forms turns talk model_template rendering",
     "environments policies",
     "rollout training",
     "credit",

@@ -88,9 +88,10 @@ class ChatTemplate:
 
     def _plain_call(self, call: ToolCall) -> dict[str, Any]:
         arguments = arguments_of(call)
-        given = self.encoding.quote(call.arguments) if self.text_arguments else self.encoding.quoted(arguments)
-        function = {"name": self.encoding.quote(call.name), "arguments": given}
-        return {"type": "function", "id": self.encoding.quote(call.id), "function": function}
+        quote, quoted = self.encoding.quote, self.encoding.quoted
+        given = quote(call.arguments) if self.text_arguments else quoted(arguments)
+        function = {"name": quote(call.name), "arguments": given}
+        return {"type": "function", "id": quote(call.id), "function": function}
 
 
 def arguments_of(call: ToolCall) -> dict[str, Any]:
@@ -208,9 +209,7 @@ def _checked_date(text: str) -> str:
     try:
         return date.fromisoformat(text).isoformat()
     except ValueError as error:
-        raise InputError(
-            f"{text!r} is no date", where="model.date", mend="write it as YYYY-MM-DD"
-        ) from error
+        raise InputError(f"{text!r} is no date", where="model.date", mend="write it as YYYY-MM-DD") from error
 
 
 def _given(name: str, value: Any, source: str) -> str:

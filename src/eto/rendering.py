@@ -11,29 +11,31 @@ encoded anew in between.
 
 from __future__ import annotations
 
-import copy
-import hashlib
-import json
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
-from eto.chat_template import PLAIN_TEMPLATE, ChatTemplate, fixed_date, settled_source, templates_of
-from eto.encoding import BREAK, CLOSE, Encoding
+from eto.chat_template import PLAIN_TEMPLATE, fixed_date
+from eto.encoding import BREAK, CLOSE
 from eto.errors import InputError
+from eto.model_template import ModelTemplate, Thoughts, recorded_thoughts
 from eto.talk import Talk, answers_of, message_of
-from eto.turn_forms import TurnForm, turn_form
-from eto.turns import Tools, fitting, split_thought, takes_text_arguments
+from eto.turns import Tools, fitting, split_thought
 from eto.types import Message, Trajectory, Turn
 
-__all__ = ["BREAK", "NOT_AGENT", "PLAIN_TEMPLATE", "Rendered", "Renderer", "Thoughts", "check_mask"]
+__all__ = [
+    "BREAK",
+    "NOT_AGENT",
+    "PLAIN_TEMPLATE",
+    "Rendered",
+    "Renderer",
+    "Thoughts",
+    "check_mask",
+    "recorded_thoughts",
+]
 
-Thoughts = Literal["auto", "keep", "strip"]
 NOT_AGENT = -1
-RECORD = "eto.json"
-"""Beside a saved agent: how it was trained to see its past turns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,24 +73,23 @@ class Renderer:
 
         Raises `InputError` for a template that cannot be used, named with the reason.
         """
-        self.tokenizer = tokenizer
-        self.notes: list[str] = []
-        """What a person should know of this template."""
-        self._said: set[str] = set()
-        self._encoding = Encoding(tokenizer)
-        sources = templates_of(tokenizer, template)
-        self._forms: dict[str, tuple[ChatTemplate, TurnForm]] = {}
-        for name, source in sources.items():
-            made = ChatTemplate(self._encoding, settled_source(source, arguments or {}, today))
-            settled, form = turn_form(made)
-            settled.text_arguments = takes_text_arguments(settled)
-            self._forms[name] = settled, form
-            self._tell(made, settled)
-        settled, self._form = self._forms["default"]
-        self.template = settled.source
+        self._use = ModelTemplate(tokenizer, template, arguments or {}, thoughts, today)
+        self.tokenizer, self.thoughts = tokenizer, self._use.thoughts
+        self._encoding, self._form = self._use.encoding, self._use.form
+        self.template = self._use.default.source
         self.end_of_turn = self._form.end
-        self.thoughts = self._checked(thoughts)
-        self.fingerprint = self._fingerprint()
+        self.fingerprint = self._use.fingerprint()
+
+    @property
+    def notes(self) -> list[str]:
+        """What a person should know of this template; each is also given as a warning, once."""
+        return self._use.notes
+
+    @property
+    def facts(self) -> dict[str, str | None]:
+        """What decides the tokens of a conversation, for a run's manifest."""
+        date = fixed_date(self.template)
+        return {"fingerprint": self.fingerprint, "thoughts": self.thoughts, "date": date}
 
     # -- segments ---------------------------------------------------------------------
 
@@ -130,7 +131,7 @@ class Renderer:
 
     def talk(self, messages: Sequence[Message], tools: Tools = ()) -> Talk:
         """A conversation to be gone on with turn by turn."""
-        return self._talk(messages, tools, keep=self.thoughts == "keep")
+        return self._use.talk(messages, tools, keep=self.thoughts == "keep")
 
     # -- whole trajectories -----------------------------------------------------------
 
@@ -158,15 +159,7 @@ class Renderer:
 
     def save(self, directory: str | Path) -> None:
         """Write the tokenizer with the template as it is used here, and how past turns are seen."""
-        tokenizer = copy.copy(self.tokenizer)
-        own = self.tokenizer.chat_template
-        sources = {name: template.source for name, (template, _) in self._forms.items()}
-        others = {**own, **sources} if isinstance(own, dict) else sources
-        tokenizer.chat_template = others if len(others) > 1 else sources["default"]
-        tokenizer.save_pretrained(directory)
-        if self.thoughts != "auto":
-            record = json.dumps({"thoughts": self.thoughts}) + "\n"
-            (Path(directory) / RECORD).write_text(record, encoding="utf-8")
+        self._use.save(directory)
 
     # -- inside -----------------------------------------------------------------------
 
@@ -200,7 +193,7 @@ class Renderer:
             raise InputError(error.problem, where=where, mend=error.mend) from error
 
     def _walked(self, trajectory: Trajectory, max_tokens: int | None, *, keep: bool) -> list[Rendered]:
-        talk = self._talk(trajectory.messages, trajectory.tools, keep=keep)
+        talk = self._use.talk(trajectory.messages, trajectory.tools, keep=keep)
         rows: list[tuple[list[int], list[int]]] = []
         ids, turns, action = list(talk.ids), [NOT_AGENT] * len(talk.ids), []
         kept = 0
@@ -231,7 +224,7 @@ class Renderer:
 
     def _is_as_written(self, trajectory: Trajectory) -> bool:
         """Whether the template writes the whole conversation as its pieces do."""
-        template, form = self._forms["default"]
+        template, form = self._use.default, self._form
         said = fitting(trajectory.messages, form)
         ours = template.text(said, generate=True)
         for number, turn in enumerate(trajectory.turns):
@@ -242,11 +235,6 @@ class Renderer:
             sampled = self._sampled(trajectory, turn)
             ours += self._body(turn.action) if sampled is None else self._sampled_text(sampled)
         return template.text(said, generate=False).startswith(ours)
-
-    def _talk(self, messages: Sequence[Message], tools: Tools, *, keep: bool) -> Talk:
-        named = self._forms.get("tool_use") if tools else None
-        template, form = named or self._forms["default"]
-        return Talk(template, form, messages, tools, keep=keep, say=self._say)
 
     def _sampled(self, trajectory: Trajectory, turn: Turn) -> list[int] | None:
         """The ids that an engine sampled with this tokenizer; None where there are none."""
@@ -265,64 +253,6 @@ class Renderer:
     def _between(self, text: str) -> str:
         form, text = self._form, self._encoding.quote(text)
         return form.after_end + (text.strip() if form.trims_user else text) + form.before_action
-
-    # -- the template -----------------------------------------------------------------
-
-    def _checked(self, thoughts: Thoughts) -> Thoughts:
-        if thoughts not in get_args(Thoughts):
-            choices = ", ".join(get_args(Thoughts))
-            raise InputError(f"unknown {thoughts!r}", where="model.thoughts", mend=f"use one of {choices}")
-        if thoughts == "strip" and not self._form.strips:
-            raise InputError(
-                "the chat template strips nothing from past turns",
-                where="model.thoughts",
-                mend="leave it at auto, or give a template that does: model.chat_template=FILE",
-            )
-        return thoughts
-
-    def _tell(self, made: ChatTemplate, settled: ChatTemplate) -> None:
-        if (day := fixed_date(settled.source)) is not None:
-            self.notes.append(f"the chat template writes a date, which is fixed at {day} (model.date)")
-        if settled.source != made.source:
-            opener = settled.source[len(made.source.removesuffix("\n")) :].split(" if ")[0].strip("{ ")
-            self.notes.append(
-                "the chat template ignores add_generation_prompt; the agent's turns are opened as in its "
-                f"history, with {opener}"
-            )
-
-    def _say(self, kind: str, told: str) -> None:
-        """Tell once, with the first place found, that past turns are seen otherwise than they were written."""
-        if kind in self._said:
-            return
-        self._said.add(kind)
-        if kind == "rewritten":
-            note = (
-                "the chat template writes past turns otherwise than the agent wrote them; each turn is "
-                f"trained and played in the context that the template writes for it: {told}"
-            )
-        else:
-            note = (
-                "past turns are kept as they were written; programs that use the chat template show the "
-                f"agent others: {told}"
-            )
-        self.notes.append(note)
-        warnings.warn(note, stacklevel=2)
-
-    def _fingerprint(self) -> str:
-        backend = getattr(self.tokenizer, "backend_tokenizer", None)
-        body = backend.to_str() if backend is not None else repr(sorted(self.tokenizer.get_vocab().items()))
-        sources = "\0".join(template.source for template, _ in self._forms.values())
-        return hashlib.sha256((body + "\0" + sources).encode()).hexdigest()[:16]
-
-
-def recorded_thoughts(directory: str | Path) -> Thoughts:
-    """How the agent saved in `directory` was trained to see its past turns; `auto` where none is there."""
-    path = Path(directory) / RECORD
-    try:
-        found = json.loads(path.read_text(encoding="utf-8")).get("thoughts")
-    except (OSError, ValueError, AttributeError):
-        return "auto"
-    return found if found in get_args(Thoughts) else "auto"
 
 
 def _is_plain(trajectory: Trajectory) -> bool:

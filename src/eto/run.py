@@ -156,6 +156,22 @@ class Run:
             )
         self.add_to_manifest(splits={**manifest["splits"], **found})
 
+    def record_template(self, facts: Mapping[str, Any]) -> None:
+        """Note in the manifest how conversations become tokens (`Renderer.facts`).
+
+        Raises `RunConflict` when the run was started with another template or tokenizer: log-probs
+        and token ids that it kept would belong to other text.
+        """
+        known = self.manifest.get("chat_template")
+        if known is not None and known != dict(facts):
+            raise RunConflict(
+                "the run was started with another chat template or tokenizer\n  "
+                + "\n  ".join(recipe_diff(known, facts)),
+                where=str(self.directory),
+                mend="give the template and the tokenizer it was started with, or take another run directory",
+            )
+        self.add_to_manifest(chat_template=dict(facts))
+
     def add_to_manifest(self, **entries: Any) -> None:
         """Note `entries` in the manifest, in place of earlier ones of the same name."""
         with disk_errors(self.directory):

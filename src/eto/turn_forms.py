@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from os.path import commonprefix
 
 from eto.chat_template import WHERE, ChatTemplate, with_opener
 from eto.encoding import BREAK, CLOSE, OPEN, Encoding
@@ -229,5 +228,7 @@ class _Thoughts:
 def difference(ours: str, theirs: str, one: str = "one has", other: str = "the other") -> str:
     """Where two texts part, in a few words."""
     ours, theirs = ours.replace(BREAK, ""), theirs.replace(BREAK, "")
-    at = max(0, len(commonprefix([ours, theirs])) - 25)
+    pairs = enumerate(zip(ours, theirs, strict=False))
+    parting = next((at for at, (a, b) in pairs if a != b), min(len(ours), len(theirs)))
+    at = max(0, parting - 25)
     return f"{one} {ours[at : at + 60]!r}, {other} {theirs[at : at + 60]!r}"

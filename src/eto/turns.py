@@ -96,7 +96,8 @@ def written_turn(
         rest = form.lead + answer + form.trail + form.end_text
     else:
         told = difference(prompt, last, "it asks with", "writes")
-        raise InputError(f"the chat template's turn does not follow its prompt: {told}", where=WHERE, mend=_TEMPLATE)
+        problem = f"the chat template's turn does not follow its prompt: {told}"
+        raise InputError(problem, where=WHERE, mend=_TEMPLATE)
     body, end = _split_end(rest, form, encoding)
     if opened:
         body = _in_open_thought(body, thought)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -184,15 +185,15 @@ def report(
 @app.command("show-mask")
 def show_loss_mask(
     file: Path,
-    model: Annotated[
-        str, typer.Option("--model", help="Whose tokenizer: `embedded`, directory, Hub id.")
-    ] = "embedded",
-    limit: Annotated[int, typer.Option(help="Trajectories to show.")] = 1,
+    model: Model = None,
+    limit: Annotated[int, typer.Option(min=1, help="Trajectories to show.")] = 1,
+    recipe: RecipePath = None,
+    overrides: Overrides = None,
 ) -> None:
     """Colour the tokens of trajectories or pairs that carry loss."""
     from eto.cli.show_mask import show
 
-    show(file, model, limit)
+    show(file, model, limit, recipe, overrides or [])
 
 
 @app.command("doctor")
@@ -251,11 +252,21 @@ def serve_environment(
     serve(name, options or [], split, host, port, idle_seconds)
 
 
+def _as_note(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    """What this package warns of is for its user, not for a programmer."""
+    if Path(filename).is_relative_to(Path(__file__).parents[1]):
+        return f"note: {message}\n"
+    return f"{filename}:{lineno}: {category.__name__}: {message}\n"
+
+
 def main() -> None:
     """Entry point: user errors become one message and an exit code, faults keep their traceback."""
     from eto.runtime import configure_threads
 
     configure_threads()
+    warnings.formatwarning = _as_note
     try:
         app()
     except EtoError as error:

@@ -82,6 +82,7 @@ def _learn(
     with rollout_settings(recipe, temperature=0.0, slots=1).pool(suite) as pool:
         experts = _experts(recipe, suite, splits["train"], run, progress, pool, loading)
         policy = _loaded(loading, progress)
+        run.record_template(policy.renderer.facts)
         splits = {**splits, "train": [expert.task for expert in experts]}
         return _train(policy, experts, _Episodes(recipe, suite, splits, run, progress, pool))
 

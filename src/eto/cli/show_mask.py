@@ -1,67 +1,118 @@
-"""`eto show-mask`: which tokens carry loss, in colour."""
+"""`eto show-mask`: which tokens carry loss, in colour, or as plain lines where there is none."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.text import Text
 
+from eto.cli.compose import read_recipe
+from eto.encoding import whole
 from eto.errors import InputError
 from eto.formats import read_pairs, read_trajectories
+from eto.jsonfiles import read_items
+from eto.recipe import Recipe
 from eto.types import Trajectory
 
+if TYPE_CHECKING:
+    from eto.rendering import Rendered, Renderer
 
-def show(file: Path, model: str, limit: int) -> None:
-    """Print the first `limit` trajectories of `file`; tokens with loss are on green."""
-    from eto.rendering import Renderer, check_mask
 
-    trajectories = _trajectories(file)[:limit]
-    renderer = Renderer(_tokenizer(model))
-    console = Console()
+def show(
+    file: Path, model: str | None, limit: int, recipe_path: Path | None, overrides: Sequence[str]
+) -> None:
+    """Print the first `limit` trajectories of `file`, two a pair; tokens with loss are on green.
+
+    Where the output is no terminal, each turn stands in a line of its own, as Python writes text.
+    """
+    recipe = read_recipe(recipe_path, overrides)
+    trajectories = _trajectories(file, limit)
+    renderer = _renderer(recipe, model or recipe.model.path)
+    console = Console(markup=False, highlight=False, emoji=False)
     for trajectory in trajectories:
-        rendered = renderer.render(trajectory)
-        check_mask(rendered, trajectory.task.id)
-        text = Text()
-        for token, marked in zip(rendered.ids, rendered.mask, strict=True):
-            piece = renderer.tokenizer.decode([token])
-            text.append(piece, style="black on green" if marked else "dim")
-        marked = sum(rendered.mask)
-        console.rule(f"{trajectory.task.id} ({trajectory.source}, reward {trajectory.reward:g})")
-        console.print(text)
-        console.print(f"{marked} of {len(rendered.ids)} tokens carry loss", highlight=False)
-        if not console.is_terminal:
-            agent = [
-                [t for t, n in zip(rendered.ids, rendered.turns, strict=True) if n == k]
-                for k in range(max(rendered.turns) + 1)
-            ]
-            for number, ids in enumerate(agent):
-                console.print(f"turn {number}: {renderer.tokenizer.decode(ids)!r}", highlight=False)
+        samples = renderer.samples(trajectory)
+        title = whole(f"{trajectory.task.id} ({trajectory.source}, reward {trajectory.reward:g})")
+        if console.is_terminal:
+            console.rule(Text(title))
+            for rendered in samples:
+                console.print(_coloured(renderer, rendered))
+        else:
+            print(f"--- {title}")
+            for rendered in samples:
+                print(whole(renderer.tokenizer.decode(list(rendered.ids))))
+        for line in _told(renderer, trajectory, samples):
+            print(line)
 
 
-def _tokenizer(model: str) -> Any:
-    from transformers import AutoTokenizer
+def _coloured(renderer: Renderer, rendered: Rendered) -> Text:
+    text = Text()
+    for token, marked in zip(rendered.ids, rendered.mask, strict=True):
+        text.append(whole(renderer.tokenizer.decode([token])), style="black on green" if marked else "dim")
+    return text
 
+
+def _told(renderer: Renderer, trajectory: Trajectory, samples: Sequence[Rendered]) -> list[str]:
+    """How many tokens carry loss, and the text of each turn's."""
+    marked, total = sum(sum(each.mask) for each in samples), sum(len(each.ids) for each in samples)
+    lines = [f"{marked} of {total} tokens carry loss"]
+    if len(samples) > 1:
+        lines[0] += f", in {len(samples)} samples: the template writes past turns anew"
+    if not marked:
+        lines.append("nothing to train on: no turn carries loss")
+    for number, turn in enumerate(trajectory.turns):
+        ids = [
+            token
+            for each in samples
+            for token, label in zip(each.ids, each.turns, strict=True)
+            if label == number
+        ]
+        if ids:
+            lines.append(f"turn {number}: {renderer.tokenizer.decode(ids)!r}")
+        else:
+            lines.append(f"turn {number}, no loss: {whole(turn.action)!r}")
+    return lines
+
+
+def _renderer(recipe: Recipe, model: str) -> Renderer:
+    from eto.rendering import Renderer, recorded_thoughts
+
+    given = recipe.model
+    source = _source(model)
+    thoughts = recorded_thoughts(source) if given.thoughts == "auto" else given.thoughts
+    return Renderer(
+        _tokenizer(source),
+        given.chat_template,
+        arguments=given.chat_template_kwargs,
+        thoughts=thoughts,
+        today=given.date,
+    )
+
+
+def _source(model: str) -> str:
     from eto.policies.embedded import embedded_model
 
-    source = embedded_model() if model == "embedded" else model
+    return str(embedded_model()) if model == "embedded" else str(Path(model).expanduser())
+
+
+def _tokenizer(source: str) -> Any:
+    from transformers import AutoTokenizer
+
     try:
         return AutoTokenizer.from_pretrained(source)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
-            f"cannot load a tokenizer: {str(error).splitlines()[0]}",
-            where=str(source),
+            f"cannot load a tokenizer: {(str(error) or type(error).__name__).splitlines()[0]}",
+            where=source,
             mend="give `embedded`, a directory written by save_pretrained, or a Hub id",
         ) from error
 
 
-def _trajectories(file: Path) -> list[Trajectory]:
-    try:
-        return read_trajectories(file)
-    except InputError as not_trajectories:
-        try:
-            pairs = read_pairs(file)
-        except InputError:
-            raise not_trajectories from None
-    return [side for pair in pairs for side in (pair.chosen, pair.rejected)]
+def _trajectories(file: Path, limit: int) -> list[Trajectory]:
+    """The first trajectories of a file, or the sides of its first pairs."""
+    _, first = next(iter(read_items(file)))
+    if not {"conversations", "messages", "turns"} & first.keys() and {"chosen", "rejected"} & first.keys():
+        return [side for pair in read_pairs(file) for side in (pair.chosen, pair.rejected)][:limit]
+    return read_trajectories(file)[:limit]

@@ -30,3 +30,19 @@ def check_architecture(model: Any) -> None:
         where="model.path",
         mend="use a model of the Llama, Mistral, Qwen2, Qwen3, Gemma 3 or a similar family",
     )
+
+
+def check_vocabulary(model: Any, tokenizer: Any) -> None:
+    """Raises `InputError` for a tokenizer with tokens that the model has no embedding of.
+
+    More embeddings than tokens are usual: sizes are padded.
+    """
+    rows = model.get_input_embeddings().weight.shape[0]
+    tokens = max(tokenizer.get_vocab().values(), default=-1) + 1
+    if tokens > rows:
+        raise InputError(
+            f"the tokenizer has {tokens} tokens, the model {rows} embeddings",
+            where="model.path",
+            mend="take the tokenizer that belongs to the model, or resize the model's embeddings and train "
+            "them before",
+        )

@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from eto.errors import InputError
 from eto.files import disk_errors
-from eto.policies.architecture import check_architecture
+from eto.policies.architecture import check_architecture, check_vocabulary
 from eto.policies.conversation import Conversation
 from eto.policies.drafts import Drafts
 from eto.policies.embedded import embedded_model
@@ -43,22 +43,17 @@ class TransformersPolicy:
         max_action_tokens: int = 32,
         lora: dict[str, Any] | None = None,
         drafting: bool = True,
-        chat_template: str | None = None,
-        chat_template_kwargs: Mapping[str, Any] | None = None,
-        thoughts: Thoughts = "auto",
-        date: str | None = None,
+        renderer: Renderer | None = None,
     ) -> None:
         """`drafting`: guess how actions go on, which saves steps and changes no action.
 
-        `chat_template`, its arguments, `thoughts` and `date` as in `Renderer`.
+        `renderer`: by default that of the tokenizer's own chat template.
         """
         check_architecture(model)
         check_vocabulary(model, tokenizer)
         self.model, self.tokenizer, self.name = model, tokenizer, name
         self._lora = lora
-        self.renderer = Renderer(
-            tokenizer, chat_template, arguments=chat_template_kwargs, thoughts=thoughts, today=date
-        )
+        self.renderer = renderer or Renderer(tokenizer)
         self.tokenizer_id: str | None = self.renderer.fingerprint
         self.dtype = compute_dtype(dtype, model.device)
         limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
@@ -201,8 +196,9 @@ def load_policy(
     """A policy from `embedded`, a local directory, or a Hub id; weights in fp32.
 
     `lora` (rank, alpha, dropout, target_modules) adds fresh adapters and freezes the rest.
-    `drafting`, `chat_template` (a file, or a name), `chat_template_kwargs`, `thoughts` and `date`
-    as in `TransformersPolicy`; a saved agent's own `thoughts` count where none are given. Raises `InputError` for a path that is no causal LM.
+    `drafting` as in `TransformersPolicy`; `chat_template` (a file, or a name), its arguments,
+    `thoughts` and `date` as in `Renderer`, where a saved agent's own `thoughts` count if none are
+    given. Raises `InputError` for a path that is no causal LM.
     """
     source = str(embedded_model()) if str(path) == "embedded" else str(path)
     looks_local = source.startswith((".", "/", "~")) or Path(source).exists()
@@ -237,10 +233,13 @@ def load_policy(
         max_action_tokens=max_action_tokens,
         lora=lora,
         drafting=drafting,
-        chat_template=chat_template,
-        chat_template_kwargs=chat_template_kwargs,
-        thoughts=recorded_thoughts(source) if thoughts == "auto" else thoughts,
-        date=date,
+        renderer=Renderer(
+            tokenizer,
+            chat_template,
+            arguments=chat_template_kwargs,
+            thoughts=recorded_thoughts(source) if thoughts == "auto" else thoughts,
+            today=date,
+        ),
     )
 
 
@@ -265,22 +264,6 @@ def _load_model(source: str, device: str | torch.device) -> Any:
         source, dtype=torch.float32, attn_implementation="sdpa", use_safetensors=True
     )
     return model.to(device)
-
-
-def check_vocabulary(model: Any, tokenizer: Any) -> None:
-    """Raises `InputError` for a tokenizer with tokens that the model has no embedding of.
-
-    More embeddings than tokens are usual: sizes are padded.
-    """
-    rows = model.get_input_embeddings().weight.shape[0]
-    tokens = max(tokenizer.get_vocab().values(), default=-1) + 1
-    if tokens > rows:
-        raise InputError(
-            f"the tokenizer has {tokens} tokens, the model embeddings of {rows}",
-            where="model.path",
-            mend="take the tokenizer that belongs to the model, or resize the model's embeddings and train "
-            "them before",
-        )
 
 
 def add_lora(
