@@ -50,6 +50,19 @@ def refuse(path):
     raise AssertionError("a finished stage was run again")
 
 
+def test_a_run_keeps_its_chat_template(tmp_path):
+    facts = {"fingerprint": "ab", "thoughts": "auto", "date": None}
+    for _ in range(2):
+        with Run.open(tmp_path / "run", RECIPE) as run:
+            run.record_template(facts)
+            assert run.manifest["chat_template"] == facts
+    with (
+        Run.open(tmp_path / "run", RECIPE) as run,
+        pytest.raises(RunConflict, match="fingerprint: ab -> cd"),
+    ):
+        run.record_template({**facts, "fingerprint": "cd"})
+
+
 def test_a_stage_runs_once_and_is_loaded_after(tmp_path):
     def train(path):
         (path / "weights").write_text("42")

@@ -162,3 +162,9 @@ def test_without_thoughts_an_action_is_read_with_and_without_its_label(name):
 def test_actions_are_read_from_the_last_label():
     assert spoken_action("go on") == "go on" and spoken_action("go on", "react") == ""
     assert spoken_action("Action: a\naction : b\n", "react") == "b\n"
+
+
+def test_a_models_thoughts_are_no_action():
+    assert spoken_action("<think>\nAction: jump\n</think>\n\ngo on") == "go on"
+    assert spoken_action("I could jump\n</think>\n\ngo on") == "go on"
+    assert spoken_action("<think>\nAction: a", "react") == spoken_action("<think>\ngo on") == ""

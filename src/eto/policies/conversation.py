@@ -11,6 +11,7 @@ from torch import Tensor
 
 from eto.policies.lanes import balanced
 from eto.talk import Talk
+from eto.types import Turn
 
 LEAST_SHARED = 8
 """Tokens of a common beginning from which it is passed once."""
@@ -38,10 +39,18 @@ class Conversation:
     def pending(self) -> int:
         return len(self.ids) - self.cached
 
-    def replace(self, ids: list[int]) -> None:
-        """Go on from other ids; what the cache holds of their beginning stays."""
-        self.cached = min(self.cached, common_prefix(self.ids, ids), len(ids) - 1)
-        self.ids = ids
+    def observe(self, action: str, observation: str) -> None:
+        """Go on after the action just sampled, whose text is `action`, and what it led to.
+
+        Where the chat template lays the conversation out anew, the cache keeps its beginning.
+        """
+        self.talk.sampled(self.action)
+        appended, ids = self.talk.go_on(self.action, Turn(action, observation))
+        if appended:
+            self.ids += ids
+        else:
+            self.cached = min(self.cached, common_prefix(self.ids, ids), len(ids) - 1)
+            self.ids = ids
 
 
 def common_prefix(a: list[int], b: list[int]) -> int:

@@ -22,7 +22,7 @@ from eto.policies.embedded import embedded_model
 from eto.policies.engine import Engine, extend
 from eto.protocols import Reply, ReplyEnd
 from eto.rendering import NOT_AGENT, Rendered, Renderer, Thoughts, recorded_thoughts
-from eto.types import Message, Turn
+from eto.types import Message
 
 
 class TransformersPolicy:
@@ -45,10 +45,8 @@ class TransformersPolicy:
         drafting: bool = True,
         renderer: Renderer | None = None,
     ) -> None:
-        """`drafting`: guess how actions go on, which saves steps and changes no action.
-
-        `renderer`: by default that of the tokenizer's own chat template.
-        """
+        """`drafting`: guess how actions go on, which saves steps and changes no action. `renderer`: by
+        default that of the tokenizer's own chat template."""
         check_architecture(model)
         check_vocabulary(model, tokenizer)
         self.model, self.tokenizer, self.name = model, tokenizer, name
@@ -87,10 +85,7 @@ class TransformersPolicy:
     def submit(self, session: Conversation, observation: str | None = None) -> None:
         """Ask for the next action, after `observation` if there is one."""
         if observation is not None:
-            session.talk.sampled(session.action)
-            turn = Turn(self.renderer.text(session.action), observation)
-            appended, ids = session.talk.go_on(session.action, turn)
-            session.replace(session.ids + ids if appended else ids)
+            session.observe(self.renderer.text(session.action), observation)
         session.action = []
         if len(session.ids) + self.max_action_tokens > self.max_context:
             self._full.append(session)
