@@ -308,6 +308,34 @@ def test_kept_thoughts_append():
     assert any("past turns are kept" in note for note in found.notes)
 
 
+def test_the_last_thought_alone_is_kept():
+    """What a context shows of the past then changes with the turn that follows it."""
+    template = (
+        "{% set place = namespace(last=-1) %}{% for m in messages if m.role == 'assistant' %}"
+        "{% set place.last = messages.index(m) %}{% endfor %}"
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n"
+        "{{ m.content if loop.index0 == place.last else m.content.split('</think>')[-1].lstrip() }}"
+        "<|im_end|>\n{% endfor %}" + OPENS
+    )
+    found = Renderer(tiny_tokenizer(template))
+    turns = marked(
+        found, found.samples(trajectory((THOUGHTS[0], "a door"), (THOUGHTS[1], "a cup"), ("look", "")))
+    )
+    assert [said for _, said in turns.values()] == [f"{t}<|im_end|>" for t in (*THOUGHTS, "look")]
+    assert "I should look." in turns[1][0]
+    assert "I should look." not in turns[2][0] and "It is shut." in turns[2][0]
+
+
+def test_a_second_opening_mark_is_refused():
+    always_empty = CHATML.replace(
+        "{{ m.content", "{{ '<think></think>' if m.role == 'assistant' }}{{ m.content"
+    )
+    found = Renderer(tiny_tokenizer(always_empty))
+    assert marked(found, found.samples(trajectory(("look", ""))))[0][1] == "<think></think>look<|im_end|>"
+    with pytest.raises(InputError, match="<think> twice"):
+        found.samples(trajectory((THOUGHTS[0], "")))
+
+
 def test_thinking_switched_off():
     found = renderer("qwen", arguments={"enable_thinking": False})
     turns = marked(found, found.samples(trajectory(("go north", "a door"), ("open door", ""))))
@@ -395,6 +423,42 @@ def test_a_template_without_tools_is_refused():
 def _fields(**changes) -> dict:
     case = trajectory(("look", ""))
     return {name: getattr(case, name) for name in case.__slots__} | changes
+
+
+def test_a_turn_of_several_parts_goes_to_its_last_end():
+    parts = QWEN.replace(
+        "<think>\n{{ thought.strip() }}\n</think>\n", "<s>{{ thought }}<|im_end|><|im_start|>assistant"
+    )
+    assert parts != QWEN
+    found = Renderer(tiny_tokenizer(parts))
+    said = marked(found, found.samples(calling()))[1][1]
+    assert said == "<s>The first is red.<|im_end|><|im_start|>assistant\nBought.<|im_end|>"
+
+
+def test_a_turn_ends_on_the_token_that_opens_the_answer():
+    """GLM's turns have no end of their own: what follows says who speaks."""
+    template = (
+        "{{ tools | tojson if tools }}{% for m in messages %}{% if m.role == 'tool' %}<|eot_id|>{{ m.content }}{% elif m.role == 'user' %}"
+        "<s>{{ m.content }}{% else %}<bos>{{ m.content }}{% for call in m.tool_calls or [] %}"
+        "{{ call.function.name }}{{ call.function.arguments | tojson }}{% endfor %}{% endif %}{% endfor %}"
+        "{% if add_generation_prompt %}<bos>{% endif %}"
+    )
+    found = Renderer(tiny_tokenizer(template))
+    case = calling()
+    turns = tuple(replace(turn, reasoning="") for turn in case.turns)
+    said = marked(found, found.samples(replace(case, turns=turns)))
+    assert said[0][1].endswith("}<|eot_id|>")
+    assert said[1][1] == "Bought.<s>"
+
+
+def test_a_template_for_tools_is_looked_at_where_there_are_tools():
+    needs = "{% if not tools %}{{ raise_exception('no tools') }}{% endif %}" + QWEN
+    found = Renderer(tiny_tokenizer({"default": CHATML, "tool_use": needs}))
+    assert len(found.samples(calling())) == 1
+    broken = Renderer(tiny_tokenizer({"default": CHATML, "tool_use": "{{ nothing.at.all }}"}))
+    broken.samples(trajectory(("look", "")))
+    with pytest.raises(InputError, match=r"tiny/0.*refuses a conversation"):
+        broken.samples(calling())
 
 
 def test_arguments_as_text_where_the_template_joins_texts():

@@ -44,8 +44,9 @@ _DATED = re.compile(r"\{# eto: date (\S+) #\}")
 class ChatTemplate:
     """Messages -> text, special tokens that they spell broken by `BREAK`."""
 
-    def __init__(self, encoding: Encoding, source: str) -> None:
-        self.encoding, self.source = encoding, source
+    def __init__(self, encoding: Encoding, source: str, tools: Sequence[Mapping[str, Any]] = ()) -> None:
+        """`tools`: those it is given where a conversation has none, since some templates need some."""
+        self.encoding, self.source, self.tools = encoding, source, tuple(tools)
         self.text_arguments = False
         """Arguments of tool calls are given as JSON text; most templates take objects."""
 
@@ -54,7 +55,7 @@ class ChatTemplate:
     ) -> str:
         """What the template writes. Raises `InputError` where it refuses these messages."""
         plain = [self._plain(message) for message in messages]
-        schemas = [self.encoding.quoted(tool) for tool in tools]
+        schemas = [self.encoding.quoted(tool) for tool in tools or self.tools]
         try:
             text = self.encoding.tokenizer.apply_chat_template(
                 plain,

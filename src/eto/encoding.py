@@ -36,6 +36,10 @@ class Encoding:
         self._thought_marks = {i for i, text in self.special.items() if text in (OPEN, CLOSE)}
         self._prepends: dict[str, bool] = {}
 
+    def id_of(self, special: str) -> int:
+        """The id of a special token's text."""
+        return next(i for i, text in self.special.items() if text == special)
+
     def quote(self, text: str, *, agent: bool = False) -> str:
         """`text` with every special token it spells broken in two; `agent`: thoughts' marks stay."""
         spelt = self._spelt_by_agent if agent else self.spelt

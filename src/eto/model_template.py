@@ -19,6 +19,21 @@ from eto.turns import Tools, takes_text_arguments
 from eto.types import Message
 
 Thoughts = Literal["auto", "keep", "strip"]
+PROBE_TOOLS = (
+    {
+        "type": "function",
+        "function": {
+            "name": "probe_function",
+            "description": "Probes.",
+            "parameters": {
+                "type": "object",
+                "properties": {"probe_key": {"type": "string", "description": "A text."}},
+                "required": ["probe_key"],
+            },
+        },
+    },
+)
+"""For a template that needs functions to be there."""
 RECORD = "eto.json"
 """Beside a saved agent: how it was trained to see its past turns."""
 
@@ -38,36 +53,44 @@ class ModelTemplate:
         self.tokenizer, self.encoding = tokenizer, Encoding(tokenizer)
         self.notes: list[str] = []
         self._said: set[str] = set()
-        self._forms: dict[str, tuple[ChatTemplate, TurnForm]] = {}
-        for name, source in templates_of(tokenizer, given).items():
-            made = ChatTemplate(self.encoding, settled_source(source, arguments, today))
-            settled, form = turn_form(made)
-            settled.text_arguments = takes_text_arguments(settled)
-            self._forms[name] = settled, form
-            self._tell(made, settled)
-        self.default, self.form = self._forms["default"]
+        self._sources = {
+            name: settled_source(source, arguments, today)
+            for name, source in templates_of(tokenizer, given).items()
+        }
+        self._for_tools: tuple[ChatTemplate, TurnForm] | None = None
+        self.default, self.form = self._probed("default")
+        self._sources["default"] = self.default.source
         self.thoughts = _checked(thoughts, self.form)
 
     def talk(self, messages: Sequence[Message], tools: Tools, *, keep: bool) -> Talk:
         """A conversation in this template, or in the one for tools."""
-        named = self._forms.get("tool_use") if tools else None
-        template, form = named or self._forms["default"]
+        template, form = self.default, self.form
+        if tools and "tool_use" in self._sources:
+            # Looked at only where it is needed: it may refuse what the model is never shown.
+            self._for_tools = self._for_tools or self._probed("tool_use", PROBE_TOOLS)
+            template, form = self._for_tools
         return Talk(template, form, messages, tools, keep=keep, say=self._say)
+
+    def _probed(self, name: str, tools: Tools = ()) -> tuple[ChatTemplate, TurnForm]:
+        made = ChatTemplate(self.encoding, self._sources[name], tools)
+        settled, form = turn_form(made)
+        settled.text_arguments = takes_text_arguments(settled)
+        self._tell(made, settled)
+        return settled, form
 
     def fingerprint(self) -> str:
         """A hash of tokenizer and template, which token ids belong to."""
         backend = getattr(self.tokenizer, "backend_tokenizer", None)
         body = backend.to_str() if backend is not None else repr(sorted(self.tokenizer.get_vocab().items()))
-        sources = "\0".join(template.source for template, _ in self._forms.values())
+        sources = "\0".join(self._sources.values())
         return hashlib.sha256((body + "\0" + sources).encode()).hexdigest()[:16]
 
     def save(self, directory: str | Path) -> None:
         """Write the tokenizer with the template as it is used here, and how past turns are seen."""
         tokenizer = copy.copy(self.tokenizer)
         own = self.tokenizer.chat_template
-        sources = {name: template.source for name, (template, _) in self._forms.items()}
-        others = {**own, **sources} if isinstance(own, dict) else sources
-        tokenizer.chat_template = others if len(others) > 1 else sources["default"]
+        others = {**own, **self._sources} if isinstance(own, dict) else self._sources
+        tokenizer.chat_template = others if len(others) > 1 else self._sources["default"]
         tokenizer.save_pretrained(directory)
         if self.thoughts != "auto":
             record = json.dumps({"thoughts": self.thoughts}) + "\n"

@@ -58,7 +58,18 @@ class Talk:
         self._body, self._end = written_turn(
             template, self._form, self._messages, said, self._tools, self._prompt
         )
+        self._end = self._end_by_answer([*self._messages, said, *answers_of(turn)])
         return [*encoding.encode_after(self._prompt, self._body), self._end]
+
+    def _end_by_answer(self, talk: Sequence[Message]) -> int:
+        """Where a turn ends on the token that opens what comes back, which depends on who answers."""
+        form, encoding = self._form, self._template.encoding
+        if self._end != form.end or form.ends_turn or talk[-1] == Message("user", ""):
+            return self._end
+        whole = self._template.text(talk, generate=True, tools=self._tools)
+        ours = self._prompt + self._body
+        found = encoding.spelt.match(whole[len(ours) :].lstrip()) if whole.startswith(ours) else None
+        return encoding.id_of(found[0]) if found else self._end
 
     def go_on(self, action: Sequence[int], turn: Turn) -> tuple[bool, list[int]]:
         """After `turn`, written as the ids `action`, and its observation.

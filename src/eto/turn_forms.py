@@ -31,6 +31,8 @@ class TurnForm:
     """The end-of-turn token."""
     end_text: str
     """How the template writes it in history; "" where it does not."""
+    ends_turn: bool
+    """The template writes it also where nothing follows: it belongs to the turn, not to the answer."""
     after_end: str
     """From there to the next observation."""
     before_action: str
@@ -80,6 +82,7 @@ def turn_form(template: ChatTemplate) -> tuple[ChatTemplate, TurnForm]:
         trail=trail,
         end=end,
         end_text=end_text,
+        ends_turn=bool(end_text) and end_text in last.split(ANSWERS[0])[-1],
         after_end=after_end,
         before_action=before_action,
         trims_agent=_trims(template, "assistant"),
@@ -113,7 +116,7 @@ def _opening(template: ChatTemplate) -> ChatTemplate:
     missing = opener[len(closer) :].split(OPEN)[0].rstrip(" ")
     if not missing.strip():
         return template
-    return ChatTemplate(template.encoding, with_opener(template.source, missing))
+    return ChatTemplate(template.encoding, with_opener(template.source, missing), template.tools)
 
 
 def _checked(template: ChatTemplate) -> str:
@@ -143,7 +146,8 @@ def _check_opener(prompt: str, last: str, thinking: str) -> None:
         "the generation prompt of the chat template is not how its turns begin: "
         + difference(prompt, last, "it asks with", "turns begin with"),
         where=WHERE,
-        mend="give a template in which both are alike: model.chat_template=FILE",
+        mend="give a template in which both are alike (model.chat_template=FILE), or, where it opens a "
+        "thought, switch that off or on (model.chat_template_kwargs)",
     )
 
 
@@ -215,8 +219,10 @@ class _Thoughts:
         return self._template.text([PROBE[0], said, PROBE[2]], generate=False)
 
     def writes_open(self) -> bool:
-        text = self._past()
-        return THOUGHT in text and text.split(THOUGHT)[0].count(OPEN) > 1
+        before, shown, _ = self._past().partition(THOUGHT)
+        # The system's text may speak of thoughts too; an empty thought is none that goes on.
+        own = before.rpartition(USERS[0])[2]
+        return bool(shown) and CLOSE not in own and own.count(OPEN) > 1
 
     def strips(self) -> bool:
         if THOUGHT not in self._past():

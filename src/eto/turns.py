@@ -54,6 +54,9 @@ def _with_thoughts(said: Message, form: TurnForm) -> Message:
         if form.shows_reasoning:
             return said
         content = f"{OPEN}\n{said.reasoning.strip()}\n{CLOSE}\n\n{content}"
+    elif form.shows_reasoning and content.lstrip().startswith(OPEN) and CLOSE in content:
+        thought, answer = split_thought(content)
+        return replace(said, content=answer.lstrip("\n"), reasoning=thought.strip())
     if form.writes_open:
         thought, answer = split_thought(content)
         content = f"{thought.strip()}\n{CLOSE}\n\n{answer.lstrip()}"
@@ -82,19 +85,22 @@ def written_turn(
     to go on. Raises `InputError` where a part of `said` would be lost.
     """
     encoding = template.encoding
-    last = template.text([*messages, said], generate=False, tools=tools)
     opened = bool(form.open_thought) and prompt.endswith(form.open_thought)
     base = prompt[: prompt.rfind(OPEN)] if opened or form.empty_thought else prompt
     thought, answer = split_thought(encoding.quote(said.content, agent=True))
     thought = (encoding.quote(said.reasoning, agent=True) or thought).strip()
-    if last.startswith(prompt):
-        rest = last[len(prompt) :]
-    elif last.startswith(base):
-        rest = last[len(base) :]
-    elif not (said.tool_calls or thought or opened):
+    last = template.text([*messages, said], generate=False, tools=tools)
+    rest = _after(last, prompt, base)
+    if rest is None:
+        # The past may be written otherwise once the turn is there; a past without thoughts is not.
+        bare = [_without_thoughts(each) for each in messages]
+        start = template.text(bare, generate=True, tools=tools)
+        whole = template.text([*bare, said], generate=False, tools=tools)
+        rest = _after(whole, start, start[: len(start) - len(prompt) + len(base)])
+    if rest is None and not (said.tool_calls or thought or opened):
         answer = answer.strip() if form.trims_agent else answer
         rest = form.lead + answer + form.trail + form.end_text
-    else:
+    if rest is None:
         told = difference(prompt, last, "it asks with", "writes")
         problem = f"the chat template's turn does not follow its prompt: {told}"
         raise InputError(problem, where=WHERE, mend=_TEMPLATE)
@@ -105,12 +111,30 @@ def written_turn(
         raise InputError(
             "the generation prompt writes an empty thought, and this turn has one of its own",
             where=WHERE,
-            mend="set model.chat_template_kwargs={enable_thinking: true}, or leave the thoughts out",
+            mend="switch thinking on, with many templates by model.chat_template_kwargs={enable_thinking: "
+            "true}, or leave the thoughts out",
         )
     elif thought and thought not in body:
         body = f"{OPEN}\n{thought}\n{CLOSE}{_gap(body)}{body}"
     _check_whole(body, said, thought, answer, encoding)
+    if body.count(OPEN) + opened > 1 + answer.count(OPEN):
+        raise InputError(
+            f"the chat template writes {OPEN} twice in a turn with a thought",
+            where=WHERE,
+            mend=f"leave the thoughts out, or {_TEMPLATE}",
+        )
     return body, end
+
+
+def _after(whole: str, *starts: str) -> str | None:
+    """What follows the first of `starts` with which `whole` begins; None where it does with none."""
+    return next((whole[len(start) :] for start in starts if whole.startswith(start)), None)
+
+
+def _without_thoughts(message: Message) -> Message:
+    if message.role != "assistant":
+        return message
+    return replace(message, content=split_thought(message.content)[1].lstrip(), reasoning="")
 
 
 def _in_open_thought(body: str, thought: str) -> str:
@@ -128,14 +152,13 @@ def _gap(answer: str) -> str:
 
 
 def _split_end(rest: str, form: TurnForm, encoding: Encoding) -> tuple[str, int]:
+    # Calls of functions, and the last turn of all, may end on another token than turns in history.
+    specials = list(encoding.spelt.finditer(rest))
+    if specials and not rest[specials[-1].end() :].strip():
+        return rest[: specials[-1].start()], encoding.id_of(specials[-1][0])
     at = rest.rfind(form.end_text) if form.end_text else -1
     if at >= 0:
         return rest[:at], form.end
-    # Calls of functions, and the last turn of all, may end on another token.
-    specials = list(encoding.spelt.finditer(rest))
-    if specials and not rest[specials[-1].end() :].strip():
-        end = next(i for i, text in encoding.special.items() if text == specials[-1][0])
-        return rest[: specials[-1].start()], end
     return rest.rstrip() + form.trail if form.end_text else rest.rstrip("\n"), form.end
 
 
