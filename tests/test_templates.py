@@ -438,7 +438,8 @@ def test_a_turn_of_several_parts_goes_to_its_last_end():
 def test_a_turn_ends_on_the_token_that_opens_the_answer():
     """GLM's turns have no end of their own: what follows says who speaks."""
     template = (
-        "{{ tools | tojson if tools }}{% for m in messages %}{% if m.role == 'tool' %}<|eot_id|>{{ m.content }}{% elif m.role == 'user' %}"
+        "{{ tools | tojson if tools }}{% for m in messages %}"
+        "{% if m.role == 'tool' %}<|eot_id|>{{ m.content }}{% elif m.role == 'user' %}"
         "<s>{{ m.content }}{% else %}<bos>{{ m.content }}{% for call in m.tool_calls or [] %}"
         "{{ call.function.name }}{{ call.function.arguments | tojson }}{% endfor %}{% endif %}{% endfor %}"
         "{% if add_generation_prompt %}<bos>{% endif %}"

@@ -168,3 +168,22 @@ def test_a_models_thoughts_are_no_action():
     assert spoken_action("<think>\nAction: jump\n</think>\n\ngo on") == "go on"
     assert spoken_action("I could jump\n</think>\n\ngo on") == "go on"
     assert spoken_action("<think>\nAction: a", "react") == spoken_action("<think>\ngo on") == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "action"),
+    [
+        ("Thought: Well. Action: take it", "take it"),
+        ("Thought: an Action: of sorts.\n Action: go on", "go on"),
+        ("Thought: x [SEP] y. Action: look [there]", "look [there]"),
+        ("Thought: x. Action: say [Action: no]", "say [Action: no]"),
+        ("Action: say live action: yes", "say live action: yes"),
+        ("say [live action: yes]", None),
+        ("say [Action: yes]", None),
+        ("say live action: yes", None),
+        ("reaction: none", None),
+    ],
+)
+def test_a_label_within_a_line_is_told_from_an_argument(text, action):
+    assert spoken_action(text) == (text if action is None else action)
+    assert spoken_action(text, "react") == (action or "")

@@ -112,17 +112,24 @@ def random_of(seed: int):
 
 
 def test_search_ranks_as_lucene_does():
-    firsts, overlaps = [], []
-    for line in (CASES / "webshop_search.jsonl").read_text(encoding="utf-8").splitlines():
-        case = json.loads(line)
-        found = index().search(case["query"])
-        wanted = case["asins"]
-        firsts.append(found[:1] == tuple(wanted[:1]))
-        overlaps.append(len(set(found[:10]) & set(wanted[:10])) / max(1, len(wanted[:10])))
-    assert len(firsts) > 100
-    # What docs/environments.md states; 0.985 and 0.99 are wanted.
-    assert round(100 * sum(firsts) / len(firsts), 1) == 99.7
-    assert round(100 * sum(overlaps) / len(overlaps), 1) == 99.8
+    lines = (CASES / "webshop_search.jsonl").read_text(encoding="utf-8").splitlines()
+    cases = [json.loads(line) for line in lines]
+    assert len(cases) == 600
+    assert [case["query"] for case in cases if list(index().search(case["query"])) != case["asins"]] == []
+
+
+# Searches of the transcripts were answered by a stand-in for Lucene, which here lists other products or the
+# same ones in another order: session and turn, and what Lucene 8.11 lists.
+LUCENE = {
+    (20, 0): "B094RBNS2K B07HP6LVRS B09JC3K6R6 B09QXF3V3X B07S7HDC88 B07CN9RZ1C B09S6VN97V B09HH6P68W "
+    "B09QPX97VW B07MNW91JH",
+    (22, 0): "B01DJGWDBA B07L6DV555 B09HGFV91W B09R9YCM6R B09QXF3V3X B094RBNS2K B09HH6P68W B01JJR8GJG "
+    "B09Q5J5HKG B09QRV4YLR",
+    (33, 8): "B09KLQLLT2 B09RVF4JP1 B09R9YCM6R B09HMCKZQW B07F2G93BJ B09Q8RD8YN B07N7TDKXQ B09HGFV91W "
+    "B099231V35 B09T756KQ5",
+    (38, 2): "B079PH6955 B09P39QN2W B00O30JLDK B078WSND96 B01MG1LTMS B09S3BN15C B0969G2DH8 B09Q37JQZ6 "
+    "B09KXCHWGD B09PVPYWHB",
+}
 
 
 def test_transcripts_are_equal_turn_by_turn():
@@ -130,17 +137,18 @@ def test_transcripts_are_equal_turn_by_turn():
     goals = [goal_of(session["goal"]) for session in told["sessions"]]
     shop = Shop(catalogue(), index(), told["prices"], goals, load_tagger("words"))
     environment = WebShopEnvironment(shop, 1.0)
-    equal, different = 0, []
+    equal, listed = 0, {}
     for number, session in enumerate(told["sessions"]):
         first = environment.reset(Task(f"webshop/{number}", "webshop", "", "test", {"goal": number}))
         assert first == session["reset_observation"]
-        for turn in session["turns"]:
+        for place, turn in enumerate(session["turns"]):
             step = environment.step(turn["action"])
             assert step.terminated == turn["done"]
-            if step.observation == turn["observation"] and environment.clickables() == turn["clickables"]:
+            assert step.reward == pytest.approx(turn["reward"])
+            if (step.observation, environment.clickables()) == (turn["observation"], turn["clickables"]):
                 equal += 1
-                assert step.reward == pytest.approx(turn["reward"])
             else:
-                different.append((number, turn["action"], turn["observation"], step.observation))
-    # What docs/environments.md states; 98% are wanted.
-    assert (equal, len(different)) == (290, 3), different[:3]
+                shown = [part for part in step.observation.split(" [SEP] ") if part in told["prices"]]
+                listed[number, place] = " ".join(shown)
+    assert equal == 289
+    assert listed == LUCENE

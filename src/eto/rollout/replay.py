@@ -70,8 +70,8 @@ def replay(
 
     One is verified where the replay earns at least the reward it states and, if that is 1, solves the
     task. Its task is the suite's task of the same id, or the only one whose id ends on it
-    (`17` finds `webshop/human/17`). An action is what follows its last `Action:`, where there is one; a
-    suite of `style` "react" reads the answers itself, and understands none without.
+    (`17` finds `webshop/human/17`). An action is what follows its last `Action:`, where there is one
+    (`spoken_action`); a suite of `style` "react" reads the answers itself, and understands none without.
 
     A suite that speaks one of several dialects has a method `translate(action)`, which gives the action in
     its own and whether its words are known. Translated trajectories get the suite's prompt, as the file's

@@ -25,8 +25,9 @@ from eto.environments.webshop.goals import GoalSources
 from eto.environments.webshop.postings import Postings
 from eto.environments.webshop.products import LONGEST_ASIN, read_product
 from eto.environments.webshop.scratch import JsonTable
-from eto.environments.webshop.search import analyse, searched_text
+from eto.environments.webshop.search import searched_text
 from eto.environments.webshop.store import Catalogue, ProductWriter
+from eto.environments.webshop.words import analyse
 from eto.errors import InputError
 
 CHUNK = 1 << 20

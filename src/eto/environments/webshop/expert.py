@@ -33,6 +33,8 @@ def find_purchase(goal: Goal, environment: WebShopEnvironment, task: Task) -> li
 
 def _find(goal: Goal, words: str, environment: WebShopEnvironment) -> Iterator[tuple[str, str]]:
     """The actions up to the page that lists the product, played as they are made."""
+    # With an opening bracket or a line break in it, it would not be taken for a search.
+    words = words.replace("[", " ").replace("\n", " ")
     move = ("I search for what is wanted.", f"search[{words}]")
     for _ in range(MOST_PAGES):
         yield move

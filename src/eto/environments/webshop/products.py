@@ -60,7 +60,7 @@ def read_product(item: Mapping[str, Any], extra: Any, human: Any, skipped: Count
     """
     extra = extra if isinstance(extra, dict) else {}
     attributes = extra.get("attributes")
-    bullets = item.get("small_description") or ""
+    bullets = item.get("small_description")
     prices = _prices(item.get("pricing"), skipped)
     return Product(
         asin=item["asin"],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -20,7 +19,13 @@ SEPARATOR = " [SEP] "
 PER_PAGE = 10
 BACK, PREVIOUS, NEXT, BUY = "Back to Search", "< Prev", "Next >", "Buy Now"
 SUB_PAGES = ("Description", "Features", "Reviews")
-_ACTION = re.compile(r"(search|click)\[(.*)\]", re.DOTALL)
+UNLISTED_PAGE = "Attributes"
+"""A page of a product that has no button; an option of that name leads there all the same."""
+LISTS = {"<c>": "category", "<q>": "query"}
+"""First words of a search that lists all products of a category or query instead."""
+NO_LISTS = ("<r>", "<a>")
+"""First words that have a meaning in the original which cannot be kept: chance, and an error."""
+_ASCII_BLANKS = " \t\n\f\r"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +41,10 @@ class Shop:
 
 @dataclass(slots=True)
 class Visit:
-    """Where a customer stands."""
+    """Where a customer stands. Each page of results begins a new one: nothing is chosen there."""
 
     page: str = "search"
-    """search, results, item, one of `SUB_PAGES`, or done."""
+    """search, results, item, one of `SUB_PAGES`, `UNLISTED_PAGE`, or done."""
     results: tuple[str, ...] = ()
     number: int = 1
     """Of the page of results."""
@@ -48,10 +53,18 @@ class Visit:
 
 
 def parse_action(text: str, style: str = "act") -> tuple[str, str] | None:
-    """("search" or "click", its argument) of `search[...]` or `click[...]`, behind the last `Action:` where
-    there is one, as there must be with style "react"; None where there is neither."""
-    found = _ACTION.search(spoken_action(text, style))
-    return (found[1], found[2].strip()) if found else None
+    """("search" or "click", its argument) where the action of an answer is `search[...]` or
+    `click[...]`; None where it is not. See `eto.environments.answers.spoken_action` for the action.
+
+    Blanks around the action do not count. Else it is taken to the letter, as the original does: the
+    argument ends at the last `]` of the first line and begins behind the last `[` that leaves it a character,
+    and all before that is the name.
+    """
+    line = spoken_action(text, style).strip().partition("\n")[0]
+    last = line.rfind("]")
+    first = line.rfind("[", 1, max(last - 1, 0))
+    name = line[: max(first, 0)]
+    return (name, line[first + 1 : last]) if name in ("search", "click") else None
 
 
 class WebShopEnvironment:
@@ -80,9 +93,8 @@ class WebShopEnvironment:
         if self._last.terminated:
             return replace(self._last, observation="The episode has ended.")
         kind, argument = parse_action(action, self._style) or ("", "")
-        if kind == "search" and self._visit.page == "search" and argument:
-            results = self._shop.index.search(argument.lower())
-            self._visit = Visit(page="results", results=results)
+        if kind == "search":
+            self._visit = Visit(page="results", results=self._found(argument.lower()))
         elif kind == "click":
             self._click(argument.lower())
         earned = self.reward.total if self.reward else 0.0
@@ -110,6 +122,14 @@ class WebShopEnvironment:
             buttons = [BACK, PREVIOUS]
         return list(dict.fromkeys(button.lower() for button in buttons))
 
+    def _found(self, words: str) -> tuple[str, ...]:
+        first, *others = words.split(" ")
+        if first in LISTS:
+            # Of a category, the original reads one word alone.
+            wanted = " ".join(others[:1] if first == "<c>" else others).strip()
+            return self._shop.catalogue.products.listed(LISTS[first], wanted)
+        return () if first in NO_LISTS else self._shop.index.search(words)
+
     # -- clicks ---------------------------------------------------------------------------
 
     def _click(self, name: str) -> None:
@@ -124,7 +144,7 @@ class WebShopEnvironment:
             self._click_in_results(name)
         elif name == BUY.lower():
             self._buy()
-        elif found := next((page for page in SUB_PAGES if page.lower() == name), None):
+        elif found := next((page for page in (*SUB_PAGES, UNLISTED_PAGE) if page.lower() == name), None):
             visit.page = found
         else:
             # Where two groups have the same value, the last one takes it.
@@ -134,7 +154,7 @@ class WebShopEnvironment:
     def _click_in_results(self, name: str) -> None:
         visit = self._visit
         if name == NEXT.lower():
-            visit.number += 1
+            self._turn_to(visit.number + 1)
         else:
             asin = next(asin for asin in self._shown() if asin.lower() == name)
             visit.page, visit.product = "item", self._shop.catalogue.by_asin[asin]
@@ -142,9 +162,15 @@ class WebShopEnvironment:
     def _go_back(self) -> None:
         visit = self._visit
         if visit.page == "results":
-            visit.number -= 1
+            self._turn_to(visit.number - 1)
+        elif visit.page == "item":
+            self._turn_to(visit.number)
         else:
-            visit.page = "results" if visit.page == "item" else "item"
+            visit.page = "item"
+
+    def _turn_to(self, number: int) -> None:
+        """Show a page of the results anew; what was chosen is forgotten."""
+        self._visit = Visit(page="results", results=self._visit.results, number=number)
 
     def _buy(self) -> None:
         visit = self._visit
@@ -172,7 +198,7 @@ class WebShopEnvironment:
             parts = _receipt(visit.product.asin, visit.options, self.reward.total)
         else:
             parts = [*head, BACK, PREVIOUS, *_sub_page(visit.product, visit.page)]
-        return SEPARATOR.join(part.strip() for part in parts)
+        return SEPARATOR.join(shown for part in parts if (shown := part.strip()) or _is_empty_part(part))
 
     def _results_page(self) -> list[str]:
         visit = self._visit
@@ -193,14 +219,28 @@ def _item_page(product: Product) -> list[str]:
 
 def _sub_page(product: Product, page: str) -> list[str]:
     if page == "Description":
-        return [product.description] if product.description else []
+        return [product.description]
+    if page == "Features":
+        return [f" {bullet}" for bullet in product.bullets]
+    if page == UNLISTED_PAGE:
+        attributes = [f" {attribute}" for attribute in product.attributes]
+        return [*attributes, product.category, product.query, product.product_category]
     # The files have no reviews.
-    return list(product.bullets) if page == "Features" else []
+    return []
+
+
+def _is_empty_part(blanks: str) -> bool:
+    """Whether blanks are an empty part of a page, as the original's HTML parser has it: none at all are not,
+    nor are ASCII's with a line break among them."""
+    return bool(blanks.strip(_ASCII_BLANKS)) or ("\n" not in blanks and bool(blanks))
 
 
 def _receipt(asin: str, options: Mapping[str, str], reward: float) -> list[str]:
-    """The last page; the original shows nothing of the goal there."""
-    purchased = {"asin": asin, "options": json.dumps(options, sort_keys=True)}
+    """The last page; the original shows nothing of the goal there, and escapes what HTML might read."""
+    chosen = json.dumps(options, sort_keys=True)
+    for letter in "<>&'":
+        chosen = chosen.replace(letter, f"\\u{ord(letter):04x}")
+    purchased = {"asin": asin, "options": chosen}
     purchased |= dict.fromkeys(("attrs", "category", "query", "product category"), "None")
     # sic: "instuction", as in the original.
     wanted = ["asin", "options", "attrs", "price upper", "instuction text", "category"]

@@ -58,6 +58,13 @@ class Products(Sequence[Product]):
         found = self._one("SELECT number FROM words WHERE word = ?", _key(word))
         return None if found is None else found[0]
 
+    def listed(self, kind: str, name: str) -> tuple[str, ...]:
+        """Asins of all products of one "category" or "query", the kind, in the order of their file."""
+        is_query = kind == "query"
+        names = self.arrays["query_names"].tolist() if is_query else self.categories
+        codes = self.arrays["queries" if is_query else "categories"]
+        return tuple(self.asins[codes == names.index(name)].tolist()) if name in names else ()
+
     def _row(self, asin: str) -> int:
         """Raises `KeyError`."""
         found = self._one("SELECT row FROM products WHERE asin = ?", _key(asin))
@@ -116,7 +123,8 @@ class ProductWriter:
         self.arrays = Arrays(directory)
         self.categories: dict[str, int] = {}
         self.count = 0
-        self._codes = array("i")
+        self._queries: dict[str, int] = {}
+        self._codes, self._query_codes = array("i"), array("i")
         path = directory / DATABASE if directory else ":memory:"
         self._database = sqlite3.connect(path, check_same_thread=False)
         # Nobody reads a store before it is whole, so that no journal is needed.
@@ -134,6 +142,7 @@ class ProductWriter:
         row = (self.count, _key(product.asin), to_json(product))
         self._database.execute("INSERT INTO products VALUES (?, ?, ?)", row)
         self._codes.append(self.categories.setdefault(product.category, len(self.categories)))
+        self._query_codes.append(self._queries.setdefault(product.query, len(self._queries)))
         self.count += 1
 
     def finish(self, words: Mapping[str, int]) -> None:
@@ -142,6 +151,8 @@ class ProductWriter:
         self._database.executemany("INSERT INTO words VALUES (?, ?)", pairs)
         self._database.commit()
         self.arrays["categories"] = np.array(self._codes, np.int32)
+        self.arrays["queries"] = np.array(self._query_codes, np.int32)
+        self.arrays["query_names"] = np.array(list(self._queries), np.str_)
         self.arrays.write("asins", f"U{LONGEST_ASIN}", self.count, self._asins())
 
     def products(self) -> Products:

@@ -29,7 +29,7 @@ OFFICIAL = (500, 1000)
 _LONG = (
     "You shop online. Find the product that the instruction asks for, choose the options it names, and buy "
     "it; the closer the purchase, the higher your score, and the price limit counts. Each page is text, its "
-    "parts set apart by [SEP]. Actions: search[words] where there is a search field, and click[button] with "
+    "parts set apart by [SEP]. Actions: search[words], on any page, and click[button] with "
     "the text of a button, a product's number or an option."
 )
 _SHORT = "You shop online. Actions: search[words] and click[button]."
