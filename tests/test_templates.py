@@ -680,7 +680,7 @@ def test_arguments_date_and_thoughts_go_with_the_agent(tmp_path):
         ),
     )
     agent.save(tmp_path / "agent")
-    assert json.loads((tmp_path / "agent" / RECORD).read_text()) == {"thoughts": "keep"}
+    assert json.loads((tmp_path / "agent" / "tokenizer_config.json").read_text())[RECORD] == "keep"
     again = load_policy(tmp_path / "agent", dtype="float32", chat_template_kwargs={"enable_thinking": False})
     assert again.renderer.thoughts == "keep"
     assert again.renderer.fingerprint == agent.renderer.fingerprint

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import json
 import warnings
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Literal, get_args
 
 from eto.chat_template import ChatTemplate, fixed_date, settled_source, templates_of
@@ -34,8 +32,8 @@ PROBE_TOOLS = (
     },
 )
 """For a template that needs functions to be there."""
-RECORD = "eto.json"
-"""Beside a saved agent: how it was trained to see its past turns."""
+RECORD = "eto_thoughts"
+"""In a saved agent's tokenizer_config.json: how it was trained to see its past turns."""
 
 
 class ModelTemplate:
@@ -60,7 +58,7 @@ class ModelTemplate:
         self._for_tools: tuple[ChatTemplate, TurnForm] | None = None
         self.default, self.form = self._probed("default")
         self._sources["default"] = self.default.source
-        self.thoughts = _checked(thoughts, self.form)
+        self.thoughts = _checked(thoughts, self.form, tokenizer)
 
     def talk(self, messages: Sequence[Message], tools: Tools, *, keep: bool) -> Talk:
         """A conversation in this template, or in the one for tools."""
@@ -85,16 +83,15 @@ class ModelTemplate:
         sources = "\0".join(self._sources.values())
         return hashlib.sha256((body + "\0" + sources).encode()).hexdigest()[:16]
 
-    def save(self, directory: str | Path) -> None:
-        """Write the tokenizer with the template as it is used here, and how past turns are seen."""
+    def saved_tokenizer(self) -> Any:
+        """The tokenizer with the template as it is used here, and how past turns are seen."""
         tokenizer = copy.copy(self.tokenizer)
         own = self.tokenizer.chat_template
         others = {**own, **self._sources} if isinstance(own, dict) else self._sources
         tokenizer.chat_template = others if len(others) > 1 else self._sources["default"]
-        tokenizer.save_pretrained(directory)
         if self.thoughts != "auto":
-            record = json.dumps({"thoughts": self.thoughts}) + "\n"
-            (Path(directory) / RECORD).write_text(record, encoding="utf-8")
+            tokenizer.init_kwargs = {**tokenizer.init_kwargs, RECORD: self.thoughts}
+        return tokenizer
 
     def _tell(self, made: ChatTemplate, settled: ChatTemplate) -> None:
         if (day := fixed_date(settled.source)) is not None:
@@ -128,17 +125,10 @@ class ModelTemplate:
         warnings.warn(text, stacklevel=4)
 
 
-def recorded_thoughts(directory: str | Path) -> Thoughts:
-    """How the agent saved in `directory` was trained to see its past turns; `auto` where none is there."""
-    path = Path(directory) / RECORD
-    try:
-        found = json.loads(path.read_text(encoding="utf-8")).get("thoughts")
-    except (OSError, ValueError, AttributeError):
-        return "auto"
-    return found if found in get_args(Thoughts) else "auto"
-
-
-def _checked(thoughts: Thoughts, form: TurnForm) -> Thoughts:
+def _checked(thoughts: Thoughts, form: TurnForm, tokenizer: Any) -> Thoughts:
+    recorded = getattr(tokenizer, "init_kwargs", {}).get(RECORD)
+    if thoughts == "auto" and recorded in get_args(Thoughts):
+        return recorded
     if thoughts not in get_args(Thoughts):
         choices = ", ".join(get_args(Thoughts))
         raise InputError(f"unknown {thoughts!r}", where="model.thoughts", mend=f"use one of {choices}")

@@ -13,13 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from eto.chat_template import PLAIN_TEMPLATE, fixed_date
 from eto.encoding import BREAK, CLOSE
 from eto.errors import InputError
-from eto.model_template import ModelTemplate, Thoughts, recorded_thoughts
+from eto.model_template import ModelTemplate, Thoughts
 from eto.talk import Talk, answers_of, message_of
 from eto.turns import Tools, fitting, split_thought
 from eto.types import Message, Trajectory, Turn
@@ -32,7 +31,6 @@ __all__ = [
     "Renderer",
     "Thoughts",
     "check_mask",
-    "recorded_thoughts",
 ]
 
 NOT_AGENT = -1
@@ -68,7 +66,8 @@ class Renderer:
     ) -> None:
         """template: Jinja text, a file of it, or the name of one of the tokenizer's. arguments: what
         the template takes, such as `enable_thinking`. thoughts: past turns as the template writes
-        them (auto; strip: refused where it strips nothing), or kept as they were written (keep).
+        them (auto; strip: refused where it strips nothing), or kept as they were written (keep); a
+        saved agent's own way counts where it is auto.
         today: the date, `YYYY-MM-DD`, that the template writes.
 
         Raises `InputError` for a template that cannot be used, named with the reason.
@@ -157,9 +156,10 @@ class Renderer:
             return self._pieces(trajectory, max_tokens)
         return self._walk(trajectory, max_tokens, keep=True)[0]
 
-    def save(self, directory: str | Path) -> None:
-        """Write the tokenizer with the template as it is used here, and how past turns are seen."""
-        self._use.save(directory)
+    @property
+    def saved_tokenizer(self) -> Any:
+        """The tokenizer to save with an agent: with the template as it is used here, on any day."""
+        return self._use.saved_tokenizer()
 
     # -- inside -----------------------------------------------------------------------
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import signal
 import sys
-import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -252,21 +251,11 @@ def serve_environment(
     serve(name, options or [], split, host, port, idle_seconds)
 
 
-def _as_note(
-    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
-) -> str:
-    """What this package warns of is for its user, not for a programmer."""
-    if Path(filename).is_relative_to(Path(__file__).parents[1]):
-        return f"note: {message}\n"
-    return f"{filename}:{lineno}: {category.__name__}: {message}\n"
-
-
 def main() -> None:
     """Entry point: user errors become one message and an exit code, faults keep their traceback."""
     from eto.runtime import configure_threads
 
     configure_threads()
-    warnings.formatwarning = _as_note
     try:
         app()
     except EtoError as error:

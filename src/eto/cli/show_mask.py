@@ -77,16 +77,14 @@ def _told(renderer: Renderer, trajectory: Trajectory, samples: Sequence[Rendered
 
 
 def _renderer(recipe: Recipe, model: str) -> Renderer:
-    from eto.rendering import Renderer, recorded_thoughts
+    from eto.rendering import Renderer
 
     given = recipe.model
-    source = _source(model)
-    thoughts = recorded_thoughts(source) if given.thoughts == "auto" else given.thoughts
     return Renderer(
-        _tokenizer(source),
+        _tokenizer(_source(model)),
         given.chat_template,
         arguments=given.chat_template_kwargs,
-        thoughts=thoughts,
+        thoughts=given.thoughts,
         today=given.date,
     )
 

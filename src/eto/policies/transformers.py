@@ -21,7 +21,7 @@ from eto.policies.drafts import Drafts
 from eto.policies.embedded import embedded_model
 from eto.policies.engine import Engine, extend
 from eto.protocols import Reply, ReplyEnd
-from eto.rendering import NOT_AGENT, Rendered, Renderer, Thoughts, recorded_thoughts
+from eto.rendering import NOT_AGENT, Rendered, Renderer, Thoughts
 from eto.types import Message
 
 
@@ -170,7 +170,7 @@ class TransformersPolicy:
                 if (found := re.search(r"os error (\d+)", str(error))) is None:
                     raise
                 raise OSError(int(found[1]), str(error), str(directory)) from error
-            self.renderer.save(directory)
+            self.renderer.saved_tokenizer.save_pretrained(directory)
 
 
 def load_policy(
@@ -192,8 +192,7 @@ def load_policy(
 
     `lora` (rank, alpha, dropout, target_modules) adds fresh adapters and freezes the rest.
     `drafting` as in `TransformersPolicy`; `chat_template` (a file, or a name), its arguments,
-    `thoughts` and `date` as in `Renderer`, where a saved agent's own `thoughts` count if none are
-    given. Raises `InputError` for a path that is no causal LM.
+    `thoughts` and `date` as in `Renderer`. Raises `InputError` for a path that is no causal LM.
     """
     source = str(embedded_model()) if str(path) == "embedded" else str(path)
     looks_local = source.startswith((".", "/", "~")) or Path(source).exists()
@@ -232,7 +231,7 @@ def load_policy(
             tokenizer,
             chat_template,
             arguments=chat_template_kwargs,
-            thoughts=recorded_thoughts(source) if thoughts == "auto" else thoughts,
+            thoughts=thoughts,
             today=date,
         ),
     )
