@@ -31,6 +31,7 @@ def printed(capsys, file: Path, model: str, *overrides: str, limit: int = 1) -> 
 
 def bracketed(file: Path) -> Path:
     turns = [(text, "[back to search] B01 [next >]") for text in TEXTS]
+    turns.append(("\x1b[2Jwell done 😀", ""))
     case = trajectory(*turns)
     write_trajectories(file, [trajectory(*turns, source="[/b]", reward=0.5), case])
     return file
@@ -51,7 +52,7 @@ def test_brackets_are_printed_in_colour(tmp_path, model, capsys, monkeypatch):
     )
     found = printed(capsys, bracketed(tmp_path / "own.jsonl"), model)
     plain = Text.from_ansi(found).plain
-    for text in TEXTS:
+    for text in (*TEXTS, "␛[2Jwell done 😀"):
         assert f"{text}<|im_end|>" in plain
     assert "tiny/0 ([/b], reward 0.5)" in plain
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +24,9 @@ from eto.types import Trajectory
 if TYPE_CHECKING:
     from eto.rendering import Rendered, Renderer
 
+_CONTROLS = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n"} | {127: 0x2421}
+"""Control characters as pictures of themselves: a terminal would obey them."""
+
 
 def show(
     file: Path, model: str | None, limit: int, recipe_path: Path | None, overrides: Sequence[str]
@@ -28,6 +35,8 @@ def show(
 
     Where the output is no terminal, each turn stands in a line of its own, as Python writes text.
     """
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     recipe = read_recipe(recipe_path, overrides)
     trajectories = _trajectories(file, limit)
     renderer = _renderer(recipe, model or recipe.model.path)
@@ -36,7 +45,7 @@ def show(
         samples = renderer.samples(trajectory)
         title = whole(f"{trajectory.task.id} ({trajectory.source}, reward {trajectory.reward:g})")
         if console.is_terminal:
-            console.rule(Text(title))
+            console.rule(Text(title.translate(_CONTROLS)))
             for rendered in samples:
                 console.print(_coloured(renderer, rendered))
         else:
@@ -49,8 +58,9 @@ def show(
 
 def _coloured(renderer: Renderer, rendered: Rendered) -> Text:
     text = Text()
-    for token, marked in zip(rendered.ids, rendered.mask, strict=True):
-        text.append(whole(renderer.tokenizer.decode([token])), style="black on green" if marked else "dim")
+    for marked, run in groupby(zip(rendered.mask, rendered.ids, strict=True), key=itemgetter(0)):
+        piece = whole(renderer.tokenizer.decode([token for _, token in run]))
+        text.append(piece.translate(_CONTROLS), style="black on green" if marked else "dim")
     return text
 
 
