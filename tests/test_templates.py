@@ -521,6 +521,7 @@ def test_the_date_is_fixed(monkeypatch):
         ("chatml", {"today": "2026-01-31"}, "writes no date"),
         ("chatml", {"arguments": {"enable_thinking": False}}, "reads no such argument"),
         ("chatml", {"arguments": {"messages": []}}, "not an argument one can give"),
+        ("dated", {"arguments": {"today": float("nan")}}, "no value a template takes"),
     ],
 )
 def test_settings_without_effect_are_refused(family, options, problem):
@@ -693,4 +694,9 @@ def test_a_tokenizer_larger_than_the_embedding_is_refused():
     tokenizer = tiny_tokenizer()
     with pytest.raises(InputError, match=f"has {len(tokenizer)} tokens, the model {len(tokenizer) - 2} emb"):
         TransformersPolicy(tiny_model(len(tokenizer) - 2), tokenizer)
-    TransformersPolicy(tiny_model(len(tokenizer) + 30), tokenizer)
+    agent = TransformersPolicy(tiny_model(len(tokenizer) + 30), tokenizer)
+    case = trajectory(turns=(Turn("look", "", 0.0, (len(tokenizer) + 29,)),), tokenizer=agent.tokenizer_id)
+    agent.renderer.samples(case)
+    beyond = replace(case, turns=(replace(case.turns[0], action_ids=(len(tokenizer) + 30,)),))
+    with pytest.raises(InputError, match=r"tiny/0: action_ids: .* beyond"):
+        agent.renderer.samples(beyond)

@@ -8,6 +8,7 @@ written into its source, and so is the opener of the agent's turns where it igno
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from datetime import date
@@ -140,7 +141,7 @@ def _from_file(given: str, named: Mapping[str, str]) -> str:
         return given
     path = Path(given).expanduser()
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         names = f"the tokenizer's are named {', '.join(map(repr, sorted(named)))}" if named else "it has none"
@@ -223,11 +224,15 @@ def _given(name: str, value: Any, source: str) -> str:
             where=where,
             mend="leave it out, or check how the template spells it",
         )
-    return f"{{% if {name} is not defined %}}{{% set {name} = {_literal(value)} %}}{{% endif %}}\n"
+    try:
+        literal = _literal(value)
+    except TypeError as error:
+        raise InputError(f"{value!r} is no value a template takes", where=where, mend="give text") from error
+    return f"{{% if {name} is not defined %}}{{% set {name} = {literal} %}}{{% endif %}}\n"
 
 
 def _literal(value: Any) -> str:
-    """`value`, made of JSON's types, as Jinja writes it."""
+    """`value`, made of JSON's types, as Jinja writes it. Raises `TypeError` for others."""
     if value is None or isinstance(value, bool):
         return {None: "none", True: "true", False: "false"}[value]
     if isinstance(value, str):
@@ -236,7 +241,9 @@ def _literal(value: Any) -> str:
         return "{" + ", ".join(f"{_literal(str(k))}: {_literal(v)}" for k, v in value.items()) + "}"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(map(_literal, value)) + "]"
-    return repr(value)
+    if isinstance(value, int | float) and math.isfinite(value):
+        return repr(value)
+    raise TypeError(type(value).__name__)
 
 
 def _shortly(messages: Sequence[Message]) -> str:

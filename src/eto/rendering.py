@@ -78,6 +78,8 @@ class Renderer:
         self.template = self._use.default.source
         self.end_of_turn = self._form.end
         self.fingerprint = self._use.fingerprint()
+        self.embeddings: int | None = None
+        """Tokens the model has embeddings of, where one is known."""
 
     @property
     def notes(self) -> list[str]:
@@ -240,6 +242,12 @@ class Renderer:
         """The ids that an engine sampled with this tokenizer; None where there are none."""
         if trajectory.tokenizer != self.fingerprint or not turn.action_ids:
             return None
+        if self.embeddings is not None and max(turn.action_ids) >= self.embeddings:
+            raise InputError(
+                f"the token id {max(turn.action_ids)} is beyond the model's {self.embeddings} embeddings",
+                where=f"{trajectory.task.id}: action_ids",
+                mend="delete the ids: the text is then tokenised",
+            )
         return list(turn.action_ids)
 
     def _sampled_text(self, ids: Sequence[int]) -> str:

@@ -32,8 +32,8 @@ def check_architecture(model: Any) -> None:
     )
 
 
-def check_vocabulary(model: Any, tokenizer: Any) -> None:
-    """Raises `InputError` for a tokenizer with tokens that the model has no embedding of.
+def checked_vocabulary(model: Any, tokenizer: Any) -> int:
+    """The number of the model's embeddings. Raises `InputError` for a tokenizer with tokens beyond them.
 
     More embeddings than tokens are usual: sizes are padded.
     """
@@ -46,3 +46,4 @@ def check_vocabulary(model: Any, tokenizer: Any) -> None:
             mend="take the tokenizer that belongs to the model, or resize the model's embeddings and train "
             "them before",
         )
+    return rows

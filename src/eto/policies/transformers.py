@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from eto.errors import InputError
 from eto.files import disk_errors
-from eto.policies.architecture import check_architecture, check_vocabulary
+from eto.policies.architecture import check_architecture, checked_vocabulary
 from eto.policies.conversation import Conversation
 from eto.policies.drafts import Drafts
 from eto.policies.embedded import embedded_model
@@ -48,10 +48,10 @@ class TransformersPolicy:
         """`drafting`: guess how actions go on, which saves steps and changes no action. `renderer`: by
         default that of the tokenizer's own chat template."""
         check_architecture(model)
-        check_vocabulary(model, tokenizer)
         self.model, self.tokenizer, self.name = model, tokenizer, name
         self._lora = lora
         self.renderer = renderer or Renderer(tokenizer)
+        self.renderer.embeddings = checked_vocabulary(model, tokenizer)
         self.tokenizer_id: str | None = self.renderer.fingerprint
         self.dtype = compute_dtype(dtype, model.device)
         limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
