@@ -12,10 +12,13 @@ import warnings
 from dataclasses import replace
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tiny import CHATML, SPECIAL, TEXT, tiny_model, tiny_tokenizer, trajectory
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+from eto.encoding import BREAK, Encoding
 from eto.errors import InputError
 from eto.model_template import RECORD
 from eto.policies.transformers import TransformersPolicy, load_policy
@@ -226,6 +229,14 @@ def metaspace_tokenizer(template: str) -> PreTrainedTokenizerFast:
     return tokenizer
 
 
+PIECES = (*SPECIAL, " ", "\n", "north", " go", "é", BREAK)
+ENCODINGS = {
+    "plain": Encoding(tiny_tokenizer()),
+    "prefix space": Encoding(tiny_tokenizer(prefix_space=True)),
+    "metaspace": Encoding(metaspace_tokenizer(CHATML)),
+}
+
+
 @pytest.mark.parametrize("template", [SPACED, CHATML])
 @pytest.mark.parametrize("kind", ["prefix space", "metaspace"])
 def test_tokenizers_that_put_a_space_before_a_text(template, kind):
@@ -238,6 +249,18 @@ def test_tokenizers_that_put_a_space_before_a_text(template, kind):
     whole = official(found, [{"role": role, "content": said} for role, said in talk], generate=False)
     assert list(sample.ids) == found.tokenizer.encode(whole, add_special_tokens=False)[: len(sample.ids)]
     assert found.text(found.action_ids("go north")) == "go north"
+
+
+@pytest.mark.parametrize("kind", ["plain", "prefix space", "metaspace"])
+@given(
+    text=st.lists(st.sampled_from([*SPECIAL, " ", "\n", "north", " go", "é", BREAK]), max_size=12).map(
+        "".join
+    )
+)
+@settings(max_examples=60, deadline=None)
+def test_a_text_encoded_again_has_the_same_ids(kind, text):
+    found = ENCODINGS[kind]
+    assert found.encode_again(text) == found.encode_again(text) == found.encode(text)
 
 
 def test_what_a_template_trims_is_trimmed():

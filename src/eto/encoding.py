@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 BREAK = "\ufdd0"
@@ -17,6 +19,8 @@ Unicode noncharacter, which no text may contain."""
 OPEN, CLOSE = "<think>", "</think>"
 """What encloses an agent's thoughts; in its own turns these are never quoted."""
 
+STRETCHES = 4096
+"""Stretches between special tokens whose ids are remembered."""
 _ANCHOR = 16
 """Characters before a turn with which its first token is found, for tokenizers that put a space
 before every text they encode."""
@@ -35,6 +39,9 @@ class Encoding:
         self._spelt_by_agent = _any_of(set(self.special.values()) - {OPEN, CLOSE})
         self._thought_marks = {i for i, text in self.special.items() if text in (OPEN, CLOSE)}
         self._prepends: dict[str, bool] = {}
+        # A special token that takes in the space before it makes two stretches one.
+        self._apart = not any(token.lstrip for token in added.values())
+        self._stretch = lru_cache(STRETCHES)(self.encode)
 
     def id_of(self, special: str) -> int:
         """The id of a special token's text."""
@@ -59,6 +66,16 @@ class Encoding:
         """Ids of quoted text."""
         pieces = whole(text).split(BREAK)
         return [i for piece in pieces for i in self.tokenizer.encode(piece, add_special_tokens=False)]
+
+    def encode_again(self, text: str) -> list[int]:
+        """`encode` of a text most of which was encoded before.
+
+        Special tokens part a text into stretches that do not depend on each other; those are remembered.
+        """
+        if not self._apart:
+            return self.encode(text)
+        starts = [0, *(found.start() for found in self.spelt.finditer(text)), len(text)]
+        return [i for start, end in pairwise(starts) for i in self._stretch(text[start:end])]
 
     def encode_after(self, opener: str, text: str) -> list[int]:
         """Ids of quoted text that continues `opener`, which ends on a marker for the agent to write.

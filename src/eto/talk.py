@@ -93,7 +93,7 @@ class Talk:
             self._say("rewritten", difference(ours, self._prompt, "the agent wrote", "the template writes"))
             check_shown(self._messages, self._prompt, encoding)
             self._text = self._prompt
-            return False, encoding.encode(self._prompt)
+            return False, encoding.encode_again(self._prompt)
         check_shown(answers, rest, encoding)
         self._text = ours + rest
         return True, missing + encoding.encode(rest)
