@@ -61,9 +61,9 @@ def type_text(annotation: Any, field: FieldInfo | None = None) -> str:
         text = NAMES[annotation]
     bounds = [bound for bound in (field.metadata if field else ()) if type(bound) in SIGNS]
     signs = ((SIGNS[type(bound)], bound) for bound in bounds)
-    return (
-        f"{text} {' and '.join(f'{sign} {getattr(bound, name):g}' for (name, sign), bound in signs)}".strip()
-    )
+    limits = ((sign, getattr(bound, name)) for (name, sign), bound in signs)
+    shown = (f"{sign} {limit:,}" if isinstance(limit, int) else f"{sign} {limit:g}" for sign, limit in limits)
+    return f"{text} {' and '.join(shown)}".strip()
 
 
 def value_text(value: Any) -> str:

@@ -16,14 +16,14 @@ MAX_FUNCTION_LINES = 70
 
 # A name stands for the module and, where it is a package, for everything inside.
 LAYERS = (
-    "types protocols errors paths runtime",
+    "types protocols errors oserrors texts paths runtime",
     "store formats files jsonfiles records sharegpt reference_rules contrast weights losses"
-    " statistics encoding chat_template turn_forms turns talk model_template rendering",
+    " statistics failures encoding chat_template turn_forms turns talk model_template rendering",
     "environments policies",
     "rollout training",
     "credit",
     "algorithms",
-    "recipe recipe_fields run reuse report",
+    "recipe recipe_fields recipe_yaml run run_records reuse report",
     "cli __main__",
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names.split()}
@@ -32,7 +32,7 @@ TOP = len(LAYERS) - 1
 # Heavy libraries: loaded by those who compute with them, not by who reads recipes or plays games.
 HEAVY = {"torch", "transformers", "accelerate", "peft"}
 LIGHT = set(LAYERS[0].split()) | set(LAYERS[1].split())
-LIGHT |= {"environments", "recipe", "recipe_fields", "reuse", "report"}
+LIGHT |= {"environments", "recipe", "recipe_fields", "recipe_yaml", "reuse", "report"}
 LIGHT -= {"rendering", "losses", "weights"}
 
 

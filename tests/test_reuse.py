@@ -378,7 +378,7 @@ def test_no_run(tmp_path: Path, source: Make, missing: str) -> None:
 def test_a_damaged_recipe(tmp_path: Path, source: Make) -> None:
     old = source()
     (old / "recipe.yaml").write_text("a: [")
-    with pytest.raises(InputError, match=r"old/recipe.yaml: not a recipe"):
+    with pytest.raises(InputError, match=r"old/recipe.yaml:1: not valid YAML"):
         reusable_stages(old, recipe(tmp_path))
 
 

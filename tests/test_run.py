@@ -13,6 +13,7 @@ from eto.errors import InputError, MissingRequirement, RunConflict
 from eto.files import write_atomic
 from eto.recipe import load_recipe, parse_recipe
 from eto.run import Run, split_hash
+from eto.run_records import check_template
 from eto.types import Message, StopReason, Task, Trajectory, Turn
 
 SMALL = "name: small\nenvironment:\n  name: toy\n"
@@ -54,13 +55,13 @@ def test_a_run_keeps_its_chat_template(tmp_path):
     facts = {"fingerprint": "ab", "thoughts": "auto", "date": None}
     for _ in range(2):
         with Run.open(tmp_path / "run", RECIPE) as run:
-            run.record_template(facts)
-            assert run.manifest["chat_template"] == facts
+            check_template(run.manifest, facts, run.directory)
+            run.add_to_manifest(chat_template=facts)
     with (
         Run.open(tmp_path / "run", RECIPE) as run,
         pytest.raises(RunConflict, match="fingerprint: ab -> cd"),
     ):
-        run.record_template({**facts, "fingerprint": "cd"})
+        check_template(run.manifest, {**facts, "fingerprint": "cd"}, run.directory)
 
 
 def test_a_stage_runs_once_and_is_loaded_after(tmp_path):
@@ -289,3 +290,36 @@ def test_a_failed_write_leaves_the_old_file_and_no_rest(tmp_path):
     with pytest.raises(UnicodeEncodeError):
         write_atomic(path, "new \ud800")
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+DEEP = "[" * 100_000
+DAMAGE = ["", "{", "[]", "null", DEEP, '{"a": ' + "9" * 5000 + "}", "{}", b"\xff\xfe"]
+
+
+@pytest.mark.parametrize("content", DAMAGE, ids=range(len(DAMAGE)))
+@pytest.mark.parametrize("name", ["manifest.json", "stages/sft/DONE", "recipe.yaml", "stages/sft/seconds"])
+def test_a_damaged_file_is_named(tmp_path, name, content):
+    with Run.open(tmp_path / "run", RECIPE) as run:
+        run.stage("sft", lambda path: None, load=lambda path: None)
+    path = tmp_path / "run" / name
+    if name.endswith("seconds"):
+        (path.parent / "DONE").unlink()
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises((InputError, RunConflict), match=path.name if name != "recipe.yaml" else "run"):  # noqa: SIM117
+        with Run.open(tmp_path / "run", RECIPE) as run:
+            run.stage("sft", lambda path: None, load=lambda path: None)
+            _ = run.manifest
+
+
+def test_a_run_does_not_write_between_the_files_of_others(tmp_path):
+    (tmp_path / "recipe.yaml").write_text("name: mine\n")
+    with pytest.raises(RunConflict, match="holds files and no run: recipe.yaml"):
+        Run.open(tmp_path, RECIPE)
+    assert [path.name for path in tmp_path.iterdir()] == ["recipe.yaml"]
+
+
+def test_names_that_the_file_system_refuses(tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    for place in (tmp_path / ("n" * 300), tmp_path / "loop" / "run"):
+        with pytest.raises(InputError, match="cannot write here"):
+            Run.open(place, RECIPE)

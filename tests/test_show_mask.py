@@ -6,12 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 from rich.text import Text
 from tiny import save_tiny, trajectory
 
 from eto.cli import show_mask
 from eto.cli.show_mask import show
+from eto.cli.terminal import terminal
 from eto.errors import InputError
 from eto.formats import write_pairs, write_trajectories
 from eto.types import Pair, Turn
@@ -47,12 +47,10 @@ def test_brackets_are_printed(tmp_path, model, capsys):
 
 
 def test_brackets_are_printed_in_colour(tmp_path, model, capsys, monkeypatch):
-    monkeypatch.setattr(
-        show_mask, "Console", lambda **options: Console(force_terminal=True, width=1000, **options)
-    )
+    monkeypatch.setattr(show_mask, "terminal", lambda: terminal(force_terminal=True, width=1000))
     found = printed(capsys, bracketed(tmp_path / "own.jsonl"), model)
     plain = Text.from_ansi(found).plain
-    for text in (*TEXTS, "␛[2Jwell done 😀"):
+    for text in (*TEXTS, "\\x1b[2Jwell done 😀"):
         assert f"{text}<|im_end|>" in plain
     assert "tiny/0 ([/b], reward 0.5)" in plain
 

@@ -2,11 +2,13 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import scipy.stats
 
+from eto.errors import EnvironmentFailure, InputError
 from eto.statistics import (
     by_task,
     mean_interval,
@@ -155,6 +157,12 @@ def test_summary_by_hand():
     assert values["kinds"]["find"]["reward"]["mean"] == 0.75
 
 
-def test_summary_of_nothing_is_unknown_not_zero():
-    found = summarise([]).to_dict()
+def test_summary_of_nothing_is_an_error_or_unknown_not_zero():
+    with pytest.raises(InputError, match="no episodes"):
+        summarise([])
+    broken = [replace(episode("t", stop=StopReason.ENVIRONMENT_FAILED), detail="it broke")] * 2
+    with pytest.raises(EnvironmentFailure, match="none of 2 episodes could be played\n  2 × it broke"):
+        summarise(broken)
+    assert summarise(broken, unfinished=True).failed == 2
+    found = summarise([], unfinished=True).to_dict()
     assert found["tasks"] == 0 and found["reward"]["mean"] is None

@@ -12,6 +12,8 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
+from eto.texts import whole
+
 BREAK = "\ufdd0"
 """Put inside text that spells a special token; encoding stops and starts anew there. A
 Unicode noncharacter, which no text may contain."""
@@ -104,15 +106,6 @@ class Encoding:
     def as_written(self, ids: Sequence[int]) -> str:
         """Text of ids, special tokens included."""
         return self.tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
-
-
-def whole(text: str) -> str:
-    """`text` with each half of a UTF-16 pair that stands alone replaced by U+FFFD."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    return text
 
 
 def _any_of(texts: Any) -> re.Pattern[str]:

@@ -32,6 +32,10 @@ class InputError(EtoError):
     """A file, field, name or value given by the user is wrong."""
 
 
+class PromptTooLong(InputError):
+    """The prompt of one episode leaves no room for an action in the model's context."""
+
+
 class RecipeError(InputError):
     """A recipe has an unknown key, a wrong type, or values that do not go together."""
 

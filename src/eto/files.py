@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import math
 import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from eto.errors import InputError
-from eto.jsonfiles import NO_ROOM, unwritable
-
-_UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
+from eto.oserrors import NO_DESCRIPTORS, NO_ROOM, REFUSED, unreadable, unwritable
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:
@@ -37,26 +34,56 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """The JSON value in `path`. Raises `InputError` naming the line of a damage."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise InputError("is not JSON", where=f"{path}:{error.lineno}", mend="delete or restore it") from None
+    """The JSON value in `path`. Raises `InputError` naming what keeps it from being read."""
+    return parse_json(_read(path), str(path), "restore it from a copy")
 
 
-def read_rows(path: Path) -> Iterator[dict[str, Any]]:
-    """The rows of a JSON-lines file; none where it does not exist, no half-written last one."""
+def read_object(path: Path, *fields: str) -> dict[str, Any]:
+    """The JSON object in `path`, which has `fields`. Raises `InputError` where it is another."""
+    return _object(read_json(path), fields, str(path), "restore it from a copy")
+
+
+def read_rows(path: Path, *fields: str) -> Iterator[dict[str, Any]]:
+    """The rows of a JSON-lines file, which have `fields`; none where it does not exist, no half-written
+    last one. Raises `InputError` naming the line that is another."""
     if not path.exists():
         return
-    with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.endswith("\n"):
-                return
-            try:
-                yield json.loads(line)
-            except json.JSONDecodeError:
-                where, mend = f"{path}:{number}", "delete the line"
-                raise InputError("the line is not JSON", where=where, mend=mend) from None
+    for number, line in enumerate(_read(path).split("\n")[:-1], start=1):
+        where, mend = f"{path}:{number}", "delete the line"
+        row = parse_json(line, where, mend)
+        yield _object(row, fields, where, mend)
+
+
+def parse_json(text: str, where: str, mend: str) -> Any:
+    """The JSON value of `text`. Raises `InputError` saying why it has none."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        place = where if "\n" not in text.strip() else f"{where}:{error.lineno}"
+        raise InputError(f"is not JSON: {error.msg}", where=place, mend=mend) from None
+    except RecursionError:
+        raise InputError("the JSON is nested too deeply", where=where, mend=mend) from None
+    except ValueError:  # what int() says of thousands of digits
+        raise InputError("a number has too many digits", where=where, mend=mend) from None
+
+
+def _object(value: Any, fields: Sequence[str], where: str, mend: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise InputError("is no JSON object", where=where, mend=mend)
+    for field in fields:
+        if field not in value:
+            raise InputError(f"the field {field!r} is missing", where=where, mend=mend)
+    return value
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise unreadable(path, error) from None
+    except UnicodeDecodeError as error:
+        problem = f"is not UTF-8 text, byte {error.start}"
+        raise InputError(problem, where=str(path), mend="restore it from a copy") from None
 
 
 @contextmanager
@@ -66,7 +93,7 @@ def disk_errors(path: Path, *, full_only: bool = False) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in NO_ROOM or (not full_only and error.errno in _UNWRITABLE):
+        if error.errno in NO_ROOM | NO_DESCRIPTORS or (not full_only and error.errno in REFUSED):
             raise unwritable(error.filename or path, error) from error
         raise
 

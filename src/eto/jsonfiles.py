@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import gzip
 import json
 import os
@@ -11,9 +10,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from eto.errors import EtoError, InputError, MissingRequirement
-
-NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+from eto.errors import InputError
+from eto.oserrors import unwritable
 
 
 def read_items(path: str | Path) -> list[tuple[str, dict[str, Any]]]:
@@ -120,18 +118,3 @@ def _fill(raw: Any, parts: Iterable[str], *, packed: bool) -> None:
             raw.write(part.encode())
     raw.flush()
     os.fsync(raw.fileno())
-
-
-def unwritable(path: str | Path, error: OSError) -> EtoError:
-    """The user's error for a write to `path` that the system refused."""
-    if error.errno in NO_ROOM:
-        return MissingRequirement(
-            f"no room left to write: {error.strerror}",
-            where=str(path),
-            mend="free disk space (or raise the quota or file-size limit), then run the same command",
-        )
-    return InputError(
-        f"cannot write here: {error.strerror or error}",
-        where=str(path),
-        mend="choose a directory you may write to",
-    )

@@ -32,7 +32,8 @@ class Environment(Protocol):
 
     Deterministic in its scores for a task: replayed actions give the same rewards.
     Raises `eto.errors.EnvironmentFailure` when the simulator itself fails; an action
-    it cannot understand is answered with an observation, never an exception.
+    it cannot understand is answered with an observation, never an exception. Any other
+    exception, and an answer of the wrong kind, counts as such a failure.
     """
 
     def reset(self, task: Task) -> str:
@@ -104,6 +105,8 @@ class Policy(Protocol):
     A session is one append-only conversation: `open` it with the prompt, then `submit`
     (None first, each new observation later) asks for an action, and `poll` advances all
     submitted sessions and returns those that finished one. `release` frees a session.
+    `open` raises `PromptTooLong` for a prompt that the context does not hold: its episode
+    ends without a turn.
     """
 
     name: str

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
-from eto.errors import InputError, RecipeError
+from eto.errors import RecipeError
 from eto.recipe_fields import (
     FREE_FIELDS,
     ContrastRecipe,
@@ -26,6 +24,13 @@ from eto.recipe_fields import (
     SftRecipe,
     TasksRecipe,
 )
+from eto.recipe_yaml import DEEPEST, Location, dotted, read_text, read_yaml, write_yaml
+from eto.texts import brief, shorten, shown
+
+MOST_TOLD = 20
+"""Mistakes of a recipe that one message names."""
+MOST_SHOWN = 120
+"""Characters of an override that a message repeats."""
 
 __all__ = [
     "FREE_FIELDS",
@@ -47,8 +52,6 @@ __all__ = [
     "resolved_yaml",
 ]
 
-Location = tuple[str | int, ...]
-
 _WANTED = {
     "int_type": "must be a whole number",
     "float_type": "must be a number",
@@ -61,41 +64,28 @@ _WANTED = {
 }
 
 
-class _Loader(yaml.SafeLoader):
-    """`yaml.SafeLoader` that reads `1e-5` as a number, which YAML 1.1 takes for text."""
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
-)
-
-
 def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """The recipe in the YAML file `path`, with `key.path=value` overrides (values are YAML).
 
     Raises `RecipeError` naming the file, line and field, what is allowed, and the nearest known key;
     `InputError` when the file cannot be read.
     """
-    path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "is not UTF-8 text"
-        raise InputError(
-            f"cannot read the recipe: {reason}", where=str(path), mend="check the path"
-        ) from None
-    return parse_recipe(text, overrides, source=str(path))
+    return parse_recipe(read_text(Path(path)), overrides, source=str(path))
 
 
 def parse_recipe(text: str, overrides: Sequence[str] = (), *, source: str = "recipe") -> Recipe:
     """As `load_recipe`, from text; `source` stands for the file in error messages."""
-    values, lines = _read_yaml(text, source)
+    values, lines = read_yaml(text, source)
+    if not isinstance(values, dict):
+        what = "is empty" if values is None else "is not a mapping of keys to values"
+        raise RecipeError(f"the recipe {what}", where=source, mend="start from recipes/quickstart.yaml")
+    values = _unshared(values)
     origins = {location: f"{source}:{line}" for location, line in lines.items()}
     for override in overrides:
         keys = _apply_override(values, override)
         for length in range(len(keys), 0, -1):
             if length == len(keys) or keys[:length] not in origins:
-                origins[keys[:length]] = f"override {override}"
+                origins[keys[:length]] = _named(override)
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
@@ -104,12 +94,15 @@ def parse_recipe(text: str, overrides: Sequence[str] = (), *, source: str = "rec
 
 def resolved_yaml(recipe: Recipe) -> str:
     """The recipe as YAML with every default written out; loads back to an equal recipe."""
-    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100)
+    return write_yaml(recipe.model_dump(mode="json"))
 
 
-def recorded(text: str) -> Mapping[str, Any]:
-    """The values of a resolved recipe that was written before; fields it did not know have their defaults."""
-    values = yaml.safe_load(text)
+def recorded(text: str, *, source: str = "recipe") -> Mapping[str, Any]:
+    """The values of a resolved recipe that was written before; fields it did not know have their defaults.
+
+    Raises `RecipeError`, naming `source`, where it is no YAML.
+    """
+    values, _ = read_yaml(text, source)
     try:
         return Recipe.model_validate(values).model_dump(mode="json")
     except ValidationError:  # of a version with other fields: compared as it stands
@@ -124,7 +117,7 @@ def recipe_diff(old: Recipe | Mapping[str, Any], new: Recipe | Mapping[str, Any]
 
     def text(values: Mapping[str, Any], field: str) -> str:
         value = values.get(field, absent)
-        return "(absent)" if value is absent else "null" if value is None else str(value)
+        return "(absent)" if value is absent else "null" if value is None else shown(value, line=True)
 
     return [
         f"{field}: {text(before, field)} -> {text(after, field)}"
@@ -146,61 +139,32 @@ def _flat(recipe: Recipe | Mapping[str, Any]) -> dict[str, Any]:
     return dict(walk(values, ""))
 
 
-def _read_yaml(text: str, source: str) -> tuple[dict[str, Any], dict[Location, int]]:
-    """The mapping in `text`, and the line of every field."""
-    lines: dict[Location, int] = {}
-
-    def note(node: yaml.Node, location: Location) -> None:
-        if isinstance(node, yaml.MappingNode):
-            for key, value in node.value:
-                place = (*location, str(key.value))
-                if place in lines:
-                    raise RecipeError(
-                        f"the key is given twice, first in line {lines[place]}",
-                        where=f"{source}:{key.start_mark.line + 1}: {_dotted(place)}",
-                        mend="keep one of them",
-                    )
-                lines[place] = key.start_mark.line + 1
-                note(value, place)
-
-    try:
-        node = yaml.compose(text, Loader=_Loader)
-        if node is not None:
-            note(node, ())
-        values = yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
-        raise _syntax_error(error, source) from None
-    if not isinstance(values, dict):
-        what = "is empty" if values is None else "is not a mapping of keys to values"
-        raise RecipeError(f"the recipe {what}", where=source, mend="start from recipes/quickstart.yaml")
-    return values, lines
+def _unshared(value: Any) -> Any:
+    """A copy in which what an alias repeats is there once for each: overrides change one place."""
+    if isinstance(value, dict):
+        return {key: _unshared(inner) for key, inner in value.items()}
+    return [_unshared(inner) for inner in value] if isinstance(value, list) else value
 
 
-def _syntax_error(error: yaml.YAMLError, source: str) -> RecipeError:
-    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None) or "unreadable"
-    context, start = getattr(error, "context", None), getattr(error, "context_mark", None)
-    if context and start:
-        problem += f", {context} that starts in line {start.line + 1}"
-    where = f"{source}:{mark.line + 1}" if mark else source
-    return RecipeError(f"not valid YAML: {problem}", where=where, mend="see this line and those above")
+def _named(override: str) -> str:
+    return f"override {shorten(override, MOST_SHOWN)}"
 
 
 def _apply_override(values: dict[str, Any], override: str) -> Location:
     """Set one `key.path=value` in `values`; returns the key path."""
-    dotted, equals, text = override.partition("=")
-    keys = tuple(dotted.strip().split("."))
+    path, equals, text = override.partition("=")
+    keys = tuple(path.strip().split("."))
     if not equals or not all(keys):
-        raise RecipeError(
-            "an override reads key.path=value",
-            where=f"override {override}",
-            mend="for example sft.epochs=2",
-        )
+        problem, mend = "an override reads key.path=value", "for example sft.epochs=2"
+        raise RecipeError(problem, where=_named(override), mend=mend)
+    if len(keys) > DEEPEST:
+        problem, mend = f"no field lies {len(keys)} levels deep", "docs/recipes.md lists the fields"
+        raise RecipeError(problem, where=_named(override), mend=mend)
     try:
-        value = yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError:
-        raise RecipeError(
-            f"not valid YAML: {text}", where=f"override {dotted}", mend="quote the value"
-        ) from None
+        value, _ = read_yaml(text, _named(override))
+    except RecipeError as error:  # its one line needs no number
+        where = error.where.replace(f"{_named(override)}:1", _named(override), 1)
+        raise RecipeError(error.problem, where=where, mend=error.mend) from None
     inner = values
     for depth, key in enumerate(keys[:-1], start=1):
         if inner.get(key) is None:
@@ -208,16 +172,12 @@ def _apply_override(values: dict[str, Any], override: str) -> Location:
         inner = inner[key]
         if not isinstance(inner, dict):
             raise RecipeError(
-                f"{'.'.join(keys[:depth])} holds a value, not a mapping",
-                where=f"override {override}",
-                mend=f"override {'.'.join(keys[:depth])} itself",
+                f"{dotted(keys[:depth])} holds a value, not a mapping",
+                where=_named(override),
+                mend=f"override {dotted(keys[:depth])} itself",
             )
-    inner[keys[-1]] = value
+    inner[keys[-1]] = _unshared(value)
     return keys
-
-
-def _dotted(location: Location) -> str:
-    return ".".join(str(part) for part in location)
 
 
 def _recipe_error(error: ValidationError, origins: Mapping[Location, str], source: str) -> RecipeError:
@@ -225,7 +185,9 @@ def _recipe_error(error: ValidationError, origins: Mapping[Location, str], sourc
     if len(found) == 1:
         problem, where, mend = found[0]
         return RecipeError(problem, where=where, mend=mend)
-    listed = "".join(f"\n  {where}: {problem}; {mend}" for problem, where, mend in found)
+    listed = "".join(f"\n  {where}: {problem}; {mend}" for problem, where, mend in found[:MOST_TOLD])
+    if len(found) > MOST_TOLD:
+        listed += f"\n  and {len(found) - MOST_TOLD} more"
     return RecipeError(f"{len(found)} fields are wrong{listed}", where=source, mend="mend them in the recipe")
 
 
@@ -234,15 +196,19 @@ def _explain(detail: Any, origins: Mapping[Location, str], source: str) -> tuple
     location = _field_location(detail["loc"])
     known = [location[:length] for length in range(len(location), 0, -1) if location[:length] in origins]
     origin = origins[known[0]] if known else source
-    where = f"{origin}: {_dotted(location)}" if location else origin
+    where = f"{origin}: {dotted(location)}" if location else origin
     kind = detail["type"]
+    if kind == "invalid_key":
+        return f"a key must be text, but is {brief(detail['loc'][-1])}", where, "put it in quotes"
     if kind == "extra_forbidden":
         return "unknown key", where, _nearest(location)
     if kind == "value_error":
         return str(detail["ctx"]["error"]), where, "change one of the two"
     message = _WANTED.get(kind) or detail["msg"][0].lower() + detail["msg"][1:]
     if kind != "missing":
-        message += f", but is {detail['input']!r}"
+        message += f", but is {brief(detail['input'])}"
+    if kind == "string_type" and isinstance(detail["input"], bool | int | float | None):
+        return message, where, "put it in quotes, for example '...'; unquoted, YAML reads it otherwise"
     return message, where, _description(location)
 
 
@@ -274,8 +240,9 @@ def _fields(section: type[BaseModel] = Recipe, path: Location = ()) -> Iterator[
 
 
 def _description(location: Location) -> str:
-    text = dict(_fields())[location].description or ""
-    return f"{_dotted(location)}: {' '.join(text.split())}"
+    field = dict(_fields()).get(location)
+    text = (field.description if field else "") or ""
+    return f"{dotted(location)}: {' '.join(text.split())}"
 
 
 def _nearest(location: Location) -> str:
@@ -283,8 +250,8 @@ def _nearest(location: Location) -> str:
     siblings = [str(place[-1]) for place in places if place[:-1] == location[:-1]]
     near = difflib.get_close_matches(str(location[-1]), siblings, n=1)
     if near:
-        return f"did you mean {_dotted((*location[:-1], near[0]))}?"
-    elsewhere = [_dotted(place) for place in places if place[-1] == location[-1]]
+        return f"did you mean {dotted((*location[:-1], near[0]))}?"
+    elsewhere = [dotted(place) for place in places if place[-1] == location[-1]]
     if elsewhere:
         return f"did you mean {' or '.join(elsewhere)}?"
     return f"known here: {', '.join(siblings)}"

@@ -214,14 +214,14 @@ class EvaluationRecipe(_Section):
     """Sampling temperature on dev and test. Paper: 0."""
     slots: int = Field(24, ge=1)
     """Episodes that run at the same time."""
-    bootstrap_resamples: int = Field(2000, ge=100)
+    bootstrap_resamples: int = Field(2000, ge=100, le=1_000_000)
     """Resamples behind each 95% interval."""
 
 
 class Recipe(_Section):
     """One experiment, complete."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=200)
     """Name of the experiment: letters, digits, dot, dash and underscore."""
     seed: int = Field(0, ge=0)
     """Decides choice and order of data, and all sampling."""

@@ -159,7 +159,9 @@ def _episode_from_record(task: Task, record: dict[str, Any], where: str) -> Traj
         raise bad(where, "tokenizer", "token ids without the tokenizer they belong to", "delete the ids")
     return Trajectory(
         task=task,
-        messages=_messages_from_record(need(record, "messages", list, where), where),
+        messages=_messages_from_record(
+            need(record, "messages", list, where), where, may_be_empty=StopReason(stop) in FAILED
+        ),
         turns=turns,
         reward=reward_of(need(record, "reward", object, where), where),
         success=_optional(record, "success", bool, where, None),
@@ -187,7 +189,12 @@ def _turn_from_record(turn: Any, where: str) -> Turn:
     )
 
 
-def _messages_from_record(messages: list[Any], where: str) -> tuple[Message, ...]:
+def _messages_from_record(
+    messages: list[Any], where: str, *, may_be_empty: bool = False
+) -> tuple[Message, ...]:
+    """may_be_empty: the simulator failed before there was a prompt."""
+    if may_be_empty and not messages:
+        return ()
     made = []
     for number, message in enumerate(messages):
         place = f"{where}, message {number}"

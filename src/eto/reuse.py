@@ -12,17 +12,17 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from eto.errors import InputError, RunConflict
-from eto.files import disk_errors, read_json, read_rows
+from eto.files import disk_errors, read_rows
 from eto.recipe import FREE_FIELDS, Recipe, recipe_diff, recorded
+from eto.recipe_yaml import read_text
 from eto.run import Run
+from eto.run_records import read_done, read_manifest
 from eto.store import TrajectoryStore
 
 FIRST_STAGE = {
@@ -72,7 +72,7 @@ def reuse_stages(source: Path, run: Run) -> list[str]:
         for stage in stages:
             if not run.stage_directory(stage).exists():
                 _take(stage, source, episodes, run, earlier=taken)
-            elif run.done(stage) != read_json(_done_file(source, stage)):
+            elif run.done(stage) != read_done(_done_file(source, stage)):
                 break
             taken.append(stage)
     if not taken:
@@ -96,7 +96,9 @@ def reusable_stages(source: Path, recipe: Recipe) -> list[str]:
         raise InputError("there is no run here to take stages from", where=str(source), mend=mend)
     if source.resolve() == recipe.directory.resolve():
         raise _same_run(source)
-    decided = {line: first_stage(line.split(":")[0]) for line in recipe_diff(_recipe_of(source), recipe)}
+    theirs = source / "recipe.yaml"
+    changed = recipe_diff(recorded(read_text(theirs), source=str(theirs)), recipe)
+    decided = {line: first_stage(line.split(":")[0]) for line in changed}
     stages = _finished_before(set(decided.values()), source, recipe.explore.iterations)
     if stages:
         return stages
@@ -129,7 +131,7 @@ def _finished_before(barred: set[str | None], source: Path, iterations: int) -> 
     order = ["expert", "sft", "dev-sft", *rounds]
     finished = {stage for stage in order if _done_file(source, stage).exists()}
     # Without dev tasks there is no dev-sft, and no gap where it would be.
-    dev = read_json(source / "manifest.json")["splits"].get("dev", {"tasks": 0})
+    dev = read_manifest(source)["splits"].get("dev", {"tasks": 0})
     passed = finished if dev["tasks"] else finished | {"dev-sft"}
     return [s for s in takewhile(lambda s: s in passed and s not in barred, order) if s in finished]
 
@@ -137,7 +139,7 @@ def _finished_before(barred: set[str | None], source: Path, iterations: int) -> 
 def _on_equal_tasks(source: Path, run: Run, stages: list[str]) -> list[str]:
     """Those of `stages` that were made on the tasks of `run`; tasks may differ between equal recipes
     where the environment has another version."""
-    theirs, ours = read_json(source / "manifest.json")["splits"], run.manifest["splits"]
+    theirs, ours = read_manifest(source)["splits"], run.manifest["splits"]
     if theirs.get("train") != ours.get("train"):
         raise RunConflict(
             f"the two runs have other training tasks: {_split_text(theirs)} -> {_split_text(ours)}",
@@ -159,7 +161,7 @@ def _take(stage: str, source: Path, episodes: TrajectoryStore, run: Run, earlier
     for phase in episodes.phases():
         if _played_in(stage, phase):
             run.store.copy(phase, episodes)
-    for row in read_rows(source / "metrics.jsonl"):
+    for row in read_rows(source / "metrics.jsonl", "stage"):
         measured = row["stage"] == "dev" and _played_in(stage, f"evaluate/{row.get('agent')}/dev")
         if measured or row["stage"] == stage:
             run.log(**row)
@@ -169,7 +171,7 @@ def _take(stage: str, source: Path, episodes: TrajectoryStore, run: Run, earlier
         shutil.rmtree(fresh, ignore_errors=True)
         _link_tree(_done_file(source, stage).parent, fresh)
         _link(_done_file(source, stage), fresh / "DONE")
-        versions = ({"versions": r["versions"]} for r in (read_json(source / "manifest.json"), run.manifest))
+        versions = ({"versions": r["versions"]} for r in (read_manifest(source), run.manifest))
         origin = {"directory": str(source), "stages": [*earlier, stage], "changed": recipe_diff(*versions)}
         run.add_to_manifest(taken_from=origin)
         fresh.rename(run.stage_directory(stage))
@@ -201,14 +203,6 @@ def _link(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
         with target.open("rb") as file:
             os.fsync(file.fileno())
-
-
-def _recipe_of(source: Path) -> Mapping[str, Any]:
-    path = source / "recipe.yaml"
-    try:
-        return recorded(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"not a recipe: {error}", where=str(path), mend="restore it") from None
 
 
 def _done_file(directory: Path, stage: str) -> Path:

@@ -28,8 +28,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from eto.errors import RunConflict
-from eto.files import disk_errors, finite, read_json, read_rows, write_atomic, write_json
+from eto.files import disk_errors, finite, read_rows, write_atomic, write_json
 from eto.recipe import FREE_FIELDS, Recipe, recipe_diff, recorded, resolved_yaml
+from eto.recipe_yaml import read_text
+from eto.run_records import check_place, noted_seconds, read_done, read_manifest
 
 if TYPE_CHECKING:
     from eto.store import TrajectoryStore
@@ -56,8 +58,9 @@ class Run:
         """
         directory = Path(directory)
         with disk_errors(directory):
+            check_place(directory)
             (directory / "stages").mkdir(parents=True, exist_ok=True)
-            run = cls(directory, recipe, _acquire(directory / "lock"))
+            run = cls(directory, recipe, acquire(directory / "lock"))
             try:
                 run._accept_recipe()
                 run._note_start()
@@ -78,8 +81,7 @@ class Run:
         if "store" in self.__dict__:  # opened
             self.store.close()
         if self._lock >= 0:
-            _held.discard(self._lock)
-            os.close(self._lock)
+            release(self._lock)
             self._lock = -1
 
     def stage(
@@ -116,7 +118,7 @@ class Run:
     def done(self, name: str) -> dict[str, Any] | None:
         """What a finished stage noted: stage, seconds, finished, metrics; None where it is not done."""
         path = self.stage_directory(name) / "DONE"
-        return read_json(path) if path.exists() else None
+        return read_done(path) if path.exists() else None
 
     def log(self, stage: str, **fields: Any) -> None:
         """Append a row to metrics.jsonl. A row with a `step` that is there already (same stage, agent
@@ -133,7 +135,9 @@ class Run:
 
     def logged(self, stage: str | None = None) -> list[dict[str, Any]]:
         """The rows of metrics.jsonl, of one stage or of all."""
-        return [row for row in read_rows(self._metrics) if stage is None or row.get("stage") == stage]
+        return [
+            row for row in read_rows(self._metrics, "stage") if stage is None or row.get("stage") == stage
+        ]
 
     def record_splits(self, splits: Mapping[str, Sequence[str]]) -> None:
         """Note each split's size and hash of task ids in the manifest.
@@ -156,22 +160,6 @@ class Run:
             )
         self.add_to_manifest(splits={**manifest["splits"], **found})
 
-    def record_template(self, facts: Mapping[str, Any]) -> None:
-        """Note in the manifest how conversations become tokens (`Renderer.facts`).
-
-        Raises `RunConflict` when the run was started with another template or tokenizer: log-probs
-        and token ids that it kept would belong to other text.
-        """
-        known = self.manifest.get("chat_template")
-        if known is not None and known != dict(facts):
-            raise RunConflict(
-                "the run was started with another chat template or tokenizer\n  "
-                + "\n  ".join(recipe_diff(known, facts)),
-                where=str(self.directory),
-                mend="give the template and the tokenizer it was started with, or take another run directory",
-            )
-        self.add_to_manifest(chat_template=dict(facts))
-
     def add_to_manifest(self, **entries: Any) -> None:
         """Note `entries` in the manifest, in place of earlier ones of the same name."""
         with disk_errors(self.directory):
@@ -180,7 +168,7 @@ class Run:
     @property
     def manifest(self) -> dict[str, Any]:
         """Versions, hardware, seeds, split hashes and every start of the run."""
-        return read_json(self.directory / "manifest.json")
+        return read_manifest(self.directory)
 
     @cached_property
     def store(self) -> TrajectoryStore:
@@ -199,7 +187,7 @@ class Run:
     def _accept_recipe(self) -> None:
         path = self.directory / "recipe.yaml"
         if path.exists():
-            lines = recipe_diff(recorded(path.read_text(encoding="utf-8")), self.recipe)
+            lines = recipe_diff(recorded(read_text(path), source=str(path)), self.recipe)
             changed = [line for line in lines if line.split(":")[0] not in FREE_FIELDS]
             if changed:
                 raise RunConflict(
@@ -230,7 +218,9 @@ class Run:
         whole = content.rfind(b"\n") + 1
         if whole < len(content):
             os.truncate(self._metrics, whole)
-        self._logged = {key for row in read_rows(self._metrics) if (key := _row_key(row)) is not None}
+        self._logged = {
+            key for row in read_rows(self._metrics, "stage") if (key := _row_key(row)) is not None
+        }
 
 
 def split_hash(task_ids: Sequence[str]) -> str:
@@ -256,8 +246,11 @@ def describe_machine() -> dict[str, Any]:
     }
 
 
-def _acquire(path: Path) -> int:
-    """An open descriptor that holds the exclusive lock on `path`."""
+def acquire(path: Path) -> int:
+    """An open descriptor that holds the exclusive lock on `path`, until `release` or the process's end.
+
+    Raises `RunConflict` where another process holds it.
+    """
     lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -265,14 +258,20 @@ def _acquire(path: Path) -> int:
         holder = os.pread(lock, 200, 0).decode(errors="replace").strip() or "an unknown process"
         os.close(lock)
         raise RunConflict(
-            f"the run directory is in use by {holder}",
+            f"the directory is in use by {holder}",
             where=str(path.parent),
-            mend="wait for it, stop it, or take another run directory",
+            mend="wait for it, stop it, or write into another one",
         ) from None
     os.ftruncate(lock, 0)
     os.pwrite(lock, f"pid {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
     _held.add(lock)
     return lock
+
+
+def release(lock: int) -> None:
+    """Give up what `acquire` returned."""
+    _held.discard(lock)
+    os.close(lock)
 
 
 def _release_in_child() -> None:
@@ -288,7 +287,7 @@ os.register_at_fork(after_in_child=_release_in_child)
 @contextmanager
 def _stopwatch(path: Path) -> Iterator[Callable[[], float]]:
     """Wall seconds in this block and in earlier ones on `path`, kept there every few seconds."""
-    earlier = float(path.read_text()) if path.exists() else 0.0
+    earlier = noted_seconds(path)
     begin, stop = time.monotonic(), threading.Event()
 
     def seconds() -> float:

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from math import nan, sqrt
 from typing import TYPE_CHECKING, Any
 
+from eto.errors import EnvironmentFailure, InputError
+from eto.failures import commonest
 from eto.types import StopReason, Trajectory
 
 if TYPE_CHECKING:
@@ -185,8 +187,20 @@ def pooled_difference(
     )
 
 
-def summarise(trajectories: Sequence[Trajectory], *, resamples: int = 2000, seed: int = 0) -> Summary:
-    """The summary of one agent's episodes on one split, with one for each task type."""
+def summarise(
+    trajectories: Sequence[Trajectory], *, resamples: int = 2000, seed: int = 0, unfinished: bool = False
+) -> Summary:
+    """The summary of one agent's episodes on one split, with one for each task type.
+
+    Raises `EnvironmentFailure` where all of them failed, `InputError` where there are none; with
+    `unfinished`, for reports of what is under way, every figure is NaN then.
+    """
+    failed = [trajectory for trajectory in trajectories if trajectory.failed]
+    if not unfinished and len(failed) == len(trajectories):
+        if not failed:
+            raise InputError("there are no episodes to summarise", mend="give at least one trajectory")
+        reasons = commonest(trajectory.detail for trajectory in failed)
+        raise EnvironmentFailure(f"none of {len(failed)} episodes could be played\n{reasons}")
     kinds = sorted({trajectory.task.kind for trajectory in trajectories})
     parts = {kind: [t for t in trajectories if t.task.kind == kind] for kind in kinds}
     return _summary(

@@ -204,7 +204,7 @@ def test_ctrl_c_says_that_the_run_goes_on(monkeypatch: pytest.MonkeyPatch, comma
 
     monkeypatch.setattr("eto.cli.run.run_recipe", interrupted)
     done = command("run", "recipe.yaml")
-    assert done.code == 130 and "goes on from here" in done.error
+    assert done.code == 130 and "the same command resumes" in done.error
 
 
 def test_an_error_leaves_the_terminal_its_cursor() -> None:

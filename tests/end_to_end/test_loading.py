@@ -81,7 +81,7 @@ def test_progress_before_the_model_and_nothing_left_after_ctrl_c(
         _, error = run.communicate(timeout=30)
     finally:
         run.kill()
-    assert run.returncode == 130 and error.startswith("stopped; the same `eto run`"), error
+    assert run.returncode == 130 and error.startswith("stopped; the same command resumes"), error
     assert psutil.wait_procs(below, timeout=10)[1] == []
 
 

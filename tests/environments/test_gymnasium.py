@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 import gymnasium
 import pytest
 
 from eto.environments import load_suite
 from eto.environments.conformance import check_environment
 from eto.errors import InputError
+from eto.policies.scripted import ScriptedPolicy
+from eto.rollout.rollouts import RolloutSettings, rollouts
 
 
 class Guess(gymnasium.Env):
@@ -36,7 +40,7 @@ RANGES = {"train": [0, 20], "dev": [20, 25], "test": [25, 30]}
 
 
 def test_it_conforms_and_ends():
-    suite = load_suite("gymnasium", id="Guess-v0", success="won", **RANGES)
+    suite = load_suite("gymnasium", id="test_gymnasium:Guess-v0", success="won", **RANGES)
     tasks = suite.tasks("train")
     assert check_environment(suite, tasks[:3]) == []
     environment = suite.environment()
@@ -73,3 +77,56 @@ def test_running_out_of_tries_is_no_end_of_the_task():
 def test_mistakes_are_told(options, words):
     with pytest.raises(InputError, match=words):
         load_suite("gymnasium", **(RANGES | options))
+
+
+class Shouting(Guess):
+    """Raises for an action that is no number."""
+
+    def step(self, action):
+        return super().step(str(int(action)))
+
+
+gymnasium.register("Shouting-v0", Shouting)
+
+
+def test_an_action_it_cannot_read_fails_the_episode_or_is_told_to_the_agent():
+    says = ["I guess 3", "3"]
+    policy = ScriptedPolicy(lambda said: says[min(sum(m.role == "assistant" for m in said), 1)])
+    settings = RolloutSettings(workers=1, slots=2)
+    options = {"id": "test_gymnasium:Shouting-v0", "max_turns": 4, **RANGES}
+    suite = load_suite("gymnasium", **options)
+    for trajectory in rollouts(policy, suite, suite.tasks("train")[:2], settings=settings):
+        assert trajectory.failed
+        assert re.search(r"test_gymnasium.py:\d+: ValueError: invalid literal", trajectory.detail)
+    problems = check_environment(suite, suite.tasks("train")[:1])
+    assert any("ValueError" in problem and "mend: answer an action" in problem for problem in problems)
+
+    told = load_suite("gymnasium", raises="tell", **options)
+    for trajectory in rollouts(policy, told, told.tasks("train")[:2], settings=settings):
+        assert not trajectory.failed and len(trajectory.turns) > 1
+        first = trajectory.turns[0]
+        assert first.observation.startswith("The action cannot be read: invalid literal") and not first.reward
+    assert check_environment(told, told.tasks("train")[:1]) == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (("ok", 0.0, False, False), "tuple, not five values"),
+        (None, "NoneType, not five values"),
+        (("ok", None, False, False, {}), "a reward is None"),
+        (("ok", float("nan"), False, False, {}), "a reward is nan"),
+        (("ok", 0.0, "no", False, {}), "terminated is str"),
+        ((b"ok", 0.0, False, False, {}), "bytes, not text"),
+    ],
+)
+def test_a_step_that_is_none_of_gymnasium_s(answer, words, monkeypatch):
+    monkeypatch.setattr(Guess, "step", lambda self, action: answer)
+    suite = load_suite("gymnasium", id="Guess-v0", **RANGES)
+    [played] = rollouts(
+        ScriptedPolicy(lambda _: "1"),
+        suite,
+        suite.tasks("train")[:1],
+        settings=RolloutSettings(workers=0),
+    )
+    assert played.failed and words in played.detail

@@ -8,11 +8,12 @@ from dataclasses import replace
 import pytest
 from guessing import TURNS, Guessing, guess
 
+from eto.contrast import contrast_result
 from eto.errors import InputError
 from eto.policies.scripted import ScriptedPolicy
 from eto.policies.transformers import load_policy
 from eto.rollout.rollouts import RolloutSettings, episode_seed, rollouts
-from eto.types import StopReason
+from eto.types import Message, StopReason
 
 HERE = RolloutSettings(workers=0, slots=3)
 """Simulators in this process."""
@@ -257,10 +258,47 @@ def test_a_full_context_is_out_of_tokens(model, tiny_path):
     assert 0 < len(played.turns) < TURNS
     assert not played.success and played.truncated and not played.failed
     assert len(tight.renderer.render(played).ids) <= tight.max_context
-    with pytest.raises(InputError, match="the prompt takes"):
-        rollouts(
-            load_policy(tiny_path, max_action_tokens=6, max_context=len(prompt)),
-            suite,
-            [task],
-            settings=HERE,
-        )
+
+
+def test_an_observation_beyond_the_context_ends_its_episode(tiny_path):
+    class Talking(Guessing):
+        def environment(self):
+            made = super().environment()
+            step = made.step
+            made.step = lambda action: replace(step(action), observation="look " * 100_000)
+            return made
+
+    policy = load_policy(tiny_path, dtype="float32", max_action_tokens=6)
+    [played] = rollouts(policy, Talking(), [guess(0, 7)], settings=HERE)
+    assert (played.stop, len(played.turns), played.failed) == (StopReason.OUT_OF_TOKENS, 1, False)
+
+
+def test_a_prompt_that_does_not_fit_ends_its_episode_alone(tiny_path):
+    class Wordy(Guessing):
+        def messages(self, task, observation):
+            long = " look" * 200 if task.id == "guessing/wordy" else ""
+            return Message("system", "Guess."), Message("user", observation + long)
+
+    policy = load_policy(tiny_path, dtype="float32", max_action_tokens=6, max_context=150)
+    wordy, fits = rollouts(policy, Wordy(), [guess("wordy", 7), guess("fits", 7)], settings=HERE)
+    assert (wordy.stop, wordy.turns, wordy.failed) == (StopReason.OUT_OF_TOKENS, (), False)
+    assert "more than the context of 150 holds" in wordy.detail
+    assert len(fits.turns) > 0
+    assert contrast_result([fits], [wordy]).summary.empty == 1
+    hopeless = load_policy(tiny_path, dtype="float32", max_action_tokens=150, max_context=150)
+    with pytest.raises(InputError, match="leaves no room for a prompt"):
+        rollouts(hopeless, Wordy(), [guess("fits", 7)], settings=HERE)
+
+
+@pytest.mark.parametrize(
+    ("tasks", "words"),
+    [
+        ([guess(1, 1), guess(1, 2)], "guessing/1 is there 2 times"),
+        ([replace(guess(1, 1), id=5)], "int and not text"),
+        ([replace(guess(1, 1), id="half \ud83d")], "no whole text"),
+        (["guessing/1"], "a task is str"),
+    ],
+)
+def test_tasks_that_cannot_be_told_apart_or_written_down_are_refused(tasks, words):
+    with pytest.raises(InputError, match=words):
+        rollouts(Bisecting(), Guessing(), tasks, settings=HERE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -12,7 +12,8 @@ from eto.algorithms.dpo import DpoSettings, dpo
 from eto.algorithms.guard import GuardSettings
 from eto.algorithms.sft import SftSettings, sft
 from eto.contrast import ContrastResult, ContrastRules, contrast_result
-from eto.files import read_json, write_json
+from eto.errors import InputError
+from eto.files import read_object, write_json
 from eto.formats import read_pairs, write_pairs
 from eto.policies.transformers import TransformersPolicy
 from eto.types import Pair, Trajectory
@@ -173,7 +174,9 @@ def optimise(
 
     def load(directory: Path) -> Round:
         policy.reload(directory / "model")
-        return Round(**read_json(directory / "round.json"))
+        names = [field.name for field in fields(Round)]
+        noted = read_object(directory / "round.json", *names)
+        return Round(**{name: noted[name] for name in names})
 
     def metrics(done: Round) -> dict[str, Any]:
         return {
@@ -234,7 +237,13 @@ class _Checks:
         return epoch, seen[epoch]
 
     def _seen(self) -> dict[int, float]:
-        return {int(e): r for e, r in read_json(self._path).items()} if self._path.exists() else {}
+        if not self._path.exists():
+            return {}
+        noted = read_object(self._path)
+        if not all(e.isdecimal() and isinstance(r, int | float) for e, r in noted.items()):
+            mend = "restore it from a copy, or delete the stage's directory to train it anew"
+            raise InputError("is no record of dev checks", where=str(self._path), mend=mend)
+        return {int(epoch): reward for epoch, reward in noted.items()}
 
 
 def _save(policy: TransformersPolicy, directory: Path) -> None:

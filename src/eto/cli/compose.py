@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eto.contrast import ContrastRules
+from eto.environments.contract import listed_tasks
 from eto.errors import InputError
 from eto.recipe import Recipe, load_recipe, parse_recipe
 from eto.types import Task, Trajectory
@@ -46,7 +47,11 @@ def tasks_of(recipe: Recipe, suite: TaskSuite, split: str) -> list[Task]:
         )
     count = getattr(recipe.tasks, f"{split}_per_kind")
     kinds: dict[str, list[Task]] = {}
-    for task in suite.tasks(split):
+    listed = listed_tasks(suite, split)
+    if not listed and count != 0:
+        mend = "take another split, or other environment.options"
+        raise InputError(f"the split {split} has no tasks", where=f"environment {suite.name}", mend=mend)
+    for task in listed:
         kinds.setdefault(task.kind, []).append(task)
     chosen: list[Task] = []
     for kind, tasks in kinds.items():

@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from eto.errors import MissingRequirement
+from eto.texts import shown
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
@@ -80,9 +81,9 @@ def run_doctor(console: Console, full: bool = False) -> int:
         table.add_column(column, overflow="fold")
     for check in found:
         word, style = STATES[check.ok]
-        detail = Text(check.detail)
+        detail = Text(shown(check.detail))
         if check.mend:
-            detail.append(f"\nmend: {check.mend}", style="cyan")
+            detail.append(f"\nmend: {shown(check.mend)}", style="cyan")
         table.add_row(check.name, Text(word, style=style), detail)
     console.print(table)
     broken = [check.name for check in found if check.ok is False]

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Sequence
-from contextlib import closing
 
-import yaml
 from rich.console import Console
 
 from eto.environments import load_suite, required_options, suite_names
-from eto.environments.conformance import check_environment
-from eto.environments.worker import verified_expert
+from eto.environments.conformance import Check
+from eto.environments.contract import listed_tasks
 from eto.errors import EtoError, InputError, MissingRequirement
-from eto.protocols import TaskSuite
-from eto.types import Task
+from eto.oserrors import reason
+from eto.recipe_yaml import read_yaml
+from eto.texts import brief
 
 FAILED = 1
 
@@ -30,7 +30,7 @@ def _state(name: str) -> str:
         if needed := required_options(name):
             return f"needs options: {', '.join(needed)}"
         suite = load_suite(name)
-        counts = ", ".join(f"{len(suite.tasks(split))} {split}" for split in suite.splits)
+        counts = ", ".join(f"{len(listed_tasks(suite, split))} {split}" for split in suite.splits)
         return f"tasks: {counts}"
     except MissingRequirement as error:
         return f"missing: {error.problem}\n    mend: {error.mend}"
@@ -38,33 +38,27 @@ def _state(name: str) -> str:
         return f"cannot be loaded: {error}"
 
 
-def check(console: Console, name: str, options: Sequence[str], count: int) -> int:
+def check(
+    console: Console,
+    name: str,
+    options: Sequence[str],
+    count: int,
+    step_seconds: float = 30.0,
+    reset_seconds: float = 120.0,
+) -> int:
     """Run the conformance check on `count` training tasks that the expert solves; the exit code."""
     suite = load_suite(name, **dict(_option(text) for text in options))
-    tried, solved = solved_tasks(suite, count)
-    if not solved:
-        console.print(f"{name}: the expert solves none of {tried} tasks; checked without it", markup=False)
-        solved = suite.tasks(suite.splits[0])[:count]
-    problems = check_environment(suite, solved)
+    conformance = Check(suite, None, True, count)
+    problems = conformance.run(1, step_seconds, reset_seconds)
+    for note in conformance.notes:
+        console.print(f"{name}: {note}", markup=False, highlight=False)
     for problem in problems:
         console.print(f"breach: {problem}", markup=False, highlight=False)
-    verdict = f"{len(problems)} breaches" if problems else "keeps the contract"
-    console.print(f"{name}: {verdict}, checked on {len(solved)} tasks", markup=False, highlight=False)
+    count_told = f"{len(problems)} breach{'es' * (len(problems) > 1)}"
+    verdict = count_told if problems else "keeps the contract"
+    checked = len(conformance.tasks or ())
+    console.print(f"{name}: {verdict}, checked on {checked} tasks", markup=False, highlight=False)
     return FAILED if problems else 0
-
-
-def solved_tasks(suite: TaskSuite, count: int) -> tuple[int, list[Task]]:
-    """How many tasks were tried, evenly spread, and up to `count` whose expert solves them in replay."""
-    tasks, solved = suite.tasks(suite.splits[0]), []
-    most = min(3 * count, len(tasks))
-    with closing(suite.environment()) as environment:
-        for number in range(most):
-            task = tasks[number * len(tasks) // most]
-            if verified_expert(suite, environment, task):
-                solved.append(task)
-            if len(solved) == count:
-                return number + 1, solved
-    return most, solved
 
 
 def serve(name: str, options: Sequence[str], split: str, host: str, port: int, idle_seconds: float) -> None:
@@ -76,16 +70,27 @@ def serve(name: str, options: Sequence[str], split: str, host: str, port: int, i
     except ModuleNotFoundError as error:
         mend = "pip install 'eto-agent[serve]'"
         raise MissingRequirement(f"the package {error.name!r} is not installed", mend=mend) from error
+    _check_free(host, port)
     suite = load_suite(name, **dict(_option(text) for text in options))
-    app = build_app(suite, suite.tasks(split), idle_seconds)
+    app = build_app(suite, listed_tasks(suite, split), idle_seconds)
     uvicorn.run(app, host=host, port=port, log_level="warning")
+
+
+def _check_free(host: str, port: int) -> None:
+    """Refuse a place where no server can listen, before the suite is loaded."""
+    try:
+        family, _, _, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(place)
+    except (OSError, UnicodeError) as error:
+        told = reason(error) if isinstance(error, OSError) else "no name of a host"
+        mend = "take another --port, or a --host of this machine"
+        raise InputError(f"cannot listen: {told}", where=f"{host}:{port}", mend=mend) from None
 
 
 def _option(text: str) -> tuple[str, object]:
     name, separator, value = text.partition("=")
     if not separator:
-        raise InputError(f"{text!r} is no option", mend="write NAME=VALUE, for example products=100")
-    try:
-        return name, yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise InputError(f"{value!r} is no YAML value", where=name, mend="quote it") from error
+        raise InputError(f"{brief(text)} is no option", mend="write NAME=VALUE, for example products=100")
+    return name, read_yaml(value, f"option {name}")[0]

@@ -9,6 +9,9 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from eto.cli.terminal import terminal
+from eto.texts import shown
+
 LINE_SECONDS = 10.0
 """Between two lines where the output is not a terminal."""
 
@@ -21,7 +24,7 @@ class Progress:
     """
 
     def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console()
+        self.console = console or terminal()
         self._stage = ""
         self._live: Live | None = None
         self._begun = self._printed = self._heard = 0.0
@@ -55,7 +58,7 @@ class Progress:
     def say(self, text: str) -> None:
         """A line of its own."""
         self.close()
-        self.console.print(text, soft_wrap=True, highlight=False)
+        self.console.print(text, soft_wrap=True)
 
     def close(self) -> None:
         """End the live line; it stays as it is."""
@@ -68,10 +71,10 @@ class Progress:
         spent = now - self._begun
         made = done - self._first
         left = f"{_clock(spent / made * (total - done))} left" if made > 0 and done < total else ""
-        shown = "  ".join(f"{name} {_number(value)}" for name, value in figures.items())
-        text = Text(f"{stage:<22} {done:>4}/{total:<4} {_clock(spent)}")
+        beside = "  ".join(f"{name} {_number(value)}" for name, value in figures.items())
+        text = Text(f"{shown(stage, line=True):<22} {done:>4}/{total:<4} {_clock(spent)}")
         text.append(f"  {left:<10}", style="dim")
-        text.append(f"  {shown}")
+        text.append(f"  {beside}")
         return text
 
 
@@ -85,5 +88,5 @@ def _number(value: Any) -> str:
         if isinstance(value, float) and abs(value) < 100
         else f"{value:.0f}"
         if isinstance(value, float)
-        else str(value)
+        else shown(value, line=True)
     )

@@ -17,14 +17,17 @@ from eto.cli.compose import (
     tasks_of,
 )
 from eto.cli.loading import PolicyLoading, sure_to_load
+from eto.cli.outputs import MARKDOWN, check_file
 from eto.cli.progress import Progress
-from eto.errors import EnvironmentFailure
+from eto.cli.terminal import say
+from eto.files import disk_errors
 from eto.formats import read_trajectories, write_trajectories
 from eto.protocols import Policy, TaskSuite
 from eto.recipe import Recipe
 from eto.report import terminal, write_report
 from eto.reuse import reusable_stages, reuse_stages
 from eto.run import Run
+from eto.run_records import check_place, check_template
 from eto.types import Task, Trajectory
 
 if TYPE_CHECKING:
@@ -44,7 +47,10 @@ def run_recipe(path: Path, overrides: Sequence[str], source: Path | None = None)
         progress.say(f"{recipe.name}: {path} -> {recipe.directory}")
         suite = suite_of(recipe)
         splits = {split: tasks_of(recipe, suite, split) for split in ("train", "dev", "test")}
-        if not (recipe.directory / "recipe.yaml").exists() and not sure_to_load(recipe):
+        with disk_errors(recipe.directory):
+            check_place(recipe.directory)
+            begun = (recipe.directory / "recipe.yaml").exists()
+        if not begun and not sure_to_load(recipe):
             # A model that cannot be loaded must be told before the directory takes the recipe.
             _loaded(loading, progress)
         with Run.open(recipe.directory, recipe) as run:
@@ -82,7 +88,8 @@ def _learn(
     with rollout_settings(recipe, temperature=0.0, slots=1).pool(suite) as pool:
         experts = _experts(recipe, suite, splits["train"], run, progress, pool, loading)
         policy = _loaded(loading, progress)
-        run.record_template(policy.renderer.facts)
+        check_template(run.manifest, policy.renderer.facts, run.directory)
+        run.add_to_manifest(chat_template=policy.renderer.facts)
         splits = {**splits, "train": [expert.task for expert in experts]}
         return _train(policy, experts, _Episodes(recipe, suite, splits, run, progress, pool))
 
@@ -166,8 +173,6 @@ class _Episodes:
         evaluation = self.recipe.evaluation
         settings = rollout_settings(self.recipe, temperature=evaluation.temperature, slots=evaluation.slots)
         played = self._play(policy, split, settings, f"evaluate/{name}/{split}")
-        if not played:
-            raise EnvironmentFailure(f"no episode of {split} could be played", mend="run `eto doctor`")
         reward = mean_interval([t.reward for t in played])
         success = rate_interval([float(t.success) for t in played if t.success is not None])
         figures = {"reward": reward.mean, "low": reward.low, "high": reward.high, "success": success.mean}
@@ -177,19 +182,21 @@ class _Episodes:
     def _play(
         self, policy: Policy, split: str, settings: RolloutSettings, phase: str, samples: int = 1
     ) -> list[Trajectory]:
+        """All finished episodes of a phase."""
         from eto.cli.play import play
 
-        return play(
+        played = play(
             policy,
             self.suite,
             self.splits[split],
             settings,
+            progress=self.progress,
+            phase=phase,
             samples=samples,
             store=self.run.store,
-            phase=phase,
-            update=self.progress.update,
             pool=self.pool,
         )
+        return [trajectory for trajectory in played if not trajectory.failed]
 
 
 def _experts(
@@ -203,27 +210,18 @@ def _experts(
 ) -> list[Trajectory]:
     """Stage `expert`: verified trajectories of the training tasks that have an expert. Ends early where
     the model, `loading` meanwhile, cannot be loaded."""
-    from eto.environments.pool import collect_experts
+    from eto.cli.play import collect
 
     def make(directory: Path) -> list[Trajectory]:
-        kept = {t.task.id: t for t in run.store.get("expert")}
-        left = [task for task in tasks if task.id not in kept]
-        finished = len(kept)
-        progress.update("expert", finished, len(tasks))
-
-        def done(task: Task, trajectory: Trajectory | None) -> None:
-            nonlocal finished
-            finished += 1
-            if trajectory is not None:
-                run.store.add("expert", trajectory)
-                kept[task.id] = trajectory
-            progress.update("expert", finished, len(tasks), kept=len(kept))
-            loading.raise_failure()
-
-        collect_experts(suite, left, workers=recipe.environment.workers, on_done=done, pool=pool)
-        found = [kept[task.id] for task in tasks if task.id in kept]
-        if not found:
-            raise EnvironmentFailure("no task has an expert that solves it", mend="take other task types")
+        found = collect(
+            suite,
+            tasks,
+            workers=recipe.environment.workers,
+            store=run.store,
+            progress=progress,
+            pool=pool,
+            watch=loading.raise_failure,
+        )
         write_trajectories(directory / "expert.jsonl", found)
         return found
 
@@ -245,20 +243,26 @@ def print_report(directory: Path) -> None:
     progress.say(f"figures {paths.results}   report {paths.markdown}   learning curve {paths.curve}")
 
 
-def print_pooled(directories: Sequence[Path], against: Sequence[Path], out: Path | None) -> None:
+def print_pooled(
+    directories: Sequence[Path], against: Sequence[Path], out: Path | None, overwrite: bool = False
+) -> None:
     """Print the pooled table of several runs, or what sets them apart from others; or write it to `out`."""
     from eto.files import write_atomic
     from eto.report.pooled import compare_runs, comparison_markdown, pool_runs, pooled_markdown
 
+    if out is not None:
+        runs = {f"the run {path.name}": path for path in (*directories, *against)}
+        check_file(out, overwrite=overwrite, inputs=runs, form=MARKDOWN)
     if against:
         text = comparison_markdown(compare_runs(directories, against), against)
     else:
         text = pooled_markdown(pool_runs(directories))
     if out is None:
-        print(text)
+        say(text)
     else:
-        write_atomic(out, text)
-        print(f"written: {out}")
+        with disk_errors(out):
+            write_atomic(out, text)
+        say(f"written: {out}")
 
 
 def _say_what_next(recipe: Recipe, path: Path, progress: Progress) -> None:

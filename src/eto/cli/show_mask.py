@@ -10,22 +10,19 @@ from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.text import Text
 
 from eto.cli.compose import read_recipe
-from eto.encoding import whole
+from eto.cli.terminal import terminal
 from eto.errors import InputError
 from eto.formats import read_pairs, read_trajectories
 from eto.jsonfiles import read_items
 from eto.recipe import Recipe
+from eto.texts import whole
 from eto.types import Trajectory
 
 if TYPE_CHECKING:
     from eto.rendering import Rendered, Renderer
-
-_CONTROLS = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n"} | {127: 0x2421}
-"""Control characters as pictures of themselves: a terminal would obey them."""
 
 
 def show(
@@ -40,27 +37,27 @@ def show(
     recipe = read_recipe(recipe_path, overrides)
     trajectories = _trajectories(file, limit)
     renderer = _renderer(recipe, model or recipe.model.path)
-    console = Console(markup=False, highlight=False, emoji=False)
+    console = terminal()
     for trajectory in trajectories:
         samples = renderer.samples(trajectory)
-        title = whole(f"{trajectory.task.id} ({trajectory.source}, reward {trajectory.reward:g})")
+        title = f"{trajectory.task.id} ({trajectory.source}, reward {trajectory.reward:g})"
         if console.is_terminal:
-            console.rule(Text(title.translate(_CONTROLS)))
+            console.rule(title)
             for rendered in samples:
                 console.print(_coloured(renderer, rendered))
         else:
-            print(f"--- {title}")
+            console.print(f"--- {title}", soft_wrap=True)
             for rendered in samples:
-                print(whole(renderer.tokenizer.decode(list(rendered.ids))))
+                console.print(renderer.tokenizer.decode(list(rendered.ids)), soft_wrap=True)
         for line in _told(renderer, trajectory, samples):
-            print(line)
+            console.print(line, soft_wrap=True)
 
 
 def _coloured(renderer: Renderer, rendered: Rendered) -> Text:
     text = Text()
     for marked, run in groupby(zip(rendered.mask, rendered.ids, strict=True), key=itemgetter(0)):
-        piece = whole(renderer.tokenizer.decode([token for _, token in run]))
-        text.append(piece.translate(_CONTROLS), style="black on green" if marked else "dim")
+        piece = renderer.tokenizer.decode([token for _, token in run])
+        text.append(piece, style="black on green" if marked else "dim")
     return text
 
 

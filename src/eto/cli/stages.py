@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from eto.cli.compose import (
     contrast_rules,
@@ -19,48 +20,65 @@ from eto.cli.compose import (
     tasks_of,
     turn_weighting,
 )
+from eto.cli.kept import Kept, command_of
+from eto.cli.outputs import check_directory, check_file, inputs_of, new_model
 from eto.cli.progress import Progress
+from eto.cli.terminal import say, terminal
 from eto.errors import InputError
 from eto.formats import read_pairs, read_trajectories, write_pairs, write_trajectories
-from eto.jsonfiles import unwritable
 from eto.recipe import Recipe
+from eto.texts import shown
 from eto.types import Trajectory
+
+if TYPE_CHECKING:
+    from eto.rollout.rollouts import RolloutSettings
 
 SHOWN = 10
 """Trajectories whose replay failed that are named on the terminal."""
 
 
-def collect(out: Path, split: str, recipe_path: Path | None, overrides: Sequence[str]) -> None:
+def collect(
+    out: Path, split: str, recipe_path: Path | None, overrides: Sequence[str], overwrite: bool = False
+) -> None:
     """`eto expert`"""
-    from eto.environments.pool import collect_experts
+    from eto.cli import play
 
     recipe = read_recipe(recipe_path, overrides)
+    check_file(out, overwrite=overwrite, inputs=inputs_of(recipe=recipe_path))
     suite = suite_of(recipe)
     tasks = tasks_of(recipe, suite, split)
-    _check_writable(out)
-    progress = Progress()
-    seen: list[bool] = []
-
-    def done(_: object, trajectory: Trajectory | None) -> None:
-        seen.append(trajectory is not None)
-        progress.update("expert", len(seen), len(tasks), kept=sum(seen))
-
-    with progress, rollout_settings(recipe, temperature=0.0, slots=1).pool(suite) as pool:
-        found = collect_experts(suite, tasks, workers=recipe.environment.workers, on_done=done, pool=pool)
-    write_trajectories(out, found)
+    workers = recipe.environment.workers
+    command = command_of("expert", split, recipe)
+    with Progress() as progress, Kept(out, command, overwrite=overwrite) as kept:
+        _say_resuming(kept, play.EXPERT, len(tasks), progress)
+        with rollout_settings(recipe, temperature=0.0, slots=1).pool(suite) as pool:
+            found = play.collect(
+                suite, tasks, workers=workers, store=kept.store, progress=progress, pool=pool
+            )
+        write_trajectories(out, found)
+        kept.finish()
     progress.say(f"{len(found)} of {len(tasks)} tasks have an expert that solves them: {out}")
 
 
 def replay_file(
-    file: Path, out: Path, failed: Path | None, recipe_path: Path | None, overrides: Sequence[str]
+    file: Path,
+    out: Path,
+    failed: Path | None,
+    recipe_path: Path | None,
+    overrides: Sequence[str],
+    overwrite: bool = False,
 ) -> None:
     """`eto replay`"""
+    from eto.cli import play
     from eto.rollout.replay import replay
 
     recipe = read_recipe(recipe_path, overrides)
+    inputs = inputs_of(file=file, recipe=recipe_path)
+    check_file(out, overwrite=overwrite, inputs=inputs)
+    if failed:
+        inputs |= inputs_of(out=out)
+        check_file(failed, overwrite=overwrite, inputs=inputs, option="--failed")
     given = read_trajectories(file)
-    for path in filter(None, (out, failed)):
-        _check_writable(path)
     progress = Progress()
     seen: list[Trajectory] = []
 
@@ -71,10 +89,11 @@ def replay_file(
     settings = rollout_settings(recipe, temperature=0.0, slots=recipe.explore.slots)
     with progress:
         found = replay(given, suite_of(recipe), settings=settings, on_done=done)
-    write_trajectories(out, found.verified)
     others = [*found.failed, *found.not_replayable]
     if failed:
         write_trajectories(failed, others)
+    play.check_some_replayed(found, len(given), recipe.environment.name)
+    write_trajectories(out, found.verified)
     progress.say(
         f"{len(found.verified)} of {len(given)} verified: {out}\n"
         f"{len(found.failed)} failed, {len(found.not_replayable)} not replayable; "
@@ -86,18 +105,24 @@ def replay_file(
         told = ", ".join(f"{word!r} ({count})" for word, count in found.unknown_words.most_common(SHOWN))
         progress.say(f"{found.unknown_words.total()} actions in words no dialect knows: {told}")
     for trajectory in others[:SHOWN]:
-        progress.say(f"  {trajectory.task.id}: {trajectory.detail}")
+        progress.say(f"  {shown(trajectory.task.id, line=True)}: {shown(trajectory.detail, line=True)}")
     if len(others) > SHOWN:
         progress.say(f"  and {len(others) - SHOWN} more" + ("" if failed else "; --failed FILE keeps them"))
 
 
 def clone(
-    expert: Path, out: Path, model: str | None, recipe_path: Path | None, overrides: Sequence[str]
+    expert: Path,
+    out: Path,
+    model: str | None,
+    recipe_path: Path | None,
+    overrides: Sequence[str],
+    overwrite: bool = False,
 ) -> None:
     """`eto sft`"""
     recipe = read_recipe(recipe_path, overrides)
     trajectories = read_trajectories(expert)
-    _check_new(out)
+    inputs = inputs_of(expert=expert, model=model or recipe.model.path, recipe=recipe_path)
+    check_directory(out, overwrite=overwrite, inputs=inputs)
     from eto.algorithms.sft import sft
 
     progress = Progress()
@@ -106,26 +131,38 @@ def clone(
     with progress:
         show = partial(report, "sft")
         sft(policy, trajectories, settings_of(recipe).sft, on_start=show, on_step=show)
-    policy.save(out)
+    with new_model(out) as fresh:
+        policy.save(fresh)
     progress.say(f"model written: {out}")
 
 
 def explore_tasks(
-    out: Path, split: str, model: str | None, recipe_path: Path | None, overrides: Sequence[str]
+    out: Path,
+    split: str,
+    model: str | None,
+    recipe_path: Path | None,
+    overrides: Sequence[str],
+    overwrite: bool = False,
 ) -> None:
     """`eto explore`"""
     recipe = read_recipe(recipe_path, overrides)
-    _check_writable(out)
+    check_file(
+        out, overwrite=overwrite, inputs=inputs_of(model=model or recipe.model.path, recipe=recipe_path)
+    )
     explore = recipe.explore
     settings = rollout_settings(recipe, temperature=explore.temperature, slots=explore.slots)
-    played = _play(recipe, split, model, settings, samples=explore.samples)
-    write_trajectories(out, played)
+    played = _play("explore", out, recipe, split, model, settings, explore.samples, overwrite)
     failed = sum(t.failed for t in played)
-    print(f"{len(played)} trajectories written: {out}" + (f" ({failed} failed and set aside)" * bool(failed)))
+    say(f"{len(played)} trajectories written: {out}" + (f" ({failed} failed and set aside)" * bool(failed)))
 
 
 def evaluate_model(
-    split: str, out: Path | None, model: str | None, recipe_path: Path | None, overrides: Sequence[str]
+    split: str,
+    out: Path | None,
+    model: str | None,
+    recipe_path: Path | None,
+    overrides: Sequence[str],
+    overwrite: bool = False,
 ) -> None:
     """`eto evaluate`"""
     from eto.report import agent_table
@@ -133,14 +170,13 @@ def evaluate_model(
 
     recipe = read_recipe(recipe_path, overrides)
     if out:
-        _check_writable(out)
+        inputs = inputs_of(model=model or recipe.model.path, recipe=recipe_path)
+        check_file(out, overwrite=overwrite, inputs=inputs)
     evaluation = recipe.evaluation
     settings = rollout_settings(recipe, temperature=evaluation.temperature, slots=evaluation.slots)
-    played = _play(recipe, split, model, settings)
-    if out:
-        write_trajectories(out, played)
+    played = _play("evaluate", out, recipe, split, model, settings, overwrite=overwrite)
     summary = summarise(played, resamples=evaluation.bootstrap_resamples).to_dict()
-    Progress().console.print(agent_table({model or recipe.model.path: summary}, title=f"{split} tasks"))
+    terminal().print(agent_table({model or recipe.model.path: summary}, title=f"{split} tasks"))
 
 
 def make_pairs(
@@ -151,14 +187,17 @@ def make_pairs(
     form: str,
     recipe_path: Path | None,
     overrides: Sequence[str],
+    overwrite: bool = False,
 ) -> None:
     """`eto pairs`"""
+    inputs = inputs_of(expert=expert, explored=explored, recipe=recipe_path)
+    check_file(out, overwrite=overwrite, inputs=inputs)
     if rules == "reference":
         from eto.reference_rules import read_reference_items, reference_pairs, write_reference_pairs
 
         items = reference_pairs(read_reference_items(expert), read_reference_items(explored))
         write_reference_pairs(out, items)
-        print(f"{len(items)} pairs by the reference's rules: {out}")
+        say(f"{len(items)} pairs by the reference's rules: {out}")
         return
     if rules != "eto":
         raise InputError(f"unknown rules {rules!r}", where="--rules", mend="use eto or reference")
@@ -171,19 +210,25 @@ def make_pairs(
         played = read_trajectories(explored, source="explored")
     result = contrast_result(read_trajectories(expert, source="expert"), played, contrast_rules(recipe))
     write_pairs(out, result.pairs, form=form)
-    print(f"{len(result.pairs)} pairs written: {out}")
+    say(f"{len(result.pairs)} pairs written: {out}")
     for name, count in asdict(result.summary).items():
         if count:
-            print(f"  {name.replace('_', ' ')}: {count}")
+            say(f"  {name.replace('_', ' ')}: {count}")
 
 
 def optimise(
-    pairs: Path, out: Path, model: str | None, recipe_path: Path | None, overrides: Sequence[str]
+    pairs: Path,
+    out: Path,
+    model: str | None,
+    recipe_path: Path | None,
+    overrides: Sequence[str],
+    overwrite: bool = False,
 ) -> None:
     """`eto dpo`"""
     recipe = read_recipe(recipe_path, overrides)
     found = read_pairs(pairs)
-    _check_new(out)
+    inputs = inputs_of(pairs=pairs, model=model or recipe.model.path, recipe=recipe_path)
+    check_directory(out, overwrite=overwrite, inputs=inputs)
     from eto.algorithms.dpo import dpo
     from eto.weights import contrasting
 
@@ -205,47 +250,46 @@ def optimise(
             on_start=partial(report, "dpo"),
             on_step=partial(report, "dpo"),
         )
-    policy.save(out)
+    with new_model(out) as fresh:
+        policy.save(fresh)
     if result.fired:
         progress.say(f"stopped after {result.steps} steps: {result.fired}")
     progress.say(f"model written: {out}")
 
 
 def _play(
+    command: str,
+    out: Path | None,
     recipe: Recipe,
     split: str,
     model: str | None,
-    settings: object,
+    settings: RolloutSettings,
     samples: int = 1,
+    overwrite: bool = False,
 ) -> list[Trajectory]:
+    """Episodes of a split, written to `out` where it is given, and kept beside it until then."""
     from eto.cli.play import play
 
     suite = suite_of(recipe)
     tasks = tasks_of(recipe, suite, split)
-    progress = Progress()
-    progress.say("loading the model")
-    policy = policy_of(recipe, model)
-    with progress:
-        return play(policy, suite, tasks, settings, samples=samples, phase=split, update=progress.update)
+    with Progress() as progress, ExitStack() as stack:
+        kept = None
+        if out:
+            told = command_of(command, split, recipe, model)
+            kept = stack.enter_context(Kept(out, told, overwrite=overwrite))
+            _say_resuming(kept, split, len(tasks) * samples, progress)
+        progress.say("loading the model")
+        policy = policy_of(recipe, model)
+        store = kept.store if kept else None
+        played = play(
+            policy, suite, tasks, settings, progress=progress, phase=split, samples=samples, store=store
+        )
+        if kept:
+            write_trajectories(out, played)
+            kept.finish()
+    return played
 
 
-def _check_new(out: Path) -> None:
-    """Refuse to write a model where something is, before hours of training and not after."""
-    if out.exists() and any(out.iterdir() if out.is_dir() else [out]):
-        raise InputError("there is something here already", where=str(out), mend="give --out a new directory")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise unwritable(out, error) from error
-
-
-def _check_writable(out: Path) -> None:
-    """Refuse a file that cannot be written, before the episodes that go into it are played."""
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=out.parent):
-            pass
-    except OSError as error:
-        raise unwritable(out, error) from error
-    if out.is_dir():
-        raise InputError("this is a directory", where=str(out), mend="give --out the name of a file")
+def _say_resuming(kept: Kept, phase: str, total: int, progress: Progress) -> None:
+    if earlier := len(kept.store.get(phase)):
+        progress.say(f"resuming: {earlier} of {total} are kept in {kept.directory}")

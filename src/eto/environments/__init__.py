@@ -15,6 +15,7 @@ from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
+from eto.environments.contract import as_input_error, checked_suite, undisturbed
 from eto.errors import InputError, MissingRequirement
 from eto.protocols import TaskSuite
 
@@ -40,7 +41,7 @@ def suite_names() -> dict[str, str]:
     return dict(sorted(names.items())) | dict.fromkeys(SUITES, "eto")
 
 
-def load_suite(name: str, **options: object) -> TaskSuite:
+def load_suite(name: str, /, **options: object) -> TaskSuite:
     """The task suite called `name`, made with its own `options`.
 
     Raises `InputError` for an unknown name, option or option value, and
@@ -61,7 +62,10 @@ def load_suite(name: str, **options: object) -> TaskSuite:
             where=f"environment {name}",
             mend="docs/recipes.md says what each option means",
         )
-    return suite(**options)
+    mend = "check the options; docs/recipes.md says what each means"
+    with undisturbed(), as_input_error(f"environment {name}", mend):
+        made = suite(**options)
+    return checked_suite(made, f"environment {name}")
 
 
 def required_options(name: str) -> list[str]:
@@ -93,11 +97,13 @@ def _suite_class(name: str) -> Callable[..., Any]:
 
 
 def _load(entry: EntryPoint) -> Callable[..., Any]:
-    try:
-        return entry.load()
-    except (ImportError, AttributeError) as error:
-        raise InputError(
-            f"its entry point {entry.value} cannot be imported: {error}",
-            where=f"environment {entry.name}",
-            mend="mend or reinstall the package that declares it",
-        ) from error
+    where = f"environment {entry.name}, entry point {entry.value}"
+    with undisturbed(), as_input_error(where, "mend or reinstall the package that declares it"):
+        try:
+            return entry.load()
+        except (ImportError, AttributeError) as error:
+            raise InputError(
+                f"its entry point {entry.value} cannot be imported: {error}",
+                where=f"environment {entry.name}",
+                mend="mend or reinstall the package that declares it",
+            ) from error

@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 
 import httpx2
 
+from eto.environments.proxies import check_address, client, usable_proxy
 from eto.environments.ranges import disjoint_ranges, range_tasks
 from eto.environments.scoring import RULES, clipped, episode_score
 from eto.errors import EnvironmentFailure, InputError
@@ -89,9 +90,7 @@ class AgentGym:
             if self._options[name] not in known:
                 problem = f"unknown choice {self._options[name]!r}"
                 raise InputError(problem, where=f"agentgym.{name}", mend=f"one of {', '.join(known)}")
-        if not address.startswith(("http://", "https://")):
-            mend = "for example http://127.0.0.1:8000"
-            raise InputError(f"{address!r} is no address", where="agentgym.address", mend=mend)
+        check_address(address, "agentgym.address")
 
     def tasks(self, split: str) -> list[Task]:
         """A task for each data index of `split`."""
@@ -119,7 +118,7 @@ class AgentGymEnvironment:
 
     def __init__(self, options: Mapping[str, Any]) -> None:
         self._options = options
-        self._client = httpx2.Client(base_url=options["address"], timeout=options["seconds"])
+        self._client = client(options["address"], options["seconds"])
         self._session: dict[str, int] | None = None  # its id, under the server's word for it
         self._task_field = ""
         self._fixed: dict[str, Any] = {}
@@ -225,7 +224,8 @@ class AgentGymEnvironment:
 
     def _ask(self, command: str, body: Mapping[str, Any]) -> Any:
         try:
-            reply = self._client.post(f"/{command}", json=dict(body))
+            with usable_proxy():
+                reply = self._client.post(f"/{command}", json=dict(body))
             reply.raise_for_status()
             found = reply.json()
         except (httpx2.HTTPError, ValueError) as error:

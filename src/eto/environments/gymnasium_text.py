@@ -13,12 +13,14 @@ from typing import Any, Literal
 
 import gymnasium
 
+from eto.environments.contract import checked_flag, checked_number, user_code
 from eto.environments.ranges import disjoint_ranges, range_tasks
 from eto.environments.scoring import RULES, clipped, episode_score
 from eto.errors import EnvironmentFailure, InputError
 from eto.protocols import Step
 from eto.types import Message, Task
 
+RAISES = ("fail", "tell")
 INSTRUCTION = "You act in a text environment. Answer with one action."
 
 
@@ -33,6 +35,8 @@ class GymnasiumText:
     rule: the episode's reward is the "sum" of Gymnasium's, the "best" or the "last" one.
     scale: what it is multiplied by; the result is clipped to [0, 1].
     success: key of `info` that tells whether the task is solved; None: a reward of 1 at the end does.
+    raises: what an exception of the environment's `step` means. "fail": it is broken, and the episode
+        fails with this reason. "tell": it cannot read the action; the agent is told, and a turn is gone.
 
     Raises `InputError` for a bad option or an environment that is not there or not text.
     """
@@ -52,6 +56,7 @@ class GymnasiumText:
         rule: Literal["sum", "best", "last"] = "sum",
         scale: float = 1.0,
         success: str | None = None,
+        raises: Literal["fail", "tell"] = "fail",
     ) -> None:
         self._options = {
             "id": id,
@@ -64,9 +69,13 @@ class GymnasiumText:
             "rule": rule,
             "scale": scale,
             "success": success,
+            "raises": raises,
         }
-        if rule not in RULES:
-            raise InputError(f"unknown choice {rule!r}", where="gymnasium.rule", mend=", ".join(RULES))
+        for option, given, known in (("rule", rule, RULES), ("raises", raises, RAISES)):
+            if given not in known:
+                raise InputError(
+                    f"unknown choice {given!r}", where=f"gymnasium.{option}", mend=", ".join(known)
+                )
         self._ranges = disjoint_ranges({"train": train, "dev": dev, "test": test}, self.name)
         self.environment().close()
 
@@ -115,8 +124,10 @@ class GymnasiumTextEnvironment:
         self._last: Step | None = None
 
     def reset(self, task: Task) -> str:
-        observation, _ = self._inner.reset(seed=task.payload["seed"])
-        self._rewards = []
+        answer = self._inner.reset(seed=task.payload["seed"])
+        if not isinstance(answer, tuple) or len(answer) != 2:
+            raise self._breach(f"reset returned {type(answer).__name__}, not (observation, info)")
+        observation, self._rewards = answer[0], []
         self._last = Step(observation, 0.0, terminated=False, success=False)
         return observation
 
@@ -125,25 +136,43 @@ class GymnasiumTextEnvironment:
             raise RuntimeError("step before reset")
         if self._last.terminated or self._last.truncated:
             return replace(self._last, observation="The episode has ended.")
-        observation, paid, terminated, truncated, info = self._inner.step(action)
+        try:
+            with user_code("step"):
+                answer = self._inner.step(action)
+        except EnvironmentFailure as failure:
+            if failure.__cause__ is None:  # its own word for a failure
+                raise
+            if self._options["raises"] == "fail":
+                mend = "answer an action that cannot be read; or set raises=tell, which tells the agent"
+                raise EnvironmentFailure(failure.problem, where=failure.where, mend=mend) from failure
+            told = failure.problem.partition(": ")[2] or failure.problem
+            self._last = replace(self._last, observation=f"The action cannot be read: {told}")
+            return self._last
+        if not isinstance(answer, tuple) or len(answer) != 5:
+            raise self._breach(f"step returned {type(answer).__name__}, not five values")
+        observation, paid, terminated, truncated, info = answer
         if not isinstance(observation, str):
-            raise EnvironmentFailure(
-                f"an observation is {observation!r}, not text", where=self._options["id"]
-            )
-        self._rewards.append(float(paid))
+            raise self._breach(f"an observation is {type(observation).__name__}, not text")
+        self._rewards.append(checked_number(paid, "a reward"))
         score = episode_score(self._rewards, self._options["rule"], self._options["scale"])
         reward = clipped(score)
         key = self._options["success"]
-        solved = reward == 1.0 if key is None else bool(info.get(key))
+        solved = reward == 1.0 if key is None else isinstance(info, Mapping) and bool(info.get(key))
+        ended = checked_flag(terminated, "terminated")
         self._last = Step(
             observation,
             reward,
-            terminated=bool(terminated),
-            truncated=bool(truncated) and not terminated,
-            success=bool(terminated) and solved,
+            terminated=ended,
+            truncated=checked_flag(truncated, "truncated") and not ended,
+            success=ended and solved,
             score=score,
         )
         return self._last
+
+    def _breach(self, problem: str) -> EnvironmentFailure:
+        return EnvironmentFailure(
+            problem, where=self._options["id"], mend="mend it as Gymnasium's interface says"
+        )
 
     def close(self) -> None:
         inner, self._inner, self._last = self._inner, None, None

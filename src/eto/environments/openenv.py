@@ -21,6 +21,7 @@ from websockets.exceptions import ConnectionClosed, WebSocketException
 from websockets.sync.client import ClientConnection, connect
 
 from eto.environments.openenv_fields import Fields, find_fields
+from eto.environments.proxies import check_address, client, on_this_machine, usable_proxy
 from eto.environments.ranges import disjoint_ranges, range_tasks
 from eto.environments.scoring import RULES, clipped, episode_score
 from eto.errors import EnvironmentFailure, InputError
@@ -92,9 +93,7 @@ class OpenEnv:
         self._ranges = disjoint_ranges({"train": train, "dev": dev, "test": test}, self.name)
         if rule not in RULES:
             raise InputError(f"unknown choice {rule!r}", where="openenv.rule", mend=", ".join(RULES))
-        if not address.startswith(("http://", "https://")):
-            mend = "for example http://127.0.0.1:8000"
-            raise InputError(f"{address!r} is no address", where="openenv.address", mend=mend)
+        check_address(address, "openenv.address")
 
     def tasks(self, split: str) -> list[Task]:
         """A task for each seed of `split`."""
@@ -198,14 +197,7 @@ class OpenEnvEnvironment:
         seconds = self._options["seconds"]
         try:
             if self._socket is None:
-                opened = connect(
-                    f"ws{self._address[4:]}/ws",
-                    open_timeout=seconds,
-                    close_timeout=1.0,
-                    ping_interval=None,  # `seconds` decides when it is late
-                    max_size=LONGEST_ANSWER,
-                )
-                self._socket = self._session.enter_context(opened)
+                self._socket = self._session.enter_context(self._connect(seconds))
             with suppress(ConnectionClosed):  # a session that is refused is told why before the close
                 self._socket.send(json.dumps({"type": kind, "data": data}))
             reply = json.loads(self._socket.recv(timeout=seconds))
@@ -218,6 +210,17 @@ class OpenEnvEnvironment:
             self._hang_up()
             raise EnvironmentFailure(f"unknown answer {reply!r}", where=f"{self._address}/ws {kind}")
         return reply
+
+    def _connect(self, seconds: float) -> ClientConnection:
+        with usable_proxy():
+            return connect(
+                f"ws{self._address[4:]}/ws",
+                open_timeout=seconds,
+                close_timeout=1.0,
+                ping_interval=None,  # `seconds` decides when it is late
+                max_size=LONGEST_ANSWER,
+                proxy=None if on_this_machine(self._address) else True,
+            )
 
     def _failure(self, told: Mapping[str, Any]) -> EnvironmentFailure:
         self._hang_up()
@@ -233,7 +236,8 @@ class OpenEnvEnvironment:
         """What `/schema` tells; None where the server has none."""
         where = f"{self._address}/schema"
         try:
-            reply = httpx2.get(where, timeout=self._options["seconds"])
+            with client(self._address, self._options["seconds"]) as asking, usable_proxy():
+                reply = asking.get("/schema")
             if reply.status_code == httpx2.codes.NOT_FOUND:
                 return None
             reply.raise_for_status()

@@ -13,40 +13,28 @@ and episodes of its other slots fail as `innocent`, to be started again at no co
 from __future__ import annotations
 
 import json
+import os
 import queue
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from contextlib import nullcontext, suppress
+from dataclasses import replace
 from typing import Any
 
+import psutil
+
+from eto.environments.contract import checked_spec, payload_fault
+from eto.environments.host import Host, NoExpert
 from eto.environments.java import SimulatorDied
 from eto.environments.memory import equal_share_mb
-from eto.environments.process import Kind, Request, WorkerProcess
-from eto.environments.worker import Host, episode_from_json, error_from_json
-from eto.errors import EnvironmentFailure, InputError
+from eto.environments.process import Kind, Request, Result, WorkerProcess, asked, failed
+from eto.environments.worker import begun_from_json, episode_from_json, error_from_json
+from eto.errors import EnvironmentFailure, EtoError, InputError
 from eto.protocols import Step, TaskSuite
 from eto.types import Task, Trajectory
 
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """The answer to one submit: what its `kind` asked for, or a failure."""
-
-    slot: int
-    kind: Kind
-    observation: str | None = None
-    """Of a reset."""
-    step: Step | None = None
-    """Of a step."""
-    trajectory: Trajectory | None = None
-    """Of an expert; None also where the task has no expert that succeeds."""
-    failure: EnvironmentFailure | None = None
-    innocent: bool = False
-    """The failure came from another slot's request; not to be counted as a try."""
-    seconds: float = 0.0
-    """How long the simulator worked on it, without waiting for other slots."""
+__all__ = ["EnvironmentPool", "Result", "collect_experts"]
 
 
 class EnvironmentPool:
@@ -60,9 +48,10 @@ class EnvironmentPool:
         equal share of the machine's. A leak costs a try of the episode that reaches it. Not heeded with
         workers=0.
 
-    `poll` raises what is wrong with the suite itself: `MissingRequirement`, `InputError`,
-    and `RuntimeError` with the traceback of a bug in an environment.
-    Raises `InputError` where workers could not import the suite's class.
+    What an environment raises or wrongly answers is a `Result` with its failure. Before any
+    episode has begun, `InputError` and `MissingRequirement` mean that the suite cannot be played
+    as it is: `poll` raises them. Raises `InputError` where workers cannot make the suite from its
+    `spec`.
     """
 
     def __init__(
@@ -74,22 +63,23 @@ class EnvironmentPool:
         expert_seconds: float = 300.0,
         memory_mb: int | None = None,
     ) -> None:
-        self._deadlines = {"step": step_seconds, "reset": reset_seconds, "expert": expert_seconds}
+        self._deadlines = {
+            "step": step_seconds,
+            "reset": reset_seconds,
+            "expert": expert_seconds,
+            "close": reset_seconds,
+        }
         self._ready: deque[Result] = deque()
         self._busy: set[int] = set()
         # Slots without a request when their worker was killed, and what to tell them; None: innocent.
         self._lost: dict[int, str | None] = {}
         self._playing: set[int] = set()
+        self._proven = False  # an episode has begun
         self._inbox: queue.SimpleQueue[tuple[WorkerProcess, float, str | None]] = queue.SimpleQueue()
         self._host = Host(suite) if workers == 0 else None
         self._workers: list[WorkerProcess] = []
         if workers:
-            spec = suite.spec()
-            if spec[0].startswith("__main__"):
-                mend = "move the class into a module of its own, or use workers=0"
-                raise InputError(
-                    "worker processes cannot import a suite from a script", where=spec[0], mend=mend
-                )
+            spec = checked_spec(suite)
             self._spec = spec
             self._memory_mb = equal_share_mb(workers) if memory_mb is None else memory_mb
             self._workers = [WorkerProcess(spec, self._inbox, self._memory_mb) for _ in range(workers)]
@@ -110,6 +100,18 @@ class EnvironmentPool:
     def expert(self, slot: int, task: Task) -> None:
         """Ask for a verified expert trajectory; ends the episode that `slot` had."""
         self._submit(Request(slot, "expert", task))
+
+    def finish(self, slot: int) -> None:
+        """Close the simulator of `slot`, twice: that of a reset to come is a new one."""
+        self._submit(Request(slot, "close"))
+
+    def processes(self) -> list[psutil.Process]:
+        """What the simulators have started and still runs: the descendants of the workers."""
+        found: list[psutil.Process] = []
+        for pid in [worker.process.pid for worker in self._workers] or [os.getpid()]:
+            with suppress(psutil.NoSuchProcess):
+                found += psutil.Process(pid).children(recursive=True)
+        return found
 
     def poll(self, timeout: float | None = None) -> list[Result]:
         """Results that are there, waiting at most `timeout` seconds for the first one.
@@ -147,11 +149,15 @@ class EnvironmentPool:
             self._lost.pop(slot, None)
             self._playing.add(slot)
         elif slot in self._lost:
-            self._ready.append(_failed(request, self._lost.pop(slot)))
+            self._ready.append(failed(request, self._lost.pop(slot)))
             return
-        if self._host is not None:
+        if request.task is not None and (fault := payload_fault(request.task.payload)):
+            mend = "keep JSON values in it: text, numbers, lists, dicts with text keys"
+            failure = EnvironmentFailure(fault, where=f"task {request.task.id}", mend=mend)
+            self._ready.append(Result(slot, request.kind, failure=failure))
+        elif self._host is not None:
             begun = time.monotonic()
-            result = _serve_here(self._host, request)
+            result = self._serve_here(request)
             result = replace(result, seconds=time.monotonic() - begun)
             if isinstance(result.failure, SimulatorDied):
                 self._lost |= dict.fromkeys(self._playing - {slot})
@@ -176,7 +182,11 @@ class EnvironmentPool:
             ended = worker.excess or f"the simulator's process ended ({worker.last_words()})"
             self._replace(worker, ended)
             return
-        reply = json.loads(line)
+        try:
+            reply = json.loads(line)
+        except ValueError:
+            self._replace(worker, "something in its worker process wrote into the pipe of its answers")
+            return
         error = reply.get("error")
         if not worker.ready:
             if error is not None:
@@ -186,18 +196,21 @@ class EnvironmentPool:
         if error is not None and error["died"]:
             self._replace(worker, error["problem"])
             return
+        if not worker.requests:
+            self._replace(worker, "its worker process answered twice")
+            return
         request = worker.requests.popleft()
         worker.served = request.slot
         seconds, worker.since = at - worker.since, at
-        self._ready.append(replace(_result(request, reply), seconds=seconds))
+        self._ready.append(replace(self._result(request, reply), seconds=seconds))
 
     def _kill_overdue(self) -> None:
         for worker in list(self._workers):
             late = worker.overdue(self._deadlines)
             if late is not None:
-                self._replace(worker, f"no answer within {late:g} s")
+                self._replace(worker, f"no answer within {late:g} s", late=True)
 
-    def _replace(self, worker: WorkerProcess, problem: str) -> None:
+    def _replace(self, worker: WorkerProcess, problem: str, late: bool = False) -> None:
         worker.kill()
         index = self._workers.index(worker)
         if not worker.ready:
@@ -211,13 +224,15 @@ class EnvironmentPool:
         asked = {request.slot for request in waiting}
         mine = [slot for slot in self._playing - asked if slot % len(self._workers) == index]
         self._lost |= dict.fromkeys(mine)
-        if worker.excess and not waiting and worker.served in mine:
-            self._lost[worker.served] = problem  # killed between two requests: the last one filled it
+        if not waiting and worker.served in mine:
+            # It ended between two requests, by what the last one left behind. Someone must be charged, or
+            # episodes would be started again for ever.
+            self._lost[worker.served] = problem
         for number, request in enumerate(waiting):
             if number == 0:
-                self._ready.append(_failed(request, problem))
+                self._ready.append(failed(request, problem, late))
             elif request.kind == "step":
-                self._ready.append(_failed(request, None))
+                self._ready.append(failed(request, None))
             else:
                 fresh.send(request)  # it had not begun: nothing is lost
 
@@ -225,6 +240,35 @@ class EnvironmentPool:
         moments = [worker.deadline(self._deadlines) for worker in self._workers]
         until = min((moment for moment in [*moments, end] if moment is not None), default=None)
         return 1.0 if until is None else min(max(until - time.monotonic(), 0.001), 1.0)
+
+    def _result(self, request: Request, reply: dict[str, Any]) -> Result:
+        slot, kind = request.slot, request.kind
+        if (error := reply.get("error")) is not None:
+            return Result(slot, kind, failure=self._failure(error_from_json(error), kind))
+        if kind == "close":
+            return Result(slot, kind)
+        if kind == "step":
+            return Result(slot, kind, step=Step(**reply["step"]))
+        self._proven = True
+        if kind == "reset":
+            return Result(slot, kind, begun=begun_from_json(reply["begun"]))
+        return Result(slot, kind, expert=episode_from_json(request.task, reply["episode"]))
+
+    def _serve_here(self, request: Request) -> Result:
+        try:
+            result = asked(self._host, request)
+        except EtoError as error:
+            return Result(request.slot, request.kind, failure=self._failure(error, request.kind))
+        self._proven |= request.kind in ("reset", "expert")
+        return result
+
+    def _failure(self, error: Exception, kind: Kind) -> EnvironmentFailure:
+        """`error` as the failure of one episode; raises what says that the suite cannot be played."""
+        if isinstance(error, EnvironmentFailure):
+            return error
+        if not isinstance(error, EtoError) or (kind != "step" and not self._proven):
+            raise error
+        return EnvironmentFailure(error.problem, where=error.where, mend=error.mend)
 
 
 def collect_experts(
@@ -234,12 +278,14 @@ def collect_experts(
     on_done: Callable[[Task, Trajectory | None], None] | None = None,
     tries: int = 2,
     pool: EnvironmentPool | None = None,
+    on_none: Callable[[Task, NoExpert], None] | None = None,
 ) -> list[Trajectory]:
     """Verified expert trajectories of `tasks`, in their order.
 
     Tasks without an expert that succeeds are left out, as are those whose simulator
     failed `tries` times. on_done: called once a task, as each is finished, with None for
-    one left out. pool: simulators that stand already, with `workers` of them, and stay.
+    one left out; on_none, before it, with the reason. pool: simulators that stand already,
+    with `workers` of them, and stay.
     """
     found: dict[int, Trajectory] = {}
     waiting = deque((index, 1) for index in range(len(tasks)))
@@ -257,41 +303,11 @@ def collect_experts(
                 if result.failure is not None and (result.innocent or attempt < tries):
                     waiting.appendleft((index, attempt + (not result.innocent)))
                     continue
-                if result.trajectory is not None:
-                    found[index] = result.trajectory
+                expert = result.expert or NoExpert("failed", str(result.failure))
+                if isinstance(expert, Trajectory):
+                    found[index] = expert
+                elif on_none is not None:
+                    on_none(tasks[index], expert)
                 if on_done is not None:
-                    on_done(tasks[index], result.trajectory)
+                    on_done(tasks[index], found.get(index))
     return [found[index] for index in sorted(found)]
-
-
-def _result(request: Request, reply: dict[str, Any]) -> Result:
-    slot, kind = request.slot, request.kind
-    if (error := reply.get("error")) is not None:
-        failure = error_from_json(error)
-        if not isinstance(failure, EnvironmentFailure):
-            raise failure
-        return Result(slot, kind, failure=failure)
-    if kind == "reset":
-        return Result(slot, kind, observation=reply["observation"])
-    if kind == "step":
-        return Result(slot, kind, step=Step(**reply["step"]))
-    return Result(slot, kind, trajectory=episode_from_json(request.task, reply["episode"]))
-
-
-def _serve_here(host: Host, request: Request) -> Result:
-    slot, kind = request.slot, request.kind
-    try:
-        if kind == "reset":
-            return Result(slot, kind, observation=host.reset(slot, request.task))
-        if kind == "step":
-            return Result(slot, kind, step=host.step(slot, request.action))
-        return Result(slot, kind, trajectory=host.expert(slot, request.task))
-    except EnvironmentFailure as failure:
-        return Result(slot, kind, failure=failure)
-
-
-def _failed(request: Request, problem: str | None) -> Result:
-    """problem: None for a slot that is innocent of it."""
-    told = problem or "its worker process was killed on another episode's account"
-    failure = EnvironmentFailure(told, where=f"{request.kind} in slot {request.slot}")
-    return Result(request.slot, request.kind, failure=failure, innocent=problem is None)

@@ -12,16 +12,24 @@ import threading
 import time
 from collections import deque
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
+from eto.environments.contract import Begun
+from eto.environments.host import Host, NoExpert
 from eto.environments.memory import tree_mb
-from eto.types import Task
+from eto.errors import EnvironmentFailure
+from eto.failures import one_line
+from eto.protocols import Step
+from eto.types import Task, Trajectory
 
 WATCH_SECONDS = 0.5
 """Time between two looks at a worker's memory."""
 
-Kind = Literal["reset", "step", "expert"]
+STDERR_KEPT = 4000
+"""Characters of a worker's standard error that are kept, from its end."""
+
+Kind = Literal["reset", "step", "expert", "close"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +44,60 @@ class Request:
     def to_json(self) -> str:
         data: dict[str, Any] = {"op": self.kind, "slot": self.slot}
         if self.task is not None:
-            data["task"] = asdict(self.task) | {"payload": dict(self.task.payload)}
-        else:
+            names = ("id", "environment", "kind", "split")
+            data["task"] = {name: getattr(self.task, name) for name in names}
+            data["task"]["payload"] = dict(self.task.payload)
+        elif self.kind == "step":
             data["action"] = self.action
         return json.dumps(data)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The answer to one submit: what its `kind` asked for, or a failure."""
+
+    slot: int
+    kind: Kind
+    begun: Begun | None = None
+    """Of a reset."""
+    step: Step | None = None
+    """Of a step."""
+    expert: Trajectory | NoExpert | None = None
+    """Of an expert: its trajectory, or why there is none."""
+    failure: EnvironmentFailure | None = None
+    innocent: bool = False
+    """The failure came from another slot's request; not to be counted as a try."""
+    late: bool = False
+    """The failure is a deadline that passed."""
+    seconds: float = 0.0
+    """How long the simulator worked on it, without waiting for other slots."""
+
+    @property
+    def observation(self) -> str | None:
+        """The first observation, of a reset."""
+        return self.begun.observation if self.begun else None
+
+
+def asked(host: Host, request: Request) -> Result:
+    """The answer of a host in this process. Raises `EtoError`."""
+    slot, kind = request.slot, request.kind
+    if kind == "close":
+        host.finish(slot)
+        return Result(slot, kind)
+    if kind == "step":
+        return Result(slot, kind, step=host.step(slot, request.action))
+    if kind == "reset":
+        return Result(slot, kind, begun=host.reset(slot, request.task))
+    return Result(slot, kind, expert=host.expert(slot, request.task))
+
+
+def failed(request: Request, problem: str | None, late: bool = False) -> Result:
+    """The failure of a request, for `problem`; None for a slot that is innocent of it."""
+    told = problem or "its worker process was killed on another episode's account"
+    timed = request.kind in ("step", "reset") and late
+    mend = f"make it answer sooner, or raise environment.{request.kind}_seconds" if timed else ""
+    failure = EnvironmentFailure(told, where=f"in {request.kind}", mend=mend)
+    return Result(request.slot, request.kind, failure=failure, innocent=problem is None, late=late)
 
 
 class WorkerProcess:
@@ -58,7 +116,7 @@ class WorkerProcess:
         self.served: int | None = None  # the slot it has answered last
         self.excess = ""  # says how far it was over its limit of memory
         self._ended = threading.Event()
-        self._stderr: deque[str] = deque(maxlen=20)
+        self._stderr = ""
         path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
         self.process = subprocess.Popen(
             [sys.executable, "-P", "-m", "eto.environments.worker"],
@@ -121,8 +179,9 @@ class WorkerProcess:
         with suppress(subprocess.TimeoutExpired):
             self.process.wait(1.0)
         self._threads[1].join(timeout=1.0)
-        lines = [line.strip() for line in self._stderr if line.strip()]
-        return f"exit status {self.process.poll()}; {' | '.join(lines[-3:]) or 'it said nothing'}"
+        lines = [line.strip() for line in self._stderr.splitlines() if line.strip()]
+        said = " | ".join(one_line(line) for line in lines[-3:])
+        return f"exit status {self.process.poll()}; {said or 'it said nothing'}"
 
     def _kill_group(self) -> None:
         with suppress(ProcessLookupError):  # it ended, and its simulators with it
@@ -148,5 +207,6 @@ class WorkerProcess:
         inbox.put((self, time.monotonic(), None))
 
     def _read_stderr(self) -> None:
-        for line in self.process.stderr:
-            self._stderr.append(line)
+        # In pieces: a simulator may write without end and without line breaks.
+        while piece := self.process.stderr.buffer.read1(1 << 16):
+            self._stderr = (self._stderr + piece.decode("utf-8", "replace"))[-STDERR_KEPT:]

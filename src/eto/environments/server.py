@@ -17,9 +17,11 @@ from fastapi import FastAPI
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
-from eto.environments.worker import check_step
-from eto.errors import EnvironmentFailure
-from eto.protocols import Environment, Step, TaskSuite
+from eto.environments.contract import checked_environment, user_code
+from eto.environments.host import begin, take_step
+from eto.errors import EtoError
+from eto.protocols import Environment, TaskSuite
+from eto.texts import whole
 from eto.types import Task
 
 GONE = 404
@@ -61,7 +63,9 @@ class Sessions:
         self._created = 0
 
     def create(self) -> dict[str, int]:
-        session = _Session(self._suite.environment())
+        with user_code("environment"):
+            made = self._suite.environment()
+        session = _Session(checked_environment(made))
         with self._lock:
             number, self._created = self._created, self._created + 1
             self._open[number] = session
@@ -73,13 +77,13 @@ class Sessions:
             raise NotThere(f"data_idx {data_idx}: there are {len(self._tasks)} tasks")
         with session.lock:
             task = self._tasks[data_idx]
-            session.observation = session.environment.reset(task)
+            session.observation = begin(self._suite, session.environment, task).observation
             return {"observation": session.observation, "reward": 0.0, "done": False, "task": task.id}
 
     def step(self, number: int, action: str) -> dict[str, Any]:
         session = self._find(number)
         with session.lock:
-            step: Step = check_step(session.environment.step(action))
+            step = take_step(session.environment, action)
             session.observation = step.observation
             return asdict(step) | {"done": step.terminated or step.truncated}
 
@@ -90,7 +94,7 @@ class Sessions:
         with self._lock:
             session = self._open.pop(number, None)
         if session is not None:
-            with session.lock:
+            with session.lock, user_code("close"):
                 session.environment.close()
         return {"closed": session is not None}
 
@@ -98,10 +102,14 @@ class Sessions:
         """Close sessions unasked for longer than allowed."""
         before = time.monotonic() - self._idle
         for number in [number for number, session in list(self._open.items()) if session.asked < before]:
-            self.close(number)
+            self._give_up(number)
 
     def close_all(self) -> None:
         for number in list(self._open):
+            self._give_up(number)
+
+    def _give_up(self, number: int) -> None:
+        with suppress(EtoError):  # nobody waits for an answer
             self.close(number)
 
     def __len__(self) -> int:
@@ -140,9 +148,9 @@ def build_app(suite: TaskSuite, tasks: Sequence[Task], idle_seconds: float = 600
     def unknown(_request: Any, error: NotThere) -> JSONResponse:
         return JSONResponse({"error": str(error)}, GONE)
 
-    @app.exception_handler(EnvironmentFailure)
-    def broken(_request: Any, error: EnvironmentFailure) -> JSONResponse:
-        return JSONResponse({"error": str(error)})
+    @app.exception_handler(EtoError)
+    def broken(_request: Any, error: EtoError) -> JSONResponse:
+        return JSONResponse({"error": whole(str(error))})
 
     app.get("/")(lambda: f"This is environment {suite.name}.")
     app.post("/create")(sessions.create)

@@ -3,20 +3,20 @@
 Requests and replies are JSON, one a line, served in order:
 
     {"spec": ["module:Class", {...}]}                    -> {"ready": true}
-    {"op": "reset", "slot": 3, "task": {...}}            -> {"observation": "..."}
+    {"op": "reset", "slot": 3, "task": {...}}            -> {"begun": {"observation": "...", ...}}
     {"op": "step", "slot": 3, "action": "look around"}   -> {"step": {...}}
-    {"op": "expert", "slot": 3, "task": {...}}           -> {"episode": {...} or null}
+    {"op": "expert", "slot": 3, "task": {...}}           -> {"episode": {...}}
+    {"op": "close", "slot": 3}                           -> {"closed": true}
     {"op": "quit"}                                       -> end of the process
 
 An error is a reply too: {"error": {"kind", "problem", "where", "mend", "died"}}, where kind
-names a class of `eto.errors`, or is "bug" and `problem` a traceback. The process ends, and
+names a class of `eto.errors`, or is "bug" (ours) and `problem` a traceback. The process ends, and
 its whole process group with it, when its standard input closes or its parent is gone.
 """
 
 from __future__ import annotations
 
 import json
-import math
 import os
 import queue
 import signal
@@ -24,139 +24,66 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import asdict
-from importlib import import_module
 from typing import IO, Any
 
 from eto import errors
+from eto.environments.contract import Begun
+from eto.environments.host import Host, NoExpert, build_suite, expert_trajectory
 from eto.environments.java import SimulatorDied
-from eto.errors import EnvironmentFailure, EtoError, InputError
-from eto.protocols import Environment, Step, TaskSuite
-from eto.types import Message, StopReason, Task, Trajectory, Turn
+from eto.errors import EnvironmentFailure, EtoError
+from eto.types import Message, Task, ToolCall, Trajectory, Turn
 
 FAREWELL_SECONDS = 3.0
 """Time to close the simulators in before the process group is killed."""
 
 
-def build_suite(spec: tuple[str, dict[str, Any]] | list[Any]) -> TaskSuite:
-    """The suite that `TaskSuite.spec` describes. Raises `InputError` where it cannot be imported."""
-    name, options = spec
-    module, _, attribute = name.partition(":")
-    try:
-        suite: Any = import_module(module)
-        for part in attribute.split("."):
-            suite = getattr(suite, part)
-    except (ImportError, AttributeError) as error:
-        mend = "define the suite at the top of an importable module, or use workers=0"
-        raise InputError(f"a worker process cannot import it: {error}", where=name, mend=mend) from error
-    return suite(**options)
+def begun_to_json(begun: Begun) -> dict[str, Any]:
+    """The reply to a reset."""
+    return {**asdict(begun), "messages": messages_to_json(begun.messages)}
 
 
-class Host:
-    """The simulators of a suite by slot, made when first needed."""
-
-    def __init__(self, suite: TaskSuite) -> None:
-        self._suite = suite
-        self._environments: dict[int, Environment] = {}
-
-    def reset(self, slot: int, task: Task) -> str:
-        with self._environment(slot) as environment:
-            observation = environment.reset(task)
-            if not isinstance(observation, str):
-                problem = f"reset returned {type(observation).__name__}, not text"
-                raise EnvironmentFailure(problem, where=task.id)
-            return observation
-
-    def step(self, slot: int, action: str) -> Step:
-        with self._environment(slot) as environment:
-            return check_step(environment.step(action))
-
-    def expert(self, slot: int, task: Task) -> Trajectory | None:
-        with self._environment(slot) as environment:
-            return verified_expert(self._suite, environment, task)
-
-    def close(self) -> None:
-        environments, self._environments = list(self._environments.values()), {}
-        for environment in environments:
-            environment.close()
-
-    @contextmanager
-    def _environment(self, slot: int) -> Iterator[Environment]:
-        """The simulator of a slot; given up after a failure, for its state is unknown."""
-        if slot not in self._environments:
-            self._environments[slot] = self._suite.environment()
-        try:
-            yield self._environments[slot]
-        except EnvironmentFailure:
-            with suppress(EnvironmentFailure):
-                self._environments.pop(slot).close()
-            raise
+def begun_from_json(data: dict[str, Any]) -> Begun:
+    """Inverse of `begun_to_json`."""
+    return Begun(**{**data, "messages": messages_from_json(data["messages"])})
 
 
-def check_step(step: Step) -> Step:
-    """`step` itself. Raises `EnvironmentFailure` where it breaks the contract."""
-    if not isinstance(step.observation, str):
-        raise EnvironmentFailure(f"an observation is {type(step.observation).__name__}, not text")
-    if not (math.isfinite(step.reward) and 0.0 <= step.reward <= 1.0):
-        raise EnvironmentFailure(f"a reward is {step.reward}, not within 0 and 1")
-    return step
+def messages_to_json(messages: tuple[Message, ...]) -> list[dict[str, Any]]:
+    """Messages with all their fields."""
+    return [asdict(message) for message in messages]
 
 
-def verified_expert(suite: TaskSuite, environment: Environment, task: Task) -> Trajectory | None:
-    """The expert's actions replayed from a fresh reset, up to the end of the episode.
-
-    None where the suite has no expert for `task` or where the replay does not succeed.
-    Observations and rewards are those of the replay. Raises `EnvironmentFailure`.
-    """
-    actions = suite.expert_actions(task, environment)
-    if not actions:
-        return None
-    messages = suite.messages(task, environment.reset(task))
-    turns: list[Turn] = []
-    for action in actions:
-        step = check_step(environment.step(action))
-        turns.append(Turn(action, step.observation, step.reward))
-        if step.terminated or step.truncated:
-            break
-    if not (step.terminated and step.success):
-        return None
-    return expert_trajectory(task, messages, turns, step.reward, step.score)
-
-
-def expert_trajectory(
-    task: Task, messages: tuple[Message, ...], turns: list[Turn], reward: float, score: float | None
-) -> Trajectory:
-    """A successful expert episode."""
-    return Trajectory(
-        task, tuple(messages), tuple(turns), reward, True, StopReason.TERMINATED, "expert", score=score
+def messages_from_json(data: list[dict[str, Any]]) -> tuple[Message, ...]:
+    """Inverse of `messages_to_json`."""
+    return tuple(
+        Message(**{**each, "tool_calls": tuple(ToolCall(**call) for call in each["tool_calls"])})
+        for each in data
     )
 
 
-def episode_to_json(episode: Trajectory | None) -> dict[str, Any] | None:
+def episode_to_json(episode: Trajectory | NoExpert) -> dict[str, Any]:
     """What of an expert episode its receiver does not know: everything but the task."""
-    if episode is None:
-        return None
+    if isinstance(episode, NoExpert):
+        return {"none": asdict(episode)}
     return {
-        "messages": [[message.role, message.content] for message in episode.messages],
+        "messages": messages_to_json(episode.messages),
         "turns": [[turn.action, turn.observation, turn.reward] for turn in episode.turns],
         "reward": episode.reward,
         "score": episode.score,
     }
 
 
-def episode_from_json(task: Task, data: dict[str, Any] | None) -> Trajectory | None:
+def episode_from_json(task: Task, data: dict[str, Any]) -> Trajectory | NoExpert:
     """Inverse of `episode_to_json`."""
-    if data is None:
-        return None
-    messages = tuple(Message(role, content) for role, content in data["messages"])
+    if "none" in data:
+        return NoExpert(**data["none"])
+    messages = messages_from_json(data["messages"])
     turns = [Turn(*turn) for turn in data["turns"]]
     return expert_trajectory(task, messages, turns, data["reward"], data["score"])
 
 
 def error_to_json(error: BaseException) -> dict[str, Any]:
-    """An exception as data; anything but an `EtoError` becomes a "bug" with its traceback."""
+    """An exception as data; anything but an `EtoError` is a "bug" of ours, with its traceback."""
     if not isinstance(error, EtoError):
         text = "".join(traceback.format_exception(error))
         return {"kind": "bug", "problem": text, "where": "", "mend": "", "died": False}
@@ -176,6 +103,7 @@ def error_from_json(data: dict[str, Any]) -> Exception:
 def main() -> None:
     requests, replies = _take_standard_streams()
     inbox: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+    this_process = os.getpid()
     threading.Thread(target=_read, args=(requests, inbox), daemon=True).start()
     threading.Thread(target=_watch_parent, args=(os.getppid(),), daemon=True).start()
     host: Host | None = None
@@ -189,6 +117,8 @@ def main() -> None:
                 reply = _serve(host, request)
         except Exception as error:  # becomes data: the parent decides what it costs
             reply = {"error": error_to_json(error)}
+        if os.getpid() != this_process:
+            os._exit(1)  # a child that a simulator forked and let return: it has no one to answer
         replies.write(json.dumps(reply) + "\n")
         replies.flush()
     threading.Thread(target=_kill_group_after, args=(FAREWELL_SECONDS,), daemon=True).start()
@@ -201,9 +131,12 @@ def _serve(host: Host, request: dict[str, Any]) -> dict[str, Any]:
     op, slot = request["op"], request["slot"]
     if op == "step":
         return {"step": asdict(host.step(slot, request["action"]))}
+    if op == "close":
+        host.finish(slot)
+        return {"closed": True}
     task = Task(**request["task"])
     if op == "reset":
-        return {"observation": host.reset(slot, task)}
+        return {"begun": begun_to_json(host.reset(slot, task))}
     return {"episode": episode_to_json(host.expert(slot, task))}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from eto.errors import InputError
 from eto.protocols import Reply, ReplyEnd
 from eto.types import Message
 
@@ -43,11 +44,15 @@ class ScriptedPolicy:
         self._submitted.append(session)
 
     def poll(self) -> list[Reply]:
-        """The actions of all submitted conversations."""
+        """The actions of all submitted conversations. Raises `InputError` for one that is no text."""
         submitted, self._submitted = self._submitted, []
         replies = []
         for session in submitted:
             action = self._respond(tuple(session.messages))
+            if not isinstance(action, str):
+                problem = f"it answered {type(action).__name__}, not text"
+                mend = "let its function return the action as a str"
+                raise InputError(problem, where=f"policy {self.name}", mend=mend)
             session.messages.append(Message("assistant", action))
             replies.append(Reply(session, action, None, ReplyEnd.END_OF_TURN))
         return replies

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from torch.nn import Parameter
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from eto.errors import InputError
+from eto.errors import InputError, PromptTooLong
 from eto.files import disk_errors
 from eto.policies.architecture import check_architecture, checked_vocabulary
 from eto.policies.conversation import Conversation
@@ -69,18 +69,25 @@ class TransformersPolicy:
     # -- acting -----------------------------------------------------------------------
 
     def open(self, messages: Sequence[Message], *, temperature: float = 0.0, seed: int = 0) -> Conversation:
-        """A conversation that starts with `messages`. Raises `InputError` if they do not fit."""
-        talk = self.renderer.talk(messages)
-        ids = list(talk.ids)
-        if len(ids) + self.max_action_tokens > self.max_context:
+        """A conversation that starts with `messages`. Raises `PromptTooLong` if they do not fit, and
+        `InputError` where no prompt can."""
+        if self.max_action_tokens >= self.max_context:
             raise InputError(
-                f"the prompt takes {len(ids)} tokens and an action up to {self.max_action_tokens}, "
-                f"but the context holds {self.max_context}",
+                f"an action of up to {self.max_action_tokens} tokens leaves no room for a prompt: "
+                f"the context holds {self.max_context}",
+                where="explore.max_action_tokens",
+                mend="lower it, or raise model.max_context",
+            )
+        talk = self.renderer.talk(messages)
+        if (excess := len(talk.ids) + self.max_action_tokens - self.max_context) > 0:
+            raise PromptTooLong(
+                f"the prompt takes {len(talk.ids)} tokens and an action up to {self.max_action_tokens}: "
+                f"{excess} more than the context of {self.max_context} holds",
                 where="model.max_context",
                 mend="use a model with a longer context, or shorten the environment's instruction",
             )
         generator = torch.Generator().manual_seed(seed) if temperature > 0 else None
-        return Conversation(ids=ids, temperature=temperature, generator=generator, talk=talk)
+        return Conversation(list(talk.ids), temperature=temperature, generator=generator, talk=talk)
 
     def submit(self, session: Conversation, observation: str | None = None) -> None:
         """Ask for the next action, after `observation` if there is one."""
@@ -191,8 +198,8 @@ def load_policy(
     """A policy from `embedded`, a local directory, or a Hub id; weights in fp32.
 
     `lora` (rank, alpha, dropout, target_modules) adds fresh adapters and freezes the rest.
-    `drafting` as in `TransformersPolicy`; `chat_template` (a file, or a name), its arguments,
-    `thoughts` and `date` as in `Renderer`. Raises `InputError` for a path that is no causal LM.
+    `drafting` as in `TransformersPolicy`; `chat_template` (a file, or a name) and what follows as in
+    `Renderer`. Raises `InputError` for a path that is no causal LM.
     """
     source = str(embedded_model()) if str(path) == "embedded" else str(path)
     looks_local = source.startswith((".", "/", "~")) or Path(source).exists()
@@ -228,11 +235,7 @@ def load_policy(
         lora=lora,
         drafting=drafting,
         renderer=Renderer(
-            tokenizer,
-            chat_template,
-            arguments=chat_template_kwargs,
-            thoughts=thoughts,
-            today=date,
+            tokenizer, chat_template, arguments=chat_template_kwargs, thoughts=thoughts, today=date
         ),
     )
 
@@ -313,6 +316,5 @@ def compute_dtype(choice: str, device: torch.device) -> torch.dtype:
 
 
 def _cpu_has_bf16() -> bool:
-    probe = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
-    amx = getattr(torch.cpu, "_is_amx_tile_supported", None)
-    return bool((probe and probe()) or (amx and amx()))
+    probes = (getattr(torch.cpu, f"_is_{name}_supported", None) for name in ("avx512_bf16", "amx_tile"))
+    return any(probe is not None and probe() for probe in probes)

@@ -33,5 +33,5 @@ def write_report(run_directory: str | Path) -> Paths:
     with disk_errors(directory):
         write_json(paths.results, results)
         write_atomic(paths.markdown, markdown(results) + "\n![learning curve](curve.png)\n")
-        draw_curve(results, list(read_rows(directory / "metrics.jsonl")), paths.curve)
+        draw_curve(results, list(read_rows(directory / "metrics.jsonl", "stage")), paths.curve)
     return paths

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eto.files import write_atomic
+from eto.texts import shown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 Row = Mapping[str, Any]
+PLAIN = {"text.parse_math": False, "text.usetex": False}
+"""Names are text: dollar signs and backslashes in them make no formula."""
 
 
 def draw_curve(results: Row, rows: Sequence[Row], path: Path) -> Path:
@@ -20,26 +25,37 @@ def draw_curve(results: Row, rows: Sequence[Row], path: Path) -> Path:
 
     `results` is that of `build_results`, `rows` are those of metrics.jsonl.
     """
+    from matplotlib import rc_context
     from matplotlib.figure import Figure  # a bare Figure draws with Agg: no display, no global state
 
-    figure = Figure(figsize=(15, 4.5), layout="constrained")
-    figure.suptitle(f"{results['recipe']}: {results['model']} on {results['environment']}")
+    with rc_context(PLAIN), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # drawn as a box
+        content = _picture(Figure(figsize=(15, 4.5), layout="constrained"), results, rows)
+    write_atomic(path, content)
+    return path
+
+
+def _picture(figure: Figure, results: Row, rows: Sequence[Row]) -> bytes:
+    title = f"{results['recipe']}: {results['model']} on {results['environment']}"
+    figure.suptitle(shown(title, line=True))
     agents, loss, margin = figure.subplots(1, 3)
-    _draw_agents(agents, results, [row for row in rows if row["stage"] == "dev"])
+    _draw_agents(
+        agents, results, [row for row in rows if row["stage"] == "dev" and {"agent", "reward"} <= row.keys()]
+    )
     training = _by_stage(rows)
     _draw_series(loss, training, ("loss",), "loss of each optimiser step")
     preference = {stage: part for stage, part in training.items() if any("margin" in row for row in part)}
     _draw_series(margin, preference, ("margin", "chosen_drift", "rejected_drift"), "margin and drift (nats)")
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=110)
-    write_atomic(path, content.getvalue())
-    return path
+    return content.getvalue()
 
 
 def _draw_agents(axes: Axes, results: Row, checks: Sequence[Row]) -> None:
     """Dev checks in their order, with the test figures of each evaluated agent to their right."""
     test = results["splits"].get("test", {"agents": {}})["agents"]
-    labels = [str(check["agent"]) for check in checks] + [f"{agent} (test)" for agent in test]
+    labels = [shown(check["agent"], line=True) for check in checks]
+    labels += [shown(f"{agent} (test)", line=True) for agent in test]
     places = range(len(checks))
     if checks:
         rewards = [_number(check["reward"]) for check in checks]
@@ -75,7 +91,8 @@ def _draw_series(axes: Axes, training: Mapping[str, Sequence[Row]], names: Seque
         steps = [start + row["step"] for row in rows]
         for name in names:
             if any(row.get(name) is not None for row in rows):
-                axes.plot(steps, [_number(row.get(name)) for row in rows], label=f"{stage} {name}", lw=1.2)
+                label = shown(f"{stage} {name}", line=True)
+                axes.plot(steps, [_number(row.get(name)) for row in rows], label=label, lw=1.2)
                 drawn = True
         start = max(steps)
     axes.set_xlabel("optimiser step")

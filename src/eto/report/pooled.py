@@ -11,6 +11,7 @@ from eto.errors import InputError
 from eto.report.results import BASELINE, build_results
 from eto.report.table import agent_rows, difference_rows, duration, kind_rows, markdown_table
 from eto.store import TrajectoryStore
+from eto.texts import markdown_code
 from eto.types import Trajectory
 
 SHIPPED = "shipped"
@@ -35,7 +36,7 @@ def pool_runs(directories: Sequence[str | Path], split: str = "test") -> dict[st
     agents: dict[str, Any] = {}
     for name in names:
         episodes = [episode for each in played for episode in each[name]]
-        agents[name] = statistics.summarise(episodes).to_dict()
+        agents[name] = statistics.summarise(episodes, unfinished=True).to_dict()
         if name != BASELINE:
             agents[name]["difference"] = {
                 figure: statistics.pooled_difference(
@@ -81,8 +82,8 @@ def compare_runs(
 def comparison_markdown(differences: dict[str, dict[str, Any]], against: Sequence[str | Path]) -> str:
     """The differences of `compare_runs` as one table."""
     header, rows = difference_rows({name: {"difference": found} for name, found in differences.items()})
-    names = ", ".join(f"`{Path(directory).name}`" for directory in against)
-    return markdown_table([f"agent minus that of {names}", *header[1:]], rows) + "\n"
+    names = ", ".join(markdown_code(Path(directory).name) for directory in against)
+    return markdown_table(header, rows, f"agent minus that of {names}") + "\n"
 
 
 def pooled_markdown(pooled: dict[str, Any]) -> str:
@@ -90,8 +91,9 @@ def pooled_markdown(pooled: dict[str, Any]) -> str:
     agents, runs = pooled["agents"], pooled["runs"]
     hardware = runs[0]["hardware"]
     parts = [
-        f"{len(runs)} runs of `{runs[0]['recipe'].split('-seed')[0]}` with `{runs[0]['model']}` on "
-        f"`{runs[0]['environment']}`; {hardware['cpus']} CPUs, {hardware['memory_gb']} GB, no GPU. "
+        f"{len(runs)} runs of {markdown_code(runs[0]['recipe'].split('-seed')[0])} with "
+        f"{markdown_code(runs[0]['model'])} on {markdown_code(runs[0]['environment'])}; "
+        f"{hardware['cpus']} CPUs, {hardware['memory_gb']} GB, no GPU. "
         f"{pooled['split'].capitalize()} split; mean and 95% bootstrap interval over tasks.",
         *(markdown_table(*rows(agents)) for rows in (agent_rows, difference_rows, kind_rows)),
     ]

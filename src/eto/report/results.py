@@ -9,8 +9,8 @@ from typing import Any
 
 from eto import statistics
 from eto.errors import InputError
-from eto.files import read_json
-from eto.recipe import Recipe, parse_recipe
+from eto.recipe import Recipe, load_recipe
+from eto.run_records import read_done, read_manifest
 from eto.store import TrajectoryStore
 from eto.types import Trajectory
 
@@ -38,8 +38,8 @@ def build_results(run_directory: str | Path) -> dict[str, Any]:
     if not recipe_path.is_file():
         mend = "give the directory of a run: it holds recipe.yaml"
         raise InputError("there is no run here", where=str(directory), mend=mend)
-    recipe = parse_recipe(recipe_path.read_text(encoding="utf-8"), source=str(recipe_path))
-    manifest = read_json(directory / "manifest.json")
+    recipe = load_recipe(recipe_path)
+    manifest = read_manifest(directory)
     stages = read_stages(directory)
     phases: dict[str, list[Trajectory]] = {}
     if store_path.is_file():
@@ -72,7 +72,7 @@ def build_results(run_directory: str | Path) -> dict[str, Any]:
 def read_stages(run_directory: Path) -> list[dict[str, Any]]:
     """What the finished stages noted, in the order in which they finished."""
     paths = (run_directory / "stages").rglob("DONE")
-    return sorted((read_json(path) for path in paths), key=lambda s: (s["finished"], natural(s["stage"])))
+    return sorted((read_done(path) for path in paths), key=lambda s: (s["finished"], natural(s["stage"])))
 
 
 def natural(name: str) -> list[tuple[int, str]]:
@@ -120,7 +120,7 @@ def _agents(played: Mapping[str, list[Trajectory]], recipe: Recipe) -> dict[str,
 
 def _summary(episodes: Sequence[Trajectory], recipe: Recipe) -> dict[str, Any]:
     resamples = recipe.evaluation.bootstrap_resamples
-    return statistics.summarise(episodes, resamples=resamples, seed=recipe.seed).to_dict()
+    return statistics.summarise(episodes, resamples=resamples, seed=recipe.seed, unfinished=True).to_dict()
 
 
 def _iteration(stage: str) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from eto.texts import markdown_code, markdown_text, shown
+
 if TYPE_CHECKING:
     from rich.console import Group
     from rich.table import Table
@@ -71,10 +73,10 @@ def interval_cell(interval: Mapping[str, Any], digits: int, bound_digits: int, *
 
 def markdown(results: Mapping[str, Any]) -> str:
     """The whole report as Markdown, with the tables of every split."""
-    parts = [f"# {results['recipe']}", _facts(results)]
+    parts = [f"# {markdown_text(results['recipe'])}", _facts(results)]
     for split, content in results["splits"].items():
         agents = content["agents"]
-        parts.append(f"## {split.capitalize()} split")
+        parts.append(f"## {markdown_text(split.capitalize())} split")
         if split != "test":
             parts.append("Agents and checkpoints were chosen on this split; its figures are optimistic.")
         for header, rows in (agent_rows(agents), difference_rows(agents), kind_rows(agents)):
@@ -82,14 +84,15 @@ def markdown(results: Mapping[str, Any]) -> str:
                 parts.append(markdown_table(header, rows))
     notes = _notes(results)
     if notes:
-        parts.append("## Notes\n\n" + "\n".join(f"- {note}" for note in notes))
+        parts.append("## Notes\n\n" + "\n".join(f"- {markdown_text(note)}" for note in notes))
     if results["stages"]:
         times = [[(stage["stage"],), (duration(stage["seconds"]),)] for stage in results["stages"]]
         times.append([("all",), (duration(results["seconds"]),)])
         parts.append("## Wall time\n\n" + markdown_table(["stage", "time"], times))
         if origin := results.get("taken_from"):
-            stages = ", ".join(origin["stages"])
-            parts.append(f"Taken from the run `{origin['directory']}`, with their times: {stages}.")
+            stages = markdown_text(", ".join(origin["stages"]))
+            run = markdown_code(origin["directory"])
+            parts.append(f"Taken from the run {run}, with their times: {stages}.")
     return "\n\n".join(parts) + "\n"
 
 
@@ -106,7 +109,7 @@ def terminal(results: Mapping[str, Any], split: str = "test") -> Group:
     for header, rows in (difference_rows(agents), kind_rows(agents)):
         if rows:
             parts += [Text(""), _rich_table(header, rows)]
-    return Group(*parts, Text(""), *(Text(f"• {note}") for note in _notes(results)))
+    return Group(*parts, Text(""), *(Text(shown(f"• {note}", line=True)) for note in _notes(results)))
 
 
 def agent_table(agents: Mapping[str, Any], title: str) -> Table:
@@ -135,9 +138,10 @@ def _facts(results: Mapping[str, Any]) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in (hardware["versions"] or {}).items())
     return "\n".join(
         [
-            f"- model `{results['model']}` on `{results['environment']}`, seed {seed}",
-            f"- {hardware['cpus']} CPUs, {hardware['memory_gb']} GB, {hardware['platform']}",
-            f"- {versions}",
+            f"- model {markdown_code(results['model'])} on {markdown_code(results['environment'])}, "
+            f"seed {seed}",
+            f"- {hardware['cpus']} CPUs, {hardware['memory_gb']} GB, {markdown_text(hardware['platform'])}",
+            f"- {markdown_text(versions)}",
             "- means over tasks with 95% bootstrap intervals; differences are paired on the same tasks",
         ]
     )
@@ -162,11 +166,14 @@ def _notes(results: Mapping[str, Any]) -> list[str]:
     return notes
 
 
-def markdown_table(header: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
-    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[Cell]], corner: str = "") -> str:
+    """A table of texts and figures of any content. corner: the first column's head, as Markdown."""
+    heads = [corner or markdown_text(header[0]), *map(markdown_text, header[1:])]
+    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(header)]
     for row in rows:
-        texts = [f"{cell[0]} [{', '.join(cell[1:])}]" if len(cell) > 1 else cell[0] for cell in row]
-        lines.append("| " + " | ".join(text.replace("|", "\\|") for text in texts) + " |")
+        names = [markdown_text(cell[0]) for cell in row]
+        bounds = [f" [{', '.join(cell[1:])}]" if len(cell) > 1 else "" for cell in row]
+        lines.append("| " + " | ".join(map("".join, zip(names, bounds, strict=True))) + " |")
     return "\n".join(lines)
 
 
@@ -175,9 +182,10 @@ def _rich_table(header: Sequence[str], rows: Sequence[Sequence[Cell]], title: st
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
+    heading = None if title is None else Text(shown(title, line=True), style="table.title")
+    table = Table(title=heading, title_justify="left", box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
     for number, name in enumerate(header):
-        table.add_column(name, justify="right" if number else "left")
+        table.add_column(Text(shown(name, line=True)), justify="right" if number else "left")
     for row in rows:
         table.add_row(*(Text("\n").join(_lines(cell)) for cell in row))
     return table
@@ -188,6 +196,6 @@ def _lines(cell: Cell) -> list[Text]:
     from rich.text import Text
 
     if len(cell) == 1:
-        return [Text(cell[0])]
+        return [Text(shown(cell[0], line=True))]
     between = " to " if cell[1].startswith(("+", "-")) else "–"
     return [Text(cell[0]), Text(between.join(cell[1:]), style="dim")]

@@ -13,6 +13,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 
 from eto.environments.answers import spoken_action
+from eto.environments.contract import listed_tasks, user_code
 from eto.environments.pool import EnvironmentPool, Result
 from eto.errors import EnvironmentFailure
 from eto.protocols import Step, TaskSuite
@@ -21,6 +22,8 @@ from eto.types import Message, StopReason, Task, Trajectory, Turn
 
 CLOSE = 1e-6
 """By which rewards may differ."""
+SIMULATOR_FAILED = "the simulator failed"
+"""How the `detail` of a trajectory begins whose episode could not be played."""
 
 
 @dataclass(slots=True)
@@ -88,10 +91,14 @@ def replay(
             told = f"no task {given.task.id} in {suite.name}"
             outcome[number] = found.not_replayable, replace(given, detail=told)
         else:
-            told = _translated(given, suite, found)
+            try:
+                told = _translated(given, suite, found)
+            except EnvironmentFailure as failure:
+                outcome[number] = found.not_replayable, replace(given, detail=_simulator_failed(failure))
+                continue
             waiting.append(_Replay(number, told, task, _answers(told, suite), told is not given))
     with nullcontext(pool) if pool is not None else settings.pool(suite) as simulators:
-        _play(waiting, suite, simulators, settings, found, outcome, on_done)
+        _play(waiting, simulators, settings, found, outcome, on_done)
     for number in sorted(outcome):
         kept, trajectory = outcome[number]
         kept.append(trajectory)
@@ -106,7 +113,8 @@ def _translated(given: Trajectory, suite: TaskSuite, found: Replayed) -> Traject
     turns = []
     for turn in given.turns:
         spoken = spoken_action(turn.action)
-        action, known = translate(spoken)
+        with user_code("translate"):
+            action, known = translate(spoken)
         if not known:
             found.unknown_words[(spoken.split() or [""])[0]] += 1
         if action != spoken.strip():
@@ -124,7 +132,7 @@ class _Known:
         self._by_id: dict[str, Task] = {}
         self._by_end: dict[str, list[Task]] = {}
         for split in suite.splits:
-            for task in suite.tasks(split):
+            for task in listed_tasks(suite, split):
                 self._by_id.setdefault(task.id, task)
                 parts = task.id.split("/")
                 for start in range(1, len(parts)):
@@ -139,7 +147,6 @@ class _Known:
 
 def _play(
     waiting: deque[_Replay],
-    suite: TaskSuite,
     pool: EnvironmentPool,
     settings: RolloutSettings,
     found: Replayed,
@@ -156,8 +163,8 @@ def _play(
             pool.reset(slot, episode.task)
         for result in pool.poll():
             episode = running[result.slot]
-            if result.observation is not None:
-                episode.messages = suite.messages(episode.task, result.observation)
+            if result.begun is not None:
+                episode.messages = result.begun.messages
             episode.simulated += result.seconds
             if result.failure is None and episode.simulated > settings.episode_seconds:
                 late = f"it worked {episode.simulated:.0f} s on one episode"
@@ -198,10 +205,14 @@ def _answers(given: Trajectory, suite: TaskSuite) -> tuple[str, ...]:
     return tuple(spoken_action(action) for action in given.actions)
 
 
+def _simulator_failed(failure: EnvironmentFailure) -> str:
+    return f"{SIMULATOR_FAILED}: {failure}"
+
+
 def _judge(episode: _Replay, result: Result, found: Replayed) -> tuple[list[Trajectory], Trajectory]:
     given, last = episode.given, episode.last
     if result.failure is not None:
-        return found.not_replayable, replace(given, detail=f"the simulator failed: {result.failure}")
+        return found.not_replayable, replace(given, detail=_simulator_failed(result.failure))
     reward = last.reward if last else 0.0
     success = last.success if last else False
     unsolved = given.reward == 1 and given.success is not False and success is False

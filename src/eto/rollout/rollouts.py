@@ -2,8 +2,10 @@
 
 An episode holds a slot until it ends; the next one is then admitted. While the policy
 writes for some episodes, the simulators of others are working. An episode whose
-simulator hangs or dies is started again once; after that it is returned with stop reason
-`environment_failed`, which never counts as the agent's failure.
+simulator hangs, dies, raises or breaks its contract is started again once; after that it is
+returned with stop reason `environment_failed` and the reason as its `detail`, which never counts
+as the agent's failure. A prompt that the model's context does not hold ends its episode without a
+turn, with stop reason `out_of_tokens`.
 """
 
 from __future__ import annotations
@@ -12,12 +14,18 @@ import hashlib
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from eto.environments.contract import check_tasks, payload_fault
 from eto.environments.pool import EnvironmentPool, Result
+from eto.errors import PromptTooLong
 from eto.protocols import Policy, Reply, ReplyEnd, Step, TaskSuite
+from eto.texts import whole
 from eto.types import Message, StopReason, Task, Trajectory, Turn
+
+LONGEST_DETAIL = 2000
+"""Characters of a failure's reason that are kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +68,7 @@ class _Episode:
     simulated: float = 0.0
     session: Any = None
     messages: tuple[Message, ...] = ()
+    max_turns: int = 0
     turns: list[Turn] = field(default_factory=list)
     reply: Reply | None = None
     last: Step | None = None
@@ -83,8 +92,11 @@ def rollouts(
     used again. The seed of an episode depends on `settings.seed`, task and sample alone.
     `pool`: simulators that stand already and stay; without it they are started for this
     call, with the workers and deadlines of `settings`.
+
+    Raises `InputError` for tasks that are there twice or whose id is no text.
     """
     settings = settings or RolloutSettings()
+    check_tasks(tasks)
     waiting = deque(
         _Episode(task, sample, episode_seed(settings.seed, task.id, sample))
         for task in tasks
@@ -94,7 +106,7 @@ def rollouts(
     order = {(episode.task.id, episode.sample): number for number, episode in enumerate(waiting)}
     finished: list[Trajectory] = []
     with nullcontext(pool) if pool is not None else settings.pool(suite) as simulators:
-        play = _Play(policy, suite, settings, simulators)
+        play = _Play(policy, settings, simulators)
         while waiting or play.slots:
             while waiting and len(play.slots) < settings.slots:
                 play.admit(waiting.popleft())
@@ -115,10 +127,8 @@ def episode_seed(seed: int, task_id: str, sample: int) -> int:
 class _Play:
     """The episodes under way, by slot."""
 
-    def __init__(
-        self, policy: Policy, suite: TaskSuite, settings: RolloutSettings, pool: EnvironmentPool
-    ) -> None:
-        self.policy, self.suite, self.settings, self.pool = policy, suite, settings, pool
+    def __init__(self, policy: Policy, settings: RolloutSettings, pool: EnvironmentPool) -> None:
+        self.policy, self.settings, self.pool = policy, settings, pool
         self.slots: dict[int, _Episode] = {}
         self._writing: dict[int, int] = {}  # id of session -> slot
         self._idle: list[int] = list(range(settings.slots))[::-1]
@@ -152,12 +162,16 @@ class _Play:
                     ended.append(trajectory)
         return ended
 
-    def _begin(self, result: Result, episode: _Episode) -> None:
-        episode.messages = tuple(self.suite.messages(episode.task, result.observation))
-        episode.session = self.policy.open(
-            episode.messages, temperature=self.settings.temperature, seed=episode.seed
-        )
+    def _begin(self, result: Result, episode: _Episode) -> Trajectory | None:
+        episode.messages, episode.max_turns = result.begun.messages, result.begun.max_turns
+        try:
+            episode.session = self.policy.open(
+                episode.messages, temperature=self.settings.temperature, seed=episode.seed
+            )
+        except PromptTooLong as error:
+            return self._end(result.slot, StopReason.OUT_OF_TOKENS, str(error))
         self._write(result.slot, episode, None)
+        return None
 
     def _write(self, slot: int, episode: _Episode, observation: str | None) -> None:
         self._writing[id(episode.session)] = slot
@@ -178,7 +192,7 @@ class _Play:
         episode.last = step
         if step.terminated:
             return self._end(result.slot, StopReason.TERMINATED)
-        if step.truncated or len(episode.turns) >= self.suite.max_turns(episode.task):
+        if step.truncated or len(episode.turns) >= episode.max_turns:
             return self._end(result.slot, StopReason.OUT_OF_TURNS)
         self._write(result.slot, episode, step.observation)
         return None
@@ -194,9 +208,11 @@ class _Play:
 
     def _end(self, slot: int, stop: StopReason, detail: str = "") -> Trajectory:
         episode = self._leave(slot)
-        last = episode.last
+        last, task = episode.last, episode.task
+        if stop is StopReason.ENVIRONMENT_FAILED and payload_fault(task.payload):
+            task = replace(task, payload={})  # it cannot be written down
         return Trajectory(
-            task=episode.task,
+            task=task,
             messages=episode.messages,
             turns=tuple(episode.turns),
             reward=last.reward if last else 0.0,
@@ -207,7 +223,7 @@ class _Play:
             seed=episode.seed,
             score=last.score if last else None,
             tokenizer=self.policy.tokenizer_id,
-            detail=detail,
+            detail=whole(detail[:LONGEST_DETAIL]),
         )
 
     def _leave(self, slot: int) -> _Episode:

@@ -1,0 +1,103 @@
+"""Episodes of one command, kept beside its output while it is under way, so that it can resume."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from eto.errors import RunConflict
+from eto.files import disk_errors, read_json, write_json
+from eto.oserrors import unwritable
+from eto.recipe import FREE_FIELDS, Recipe, recipe_diff
+from eto.run import acquire, release
+from eto.store import TrajectoryStore
+
+
+class Kept:
+    """The directory `.OUT.part`: the command, and each of its episodes as it ended.
+
+    overwrite: what another command began to write is dropped.
+
+    Raises `RunConflict` where another process holds it or another command began it, `InputError` where
+    it cannot be written, `MissingRequirement` on a full disk.
+    """
+
+    def __init__(self, out: Path, command: Mapping[str, Any], *, overwrite: bool = False) -> None:
+        self._done = False
+        self.directory = out.absolute().with_name(f".{out.name}.part")
+        with disk_errors(self.directory):
+            try:
+                self.directory.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise unwritable(self.directory, error) from error
+            self._lock = acquire(self.directory / "lock")
+            try:
+                self._accept(out, command, overwrite)
+                self.store = TrajectoryStore(self.directory / "episodes.sqlite")
+            except BaseException:
+                release(self._lock)
+                raise
+
+    def _accept(self, out: Path, command: Mapping[str, Any], overwrite: bool) -> None:
+        path = self.directory / "command.json"
+        if not path.exists():
+            write_json(path, command)
+            return
+        # Through JSON, as the one that was kept.
+        changed = recipe_diff(read_json(path), json.loads(json.dumps(command)))
+        if changed and overwrite:
+            for episodes in self.directory.glob("episodes.sqlite*"):
+                episodes.unlink()
+            write_json(path, command)
+        elif changed:
+            raise RunConflict(
+                f"episodes of another command for {out} are kept here\n  " + "\n  ".join(changed),
+                where=str(self.directory),
+                mend="give that command again to resume it, another --out, or --overwrite to drop them",
+            )
+
+    def __enter__(self) -> Kept:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if not any(t.turns for phase in self.store.phases() for t in self.store.get(phase)):
+            self._done = True  # nothing to resume
+        self.store.close()
+        if self._done:
+            shutil.rmtree(self.directory, ignore_errors=True)
+        release(self._lock)
+
+    def finish(self) -> None:
+        """All stands in the output now: what was kept is deleted at the end."""
+        self._done = True
+
+
+def command_of(
+    name: str, split: str, recipe: Recipe, model: str | None = None, **more: Any
+) -> dict[str, Any]:
+    """What decides the episodes of a command, as JSON values by field."""
+    values = recipe.model_dump(mode="json")
+    sections = {"expert": (), "explore": ("model", "explore"), "evaluate": ("model", "explore", "evaluation")}
+    chosen = {key: values[key] for key in ("seed", "environment", *sections[name])}
+    environment = {k: v for k, v in chosen["environment"].items() if f"environment.{k}" not in FREE_FIELDS}
+    command = {"command": name, "split": split, **chosen, "environment": environment}
+    command["tasks"] = {f"{split}_per_kind": values["tasks"].get(f"{split}_per_kind")}
+    if "model" in command:
+        path = model or recipe.model.path
+        local = Path(path).expanduser()
+        named = str(local.resolve()) if local.is_dir() else path
+        command["model"] = {**command["model"], "path": named, "files": _fingerprint(local)}
+    return command
+
+
+def _fingerprint(directory: Path) -> str:
+    """Names, sizes and times of a local model's files as a short hash; "" for a model from elsewhere."""
+    if not directory.is_dir():
+        return ""
+    files = sorted(path for path in directory.iterdir() if path.is_file())
+    told = "\n".join(f"{path.name} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in files)
+    return hashlib.sha256(told.encode()).hexdigest()[:16]

@@ -1,0 +1,187 @@
+"""Outputs: refused before the work where they cannot be written or would cost the user a file."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from eto.errors import InputError
+from eto.files import disk_errors
+from eto.oserrors import unwritable
+from eto.texts import shown
+
+LINES = "JSON lines"
+MARKDOWN = "Markdown"
+_TEXTS = frozenset({".jsonl", ".json", ".ndjson"})
+_ALIEN = frozenset(
+    {
+        *(
+            ".parquet",
+            ".arrow",
+            ".feather",
+            ".csv",
+            ".tsv",
+            ".xlsx",
+            ".xls",
+            ".npz",
+            ".npy",
+            ".pkl",
+            ".pickle",
+        ),
+        *(".zip", ".tar", ".tgz", ".bz2", ".xz", ".zst", ".lz4", ".7z", ".db", ".sqlite", ".h5", ".hdf5"),
+        *(".yaml", ".yml", ".toml", ".xml", ".html", ".pdf", ".png", ".safetensors", ".bin", ".pt", ".gguf"),
+    }
+)
+"""Endings of forms that no command writes."""
+_OF_A_MODEL = (
+    *("config.json", "generation_config.json", "*.safetensors", "*.safetensors.index.json", "*.bin"),
+    *("*.bin.index.json", "adapter_*", "tokenizer*", "special_tokens_map.json", "added_tokens.json"),
+    *("vocab*", "merges.txt", "chat_template*", "additional_chat_templates"),
+)
+"""Files that a loader of models reads: none of an earlier model may stay beside a new one's."""
+
+
+def check_file(
+    out: Path,
+    *,
+    overwrite: bool,
+    inputs: Mapping[str, Path | None],
+    option: str = "--out",
+    form: str = LINES,
+) -> None:
+    """Refuse a file that is an input, is there already, is no place for one, or is named for another form.
+
+    inputs: what the command reads or writes besides, by its name on the command line.
+    """
+    _check_name(out, form, option)
+    try:
+        _check_apart(out, inputs, option)
+        if out.is_dir():
+            raise InputError("this is a directory", where=str(out), mend=f"give {option} the name of a file")
+        if os.path.lexists(out):
+            if not (out.is_file() or out.is_symlink()):
+                mend = f"give {option} the name of a file"
+                raise InputError("this is a device or a pipe, no file", where=str(out), mend=mend)
+            if not overwrite:
+                raise _here_already(out, option)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out.parent):
+            pass
+        _check_length(out)
+    except OSError as error:
+        raise unwritable(out, error) from error
+
+
+def check_directory(out: Path, *, overwrite: bool, inputs: Mapping[str, Path | None]) -> None:
+    """Refuse a directory for a model where something else is, or that an input lies in; make it."""
+    try:
+        _check_apart(out, inputs, "--out")
+        if out.exists() and not out.is_dir():
+            raise InputError("this is a file already", where=str(out), mend="give --out a new directory")
+        if out.is_dir() and any(out.iterdir()):
+            if not (out / "config.json").is_file():
+                mend = "give --out a new directory"
+                raise InputError("the directory holds other files and no model", where=str(out), mend=mend)
+            if not overwrite:
+                raise _here_already(out, "--out")
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out):
+            pass
+    except OSError as error:
+        raise unwritable(out, error) from error
+
+
+@contextmanager
+def new_model(out: Path) -> Iterator[Path]:
+    """A directory to save a model in; its files then take the place of an earlier model's in `out`.
+
+    A save that fails leaves `out` as it was.
+    """
+    fresh = out / ".saving"
+    shutil.rmtree(fresh, ignore_errors=True)
+    try:
+        with disk_errors(out):
+            fresh.mkdir(parents=True)
+        yield fresh
+        with disk_errors(out):
+            _move_model(fresh, out)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _move_model(fresh: Path, out: Path) -> None:
+    for earlier in [path for pattern in _OF_A_MODEL for path in out.glob(pattern)]:
+        if earlier.is_dir() and not earlier.is_symlink():
+            shutil.rmtree(earlier)
+        else:
+            earlier.unlink(missing_ok=True)
+    for path in fresh.iterdir():
+        path.replace(out / path.name)
+
+
+def _check_name(out: Path, form: str, option: str) -> None:
+    endings = [ending.lower() for ending in out.suffixes[-2:]]
+    packed = endings[-1:] == [".gz"]
+    ending = endings[-2] if packed and len(endings) > 1 else endings[-1] if endings else ""
+    alien = _ALIEN | _TEXTS | {".gz"} if form == MARKDOWN else _ALIEN
+    if ending in alien or (packed and form == MARKDOWN):
+        good = ".md" if form == MARKDOWN else ".jsonl or .jsonl.gz"
+        problem = f"the name promises {ending}, but {form} is written"
+        raise InputError(problem, where=f"{option} {shown(out, line=True)}", mend=f"let it end in {good}")
+
+
+def _check_apart(out: Path, inputs: Mapping[str, Path | None], option: str) -> None:
+    """An output that is an input, lies in one or around one is refused whatever was said."""
+    for name, path in inputs.items():
+        if path is None:
+            continue
+        if _same(out, path):
+            problem = f"this is {name} too"
+        elif path.is_dir() and _inside(out, path):
+            problem = f"this lies in {name}, which is read"
+        elif out.is_dir() and path.exists() and _inside(path, out):
+            problem = f"{name} lies in here, and is read"
+        else:
+            continue
+        raise InputError(
+            problem, where=f"{option} {shown(out, line=True)}", mend=f"give {option} another place"
+        )
+
+
+def _same(first: Path, second: Path) -> bool:
+    if first.exists() and second.exists():
+        return first.samefile(second)
+    return os.path.realpath(first) == os.path.realpath(second)
+
+
+def _inside(inner: Path, outer: Path) -> bool:
+    return Path(os.path.realpath(outer)) in Path(os.path.realpath(inner)).parents
+
+
+def _check_length(out: Path) -> None:
+    """The temporary file beside it must have a name too, which is longer."""
+    longest = os.pathconf(out.parent, "PC_NAME_MAX")
+    spare = 40
+    if len(os.fsencode(out.name)) + spare > longest:
+        problem = f"the name has {len(os.fsencode(out.name))} bytes; there is room for {longest - spare}"
+        raise InputError(problem, where=str(out), mend="give a shorter name")
+
+
+def _here_already(out: Path, option: str) -> InputError:
+    mend = f"give {option} another name, or --overwrite to replace it"
+    return InputError("there is something here already", where=str(out), mend=mend)
+
+
+def inputs_of(**named: Path | str | None) -> dict[str, Path | None]:
+    """Inputs by option: `expert=` stands for --expert. A model that is no directory here is none."""
+    found: dict[str, Path | None] = {}
+    for name, path in named.items():
+        given = Path(path) if path is not None else None
+        if name == "model" and given is not None and not given.is_dir():
+            given = None
+        found["the input file" if name == "file" else f"--{name.replace('_', '-')}"] = given
+    return found
