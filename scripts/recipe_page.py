@@ -1,4 +1,5 @@
-"""Write the tables of docs/recipes.md and docs/eto.md from the recipe's fields.
+"""Write the tables of docs/recipes.md and docs/eto.md from the recipe's fields, and those of
+docs/files.md from the lists of fields that the readers of data files use.
 
 python scripts/recipe_page.py            writes the pages
 python scripts/recipe_page.py --check    says which page is not up to date, exit 1
@@ -17,7 +18,11 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from eto.foreign.forms import READ_AS_PAIRS, REFUSED_FORMS
+from eto.foreign.lists import MESSAGE, PAIR, TRAJECTORY
+from eto.foreign.messages import ROLES
 from eto.recipe import FREE_FIELDS, Recipe, load_recipe
+from eto.records import META, OWN_FIELDS
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = {int: "integer", float: "number", bool: "`true` or `false`", str: "text", type(None): "`null`"}
@@ -128,9 +133,41 @@ def quickstart_table() -> str:
     return "\n".join(lines)
 
 
+def data_tables() -> str:
+    """What the readers of data files accept, honour and refuse."""
+    lines = ["| in | field | is | meaning, or what to do instead |", "|---|---|---|---|"]
+    for fields_of in (TRAJECTORY, PAIR, MESSAGE):
+        for kind, listed in (("read", fields_of.read), ("refused", fields_of.refused)):
+            for one in listed:
+                both = one in TRAJECTORY.refused and one in PAIR.refused
+                if not (both and fields_of is PAIR):
+                    where = "any item" if both else fields_of.kind
+                    lines.append(f"| {where} | {_names(one.names)} | {kind} | {one.says} |")
+        others = "ignored and counted" if fields_of.unknown_ignored else "refused"
+        lines.append(f"| {fields_of.kind} | {_names(fields_of.ignored)} | ignored | counted aloud |")
+        lines.append(f"| {fields_of.kind} | any other | {others} | one letter from a name above: refused |")
+    roles = {role: [name for name in ROLES if ROLES[name] == role] for role in ROLES.values()}
+    told = "; ".join(f"{_names(tuple(names))}: {role}" for role, names in roles.items())
+    lines.append(f"| message | value of `role`, `from` | read | {told} |")
+    for kind, names in OWN_FIELDS.items():
+        lines.append(f"| own {kind} | {_names(names)} | read | above |")
+    lines.append(f"| own records | {_names(META)} | ignored | notes of your own |")
+    lines.append("| own records | any other | refused | correct the name, or put it under `meta` |")
+    lines += ["", "| form of a preference item | recognised by | read as |", "|---|---|---|"]
+    lines += [f"| {form.name} | {form.keys} | {form.says} |" for form in READ_AS_PAIRS]
+    lines += ["", "| form that is refused | recognised by | what to do |", "|---|---|---|"]
+    lines += [f"| {form.name} | {form.keys} | {form.says} |" for _, form in REFUSED_FORMS if form.keys]
+    return "\n".join(line.replace("||", "|") for line in lines)
+
+
+def _names(names: tuple[str, ...]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
 PARTS: dict[str, tuple[str, Callable[[], str]]] = {
     "docs/recipes.md": ("fields", field_tables),
     "docs/eto.md": ("quickstart", quickstart_table),
+    "docs/files.md": ("fields", data_tables),
 }
 
 

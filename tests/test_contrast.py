@@ -8,9 +8,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eto.contrast import ContrastRules, ContrastSummary, contrast, contrast_result, shared_turns
+from eto.contrast import (
+    ContrastRules,
+    ContrastSummary,
+    contrast,
+    contrast_result,
+    one_begins_other,
+    shared_turns,
+)
 from eto.errors import InputError
-from eto.types import Message, StopReason, Task, Trajectory, Turn
+from eto.types import Message, StopReason, Task, ToolCall, Trajectory, Turn
 
 
 def episode(
@@ -197,3 +204,43 @@ def test_every_pair_is_sound_and_every_trajectory_counted(found, rules: Contrast
     # Exploring in another order changes nothing.
     random.shuffle(explored)
     assert contrast_result(experts, explored, rules) == result
+
+
+CALLS = [(ToolCall("search", f'{{"query": "{query}"}}'),) for query in ("mug", "cup")]
+
+
+def test_turns_are_compared_by_all_that_was_said() -> None:
+    one = expert("t", "ab")
+    for change in (
+        {"tool_calls": CALLS[0]},
+        {"reasoning": "Hm."},
+        {"answers": (Message("tool", "after a"),)},
+    ):
+        other = replace(one, turns=(replace(one.turns[0], **change), one.turns[1]))
+        assert shared_turns(one, other) == 0
+    called = [replace(one, turns=(replace(one.turns[0], tool_calls=calls),)) for calls in CALLS]
+    assert shared_turns(*called) == 0
+
+
+def test_samples_that_call_otherwise_are_no_duplicates() -> None:
+    explored = [
+        replace(episode("t", "x", 0.0, sample=n), turns=(Turn("", "", tool_calls=calls),))
+        for n, calls in enumerate((*CALLS, CALLS[0]))
+    ]
+    result = contrast_result([expert("t")], explored, ContrastRules(per_task=None))
+    assert (len(result.pairs), result.summary.duplicates) == (2, 1)
+
+
+def test_other_functions_are_another_prompt() -> None:
+    explored = replace(episode("t", "x", 0.0), tools=({"name": "search"},))
+    assert contrast_result([expert("t")], [explored]).summary.prompt_differs == 1
+
+
+def test_what_answers_the_last_turn_does_not_part_the_sides() -> None:
+    won = expert("t", "ab")
+    lost = replace(episode("t", "abc", 0.0), turns=episode("t", "abc", 0.0).turns)
+    ended = replace(won, turns=(won.turns[0], replace(won.turns[1], observation="")))
+    for chosen in (won, ended):
+        assert one_begins_other(chosen, lost) and one_begins_other(lost, chosen)
+        assert contrast_result([chosen], [lost]).summary.no_parting == 1
+    assert not one_begins_other(expert("t", "ax"), lost)

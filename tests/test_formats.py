@@ -8,6 +8,7 @@ import os
 import resource
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,7 @@ from eto.formats import (
     write_trajectories,
 )
 from eto.jsonfiles import json_line, read_items
-from eto.types import Message, Pair, StopReason, Task, Trajectory, Turn
+from eto.types import Message, Pair, StopReason, Task, ToolCall, Trajectory, Turn
 
 TASK = Task("scienceworld/find-plant/17", "scienceworld", "find-plant", "train", {"variation": 17})
 PROMPT = (Message("system", "Be brief."), Message("user", "Find a plant."))
@@ -55,16 +56,44 @@ texts = st.text(max_size=20)
 rewards = st.floats(0, 1)
 
 
+values = st.none() | st.integers(-9, 9) | texts
+calls = st.lists(
+    st.builds(ToolCall, texts, st.dictionaries(texts, values, max_size=2).map(json.dumps), texts), max_size=2
+).map(tuple)
+answers = st.lists(st.builds(Message, st.just("tool"), texts, tool_call_id=texts, name=texts), max_size=2)
+
+
+@st.composite
+def prompts(draw) -> tuple[Message, ...]:
+    reply = st.builds(Message, st.just("assistant"), texts, reasoning=texts, tool_calls=calls)
+    answer = st.builds(Message, st.sampled_from(["user", "tool"]), texts)
+    return (*PROMPT, draw(reply), draw(answer)) if draw(st.booleans()) else PROMPT
+
+
 @st.composite
 def trajectories(draw) -> Trajectory:
     ids = draw(st.booleans())
     tokens = st.lists(st.integers(0, 50_000), max_size=4).map(tuple)
-    turns = draw(
-        st.lists(st.builds(Turn, texts, texts, rewards, tokens if ids else st.none()), min_size=1, max_size=4)
+    turn = st.builds(
+        Turn,
+        texts,
+        texts,
+        rewards,
+        tokens if ids else st.none(),
+        reasoning=texts,
+        tool_calls=calls,
+        answers=answers.map(tuple),
+        loss=st.booleans(),
     )
+    turns = [
+        replace(each, observation="\n".join(answer.content for answer in each.answers))
+        if each.answers
+        else each
+        for each in draw(st.lists(turn, min_size=1, max_size=4))
+    ]
     return Trajectory(
         Task(draw(st.text(min_size=1, max_size=9)), draw(texts), draw(texts), "dev", {"n": draw(texts)}),
-        PROMPT,
+        draw(prompts()),
         tuple(turns),
         draw(rewards),
         draw(st.sampled_from([True, False, None])),
@@ -75,6 +104,7 @@ def trajectories(draw) -> Trajectory:
         draw(st.none() | st.floats(-100, 100)),
         "tok" if ids else None,
         draw(texts),
+        tuple(draw(st.lists(st.dictionaries(texts, values, max_size=2), max_size=2))),
     )
 
 
@@ -88,8 +118,8 @@ def test_a_record_gives_back_its_trajectory(one: Trajectory) -> None:
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz", "deep/er/a.jsonl"])
 def test_files_give_back_their_trajectories(tmp_path: Path, name: str) -> None:
-    # U+2028 splits lines for str.splitlines, a lone surrogate has no UTF-8 form.
-    made = [trajectory("look", "wait"), trajectory("a\u2028b\r\n", "\ud800", ids=False)]
+    # U+2028 splits lines for str.splitlines.
+    made = [trajectory("look", "wait"), replace(trajectory("a\u2028b\r\n", "ä", ids=False), sample=3)]
     write_trajectories(tmp_path / name, made)
     assert read_trajectories(tmp_path / name) == made
     assert ((tmp_path / name).read_bytes()[:2] == b"\x1f\x8b") == name.endswith(".gz")
@@ -165,7 +195,7 @@ def said(*speakers: str) -> list[dict[str, str]]:
         (sharegpt(reward=-0.1), ["line 2", "'reward'", "-0.1"]),
         (sharegpt(conversations=said("human", "gpt", "gpt")), ["line 2, conversations[2]", "out of order"]),
         (sharegpt(conversations=said("gpt", "human")), ["line 2, conversations[0]", "out of order"]),
-        (sharegpt(conversations=said("human", "tool")), ["line 2, conversations[1]", "'from'", "tool"]),
+        (sharegpt(conversations=said("human", "cat")), ["line 2, conversations[1]", "'from'", "cat", "gpt"]),
         (sharegpt(conversations=said("human")), ["line 2", "no agent turn"]),
         (sharegpt(conversations=SHAREGPT["conversations"][:3]), ["line 2", "no agent turn", "OK"]),
         (sharegpt(conversations=[]), ["line 2", "does not end on a user message"]),
@@ -318,7 +348,8 @@ def test_pairs_of_other_tools_keep_the_texts(tmp_path: Path, form: str, first: d
 
 
 def test_a_pair_without_id_is_named_by_its_place(tmp_path: Path) -> None:
-    item = {"prompt": said("human"), "chosen": said("gpt"), "rejected": said("gpt", "human")}
+    chosen = [{"from": "gpt", "value": "better"}]
+    item = {"prompt": said("human"), "chosen": chosen, "rejected": said("gpt", "human")}
     (tmp_path / "p.json").write_text(json.dumps([item, item]))
     assert [each.task.id for each in read_pairs(tmp_path / "p.json")] == ["pair-0", "pair-1"]
 
@@ -327,9 +358,9 @@ def test_a_pair_without_id_is_named_by_its_place(tmp_path: Path) -> None:
     ("changes", "words"),
     [
         ({"prompt": said("human", "gpt")}, ["'prompt'", "does not end on a user message"]),
-        ({"rejected": said("human", "gpt")}, ["'rejected'", "out of order"]),
+        ({"rejected": said("gpt", "gpt")}, ["rejected[1]", "out of order"]),
         ({"rejected": []}, ["'rejected'", "no agent turn"]),
-        ({"chosen": "text"}, ["'chosen'", "expected a list"]),
+        ({"chosen": 5}, ["'chosen'", "expected a list"]),
     ],
 )
 def test_a_bad_pair_is_named(tmp_path: Path, changes: dict, words: list[str]) -> None:

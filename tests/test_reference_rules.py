@@ -164,3 +164,32 @@ def test_a_file_without_conversations_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text('[{"id": 1, "conversations": [{"role": "user"}]}]')
     with pytest.raises(InputError, match=r"item \[0\], conversations\[0\]"):
         read_reference_items(tmp_path / "a.json")
+
+
+@pytest.mark.parametrize(
+    ("message", "words"),
+    [
+        ({"from": "gpt", "value": None}, "'value'"),
+        ({"from": "gpt", "value": "a", "weight": 0.5}, "'weight'"),
+        ({"from": "gpt", "value": "a", "mask": 1}, "'mask'"),
+        ({"from": "cat", "value": "a"}, "cat"),
+        ({"from": "gpt", "value": "a", "tool_calls": [{"name": 5}]}, "'name'"),
+    ],
+)
+def test_what_readers_refuse_is_refused(tmp_path: Path, message: dict, words: str) -> None:
+    (tmp_path / "a.json").write_text(json.dumps([{"id": 1, "conversations": [*said("a"), message]}]))
+    with pytest.raises(InputError, match=words):
+        read_reference_items(tmp_path / "a.json")
+
+
+@pytest.mark.parametrize("reward", [float("nan"), float("inf"), "0.5", []])
+def test_rewards_of_rollouts_are_checked(reward: object) -> None:
+    with pytest.raises(InputError, match="reward"):
+        reference_pairs([expert(1, "!act")], [explored(1, reward, "!try")])
+
+
+def test_a_turn_without_loss_keeps_its_mark() -> None:
+    item = expert(1, "!act", "seen", "!done")
+    item["conversations"][3]["loss"] = False
+    [pair] = pairs_from_reference(reference_pairs([item], [explored(1, 0.0, "!try")], "sciworld"))
+    assert [turn.loss for turn in pair.chosen.turns] == [False, True]

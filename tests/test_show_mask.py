@@ -55,13 +55,13 @@ def test_brackets_are_printed_in_colour(tmp_path, model, capsys, monkeypatch):
     assert "tiny/0 ([/b], reward 0.5)" in plain
 
 
-def test_turns_without_loss_are_told(tmp_path, model, capsys, monkeypatch):
+def test_turns_without_loss_are_told(tmp_path, model, capsys):
     turns = (Turn("drink water", "no", loss=False), Turn("heat water", ""))
-    monkeypatch.setattr(show_mask, "_trajectories", lambda file, limit: [trajectory(turns=turns)])
-    found = printed(capsys, tmp_path, model)
+    write_trajectories(tmp_path / "own.jsonl", [trajectory(turns=turns)])
+    found = printed(capsys, tmp_path / "own.jsonl", model)
     assert "turn 0, no loss: 'drink water'\nturn 1: 'heat water<|im_end|>'" in found
-    turns = (Turn("drink water", "no", loss=False),)
-    assert "nothing to train on" in printed(capsys, tmp_path, model)
+    write_trajectories(tmp_path / "own.jsonl", [trajectory(turns=turns[:1])])
+    assert "nothing to train on" in printed(capsys, tmp_path / "own.jsonl", model)
 
 
 def test_both_sides_of_a_pair(tmp_path, model, capsys):

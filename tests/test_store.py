@@ -172,3 +172,9 @@ def test_a_damaged_record_is_named(tmp_path: Path) -> None:
         pytest.raises(InputError, match="phase p, task a, sample 0: the record is damaged"),
     ):
         store.get("p")
+
+
+def test_half_of_a_pair_comes_back_whole(tmp_path: Path) -> None:
+    with TrajectoryStore(tmp_path / "s.sqlite") as store:
+        assert store.add("p", episode("a", action="well done \ud83d"))
+        assert store.get("p")[0].actions == ("well done \N{REPLACEMENT CHARACTER}",)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from eto.contrast import shared_turns
 from eto.errors import InputError
-from eto.types import Message, Pair, StopReason, Task, Trajectory, Turn
+from eto.types import Message, Pair, StopReason, Task, ToolCall, Trajectory, Turn
 from eto.weights import TurnWeighting, contrasting, turn_weights
 
 TASK = Task("toy/kind/1", "toy", "kind", "train")
@@ -136,6 +137,26 @@ def test_properties(chosen: str, rejected: str, weighting: TurnWeighting) -> Non
         # What both sides share carries the same weight, so that it cancels in DPO.
         left, right = turn_weights(one, weighting)
         assert left[:shared] == right[:shared]
+
+
+def test_a_turn_without_loss_weighs_nothing() -> None:
+    one = pair("ab", "ac")
+    mute = replace(one.rejected, turns=(one.rejected.turns[0], replace(one.rejected.turns[1], loss=False)))
+    one = replace(one, rejected=mute)
+    assert turn_weights(one, TurnWeighting()) == ((1.0, 1.0), (1.0, 0.0))
+    assert contrasting([one], TurnWeighting("from_parting")) == []
+
+
+def test_repeats_are_told_by_all_that_was_said() -> None:
+    one = pair("aab", "c")
+    calls = [(ToolCall("f", text),) for text in ('{"a": 1}', '{"a": 2}')]
+    first, second = (
+        replace(turn, tool_calls=call) for turn, call in zip(one.chosen.turns[:2], calls, strict=True)
+    )
+    weighting = TurnWeighting(repeats=False)
+    assert turn_weights(one, weighting)[0] == (1.0, 0.0, 1.0)
+    called = replace(one, chosen=replace(one.chosen, turns=(first, second, one.chosen.turns[2])))
+    assert turn_weights(called, weighting)[0] == (1.0, 1.0, 1.0)
 
 
 @settings(max_examples=50, deadline=None)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Literal, get_args
 
 from eto.errors import InputError
-from eto.types import Pair, Trajectory
+from eto.types import Pair, ToolCall, Trajectory
 
 Outcome = Literal[
     "wins",
@@ -102,6 +102,7 @@ class ContrastSummary:
 
 _OUTCOMES = frozenset(get_args(Outcome))
 Fate = tuple[Outcome, Pair | None]
+Said = tuple[str, str, tuple[ToolCall, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,13 +154,27 @@ def contrast_result(
 
 
 def shared_turns(one: Trajectory, other: Trajectory) -> int:
-    """Number of leading turns with equal action and equal observation."""
+    """Number of leading turns in which the agent said the same (calls and thoughts included) and
+    the environment answered the same."""
     shared = 0
     for mine, theirs in zip(one.turns, other.turns, strict=False):
-        if (mine.action, mine.observation) != (theirs.action, theirs.observation):
+        if (mine.said, mine.observation, mine.answers) != (theirs.said, theirs.observation, theirs.answers):
             break
         shared += 1
     return shared
+
+
+def one_begins_other(one: Trajectory, other: Trajectory) -> bool:
+    """Whether one of two trajectories is a beginning of the other, or equal to it: nothing to prefer.
+
+    What answers the last turn of the shorter one does not count, for no turn of it follows.
+    """
+    shorter = min(len(one.turns), len(other.turns))
+    if shorter == 0:
+        return True
+    last = shorter - 1
+    mine, theirs = (replace(side, turns=side.turns[:last]) for side in (one, other))
+    return shared_turns(mine, theirs) == last and one.turns[last].said == other.turns[last].said
 
 
 def _by_task(trajectories: Iterable[Trajectory]) -> dict[str, list[Trajectory]]:
@@ -180,18 +195,19 @@ def _contrast_task(partner: Trajectory | None, group: list[Trajectory], rules: C
     if partner is None and rules.agent_pairs and usable:
         partner = _best(usable)
     fates: list[Fate] = []
-    seen: set[tuple[str, ...]] = set()
+    seen: set[tuple[Said, ...]] = set()
     made = 0
     for each in group:
         outcome, pair = _judge(partner, each, rules)
         if pair is not None:
-            if each.actions in seen:
+            said = tuple(turn.said for turn in each.turns)
+            if said in seen:
                 outcome, pair = "duplicates", None
             elif made == rules.per_task:
                 outcome, pair = "over_task_cap", None
             else:
                 made += 1
-            seen.add(each.actions)
+            seen.add(said)
         fates.append((outcome, pair))
     return fates
 
@@ -206,7 +222,7 @@ def _judge(partner: Trajectory | None, explored: Trajectory, rules: ContrastRule
         return "no_partner", None
     if explored is partner:
         return "partners", None
-    if explored.messages != partner.messages:
+    if (explored.messages, explored.tools) != (partner.messages, partner.tools):
         return "prompt_differs", None
     if abs(explored.reward - partner.reward) <= rules.min_gap:
         return "ties", None
@@ -214,7 +230,7 @@ def _judge(partner: Trajectory | None, explored: Trajectory, rules: ContrastRule
     if won and not rules.both_directions:
         return "wins_unused", None
     pair = _pair(*((explored, partner) if won else (partner, explored)), rules.margin_turns)
-    if pair.shared_turns == min(len(pair.chosen.turns), len(pair.rejected.turns)):
+    if one_begins_other(pair.chosen, pair.rejected):
         return "no_parting", None
     return ("wins" if won else "losses"), pair
 

@@ -11,15 +11,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+from eto.contrast import one_begins_other
 from eto.errors import InputError
+from eto.foreign.conversations import trajectory_from_conversation
+from eto.foreign.forms import unknown_form
+from eto.foreign.preferences import is_preference, pair_from_item
+from eto.foreign.written import pair_to_sharegpt, pair_to_trl
 from eto.jsonfiles import json_line, read_items, write_text
+from eto.notes import Notes
 from eto.records import pair_from_record, pair_to_record, trajectory_from_record, trajectory_to_record
-from eto.sharegpt import (
-    pair_from_conversations,
-    pair_to_sharegpt,
-    pair_to_trl,
-    trajectory_from_conversation,
-)
 from eto.types import Pair, Trajectory
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "pair_from_record",
     "pair_to_record",
     "read_pairs",
+    "read_sides",
     "read_trajectories",
     "trajectory_from_record",
     "trajectory_to_record",
@@ -35,30 +36,60 @@ __all__ = [
 ]
 
 PairForm = Literal["own", "sharegpt", "trl"]
+Items = list[tuple[str, dict[str, Any]]]
 
 
-def read_trajectories(path: str | Path, *, source: str | None = None) -> list[Trajectory]:
+def read_trajectories(
+    path: str | Path, *, source: str | None = None, in_place_of_expert: str | None = None
+) -> list[Trajectory]:
     """The trajectories of a file, in the file's order; the form is recognised item by item.
 
-    Our own JSON lines; ShareGPT (`conversations` with `from`/`value`, a JSON list or
-    lines: the ETO data and its rollouts, AgentTraj); OpenAI messages (`messages` with
-    `role`/`content`). `.gz` allowed. `source` names who acted: for other tools' forms it
-    defaults to the item's own `source`, then `expert`; given, it also overrides ours.
-    Raises `InputError`.
+    Our own JSON lines; ShareGPT (`conversations` with `from`/`value`: the ETO data and its
+    rollouts, AgentTraj); OpenAI messages (`messages` with `role`/`content`), with calls of
+    functions and thoughts. JSON lines, a JSON list, `.gz`, Parquet, Arrow, and a directory that
+    `datasets` saved. `source` names who acted: for other tools' forms it defaults to the item's
+    own `source`, then `expert`; given, it also overrides ours. `in_place_of_expert` renames those
+    alone that would be an expert's, so that each must state its reward. Trajectories of one task and
+    source are numbered, those of a number that is taken anew. What was left out, replaced or
+    read by a rule is told in a warning. Raises `InputError`.
     """
+    notes = Notes()
+    items = read_items(path, notes)
+    if source is None and in_place_of_expert is not None:
+        items = [(where, _renamed(item, in_place_of_expert)) for where, item in items]
+    found = _trajectories(items, source, notes)
+    notes.tell(path)
+    return found
+
+
+def _renamed(item: dict[str, Any], name: str) -> dict[str, Any]:
+    return {**item, "source": name} if item.get("source") in (None, "", "expert") else item
+
+
+def _trajectories(items: Items, source: str | None, notes: Notes) -> list[Trajectory]:
     found: list[Trajectory] = []
-    samples: dict[tuple[str, str], int] = {}
-    for where, item in read_items(path):
-        if "turns" in item and "task" in item:
-            found.append(_with_source(trajectory_from_record(item, where), source))
-        elif "conversations" in item or "messages" in item:
-            trajectory = trajectory_from_conversation(item, where, source=source)
-            key = (trajectory.source, trajectory.task.id)
-            number = samples.get(key, 0)
-            samples[key] = number + 1
-            found.append(replace(trajectory, sample=number))
+    taken: set[tuple[str, str, int]] = set()
+    free: dict[tuple[str, str], int] = {}
+    for where, item in items:
+        own = "task" in item and "chosen" not in item
+        own = own and (isinstance(item["task"], dict) or not _has_conversation(item))
+        if own:
+            trajectory = _with_source(trajectory_from_record(item, where), source)
+        elif _has_conversation(item):
+            trajectory = trajectory_from_conversation(item, where, source=source, notes=notes)
         else:
-            raise _unknown(where, item, "`conversations`, `messages`, or our own `task` and `turns`")
+            raise unknown_form(item, where, "`conversations`, `messages`, or our own `task` and `turns`")
+        group = trajectory.task.id, trajectory.source
+        if not own or (*group, trajectory.sample) in taken:
+            number = free.get(group, 0)
+            while (*group, number) in taken:
+                number += 1
+            free[group] = number + 1
+            if own:
+                notes.events["trajectories whose task, source and sample were taken, numbered anew"] += 1
+            trajectory = replace(trajectory, sample=number)
+        taken.add((*group, trajectory.sample))
+        found.append(trajectory)
     return found
 
 
@@ -71,21 +102,61 @@ def write_trajectories(path: str | Path, trajectories: Iterable[Trajectory]) -> 
 
 
 def read_pairs(path: str | Path) -> list[Pair]:
-    """The pairs of a file: our own JSON lines, ShareGPT pairs, or TRL preference.
+    """The pairs of a file: our own JSON lines, or preference items of other trainers.
 
-    The latter two have `prompt`, `chosen` and `rejected` as lists of messages, with
-    `from`/`value` or `role`/`content`; their rewards are unknown and stand as 1 and 0.
-    Raises `InputError`.
+    Of the latter, rewards are unknown and stand as 1 and 0; docs/files.md lists the forms. Pairs
+    whose sides are equal, or one a beginning of the other, are left out and counted in a warning.
+    Files as for `read_trajectories`. Raises `InputError`, also where no pair is left.
     """
-    found = []
-    for number, (where, item) in enumerate(read_items(path)):
-        if isinstance(item.get("chosen"), dict):
-            found.append(pair_from_record(item, where))
-        elif "chosen" in item and "rejected" in item:
-            found.append(pair_from_conversations(item, where, number))
-        else:
-            raise _unknown(where, item, "`chosen` and `rejected`")
+    notes = Notes()
+    found = _pairs(read_items(path, notes), notes)
+    kept = [pair for pair in found if not _nothing_to_prefer(pair, notes)]
+    if not kept:
+        raise InputError(
+            f"none of the {len(found)} pairs has anything to prefer: {'; '.join(notes.lines())}",
+            where=str(path),
+            mend="give pairs whose two sides differ",
+        )
+    notes.tell(path)
+    return kept
+
+
+def read_sides(path: str | Path) -> list[Trajectory]:
+    """The trajectories of a file, or both sides of its pairs, whichever it holds. Raises `InputError`."""
+    notes = Notes()
+    items = read_items(path, notes)
+    if _is_own_pair(items[0][1]) or is_preference(items[0][1]):
+        found = [side for pair in _pairs(items, notes) for side in (pair.chosen, pair.rejected)]
+    else:
+        found = _trajectories(items, None, notes)
+    notes.tell(path)
     return found
+
+
+def _pairs(items: Items, notes: Notes) -> list[Pair]:
+    return [
+        pair_from_record(item, where)
+        if _is_own_pair(item)
+        else pair_from_item(item, where, number, notes=notes)
+        for number, (where, item) in enumerate(items)
+    ]
+
+
+def _has_conversation(item: dict[str, Any]) -> bool:
+    return any(item.get(key) is not None for key in ("conversations", "messages"))
+
+
+def _is_own_pair(item: dict[str, Any]) -> bool:
+    return isinstance(item.get("chosen"), dict) and not {"role", "from"} & item["chosen"].keys()
+
+
+def _nothing_to_prefer(pair: Pair, notes: Notes) -> bool:
+    if not one_begins_other(pair.chosen, pair.rejected):
+        return False
+    equal = len(pair.chosen.turns) == len(pair.rejected.turns)
+    why = "their sides are equal" if equal else "one side is a beginning of the other"
+    notes.events[f"pairs left out, {why}"] += 1
+    return True
 
 
 def write_pairs(path: str | Path, pairs: Iterable[Pair], *, form: PairForm = "own") -> None:
@@ -106,10 +177,3 @@ def write_pairs(path: str | Path, pairs: Iterable[Pair], *, form: PairForm = "ow
 
 def _with_source(trajectory: Trajectory, source: str | None) -> Trajectory:
     return trajectory if source is None else replace(trajectory, source=source)
-
-
-def _unknown(where: str, item: dict[str, Any], wanted: str) -> InputError:
-    fields = ", ".join(list(item)[:6]) or "none"
-    return InputError(
-        f"unknown form, with the fields {fields}", where=where, mend=f"expected an object with {wanted}"
-    )

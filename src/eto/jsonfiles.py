@@ -6,37 +6,30 @@ import gzip
 import json
 import os
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from eto.errors import InputError
-from eto.oserrors import unwritable
+from eto.jsontext import parse_json
+from eto.notes import Notes
+from eto.oserrors import unreadable, unwritable
+from eto.tables import ARROW, PARQUET, SUFFIXES, read_saved_dataset, read_table
 
 
-def read_items(path: str | Path) -> list[tuple[str, dict[str, Any]]]:
-    """The JSON objects of a file: a list, or one object a line; `.gz` allowed.
+def read_items(path: str | Path, notes: Notes | None = None) -> list[tuple[str, dict[str, Any]]]:
+    """The objects of a data file: JSON lines, a JSON list or one object, `.gz` allowed; Parquet,
+    Arrow, and a directory written by `datasets.save_to_disk`.
 
-    Returns (where, object) pairs; `where` names the file and the line (JSON lines,
-    from 1) or the item (JSON list, from 0). Raises `InputError` for a file that is
-    missing, unreadable, empty, not JSON, or not made of objects.
+    Returns (where, object) pairs; `where` names the file and the line (JSON lines, from 1), the
+    item (JSON list, from 0) or the row (tables, from 0). Halves of UTF-16 pairs become U+FFFD, and
+    are counted in `notes`, or told where none are given. Raises `InputError` for a file that is
+    missing, unreadable, empty, cut short, not UTF-8, not JSON, or not made of objects.
     """
-    text = _read_text(Path(path))
-    empty = InputError("the file is empty", where=str(path), mend="give a file with at least one item")
-    if not text.strip():
-        raise empty
-    if text.lstrip().startswith("["):
-        values = _parse(text, str(path), whole=True)
-        found = [(f"{path}, item [{index}]", value) for index, value in enumerate(values)]
-        if not found:
-            raise empty
-    else:
-        found = []
-        # Not splitlines(): it also splits at separators that may stand inside JSON text.
-        for number, line in enumerate(text.split("\n"), start=1):
-            if line.strip():
-                where = f"{path}, line {number}"
-                found.append((where, _parse(line, where)))
+    path, counted = Path(path), Notes() if notes is None else notes
+    found = [(where, value) for where, value in _values(path, counted)]
+    if not found:
+        raise InputError("the file is empty", where=str(path), mend="give a file with at least one item")
     for where, value in found:
         if not isinstance(value, dict):
             raise InputError(
@@ -44,36 +37,88 @@ def read_items(path: str | Path) -> list[tuple[str, dict[str, Any]]]:
                 where=where,
                 mend="write one JSON object a line, or a JSON list of objects",
             )
+    if notes is None:
+        counted.tell(path)
     return found
 
 
-def _read_text(path: Path) -> str:
-    mend = "check the path"
+def _values(path: Path, notes: Notes) -> Iterator[tuple[str, Any]]:
     try:
-        data = path.read_bytes()
-        if data[:2] == b"\x1f\x8b":
-            mend = "compress the file again; it is damaged or cut short"
+        data = None if path.is_dir() else path.read_bytes()
+    except OSError as error:
+        raise unreadable(path, error) from error
+    if data is None or data.startswith((PARQUET, ARROW)) or path.suffix in SUFFIXES:
+        rows = read_saved_dataset(path) if data is None else read_table(path)
+        return ((f"{path}, row {number}", row) for number, row in enumerate(rows))
+    return _json_values(text_of(data, path), path, notes)
+
+
+def _json_values(text: str, path: Path, notes: Notes) -> Iterator[tuple[str, Any]]:
+    if text.lstrip().startswith("["):
+        values = parse_json(text, str(path), notes, is_last=True)
+        yield from ((f"{path}, item [{number}]", value) for number, value in enumerate(values))
+        return
+    # Not splitlines(): it also splits at separators that may stand inside JSON text.
+    lines = text.split("\n")
+    last = max((number for number, line in enumerate(lines, start=1) if line.strip()), default=0)
+    for number, line in enumerate(lines, start=1):
+        if line.strip() == "{" and last > number:
+            # One object over several lines, as an editor lays it out.
+            yield (
+                f"{path}, line {number}",
+                parse_json("\n".join(lines[number - 1 :]), str(path), notes, is_last=True),
+            )
+            return
+        if line.strip():
+            yield (
+                f"{path}, line {number}",
+                parse_json(line, f"{path}, line {number}", notes, is_last=number == last),
+            )
+
+
+_OTHERS = {
+    PARQUET: "Parquet within gzip",
+    ARROW: "Arrow within gzip",
+    b"PK\x03\x04": "a zip archive",
+    b"(\xb5/\xfd": "compressed with zstd",
+    b"\xfd7zXZ": "compressed with xz",
+    b"BZh": "compressed with bzip2",
+    b"SQLite format 3": "an SQLite database",
+    b"\x89HDF": "an HDF5 file",
+    b"\x80\x04": "a pickle",
+}
+_UTF16 = (b"\xff\xfe", b"\xfe\xff")
+
+
+def text_of(data: bytes, path: Path) -> str:
+    """`data`, the bytes of `path`, as text. Raises `InputError` for what is not UTF-8, with the cause."""
+    if data[:2] == b"\x1f\x8b":
+        try:
             data = gzip.decompress(data)
+        except EOFError as error:
+            mend = "it was cut short: compress or copy it again"
+            raise InputError(
+                "cannot read the compressed file: it ends too early", where=str(path), mend=mend
+            ) from error
+        except (OSError, zlib.error) as error:
+            mend = "compress or copy it again"
+            raise InputError(
+                f"cannot read the compressed file: {error}", where=str(path), mend=mend
+            ) from error
+    for begin, name in _OTHERS.items():
+        if data.startswith(begin):
+            raise InputError(f"this is {name}", where=str(path), mend="unpack or convert it to JSON lines")
+    if data.startswith(_UTF16) or data[:4].count(0) >= 2:
+        mend = f"convert it: iconv -f UTF-16 -t UTF-8 {path}"
+        raise InputError("not UTF-8 but UTF-16 (or UTF-32) text", where=str(path), mend=mend)
+    try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
         raise InputError(
-            f"not UTF-8 text: {error.reason} at byte {error.start}",
+            f"not UTF-8 text: {error.reason} at byte {error.start}, line {line}",
             where=str(path),
             mend="save the file as UTF-8",
-        ) from error
-    except (OSError, EOFError, zlib.error) as error:
-        problem = getattr(error, "strerror", None) or str(error)
-        raise InputError(f"cannot read the file: {problem}", where=str(path), mend=mend) from error
-
-
-def _parse(text: str, where: str, *, whole: bool = False) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise InputError(
-            f"not valid JSON at column {error.colno}: {error.msg}",
-            where=f"{where}, line {error.lineno}" if whole else where,
-            mend="correct or delete it; a file cut short by a crash must be made again",
         ) from error
 
 

@@ -116,6 +116,8 @@ class SftRecipe(_Optimisation):
     """Course of the learning rate after warm-up. Paper: cosine."""
     warmup_ratio: float = Field(0.03, ge=0, lt=1)
     """Share of the steps in which the learning rate rises to its peak. Paper: 0.03."""
+    zero_reward: bool = False
+    """Whether trajectories of reward 0 are cloned too. Left out, they are counted, as failed ones are."""
 
 
 class ExploreRecipe(_Section):

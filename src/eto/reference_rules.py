@@ -12,10 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from eto.checks import bad, is_finite, need, reward_of
 from eto.errors import InputError
+from eto.foreign.messages import read_message
+from eto.foreign.preferences import pair_from_item
 from eto.jsonfiles import read_items, write_text
-from eto.records import bad, need, reward_of
-from eto.sharegpt import pair_from_conversations
+from eto.notes import Notes
+from eto.texts import brief
 from eto.types import Pair
 
 ReferenceEnvironment = Literal["webshop", "sciworld", "alfworld"]
@@ -101,18 +104,22 @@ def write_reference_pairs(path: str | Path, pairs: Iterable[Mapping[str, Any]]) 
 
 def pairs_from_reference(pairs: Iterable[Item]) -> list[Pair]:
     """The reference's pairs as `Pair`s to train on; their rewards stand as 1 and 0."""
-    return [pair_from_conversations(item, f"pair [{n}]", n) for n, item in enumerate(pairs)]
+    return [pair_from_item(item, f"pair [{n}]", n) for n, item in enumerate(pairs)]
 
 
 def _messages(item: Item, where: str) -> list[Item]:
     messages = need(item, "conversations", list, where)
     for number, message in enumerate(messages):
+        place = f"{where}, conversations[{number}]"
         if not isinstance(message, dict) or not {"from", "value"} <= message.keys():
             raise InputError(
                 "expected a message with from and value",
-                where=f"{where}, conversations[{number}]",
+                where=place,
                 mend="give the reference rules ShareGPT items, as the ETO data has",
             )
+        need(message, "value", str, place)
+        # What is refused elsewhere is refused here; marks and roles go into the pairs as they are.
+        read_message(message, place, Notes())
     return messages
 
 
@@ -134,10 +141,16 @@ def _explored(item: Item, environment: str, where: str) -> tuple[str, float, lis
     meta = need(item, "meta", dict, where)
     stated = "icl_messages" in item
     offset = need(item, "icl_messages", int, where) if stated else _RULES[environment].offset
+    if offset < 0:
+        raise bad(where, "icl_messages", f"{brief(offset)} is not a number of leading messages")
     messages = _messages(item, where)[offset:]
     if messages and messages[-1]["from"] == "human":
         messages = messages[:-1]
     reward = need(meta, "reward", (int, float, bool, type(None)), f"{where}, meta")
+    if reward is not None and not is_finite(reward):
+        raise bad(
+            where, "meta.reward", f"{brief(reward)} is not a finite number", "give the episode's reward"
+        )
     if environment == "alfworld":
         parts = str(meta.get("error") or "").split("/")
         return (parts[-2], 1.0 if reward else 0.0, messages) if len(parts) > 1 else None

@@ -6,7 +6,6 @@ often a run is stopped and started.
 
 from __future__ import annotations
 
-import json
 import sqlite3
 import threading
 from pathlib import Path
@@ -14,6 +13,7 @@ from types import TracebackType
 
 from eto.errors import EtoError, InputError, MissingRequirement, RunConflict
 from eto.jsonfiles import json_line
+from eto.jsontext import parse_json
 from eto.records import trajectory_from_record, trajectory_to_record
 from eto.types import Trajectory
 
@@ -145,9 +145,11 @@ class TrajectoryStore:
         for task_id, sample, record in self._query(statement, (phase, int(failed))):
             where = f"{self.path}, phase {phase}, task {task_id}, sample {sample}"
             try:
-                found.append(trajectory_from_record(json.loads(record), where))
-            except json.JSONDecodeError as error:
-                raise InputError("the record is damaged", where=where, mend="restore the store") from error
+                value = parse_json(record, where)
+            except InputError as error:
+                problem = f"the record is damaged: {error.problem}"
+                raise InputError(problem, where=where, mend="restore the store") from error
+            found.append(trajectory_from_record(value, where))
         return found
 
     def _query(self, statement: str, values: tuple[object, ...]) -> list[tuple]:

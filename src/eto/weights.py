@@ -58,8 +58,9 @@ class TurnWeighting:
 def turn_weights(pair: Pair, weighting: TurnWeighting) -> tuple[Weights, Weights]:
     """Weights of the turns of (chosen, rejected), one number in [0, 1] a turn.
 
-    A side may come out all 0: one that ends at the parting, or, without `repeats`, one
-    that after it only repeats itself. `contrasting` finds such pairs.
+    A turn marked as carrying no loss weighs 0. A side may come out all 0: one that ends at the
+    parting, or, without `repeats`, one that after it only repeats itself. `contrasting` finds
+    such pairs.
     """
     shared = pair.shared_turns
     return _side(pair.chosen, shared, weighting), _side(pair.rejected, shared, weighting)
@@ -75,11 +76,11 @@ def _side(trajectory: Trajectory, shared: int, weighting: TurnWeighting) -> Weig
     first = 0 if weighting.turns == "all" else shared
     end = min(total, shared + weighting.window) if weighting.turns == "window" else total
     weights = []
-    earlier: set[str] = set()
-    for number, action in enumerate(trajectory.actions):
-        text = action.strip()
-        counts = first <= number < end and (weighting.repeats or text not in earlier)
-        earlier.add(text)
+    earlier: set[tuple[object, ...]] = set()
+    for number, turn in enumerate(trajectory.turns):
+        said = turn.action.strip(), *turn.said[1:]
+        counts = turn.loss and first <= number < end and (weighting.repeats or said not in earlier)
+        earlier.add(said)
         weights.append(_discount(number, first, shared, total, weighting) if counts else 0.0)
     return tuple(weights)
 

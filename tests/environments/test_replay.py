@@ -15,7 +15,7 @@ from eto.environments.pool import collect_experts
 from eto.formats import read_trajectories
 from eto.rollout.replay import replay
 from eto.rollout.rollouts import RolloutSettings
-from eto.types import Message, StopReason, Task, Trajectory, Turn
+from eto.types import Message, StopReason, Task, ToolCall, Trajectory, Turn
 
 HERE = RolloutSettings(workers=0, slots=2)
 
@@ -51,6 +51,22 @@ def test_each_is_judged_by_what_its_actions_earn():
         "no task counting/99 in counting",
         "the simulator failed",
     ]
+
+
+def test_calls_of_functions_cannot_be_played():
+    called = told("counting/1", ["up"])
+    called = replace(called, turns=(replace(called.turns[0], tool_calls=(ToolCall("count"),)),))
+    found = replay([called], Counting(), settings=HERE)
+    assert [t.detail for t in found.not_replayable] == ["calls functions (count), and counting takes text"]
+    assert found.not_replayable[0].turns == called.turns
+
+
+def test_a_replayed_turn_keeps_what_the_agent_said():
+    given = told("counting/2", ["up", "up"])
+    first = replace(given.turns[0], reasoning="Two.", loss=False, answers=(Message("tool", "as told"),))
+    [found] = replay([replace(given, turns=(first, given.turns[1]))], Counting(), settings=HERE).verified
+    answers = (Message("tool", "at 1"),)
+    assert found.turns[0] == replace(first, observation="at 1", reward=0.5, answers=answers)
 
 
 def test_a_simulator_too_slow_for_an_episode_fails():

@@ -20,7 +20,7 @@ from transformers import AutoModelForCausalLM
 from eto.algorithms import dpo as dpo_module
 from eto.algorithms.dpo import DpoSettings, dpo, pair_example, pair_loss
 from eto.algorithms.guard import Guard, GuardSettings
-from eto.algorithms.sft import SftSettings, sft, sft_example
+from eto.algorithms.sft import SftSettings, clonable, sft, sft_example
 from eto.algorithms.sft import _objective as sft_objective
 from eto.contrast import shared_turns
 from eto.errors import EngineFailure, InputError
@@ -127,6 +127,22 @@ def test_failed_episodes_are_not_cloned(tiny_path):
     with pytest.raises(InputError, match="no expert trajectory"):
         sft(learner, failed, FAST)
     assert sft(learner, [*failed, *episodes(1)], replace(FAST, epochs=1)) == 1
+
+
+def test_what_earned_nothing_is_not_cloned_unless_asked_for(tiny_path):
+    [won, lost, dull] = episodes(3)
+    lost = replace(lost, reward=0.0)
+    dull = replace(dull, turns=tuple(replace(turn, loss=False) for turn in dull.turns))
+    with pytest.warns(UserWarning, match="1 of reward 0, 1 without a turn that carries loss, of 3"):
+        assert clonable([won, lost, dull]) == [won]
+    with pytest.warns(UserWarning, match="1 without a turn"):
+        assert clonable([won, lost, dull], zero_reward=True) == [won, lost]
+    for chosen in (FAST, replace(FAST, zero_reward=True)):
+        with pytest.raises(InputError, match="no expert trajectory to clone: 1 without"):
+            sft(policy(tiny_path), [dull], chosen)
+    with pytest.raises(InputError, match=r"1 of reward 0\n.*sft.zero_reward=true"):
+        sft(policy(tiny_path), [lost], FAST)
+    assert sft(policy(tiny_path), [lost], replace(FAST, epochs=1, zero_reward=True)) == 1
 
 
 def test_preferences_are_learnt(tiny_path):

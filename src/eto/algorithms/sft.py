@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +38,8 @@ class SftSettings:
     activation_checkpointing: bool | None = None
     """None: where memory asks for it."""
     checkpoint_seconds: float = 120.0
+    zero_reward: bool = False
+    """Whether trajectories of reward 0 are cloned too."""
     seed: int = 0
 
 
@@ -55,12 +58,10 @@ def sft(
     end-of-turn token) of a step. Over-long trajectories are cut at whole turns. With
     `directory` an interrupted call is gone on with. `on_start` gets what training will take
     (see `eto.training.loop.optimise`), `on_step` each step's figures. Raises `InputError` where there is
-    nothing to train on.
+    nothing to train on. Which trajectories are left out, `clonable` says.
     """
     settings = settings or SftSettings()
-    examples = [sft_example(policy, trajectory) for trajectory in trajectories if not trajectory.failed]
-    if not examples:
-        raise InputError("no expert trajectory to clone", mend="collect some with `eto expert`")
+    examples = [sft_example(policy, each) for each in clonable(trajectories, settings.zero_reward)]
     steps = optimise(
         policy.model,
         examples,
@@ -72,6 +73,37 @@ def sft(
     )
     policy.weights_changed()
     return steps
+
+
+def clonable(trajectories: Sequence[Trajectory], zero_reward: bool = False) -> list[Trajectory]:
+    """The trajectories worth cloning; a warning counts the others, by reason.
+
+    Left out are those that failed, have no turn that carries loss, or, without `zero_reward`,
+    earned nothing. Raises `InputError` where none is left.
+    """
+    fates = [_why_not(each, zero_reward) for each in trajectories]
+    left_out = Counter(filter(None, fates))
+    told = ", ".join(f"{count} {reason}" for reason, count in left_out.items())
+    if left_out.total() == len(trajectories):
+        earned = "; `sft.zero_reward=true` clones those of reward 0" if _NO_REWARD in left_out else ""
+        raise InputError(
+            "no expert trajectory to clone" + (f": {told}" if told else ""),
+            mend=f"collect some with `eto expert`{earned}",
+        )
+    if told:
+        warnings.warn(f"left out of cloning: {told}, of {len(trajectories)} trajectories", stacklevel=3)
+    return [each for each, fate in zip(trajectories, fates, strict=True) if not fate]
+
+
+_NO_REWARD = "of reward 0"
+
+
+def _why_not(trajectory: Trajectory, zero_reward: bool) -> str:
+    if trajectory.failed:
+        return "failed"
+    if not any(turn.loss for turn in trajectory.turns):
+        return "without a turn that carries loss"
+    return _NO_REWARD if trajectory.reward == 0 and not zero_reward else ""
 
 
 def sft_example(policy: TransformersPolicy, trajectory: Trajectory, size: float | None = None) -> Example:

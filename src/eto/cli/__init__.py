@@ -7,6 +7,7 @@ transformers.
 from __future__ import annotations
 
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +16,7 @@ import typer
 from eto import __version__
 from eto.cli.stopping import INTERRUPTED, end_at_once_from_now, stoppable, stopping
 from eto.errors import EtoError
+from eto.texts import shown
 
 app = typer.Typer(
     help="Train language-model agents by trial and error (ETO, arXiv 2403.02502).",
@@ -267,12 +269,22 @@ def serve_environment(
     serve(name, options or [], split, host, port, idle_seconds)
 
 
+def _as_note(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    """What this package warns of is for its user, not for a programmer."""
+    if Path(filename).is_relative_to(Path(__file__).parents[1]):
+        return f"note: {shown(message)}\n"
+    return f"{filename}:{lineno}: {category.__name__}: {message}\n"
+
+
 def main() -> None:
     """Entry point: user errors become one message and an exit code, faults keep their traceback."""
     from eto.cli.streams import standard_streams
     from eto.runtime import configure_threads
 
     configure_threads()
+    warnings.formatwarning = _as_note
     with standard_streams(), stoppable():
         sys.exit(_exit_code())
 

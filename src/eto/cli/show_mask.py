@@ -15,8 +15,7 @@ from rich.text import Text
 from eto.cli.compose import read_recipe
 from eto.cli.terminal import terminal
 from eto.errors import InputError
-from eto.formats import read_pairs, read_trajectories
-from eto.jsonfiles import read_items
+from eto.formats import read_sides
 from eto.recipe import Recipe
 from eto.texts import whole
 from eto.types import Trajectory
@@ -35,7 +34,7 @@ def show(
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     recipe = read_recipe(recipe_path, overrides)
-    trajectories = _trajectories(file, limit)
+    trajectories = read_sides(file)[:limit]
     renderer = _renderer(recipe, model or recipe.model.path)
     console = terminal()
     for trajectory in trajectories:
@@ -113,11 +112,3 @@ def _tokenizer(source: str) -> Any:
             where=source,
             mend="give `embedded`, a directory written by save_pretrained, or a Hub id",
         ) from error
-
-
-def _trajectories(file: Path, limit: int) -> list[Trajectory]:
-    """The first trajectories of a file, or the sides of its first pairs."""
-    _, first = next(iter(read_items(file)))
-    if not {"conversations", "messages", "turns"} & first.keys() and {"chosen", "rejected"} & first.keys():
-        return [side for pair in read_pairs(file) for side in (pair.chosen, pair.rejected)][:limit]
-    return read_trajectories(file)[:limit]

@@ -120,7 +120,7 @@ def clone(
 ) -> None:
     """`eto sft`"""
     recipe = read_recipe(recipe_path, overrides)
-    trajectories = read_trajectories(expert)
+    trajectories = read_trajectories(expert, source="expert")
     inputs = inputs_of(expert=expert, model=model or recipe.model.path, recipe=recipe_path)
     check_directory(out, overwrite=overwrite, inputs=inputs)
     from eto.algorithms.sft import sft
@@ -204,10 +204,8 @@ def make_pairs(
     from eto.contrast import contrast_result
 
     recipe = read_recipe(recipe_path, overrides)
-    played = read_trajectories(explored)
-    if any(trajectory.source == "expert" for trajectory in played):
-        # Nobody said who acted. An expert's missing reward counts as 1; here it must be an error.
-        played = read_trajectories(explored, source="explored")
+    # Where nobody says who acted: an expert's missing reward counts as 1; here it must be an error.
+    played = read_trajectories(explored, in_place_of_expert="explored")
     result = contrast_result(read_trajectories(expert, source="expert"), played, contrast_rules(recipe))
     write_pairs(out, result.pairs, form=form)
     say(f"{len(result.pairs)} pairs written: {out}")

@@ -32,7 +32,8 @@ from eto.environments.contract import Begun
 from eto.environments.host import Host, NoExpert, build_suite, expert_trajectory
 from eto.environments.java import SimulatorDied
 from eto.errors import EnvironmentFailure, EtoError
-from eto.types import Message, Task, ToolCall, Trajectory, Turn
+from eto.records import turn_from_record, turn_to_record
+from eto.types import Message, Task, ToolCall, Trajectory
 
 FAREWELL_SECONDS = 3.0
 """Time to close the simulators in before the process group is killed."""
@@ -67,7 +68,7 @@ def episode_to_json(episode: Trajectory | NoExpert) -> dict[str, Any]:
         return {"none": asdict(episode)}
     return {
         "messages": messages_to_json(episode.messages),
-        "turns": [[turn.action, turn.observation, turn.reward] for turn in episode.turns],
+        "turns": [turn_to_record(turn) for turn in episode.turns],
         "reward": episode.reward,
         "score": episode.score,
     }
@@ -78,7 +79,7 @@ def episode_from_json(task: Task, data: dict[str, Any]) -> Trajectory | NoExpert
     if "none" in data:
         return NoExpert(**data["none"])
     messages = messages_from_json(data["messages"])
-    turns = [Turn(*turn) for turn in data["turns"]]
+    turns = [turn_from_record(turn, task.id) for turn in data["turns"]]
     return expert_trajectory(task, messages, turns, data["reward"], data["score"])
 
 

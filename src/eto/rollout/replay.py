@@ -35,7 +35,8 @@ class Replayed:
     failed: list[Trajectory] = field(default_factory=list)
     """As given; `detail` says what the replay came to."""
     not_replayable: list[Trajectory] = field(default_factory=list)
-    """As given: their task is unknown here, or the simulator failed; `detail` says which."""
+    """As given: their task is unknown here, they call functions, or the simulator failed; `detail`
+    says which."""
     other_observations: int = 0
     """Turns of verified trajectories whose observation is worded otherwise here."""
     translated: int = 0
@@ -87,8 +88,10 @@ def replay(
     known = _Known(suite)
     for number, given in enumerate(trajectories):
         task = known.find(given.task)
-        if task is None:
-            told = f"no task {given.task.id} in {suite.name}"
+        called = sorted({call.name for turn in given.turns for call in turn.tool_calls})
+        if task is None or called:
+            why = f"calls functions ({', '.join(called)}), and {suite.name} takes text" if called else ""
+            told = why or f"no task {given.task.id} in {suite.name}"
             outcome[number] = found.not_replayable, replace(given, detail=told)
         else:
             try:
@@ -188,8 +191,10 @@ def _advance(result: Result, episode: _Replay, pool: EnvironmentPool) -> bool:
     if result.failure is not None:
         return True
     if result.step is not None:
-        step, action = result.step, episode.given.turns[len(episode.turns)]
-        episode.turns.append(Turn(action.action, step.observation, step.reward, action.action_ids))
+        step, given = result.step, episode.given.turns[len(episode.turns)]
+        # An answer of a tool stays one, in the replay's words.
+        heard = tuple(replace(each, content=step.observation) for each in given.answers[:1])
+        episode.turns.append(replace(given, observation=step.observation, reward=step.reward, answers=heard))
         episode.last = step
         if step.terminated or step.truncated:
             return True

@@ -1,0 +1,1 @@
+"""Data of other trainers: conversations and preference items, each field honoured or refused."""
