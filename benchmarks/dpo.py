@@ -226,7 +226,7 @@ def memory(name: str, model: Path, path: Path) -> dict[str, float]:
     if name != OURS:
         import benchmarks.trl_peers  # noqa: F401
     from eto.algorithms.dpo import dpo  # noqa: F401
-    from eto.policies.transformers import compute_dtype
+    from eto.policies.precision import compute_dtype
 
     pairs = read_pairs(path)
     libraries = peak_resident()

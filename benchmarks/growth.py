@@ -26,7 +26,8 @@ from benchmarks.agent import Prepared, prepared
 from benchmarks.conversations import PROMPT, Script, observation, pair_tree, play
 from benchmarks.frame import RESULTS, Outcome, Ratio, Row, alternate, median_ratio, rows
 from eto.losses import dpo_loss
-from eto.policies.transformers import TransformersPolicy, weights_in
+from eto.policies.precision import weights_in
+from eto.policies.transformers import TransformersPolicy
 from eto.rollout.rollouts import RolloutSettings
 from eto.training.log_probs import TreeLogProbs
 from eto.training.trees import Tree

@@ -37,7 +37,7 @@ from benchmarks.peers_rollouts import (
 )
 from benchmarks.served import ServedPolicy, check_prompt, server
 from eto.environments.pool import EnvironmentPool
-from eto.policies.transformers import compute_dtype
+from eto.policies.precision import compute_dtype
 from eto.protocols import Policy
 from eto.rendering import Renderer
 from eto.rollout.rollouts import RolloutSettings

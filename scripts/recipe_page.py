@@ -22,6 +22,7 @@ from eto.foreign.forms import READ_AS_PAIRS, REFUSED_FORMS
 from eto.foreign.lists import MESSAGE, PAIR, TRAJECTORY
 from eto.foreign.messages import ROLES
 from eto.recipe import FREE_FIELDS, Recipe, load_recipe
+from eto.recipe_fields import MOST
 from eto.records import META, OWN_FIELDS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -101,6 +102,8 @@ def field_tables() -> str:
             parts += ["| field | type | default | meaning |", "|---|---|---|---|"]
         mark = " °" if path in FREE_FIELDS else ""
         meaning = " ".join((field.description or "").split()).replace("|", "\\|")
+        if path in MOST:
+            meaning += f" At most {MOST[path]:,}."
         parts.append(
             f"| `{path}`{mark} | {type_text(field.annotation, field)} | {default_text(field)} | {meaning} |"
         )

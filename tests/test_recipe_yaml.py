@@ -115,7 +115,11 @@ def test_an_override_changes_one_place_of_what_an_alias_repeats():
         ("name=no", "must be text, but is False"),
         ("sft={1: 2}", "a key must be text"),
         ("name=" + "a" * 300, "at most 200 characters"),
-        ("evaluation.bootstrap_resamples=100000000000", "less than or equal to 1000000"),
+        ("evaluation.bootstrap_resamples=100000000000", "must be at most 1,000,000"),
+        ("explore.slots=1000000000", "must be at most 10,000"),
+        ("environment.workers=1000000000", "must be at most 1,024"),
+        ("environment.step_seconds=1e300", "must be at most 2,592,000"),
+        ("seed=4294967296", "less than or equal to 4294967295"),
     ],
 )
 def test_overrides_that_cannot_be(override, says):
@@ -155,5 +159,5 @@ def test_files_that_are_none(tmp_path):
 
 
 def test_a_damaged_record_names_its_file():
-    with pytest.raises(RecipeError, match="run/recipe.yaml:1: not valid YAML"):
+    with pytest.raises(RecipeError, match=r"run/recipe\.yaml:1: not valid YAML"):
         recorded("a: [", source="run/recipe.yaml")

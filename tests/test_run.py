@@ -313,7 +313,7 @@ def test_a_damaged_file_is_named(tmp_path, name, content):
 
 def test_a_run_does_not_write_between_the_files_of_others(tmp_path):
     (tmp_path / "recipe.yaml").write_text("name: mine\n")
-    with pytest.raises(RunConflict, match="holds files and no run: recipe.yaml"):
+    with pytest.raises(RunConflict, match=r"holds files and no run: recipe\.yaml"):
         Run.open(tmp_path, RECIPE)
     assert [path.name for path in tmp_path.iterdir()] == ["recipe.yaml"]
 
@@ -323,3 +323,13 @@ def test_names_that_the_file_system_refuses(tmp_path):
     for place in (tmp_path / ("n" * 300), tmp_path / "loop" / "run"):
         with pytest.raises(InputError, match="cannot write here"):
             Run.open(place, RECIPE)
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"one": 0.5}', '{"1": "high"}', DEEP])
+def test_damaged_dev_checks_are_named(tmp_path, content):
+    from eto.algorithms.stages import _Checks
+
+    (tmp_path / "checks.json").write_text(content)
+    checks = _Checks(None, tmp_path, "dpo-1", 0.0, None, None)
+    with pytest.raises(InputError, match=r"checks\.json"):
+        _ = checks.made

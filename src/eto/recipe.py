@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from eto.errors import RecipeError
 from eto.recipe_fields import (
     FREE_FIELDS,
+    MOST,
     ContrastRecipe,
     DpoRecipe,
     EnvironmentRecipe,
@@ -87,9 +88,11 @@ def parse_recipe(text: str, overrides: Sequence[str] = (), *, source: str = "rec
             if length == len(keys) or keys[:length] not in origins:
                 origins[keys[:length]] = _named(override)
     try:
-        return Recipe.model_validate(values)
+        recipe = Recipe.model_validate(values)
     except ValidationError as error:
         raise _recipe_error(error, origins, source) from None
+    _check_most(recipe, origins, source)
+    return recipe
 
 
 def resolved_yaml(recipe: Recipe) -> str:
@@ -191,12 +194,26 @@ def _recipe_error(error: ValidationError, origins: Mapping[Location, str], sourc
     return RecipeError(f"{len(found)} fields are wrong{listed}", where=source, mend="mend them in the recipe")
 
 
+def _check_most(recipe: Recipe, origins: Mapping[Location, str], source: str) -> None:
+    given = _flat(recipe)
+    for field, most in MOST.items():
+        value = given.get(field)
+        if value is not None and value > most:
+            location = tuple(field.split("."))
+            problem = f"must be at most {most:,}, but is {brief(value)}"
+            raise RecipeError(problem, where=_where(location, origins, source), mend=_description(location))
+
+
+def _where(location: Location, origins: Mapping[Location, str], source: str) -> str:
+    known = [location[:length] for length in range(len(location), 0, -1) if location[:length] in origins]
+    origin = origins[known[0]] if known else source
+    return f"{origin}: {dotted(location)}" if location else origin
+
+
 def _explain(detail: Any, origins: Mapping[Location, str], source: str) -> tuple[str, str, str]:
     """Problem, where and mend of one of pydantic's error details."""
     location = _field_location(detail["loc"])
-    known = [location[:length] for length in range(len(location), 0, -1) if location[:length] in origins]
-    origin = origins[known[0]] if known else source
-    where = f"{origin}: {dotted(location)}" if location else origin
+    where = _where(location, origins, source)
     kind = detail["type"]
     if kind == "invalid_key":
         return f"a key must be text, but is {brief(detail['loc'][-1])}", where, "put it in quotes"

@@ -21,6 +21,28 @@ FREE_FIELDS = frozenset(
 )
 """Fields that may change between two starts of one run: they do not decide its results."""
 
+MOST: dict[str, float] = {
+    "checkpoint_seconds": 31_536_000,
+    "model.lora.rank": 65_536,
+    "model.max_context": 1_000_000_000,
+    "environment.workers": 1024,
+    "environment.step_seconds": 2_592_000,
+    "environment.episode_seconds": 2_592_000,
+    "environment.reset_seconds": 2_592_000,
+    "environment.memory_mb": 1_000_000_000,
+    "sft.epochs": 1_000_000,
+    "dpo.epochs": 1_000_000,
+    "explore.iterations": 1000,
+    "explore.samples": 10_000,
+    "explore.slots": 10_000,
+    "explore.temperature": 100,
+    "explore.max_action_tokens": 1_000_000,
+    "evaluation.slots": 10_000,
+    "evaluation.temperature": 100,
+    "evaluation.bootstrap_resamples": 1_000_000,
+}
+"""Field -> its largest value; a larger one is a slip that would fill the memory or never end."""
+
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
@@ -216,7 +238,7 @@ class EvaluationRecipe(_Section):
     """Sampling temperature on dev and test. Paper: 0."""
     slots: int = Field(24, ge=1)
     """Episodes that run at the same time."""
-    bootstrap_resamples: int = Field(2000, ge=100, le=1_000_000)
+    bootstrap_resamples: int = Field(2000, ge=100)
     """Resamples behind each 95% interval."""
 
 
@@ -225,7 +247,7 @@ class Recipe(_Section):
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=200)
     """Name of the experiment: letters, digits, dot, dash and underscore."""
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, le=2**32 - 1)
     """Decides choice and order of data, and all sampling."""
     run_directory: str | None = None
     """Where the run is kept; null is `runs/<name>`."""

@@ -168,10 +168,11 @@ class TrajectoryStore:
                 "another process keeps the store locked", where=where, mend="stop the other process"
             )
         if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
+            cause = "free disk space" if code == sqlite3.SQLITE_FULL else "free disk space, or check the disk"
             return MissingRequirement(
                 f"cannot store trajectories: {error}",
                 where=where,
-                mend="free disk space, then run the same command: what was stored is kept",
+                mend=f"{cause}, then run the same command: what was stored is kept",
             )
         if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
             return InputError(

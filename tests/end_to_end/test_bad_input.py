@@ -105,8 +105,20 @@ def test_pair_file(tmp_path: Path, model: Path, command) -> None:
 
 
 def test_no_model_there(recipe: Path, tmp_path: Path, command) -> None:
-    command.fails("run", recipe, f"model.path={tmp_path}/none", says=[f"{tmp_path}/none", "config.json"])
+    command.fails(
+        "run", recipe, f"model.path={tmp_path}/none", says=[f"{tmp_path}/none", "there is no such directory"]
+    )
     # Mending the path must suffice: the run has not begun.
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_disk_without_room_is_told_before_the_run_begins(recipe: Path, tmp_path: Path, monkeypatch) -> None:
+    from eto.cli.run import run_recipe
+    from eto.errors import MissingRequirement
+
+    monkeypatch.setattr("eto.policies.room.SPARE", 10**18)
+    with pytest.raises(MissingRequirement, match="GB needed to save models"):
+        run_recipe(recipe, [])
     assert not (tmp_path / "run").exists()
 
 

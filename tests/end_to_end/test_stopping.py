@@ -118,3 +118,28 @@ def test_every_text_can_be_written_in_every_encoding(encoding, tmp_path):
         )
         assert b"Traceback" not in done.stderr
         assert redirected == ["doctor"] or b"[/b].yaml: cannot read the recipe: No such file" in done.stderr
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("out", [True, False], ids=["with a file", "without one"])
+def test_an_evaluation_that_was_stopped_says_what_is_kept(out, recipe, tmp_path):
+    target = ["--out", "played.jsonl"] if out else []
+    command = ["evaluate", "--recipe", str(recipe), "--split", "train", *target]
+    playing = started(command, tmp_path)
+    try:
+        for line in playing.stdout:
+            if line.split()[:1] == ["train"]:
+                break
+        children = below(playing)
+        playing.send_signal(signal.SIGTERM)
+        _, error = playing.communicate(timeout=60)
+    finally:
+        playing.kill()
+    assert playing.returncode == 128 + signal.SIGTERM, error
+    assert error.startswith("stopped; the same command resumes" if out else "stopped; nothing is kept"), error
+    assert psutil.wait_procs(children, timeout=10)[1] == []
+    assert not (tmp_path / "played.jsonl").exists()
+    if out:
+        again = started(command, tmp_path)
+        assert again.communicate(timeout=100) and again.returncode == 0
+        assert len((tmp_path / "played.jsonl").read_text().splitlines()) == 48

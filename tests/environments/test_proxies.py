@@ -127,3 +127,15 @@ def test_a_websocket_to_this_machine_takes_no_proxy(tmp_path):
         assert connection.recv(100).startswith(b"GET /ws HTTP/1.1")
         connection.close()
         asked.communicate(timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("proxy", "says"), [("socks5://127.0.0.1:9", "package"), ("foo://x", "no usable proxy")]
+)
+def test_a_model_of_the_hub_behind_a_proxy_that_is_none(proxy, says, monkeypatch):
+    from eto.cli.compose import policy_of, read_recipe
+
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+    with pytest.raises((InputError, MissingRequirement), match=rf"HTTPS_PROXY.*{says}"):
+        policy_of(read_recipe(None, []), "someone/no-such-model")

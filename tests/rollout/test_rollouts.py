@@ -285,9 +285,8 @@ def test_a_prompt_that_does_not_fit_ends_its_episode_alone(tiny_path):
     assert "more than the context of 150 holds" in wordy.detail
     assert len(fits.turns) > 0
     assert contrast_result([fits], [wordy]).summary.empty == 1
-    hopeless = load_policy(tiny_path, dtype="float32", max_action_tokens=150, max_context=150)
     with pytest.raises(InputError, match="leaves no room for a prompt"):
-        rollouts(hopeless, Wordy(), [guess("fits", 7)], settings=HERE)
+        load_policy(tiny_path, dtype="float32", max_action_tokens=150, max_context=150)
 
 
 @pytest.mark.parametrize(

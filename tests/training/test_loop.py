@@ -505,13 +505,11 @@ def test_lora_trains_adapters_alone_and_saves_them_merged(tiny_path, tmp_path):
     assert not [name for name in names if "lora" in name or "base_layer" in name]
     loaded = AutoModelForCausalLM.from_pretrained(tmp_path / "model")
     ids = learner.renderer.render(episodes()[0]).ids
-    learner.model.set_attn_implementation("sdpa")
     trained = logits(learner.model, ids)
     torch.testing.assert_close(logits(loaded, ids), trained, atol=1e-4, rtol=1e-4)
     assert (trained - logits(AutoModelForCausalLM.from_pretrained(tiny_path), ids)).abs().max() > 0.1
 
     learner.reload(tmp_path / "model")
-    learner.model.set_attn_implementation("sdpa")
     torch.testing.assert_close(logits(learner.model, ids), trained, atol=1e-4, rtol=1e-4)
     figures = []
     dpo(learner, pairs(), replace(PAIRED, epochs=1), on_step=figures.append)

@@ -200,9 +200,7 @@ def trl_loss_and_gradients(policy, trained, rows, folder: Path, **options):
     arguments = DPOConfig(
         output_dir=str(folder), report_to="none", max_length=None, bf16=False, use_cpu=True, **options
     )
-    trained.set_attn_implementation("sdpa")
     reference = copy.deepcopy(policy.model)
-    reference.set_attn_implementation("sdpa")
     trainer = TrajectoryDPO(
         model=trained,
         ref_model=reference.eval(),

@@ -9,7 +9,8 @@ import torch
 from tiny import tiny_model
 from torch import nn
 
-from eto.policies.transformers import add_lora, weights_in
+from eto.policies.adapters import add_lora
+from eto.policies.precision import weights_in
 from eto.training.gradients import GradientSum
 from eto.training.log_probs import TreeLogProbs
 from eto.training.replicas import Replicas

@@ -103,7 +103,6 @@ def trajectories(case: Case, vocabulary: int = 400) -> list[tuple[list[int], lis
 
 def plain(model, ids, turns) -> torch.Tensor:
     """Token log-probs from transformers' own forward pass of this one trajectory."""
-    model.set_attn_implementation("sdpa")
     logits = model(input_ids=torch.tensor([ids])).logits[0, :-1].float()
     scores = logits.log_softmax(-1).gather(-1, torch.tensor(ids)[1:, None])[:, 0]
     return scores[torch.tensor(turns)[1:] >= 0]
@@ -132,6 +131,15 @@ def assert_exact(model, batch: list[list[tuple[list[int], list[int]]]]) -> None:
     for name, gradient in gradients(model, objective(found)).items():
         torch.testing.assert_close(gradient, expected_gradients[name], atol=1e-5, rtol=1e-4, msg=name)
     assert all(g.abs().max() > 1e-4 for g in expected_gradients.values())
+
+
+def test_a_models_own_attention_is_left_as_it_was():
+    model = tiny_model(434)
+    ids, turns = trajectories(CASES["one trajectory"])[0]
+    expected = plain(model, ids, turns)
+    TreeLogProbs(model)([build_tree([(ids, turns)])])
+    assert model.config._attn_implementation == "sdpa"
+    torch.testing.assert_close(plain(model, ids, turns), expected)
 
 
 @pytest.mark.parametrize("case", CASES)

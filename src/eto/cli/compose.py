@@ -43,7 +43,7 @@ def tasks_of(recipe: Recipe, suite: TaskSuite, split: str) -> list[Task]:
     """
     if split not in suite.splits:
         raise InputError(
-            f"unknown split {split!r}", where="split", mend=f"use one of {', '.join(suite.splits)}"
+            f"unknown split {split!r}", where="--split", mend=f"use one of {', '.join(suite.splits)}"
         )
     count = getattr(recipe.tasks, f"{split}_per_kind")
     kinds: dict[str, list[Task]] = {}
@@ -83,7 +83,7 @@ def policy_of(recipe: Recipe, model: str | None = None, name: str = "policy") ->
 
     lora = recipe.model.lora
     return load_policy(
-        model or recipe.model.path,
+        recipe.model.path if model is None else model,
         name=name,
         dtype=recipe.model.dtype,
         lora=lora.model_dump() if lora else None,

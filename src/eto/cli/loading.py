@@ -10,10 +10,14 @@ from eto.cli.compose import policy_of
 from eto.recipe import Recipe
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from eto.policies.transformers import TransformersPolicy
 
 IMPORTS = ("torch", "transformers", "transformers.modeling_utils", "eto.policies.transformers")
 """What loading spends most of its time on, in steps of a second or two."""
+LARGEST_RANK = 576
+"""Rank that a weight matrix of the embedded model can have."""
 
 
 class PolicyLoading:
@@ -24,7 +28,7 @@ class PolicyLoading:
     """
 
     def __init__(self, recipe: Recipe) -> None:
-        self._recipe = recipe
+        self.recipe = recipe
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="load-policy")
         self._policy: Future[TransformersPolicy] | None = None
 
@@ -39,7 +43,7 @@ class PolicyLoading:
         if self._policy is None:
             for module in IMPORTS:
                 self._thread.submit(import_module, module)  # where one fails, policy_of raises it again
-            self._policy = self._thread.submit(policy_of, self._recipe)
+            self._policy = self._thread.submit(policy_of, self.recipe)
             self._thread.shutdown(wait=False)  # the thread ends after these, and with it its OpenMP team
 
     @property
@@ -57,13 +61,53 @@ class PolicyLoading:
         return self._policy.result()
 
 
+def check_for_training(policy: TransformersPolicy, out: Path, agents: int = 0) -> None:
+    """Raises `InputError` for a model that can only act, `MissingRequirement` where the disk of `out` has no
+    room for it: once or, with `agents`, for a run that saves so many."""
+    from eto.policies.adapters import trained_bytes
+    from eto.policies.room import check_room, needed_bytes
+    from eto.policies.saving import model_bytes
+    from eto.training.probe import check_training
+
+    check_training(policy.model)
+    whole = model_bytes(policy.model)
+    needed = needed_bytes(whole, trained_bytes(policy.model), agents) if agents else whole
+    check_room(out, needed - _states(out))
+
+
+def agents_left(recipe: Recipe) -> int:
+    """Models that the recipe's run has yet to save."""
+    saved = len(list(recipe.directory.glob("stages/*/model/config.json")))
+    return max(0, 1 + recipe.explore.iterations - saved)
+
+
+def check_embedded_room(recipe: Recipe) -> None:
+    """`check_for_training`, of the disk alone, for a model that `sure_to_load` knows. Imports no torch."""
+    from eto.policies.embedded import model_path
+    from eto.policies.room import check_room, directory_bytes, needed_bytes
+
+    whole = directory_bytes(model_path())
+    trained = 0 if recipe.model.lora else whole
+    needed = needed_bytes(whole, trained, agents_left(recipe))
+    check_room(recipe.directory, needed - _states(recipe.directory))
+
+
+def _states(directory: Path) -> int:
+    """Bytes of the training states that a stage under way has left in a run's directory."""
+    from eto.policies.room import directory_bytes
+
+    return sum(directory_bytes(state) for state in directory.glob("stages/*/state*"))
+
+
 def sure_to_load(recipe: Recipe) -> bool:
     """Whether the recipe's model need not be tried: the embedded one, whole in the cache, in a context that
     it has, with adapters wherever they fit. Imports neither torch nor transformers."""
     from eto.policies.embedded import cached_context
 
     model = recipe.model
-    if model.path != "embedded" or (model.lora and model.lora.target_modules):
+    if model.path != "embedded":
+        return False
+    if model.lora and (model.lora.target_modules is not None or model.lora.rank > LARGEST_RANK):
         return False
     context = cached_context()
     return context is not None and (model.max_context or 0) <= context

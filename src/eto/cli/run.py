@@ -16,7 +16,13 @@ from eto.cli.compose import (
     suite_of,
     tasks_of,
 )
-from eto.cli.loading import PolicyLoading, sure_to_load
+from eto.cli.loading import (
+    PolicyLoading,
+    agents_left,
+    check_embedded_room,
+    check_for_training,
+    sure_to_load,
+)
 from eto.cli.outputs import MARKDOWN, check_file
 from eto.cli.progress import Progress
 from eto.cli.terminal import say
@@ -53,6 +59,8 @@ def run_recipe(path: Path, overrides: Sequence[str], source: Path | None = None)
         if not begun and not sure_to_load(recipe):
             # A model that cannot be loaded must be told before the directory takes the recipe.
             _loaded(loading, progress)
+        if sure_to_load(recipe) and agents_left(recipe):
+            check_embedded_room(recipe)
         with Run.open(recipe.directory, recipe) as run:
             for note in run.notes:
                 progress.say(f"note: {note}")
@@ -71,7 +79,10 @@ def _loaded(loading: PolicyLoading, progress: Progress) -> TransformersPolicy:
     loading.start()
     if loading.under_way:
         progress.say("loading the model")
-    return loading.policy()
+    policy = loading.policy()
+    if agents := agents_left(loading.recipe):
+        check_for_training(policy, loading.recipe.directory, agents)
+    return policy
 
 
 def _learn(

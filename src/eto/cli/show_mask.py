@@ -14,7 +14,6 @@ from rich.text import Text
 
 from eto.cli.compose import read_recipe
 from eto.cli.terminal import terminal
-from eto.errors import InputError
 from eto.formats import read_sides
 from eto.recipe import Recipe
 from eto.texts import whole
@@ -87,7 +86,7 @@ def _renderer(recipe: Recipe, model: str) -> Renderer:
 
     given = recipe.model
     return Renderer(
-        _tokenizer(_source(model)),
+        _tokenizer(model),
         given.chat_template,
         arguments=given.chat_template_kwargs,
         thoughts=given.thoughts,
@@ -95,20 +94,11 @@ def _renderer(recipe: Recipe, model: str) -> Renderer:
     )
 
 
-def _source(model: str) -> str:
-    from eto.policies.embedded import embedded_model
+def _tokenizer(model: str) -> Any:
+    """Of a model, or of a directory that has nothing but a tokenizer."""
+    from eto.policies.checkpoint import has_vocabulary
+    from eto.policies.loading import Source, find_model, load_tokenizer
 
-    return str(embedded_model()) if model == "embedded" else str(Path(model).expanduser())
-
-
-def _tokenizer(source: str) -> Any:
-    from transformers import AutoTokenizer
-
-    try:
-        return AutoTokenizer.from_pretrained(source)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"cannot load a tokenizer: {(str(error) or type(error).__name__).splitlines()[0]}",
-            where=source,
-            mend="give `embedded`, a directory written by save_pretrained, or a Hub id",
-        ) from error
+    folder = Path(model).expanduser()
+    alone = folder.is_dir() and has_vocabulary(folder)
+    return load_tokenizer(Source(str(folder), str(folder)) if alone else find_model(model))

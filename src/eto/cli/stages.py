@@ -21,6 +21,7 @@ from eto.cli.compose import (
     turn_weighting,
 )
 from eto.cli.kept import Kept, command_of
+from eto.cli.loading import check_for_training
 from eto.cli.outputs import check_directory, check_file, inputs_of, new_model
 from eto.cli.progress import Progress
 from eto.cli.terminal import say, terminal
@@ -128,6 +129,7 @@ def clone(
     progress = Progress()
     report = step_reporter(progress.update)
     policy = policy_of(recipe, model)
+    check_for_training(policy, out)
     with progress:
         show = partial(report, "sft")
         sft(policy, trajectories, settings_of(recipe).sft, on_start=show, on_step=show)
@@ -193,6 +195,11 @@ def make_pairs(
     inputs = inputs_of(expert=expert, explored=explored, recipe=recipe_path)
     check_file(out, overwrite=overwrite, inputs=inputs)
     if rules == "reference":
+        if form != "own" or recipe_path or overrides:
+            problem = "the reference's rules have a form of their own and take nothing from a recipe"
+            raise InputError(
+                problem, where="--rules reference", mend="leave out --format, --recipe and overrides"
+            )
         from eto.reference_rules import read_reference_items, reference_pairs, write_reference_pairs
 
         items = reference_pairs(read_reference_items(expert), read_reference_items(explored))
@@ -238,6 +245,7 @@ def optimise(
         progress.say(f"{len(found) - len(kept)} of {len(found)} pairs have nothing to contrast: left out")
     report = step_reporter(progress.update)
     policy = policy_of(recipe, model)
+    check_for_training(policy, out)
     with progress:
         result = dpo(
             policy,

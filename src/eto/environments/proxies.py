@@ -47,22 +47,23 @@ def check_address(address: str, where: str = "address") -> None:
 
 
 @contextmanager
-def usable_proxy() -> Iterator[None]:
+def usable_proxy(*, connects_only: bool = True) -> Iterator[None]:
     """Tells what a client makes of the proxy variables: `InputError` where one cannot be used,
-    `MissingRequirement` where its protocol needs a package that is not installed."""
+    `MissingRequirement` where its protocol needs a package that is not installed.
+
+    connects_only: nothing else happens here; otherwise an error has to name the proxy.
+    """
     try:
         yield
-    except ImportError as error:
-        problem = f"the proxy needs a package that is not installed: {error}"
-        raise MissingRequirement(
-            problem, where=", ".join(_given()), mend=f"install it, or {_MEND}"
-        ) from error
-    except (httpx2.InvalidURL, OverflowError) as error:
-        raise InputError(f"no usable proxy: {error}", where=", ".join(_given()), mend=_MEND) from error
-    except ValueError as error:  # of a part of the URL
-        if not _given():
+    except (ImportError, httpx2.InvalidURL, OverflowError, ValueError) as error:
+        named = "proxy" in str(error).lower()
+        if not _given() or not (named or (connects_only and not isinstance(error, ImportError))):
             raise
-        raise InputError(f"no usable proxy: {error}", where=", ".join(_given()), mend=_MEND) from error
+        where = ", ".join(_given())
+        if isinstance(error, ImportError):
+            problem = f"the proxy needs a package that is not installed: {error}"
+            raise MissingRequirement(problem, where=where, mend=f"install it, or {_MEND}") from error
+        raise InputError(f"no usable proxy: {error}", where=where, mend=_MEND) from error
 
 
 def _given() -> list[str]:

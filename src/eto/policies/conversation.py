@@ -15,6 +15,44 @@ from eto.types import Turn
 
 LEAST_SHARED = 8
 """Tokens of a common beginning from which it is passed once."""
+GROWTH = 256
+"""Tokens by which a full cache grows."""
+
+
+class Cache:
+    """Keys and values of one conversation, layer by layer.
+
+    Each layer's shape is that of the first keys and values it gets, so layers may differ in heads
+    and sizes, and keys from values.
+    """
+
+    def __init__(self) -> None:
+        self._layers: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def room(self, layer: int, key: Tensor, value: Tensor, total: int) -> tuple[Tensor, Tensor]:
+        """The layer's keys and values `[heads, total, size]`, to be read and written; the shapes and types
+        are those of `key` and `value` `[1, heads, new, size]`."""
+        found = self._layers.get(layer)
+        if found is None or found[0].shape[1] < total:
+            capacity = (total // GROWTH + 1) * GROWTH
+            before = found or (key[0, :, :0], value[0, :, :0])
+            found = tuple(_grown(old, capacity) for old in before)
+            self._layers[layer] = found
+        return found[0][:, :total], found[1][:, :total]
+
+    def copy(self, tokens: int) -> Cache:
+        """A cache of the first `tokens`, with room for more."""
+        taken = Cache()
+        capacity = (tokens // GROWTH + 1) * GROWTH
+        for layer, sides in self._layers.items():
+            taken._layers[layer] = tuple(_grown(side[:, :tokens], capacity) for side in sides)
+        return taken
+
+
+def _grown(side: Tensor, capacity: int) -> Tensor:
+    grown = side.new_empty((side.shape[0], capacity, side.shape[2]))
+    grown[:, : side.shape[1]] = side
+    return grown
 
 
 @dataclass(eq=False, slots=True, weakref_slot=True)
@@ -24,8 +62,8 @@ class Conversation:
     ids: list[int]
     """All tokens so far; the last `len(ids) - cached` have not passed the model yet."""
     cached: int = 0
-    cache: Tensor | None = None
-    """`[layers, 2, key-value heads, capacity, head size]`."""
+    cache: Cache | None = None
+    """None before the first step, and once released."""
     temperature: float = 0.0
     generator: torch.Generator | None = None
     action: list[int] = field(default_factory=list)

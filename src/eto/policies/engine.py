@@ -19,16 +19,14 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import AttentionInterface, AttentionMaskInterface
 
-from eto.policies.architecture import check_architecture
-from eto.policies.conversation import Conversation, divided, longest_beginning
+from eto.policies.architecture import check_architecture, fix_positions
+from eto.policies.conversation import Cache, Conversation, divided, longest_beginning
 from eto.policies.lanes import Lanes
 from eto.policies.packing import pack_linear_layers
 
 ATTENTION = "eto_conversations"
 LARGEST_PLAIN = 1024 * 1024
 """New tokens x all tokens of a conversation up to which its scores are kept at once."""
-GROWTH = 256
-"""Tokens by which a full cache grows."""
 
 
 class Span:
@@ -67,16 +65,16 @@ class Engine:
     Raises `InputError` for a model that is more than plain attention; see `check_architecture`.
     """
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, *, packed: bool = True) -> None:
+        """`model` is the engine's own: it is changed for good. `packed`: with a copy of the weights laid
+        out for few rows (`eto.policies.packing`)."""
         check_architecture(model)
         self.model = model
         model.set_attn_implementation(ATTENTION)
+        fix_positions(model)
         model.eval()
-        pack_linear_layers(model)
-        config = model.config.get_text_config()
-        self.layers = config.num_hidden_layers
-        self.heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-        self.head_size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        if packed:
+            pack_linear_layers(model)
         self._prefix: Conversation | None = None
         self._begun: WeakSet[Conversation] = WeakSet()
         self._lanes = Lanes(model.device)
@@ -105,7 +103,8 @@ class Engine:
         spans: list[Span] = []
         start = 0
         for number, conversation in enumerate(batch):
-            self._reserve(conversation)
+            if conversation.cache is None:
+                conversation.cache = Cache()
             own = conversation.cached
             source, shared = longest_beginning(conversation, batch[:number])
             if source is not None:
@@ -129,18 +128,6 @@ class Engine:
         logits = project(self.model, hidden[0, torch.tensor(wanted, device=device)]).float()
         return list(logits.split(counts))
 
-    def _reserve(self, conversation: Conversation) -> None:
-        need = len(conversation.ids) + len(conversation.draft)
-        cache = conversation.cache
-        if cache is not None and cache.shape[3] >= need:
-            return
-        capacity = (need // GROWTH + 1) * GROWTH
-        shape = (self.layers, 2, self.heads, capacity, self.head_size)
-        grown = torch.empty(shape, dtype=self.model.dtype, device=self.model.device)
-        if cache is not None:
-            grown[:, :, :, : conversation.cached] = cache[:, :, :, : conversation.cached]
-        conversation.cache = grown
-
     def _copy_prefix(self, conversation: Conversation) -> None:
         """Take over the cache of the longest beginning that another conversation has passed: one
         that is still held, or the first of all, for the instruction they have in common."""
@@ -149,13 +136,14 @@ class Engine:
             conversation, [o for o in others if o.cache is not None], passed=True
         )
         if best is not None:
-            self._reserve(conversation)
-            conversation.cache[:, :, :, :shared] = best.cache[:, :, :, :shared]
+            conversation.cache = best.cache.copy(shared)
             conversation.cached = shared
 
     def _keep_prefix(self, conversation: Conversation) -> None:
         self._prefix = Conversation(
-            ids=list(conversation.ids), cached=conversation.cached, cache=conversation.cache.clone()
+            ids=list(conversation.ids),
+            cached=conversation.cached,
+            cache=conversation.cache.copy(conversation.cached),
         )
 
 
@@ -213,33 +201,32 @@ def _attend(
 ) -> tuple[Tensor, None]:
     """Each conversation's new tokens against its own cache.
 
-    query `[1, heads, tokens, size]`, key and value `[1, key-value heads, tokens, size]`
-    -> `[1, tokens, heads, size]`. Query heads that share a key head are folded into the
+    query `[1, heads, tokens, size]`, key and value `[1, key-value heads, tokens, size]`, values of a size
+    of their own -> `[1, tokens, heads, value size]`. Query heads that share a key head are folded into the
     query length, so keys are never repeated.
     """
     heads, tokens, size = query.shape[1:]
     shared = key.shape[1]
     scaling = size**-0.5 if scaling is None else scaling
-    out = query.new_empty((tokens, heads, size))
+    out = query.new_empty((tokens, heads, value.shape[-1]))
+    layer = module.layer_idx
     for span in conversations:
         here, total = slice(span.start, span.start + span.new), span.past + span.new
-        cache = span.conversation.cache[module.layer_idx]
+        keys, values = span.conversation.cache.room(layer, key, value, total)
         if span.source is not None:
-            cache[:, :, span.own : span.past] = span.source.cache[
-                module.layer_idx, :, :, span.own : span.past
-            ]
-        cache[0, :, span.past : total] = key[0, :, here]
-        cache[1, :, span.past : total] = value[0, :, here]
+            others = span.source.cache.room(layer, key, value, span.past)
+            for side, other in zip((keys, values), others, strict=True):
+                side[:, span.own : span.past] = other[:, span.own :]
+        keys[:, span.past :] = key[0, :, here]
+        values[:, span.past :] = value[0, :, here]
         folded = query[0, :, here].reshape(shared, -1, size)
-        attended = _against(
-            folded, cache[0, :, :total], cache[1, :, :total], span.bias(query, sliding_window), scaling
-        )
-        out[here] = attended.view(heads, span.new, size).transpose(0, 1)
+        attended = _against(folded, keys, values, span.bias(query, sliding_window), scaling)
+        out[here] = attended.view(heads, span.new, -1).transpose(0, 1)
     return out[None], None
 
 
 def _against(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, scaling: float) -> Tensor:
-    """query `[shared heads, group * new, size]`, key and value `[shared heads, total, size]`,
+    """query `[shared heads, group * new, size]`, key and value `[shared heads, total, their size]`,
     bias `[new, total]`. On a CPU, plain products take less time than the fused kernel, but for a
     single token in bfloat16 (`LOG.md`)."""
     shared, rows = query.shape[:2]

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import copy
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from torch.nn import Parameter
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from eto.errors import InputError, PromptTooLong
-from eto.files import disk_errors
-from eto.policies.architecture import check_architecture, checked_vocabulary
+from eto.policies.adapters import adapted
+from eto.policies.architecture import check_architecture, checked_vocabulary, chosen_context
 from eto.policies.conversation import Conversation
 from eto.policies.drafts import Drafts
-from eto.policies.embedded import embedded_model
 from eto.policies.engine import Engine, extend
+from eto.policies.loading import Source, check_kind, find_model, load_model, load_tokenizer
+from eto.policies.precision import compute_dtype, device_of, weights_as, weights_in
+from eto.policies.probe import check_acting
+from eto.policies.saving import check_savable, save_model
 from eto.protocols import Reply, ReplyEnd
 from eto.rendering import NOT_AGENT, Rendered, Renderer, Thoughts
 from eto.types import Message
@@ -54,13 +53,21 @@ class TransformersPolicy:
         self.renderer.embeddings = checked_vocabulary(model, tokenizer)
         self.tokenizer_id: str | None = self.renderer.fingerprint
         self.dtype = compute_dtype(dtype, model.device)
-        limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-        if max_context and limit and max_context > limit:
-            raise InputError(
-                f"max_context {max_context} is more than the model's {limit}", where="model.max_context"
-            )
-        self.max_context = max_context or limit or 4096
+        self.max_context = chosen_context(model.config, max_context)
         self.max_action_tokens = max_action_tokens
+        if max_action_tokens < 1:
+            raise InputError(
+                f"an action of {max_action_tokens} tokens",
+                where="explore.max_action_tokens",
+                mend="give at least 1",
+            )
+        if max_action_tokens >= self.max_context:
+            raise InputError(
+                f"an action of up to {max_action_tokens} tokens leaves no room for a prompt: "
+                f"the context holds {self.max_context}",
+                where="explore.max_action_tokens",
+                mend="lower it, or raise model.max_context",
+            )
         self._engine: Engine | None = None
         self._drafts = Drafts() if drafting else None
         self._active: list[Conversation] = []
@@ -69,15 +76,7 @@ class TransformersPolicy:
     # -- acting -----------------------------------------------------------------------
 
     def open(self, messages: Sequence[Message], *, temperature: float = 0.0, seed: int = 0) -> Conversation:
-        """A conversation that starts with `messages`. Raises `PromptTooLong` if they do not fit, and
-        `InputError` where no prompt can."""
-        if self.max_action_tokens >= self.max_context:
-            raise InputError(
-                f"an action of up to {self.max_action_tokens} tokens leaves no room for a prompt: "
-                f"the context holds {self.max_context}",
-                where="explore.max_action_tokens",
-                mend="lower it, or raise model.max_context",
-            )
+        """A conversation that starts with `messages`. Raises `PromptTooLong` if they do not fit."""
         talk = self.renderer.talk(messages)
         if (excess := len(talk.ids) + self.max_action_tokens - self.max_context) > 0:
             raise PromptTooLong(
@@ -158,8 +157,8 @@ class TransformersPolicy:
         With LoRA these are merged weights and get fresh adapters: the lineage of an agent
         is a chain of whole models, and a stage's reference is the model it started from.
         """
-        model = _load_model(str(directory), self.model.device)
-        self.model = model if self._lora is None else add_lora(model, **self._lora)
+        model = load_model(Source(str(directory), str(directory)), self.model.device)
+        self.model = model if self._lora is None else adapted(model, self._lora)
         self.weights_changed()
 
     def save(self, directory: str | Path) -> None:
@@ -170,14 +169,7 @@ class TransformersPolicy:
         model = self.model
         if hasattr(model, "peft_config"):
             model = copy.deepcopy(model).merge_and_unload()
-        with disk_errors(Path(directory)):
-            try:
-                model.save_pretrained(directory)
-            except SafetensorError as error:
-                if (found := re.search(r"os error (\d+)", str(error))) is None:
-                    raise
-                raise OSError(int(found[1]), str(error), str(directory)) from error
-            self.renderer.saved_tokenizer.save_pretrained(directory)
+        save_model(model, self.renderer.saved_tokenizer, Path(directory))
 
 
 def load_policy(
@@ -197,36 +189,22 @@ def load_policy(
 ) -> TransformersPolicy:
     """A policy from `embedded`, a local directory, or a Hub id; weights in fp32.
 
-    `lora` (rank, alpha, dropout, target_modules) adds fresh adapters and freezes the rest.
-    `drafting` as in `TransformersPolicy`; `chat_template` (a file, or a name) and what follows as in
-    `Renderer`. Raises `InputError` for a path that is no causal LM.
+    A directory with a LoRA adapter alone is loaded merged into the base that it names. `lora` (rank,
+    alpha, dropout, target_modules) adds fresh adapters and freezes the rest. `drafting` as in
+    `TransformersPolicy`; `chat_template` (a file, or a name) and what follows as in `Renderer`. Raises
+    `InputError` for a path that is no whole causal LM, an architecture that is not supported, a chat
+    template that cannot be used, and a model that could not be saved again.
     """
-    source = str(embedded_model()) if str(path) == "embedded" else str(path)
-    looks_local = source.startswith((".", "/", "~")) or Path(source).exists()
-    folder = Path(source).expanduser()
-    if looks_local and not (folder / "config.json").is_file():
-        raise InputError(
-            "no model here (config.json is missing)",
-            where=str(folder),
-            mend="give `embedded`, a directory written by save_pretrained, or a Hub id",
-        )
-    source = str(folder) if looks_local else source
-    if not looks_local:
-        check_hub(source)
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(source)
-        model = _load_model(source, device)
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"cannot load a causal LM: {str(error).splitlines()[0]}",
-            where=source,
-            mend="check the path, the network, or that the weights are safetensors",
-        ) from error
-    if lora is not None:
-        model = add_lora(model, **lora)
+    place = device_of(device)
+    compute_dtype(dtype, place)
+    source = find_model(path)
+    check_kind(source.model)
+    tokenizer = load_tokenizer(source)
+    model = load_model(source, place)
+    check_acting(model)
+    check_savable(model, tokenizer, source.model)
     return TransformersPolicy(
-        model,
+        model if lora is None else adapted(model, lora),
         tokenizer,
         name=name,
         dtype=dtype,
@@ -238,83 +216,3 @@ def load_policy(
             tokenizer, chat_template, arguments=chat_template_kwargs, thoughts=thoughts, today=date
         ),
     )
-
-
-def check_hub(source: str) -> None:
-    """Raises `InputError` for a name neither cached nor on the Hub, before loading retries for a minute."""
-    from httpx2 import HTTPError
-    from huggingface_hub import HfApi, try_to_load_from_cache
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
-
-    mend = "give `embedded`, a directory written by save_pretrained, or a Hub id; check the network"
-    try:
-        if try_to_load_from_cache(source, "config.json") is None:
-            HfApi().model_info(source, timeout=5)
-    except HFValidationError as error:
-        raise InputError("neither a directory here nor a Hub id", where=source, mend=mend) from error
-    except (HfHubHTTPError, OfflineModeIsEnabled, HTTPError, OSError) as error:
-        raise InputError("neither a directory here nor found on the Hub", where=source, mend=mend) from error
-
-
-def _load_model(source: str, device: str | torch.device) -> Any:
-    model = AutoModelForCausalLM.from_pretrained(
-        source, dtype=torch.float32, attn_implementation="sdpa", use_safetensors=True
-    )
-    return model.to(device)
-
-
-def add_lora(
-    model: Any, rank: int, alpha: float, dropout: float, target_modules: list[str] | None = None
-) -> Any:
-    """`model` frozen, with fresh LoRA adapters (on every linear layer unless named), always the same."""
-    from peft import LoraConfig, get_peft_model
-
-    settings = LoraConfig(
-        r=rank,
-        lora_alpha=alpha,
-        lora_dropout=dropout,
-        target_modules=target_modules or "all-linear",
-        task_type="CAUSAL_LM",
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return get_peft_model(model, settings)
-
-
-def weights_in(model: Any, dtype: torch.dtype) -> Any:
-    """`model` with its weights cast in place; buffers keep their type.
-
-    `model.to(dtype)` would also round the frequencies of rotary embeddings, and some hundred
-    tokens on such a model attends to other positions than the one that was trained.
-    """
-    for weight in model.parameters():
-        if weight.is_floating_point():
-            weight.data = weight.data.to(dtype)
-    return model
-
-
-def weights_as(weights: Iterable[Parameter], dtype: torch.dtype) -> dict[int, Parameter]:
-    """Memo for `copy.deepcopy` by which a copied model has these weights in `dtype`, and shares those
-    that have it already."""
-    return {
-        id(weight): Parameter(weight.detach().to(dtype), requires_grad=False)
-        if weight.is_floating_point()
-        else weight
-        for weight in weights
-    }
-
-
-def compute_dtype(choice: str, device: torch.device) -> torch.dtype:
-    """bfloat16 where it is native (`auto`), or the dtype named."""
-    if choice != "auto":
-        return {"float32": torch.float32, "bfloat16": torch.bfloat16}[choice]
-    if device.type == "cuda":
-        native = torch.cuda.is_bf16_supported()
-    else:
-        native = _cpu_has_bf16()
-    return torch.bfloat16 if native else torch.float32
-
-
-def _cpu_has_bf16() -> bool:
-    probes = (getattr(torch.cpu, f"_is_{name}_supported", None) for name in ("avx512_bf16", "amx_tile"))
-    return any(probe is not None and probe() for probe in probes)

@@ -123,8 +123,8 @@ def _attend(
     trees: Layout | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
-    """query `[1, heads, tokens, size]`, key and value `[1, key-value heads, tokens, size]`
-    -> `[1, tokens, heads, size]`."""
+    """query `[1, heads, tokens, size]`, key and value `[1, key-value heads, tokens, size]`, values of a size
+    of their own -> `[1, tokens, heads, value size]`."""
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
     if query.device.type == "cuda" and not dropout:
         return _flex(query, key, value, scaling, trees, sliding_window).transpose(1, 2), None
@@ -150,13 +150,14 @@ class _TreeAttention(torch.autograd.Function):
         scaling: float,
         window: int | None,
     ) -> Tensor:
-        """`[heads, tokens, size]`, `[shared heads, tokens, size]` twice -> `[tokens, heads, size]`."""
-        heads, tokens, size = query.shape
-        out = query.new_empty(tokens, heads, size)
+        """`[heads, tokens, size]`, `[shared heads, tokens, size]`, `[shared heads, tokens, value size]`
+        -> `[tokens, heads, value size]`."""
+        heads, tokens, _ = query.shape
+        out = query.new_empty(tokens, heads, value.shape[-1])
         kept = []
         for piece in layout.pieces:
             weights = _weights(query, key, piece, layout, scaling, window)
-            attended = torch.bmm(weights, piece.along(value)).view(heads, -1, size)
+            attended = torch.bmm(weights, piece.along(value)).view(heads, -1, value.shape[-1])
             out[piece.start : piece.stop] = attended.transpose(0, 1)
             if piece.depth <= LONGEST_KEPT:
                 kept.append(weights)
@@ -178,7 +179,7 @@ class _TreeAttention(torch.autograd.Function):
                 weights = next(weights_of)
             else:
                 weights = _weights(query, key, piece, layout, scaling, window)
-            part = given[here].transpose(0, 1).reshape(len(key), -1, size)
+            part = given[here].transpose(0, 1).reshape(len(key), -1, value.shape[-1])
             piece.add_along(to_value, torch.bmm(weights.transpose(1, 2), part))
             inner = torch.bmm(part, piece.along(value).transpose(1, 2))
             inner = torch._softmax_backward_data(inner, weights, -1, weights.dtype).mul_(scaling)

@@ -60,7 +60,7 @@ def log_probs_of(
         scored: dict[int, list[np.ndarray]] = {}
 
         def score(lane: int) -> None:
-            scorer = TreeLogProbs(replicas.models[lane]).eval()
+            scorer = TreeLogProbs(replicas.models[lane], owned=True).eval()
             with torch.no_grad():  # threads have this setting for themselves
                 for group in found[lane]:
                     leaves = scorer([trees[number] for number in group])

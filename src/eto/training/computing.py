@@ -16,6 +16,7 @@ from eto.errors import EngineFailure
 from eto.policies.lanes import MOST, Lanes
 from eto.training.batches import Groups, split
 from eto.training.log_probs import TreeLogProbs
+from eto.training.probe import check_training
 from eto.training.replicas import Replicas
 from eto.training.trees import Tree
 
@@ -44,6 +45,8 @@ class Computing:
     """
 
     def __init__(self, accelerator: Accelerator, model: Any, most_lanes: int = MOST) -> None:
+        """Raises `InputError` for an architecture whose trees cannot be computed."""
+        check_training(model)
         alone = _needs_one_lane(model, accelerator)
         self.accelerator, self._model = accelerator, model
         self.lanes = Lanes(next(model.parameters()).device, 1 if alone else most_lanes)
@@ -60,7 +63,7 @@ class Computing:
             direct=direct,
             recompute_activations=recompute_activations,
         )
-        self._scorers = [TreeLogProbs(each) for each in self.replicas.models]
+        self._scorers = [TreeLogProbs(each, owned=True) for each in self.replicas.models]
         if not direct:
             self._scorers = [self.accelerator.prepare(each) for each in self._scorers]
 

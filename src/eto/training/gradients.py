@@ -25,6 +25,10 @@ class GradientSum:
         self.fresh = True
         """Nothing was added since the step began; what the tensor holds is of the step before."""
 
+    def __deepcopy__(self, _memo: dict) -> GradientSum:
+        """Copies of a model that share its weights share their sums."""
+        return self
+
     def add(self, gradient: Tensor) -> None:
         """Add a gradient of the weight's shape."""
         self.tensor.copy_(gradient) if self.fresh else self.tensor.add_(gradient)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from eto.policies.architecture import base_of, fix_positions, sharing_copy
 from eto.policies.engine import project
 from eto.training.attention import TREE_ATTENTION, Layout
 from eto.training.trees import Row, Tree, lay_out
@@ -29,14 +30,17 @@ KEPT_LOGITS = 2**27
 class TreeLogProbs(nn.Module):
     """Wraps a causal LM; called with trees it returns each leaf's token log-probs."""
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, *, owned: bool = False) -> None:
+        """`model` stays as it is: its attention is exchanged in a copy that shares the weights. `owned`:
+        nobody else uses it, and no copy is made."""
         super().__init__()
-        self.model = model
-        model.set_attn_implementation(TREE_ATTENTION)
+        self.model = model if owned else sharing_copy(model)
+        self.model.set_attn_implementation(TREE_ATTENTION)
+        fix_positions(self.model)
 
     def forward(self, trees: Sequence[Tree]) -> list[list[Tensor]]:
         """-> for each tree, for each leaf, `[agent tokens]` log-probs in fp32."""
-        base = self.model.get_base_model() if hasattr(self.model, "peft_config") else self.model
+        base = base_of(self.model)
         device = base.device
         row = lay_out(trees)
         layout = Layout(row, device)

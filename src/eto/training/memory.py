@@ -1,25 +1,30 @@
 """How much memory training will take, counted before it begins.
 
 What autograd keeps of a forward pass is counted by running that pass on tensors without
-storage, so it holds for any architecture, attention and layout of trees.
+storage, so it holds for any attention and layout of trees. Where an architecture cannot run so,
+a short pass is measured.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
-from torch.func import functional_call
 
+from eto.policies.architecture import sharing_copy
 from eto.training.log_probs import CHUNK, TreeLogProbs
-from eto.training.trees import Tree
+from eto.training.trees import Tree, build_tree
 
 USABLE = 0.85
 """Share of the free memory that training may plan with."""
+MEASURED = 128
+"""Tokens of a pass that is measured where it cannot be counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,30 +117,53 @@ def training_memory(
 
 
 def kept_activations(model: Any, trees: Sequence[Tree], dtype: torch.dtype) -> int:
-    """Bytes that a forward pass over `trees` keeps for its backward pass, weights left out."""
-    scorer = TreeLogProbs(model)
-    meta = {
-        f"model.{name}": _without_storage(tensor, dtype if isinstance(tensor, torch.nn.Parameter) else None)
-        for name, tensor in (*model.named_parameters(), *model.named_buffers())
-    }
-    own = {tensor.untyped_storage()._cdata for tensor in meta.values()}
+    """Bytes that a forward pass over `trees` keeps for its backward pass, weights left out.
+
+    Where the computation depends on values, as the choice of experts does, it cannot run without
+    storage: then a pass over the beginning of a tree is measured instead, and scaled.
+    """
+    try:
+        return _kept_by(_on_meta(model, dtype), trees)
+    except RuntimeError:
+        short = _beginning(max(trees, key=len))
+        width = torch.empty((), dtype=dtype).element_size() / next(model.parameters()).element_size()
+        kept = _kept_by(sharing_copy(model), [short])
+        return int(kept * width * sum(map(len, trees)) / len(short))
+
+
+def _kept_by(model: Any, trees: Sequence[Tree]) -> int:
+    """Bytes that a pass of `model`, a copy of the caller's, keeps beside its weights and buffers."""
+    scorer = TreeLogProbs(model, owned=True).train()
+    own = {_storage(tensor) for tensor in (*model.parameters(), *model.buffers())}
     found: dict[int, Tensor] = {}
 
     def keep(tensor: Tensor) -> Tensor:
-        if tensor.untyped_storage()._cdata not in own:
-            found[tensor.untyped_storage()._cdata] = tensor
+        if _storage(tensor) not in own:
+            found[_storage(tensor)] = tensor
         return tensor
 
-    training = model.training
-    model.train()
-    try:
-        with torch.enable_grad(), saved_tensors_hooks(keep, lambda tensor: tensor):
-            outcome = functional_call(scorer, meta, (trees,))
-    finally:
-        model.train(training)
+    with torch.enable_grad(), saved_tensors_hooks(keep, lambda tensor: tensor):
+        outcome = scorer(trees)
     total = sum(tensor.untyped_storage().nbytes() for tensor in found.values())
     del outcome
     return total
+
+
+def _on_meta(model: Any, dtype: torch.dtype) -> Any:
+    """A copy of `model` without storage, its weights in `dtype`."""
+    weights = {id(weight): _without_storage(weight, dtype) for weight in model.parameters()}
+    buffers = {id(buffer): _without_storage(buffer, None) for buffer in model.buffers()}
+    return copy.deepcopy(model, weights | buffers)
+
+
+def _beginning(tree: Tree) -> Tree:
+    """The first `MEASURED` tokens of the longest path in `tree`, all of them predicted."""
+    ids = tree.ids[max(tree.paths, key=len)][:MEASURED]
+    return build_tree([(ids, np.zeros(len(ids), dtype=np.int64))])
+
+
+def _storage(tensor: Tensor) -> int:
+    return tensor.untyped_storage()._cdata
 
 
 def free_memory(device: torch.device) -> int:
@@ -149,4 +177,7 @@ def free_memory(device: torch.device) -> int:
 
 def _without_storage(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
     kind = dtype if dtype is not None and tensor.is_floating_point() else tensor.dtype
-    return torch.empty_like(tensor, dtype=kind, device="meta").requires_grad_(tensor.requires_grad)
+    empty = torch.empty_like(tensor, dtype=kind, device="meta")
+    if isinstance(tensor, torch.nn.Parameter):
+        return torch.nn.Parameter(empty, requires_grad=tensor.requires_grad)
+    return empty

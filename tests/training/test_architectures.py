@@ -1,0 +1,139 @@
+"""Every architecture of docs/models.md is played, trained, saved and read again, or refused."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from architectures import REFUSED, SUPPORTED, tiny_architecture
+from tiny import tiny_tokenizer, trajectory
+from torch.testing import assert_close
+from transformers import AutoModelForCausalLM
+
+from eto.algorithms.sft import SftSettings, sft
+from eto.errors import InputError
+from eto.policies.probe import check_acting
+from eto.policies.transformers import TransformersPolicy, load_policy
+from eto.training.batches import log_probs_of
+from eto.training.memory import kept_activations
+from eto.training.trees import build_tree
+
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
+EPISODES = [
+    trajectory(("open the door", "The door is now open."), ("take the apple", "Nothing happens."), number=n)
+    for n in range(2)
+]
+
+
+def sequences(seed: int) -> list[list[int]]:
+    """Two that part after 20 tokens: longer than every window here."""
+    rows = np.random.default_rng(seed).integers(0, 400, (2, 40)).tolist()
+    return [rows[0], rows[0][:20] + rows[1][20:]]
+
+
+def plain_log_probs(model, ids: list[int]) -> torch.Tensor:
+    with torch.no_grad():
+        logits = model(input_ids=torch.tensor([ids])).logits[0, :-1].float()
+    return logits.log_softmax(-1).gather(-1, torch.tensor(ids)[1:, None])[:, 0]
+
+
+def assert_scored_alike(model, own, **tolerance: float) -> None:
+    """The log-probs of two trees in one row, under `model` here, are those of `own` in plain rows."""
+    groups = [sequences(0), sequences(1)]
+    trees = [build_tree([(ids, [0] * len(ids)) for ids in group]) for group in groups]
+    found = log_probs_of(model, trees, torch.float32, 10**6)
+    for group, leaves in zip(groups, found, strict=True):
+        for ids, leaf in zip(group, leaves, strict=True):
+            assert_close(torch.from_numpy(leaf), plain_log_probs(own, ids), **tolerance)
+
+
+def assert_plays_as_generate(policy: TransformersPolicy, own) -> None:
+    """Greedy actions of two conversations that move along together are `transformers`' own."""
+    sessions = [policy.open(episode.messages) for episode in EPISODES]
+    observations: tuple[str | None, ...] = (None, "a door", "The door is now open. " * 3)
+    for observation in observations:
+        for session in sessions:
+            policy.submit(session, observation)
+        replies = []
+        while len(replies) < len(sessions):
+            replies += policy.poll()
+        for reply in replies:
+            start = reply.session.ids[: -len(reply.action_ids)]
+            expected = own.generate(
+                torch.tensor([start]),
+                attention_mask=torch.ones(1, len(start), dtype=torch.long),
+                do_sample=False,
+                max_new_tokens=policy.max_action_tokens,
+                eos_token_id=policy.renderer.end_of_turn,
+                pad_token_id=0,
+            )[0, len(start) :].tolist()
+            assert list(reply.action_ids) == expected
+
+
+@pytest.mark.parametrize("name", SUPPORTED)
+def test_an_architecture_is_played_trained_and_saved(name, tmp_path):
+    kind, _, changes = SUPPORTED[name]
+    tiny_architecture(kind, changes).save_pretrained(tmp_path / "start")
+    tiny_tokenizer().save_pretrained(tmp_path / "start")
+    policy = load_policy(tmp_path / "start", dtype="float32", max_action_tokens=6)
+    own = AutoModelForCausalLM.from_pretrained(tmp_path / "start", dtype=torch.float32)
+    assert float(plain_log_probs(own, sequences(0)[0]).std()) > 0.1, "a model that predicts nothing"
+    assert_plays_as_generate(policy, own)
+    assert_scored_alike(policy.model, own, atol=1e-4, rtol=1e-4)
+
+    losses = []
+    settings = SftSettings(epochs=2, learning_rate=3e-3, batch_size=2, warmup_ratio=0.0)
+    sft(policy, EPISODES, settings, on_step=lambda figures: losses.append(figures["loss"]))
+    assert losses[1] < losses[0]
+    for dtype in (torch.float32, torch.bfloat16):
+        tree = build_tree([(ids, [0] * len(ids)) for ids in sequences(0)])
+        assert kept_activations(policy.model, [tree], dtype) > 0
+    policy.save(tmp_path / "saved")
+    saved = AutoModelForCausalLM.from_pretrained(tmp_path / "saved", dtype=torch.float32)
+    assert_scored_alike(policy.model, saved, atol=1e-4, rtol=1e-4)
+    assert_plays_as_generate(policy, saved)
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_an_architecture_is_refused_with_the_reason(name):
+    kind, reason, changes = REFUSED[name]
+    with pytest.raises(InputError, match=reason) as caught:
+        check_acting(tiny_architecture(kind, changes))
+    assert "docs/models.md" in caught.value.mend
+
+
+def test_the_page_lists_what_is_tested():
+    page = (Path(__file__).parents[2] / "docs" / "models.md").read_text()
+    rows = re.findall(r"^\| (.+?) \| `(\w+)` \| (.*?) \|$", page, re.MULTILINE)
+    tested = {**SUPPORTED, **REFUSED}
+    rows = [row for row in rows if row[1] != "model_type"]
+    assert rows == [(name, kind, what) for name, (kind, what, _) in tested.items()]
+
+
+def test_longrope_reaches_as_far_as_its_first_length(tmp_path):
+    kind, _, changes = SUPPORTED["Phi-3, longrope"]
+    tiny_architecture(kind, changes).save_pretrained(tmp_path)
+    tiny_tokenizer().save_pretrained(tmp_path)
+    assert load_policy(tmp_path).max_context == 256
+    with pytest.raises(InputError, match="more than the model's 256: beyond it, longrope"):
+        load_policy(tmp_path, max_context=257)
+
+
+@pytest.mark.parametrize("name", ["GPT-2", "Mixtral", "DeepSeek-V2", "Gemma 3"])
+def test_adapters_of_an_architecture_act_and_are_saved_as_they_train(name, tmp_path):
+    kind, _, changes = SUPPORTED[name]
+    tiny_architecture(kind, changes).save_pretrained(tmp_path / "start")
+    tiny_tokenizer().save_pretrained(tmp_path / "start")
+    lora = {"rank": 4, "alpha": 16.0, "dropout": 0.0}
+    policy = load_policy(tmp_path / "start", dtype="float32", max_action_tokens=6, lora=lora)
+    sft(policy, EPISODES, SftSettings(epochs=3, learning_rate=3e-2, batch_size=2, warmup_ratio=0.0))
+    policy.save(tmp_path / "saved")
+    saved = AutoModelForCausalLM.from_pretrained(tmp_path / "saved", dtype=torch.float32)
+    start = AutoModelForCausalLM.from_pretrained(tmp_path / "start", dtype=torch.float32)
+    ids = sequences(0)[0]
+    assert float((plain_log_probs(saved, ids) - plain_log_probs(start, ids)).abs().max()) > 0.1
+    assert_scored_alike(policy.model, saved, atol=1e-4, rtol=1e-4)
+    assert_plays_as_generate(policy, saved)
