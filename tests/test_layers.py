@@ -18,7 +18,8 @@ MAX_FUNCTION_LINES = 70
 LAYERS = (
     "types protocols errors oserrors texts paths runtime",
     "checks store formats foreign files jsonfiles jsontext notes records reference_rules tables"
-    " contrast weights rendering losses statistics failures",
+    " contrast weights losses statistics failures"
+    " encoding chat_template turn_forms turns talk model_template rendering",
     "environments policies",
     "rollout training",
     "algorithms",
