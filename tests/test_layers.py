@@ -18,12 +18,12 @@ MAX_FUNCTION_LINES = 70
 LAYERS = (
     "types protocols errors oserrors texts paths runtime",
     "checks limits store formats foreign files jsonfiles jsontext notes records reference_rules tables"
-    " contrast weights rendering losses statistics failures",
+    " contrast weights losses statistics failures"
+    " encoding chat_template turn_forms turns talk model_template rendering",
     "environments policies",
     "rollout training",
-    "credit",
     "algorithms",
-    "recipe recipe_fields recipe_yaml run run_records reuse report",
+    "recipe recipe_fields recipe_yaml machine run run_records reuse report",
     "cli __main__",
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names.split()}

@@ -13,6 +13,7 @@ from eto.errors import InputError, MissingRequirement, RunConflict
 from eto.files import write_atomic
 from eto.recipe import load_recipe, parse_recipe
 from eto.run import Run, split_hash
+from eto.run_records import check_template
 from eto.types import Message, StopReason, Task, Trajectory, Turn
 
 SMALL = "name: small\nenvironment:\n  name: toy\n"
@@ -48,6 +49,19 @@ def process(tmp_path):
 
 def refuse(path):
     raise AssertionError("a finished stage was run again")
+
+
+def test_a_run_keeps_its_chat_template(tmp_path):
+    facts = {"fingerprint": "ab", "thoughts": "auto", "date": None}
+    for _ in range(2):
+        with Run.open(tmp_path / "run", RECIPE) as run:
+            check_template(run.manifest, facts, run.directory)
+            run.add_to_manifest(chat_template=facts)
+    with (
+        Run.open(tmp_path / "run", RECIPE) as run,
+        pytest.raises(RunConflict, match="fingerprint: ab -> cd"),
+    ):
+        check_template(run.manifest, {**facts, "fingerprint": "cd"}, run.directory)
 
 
 def test_a_stage_runs_once_and_is_loaded_after(tmp_path):

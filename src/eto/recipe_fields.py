@@ -7,10 +7,11 @@ can be overridden as `key.path=value`.
 
 from __future__ import annotations
 
+import datetime
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from eto.limits import (
     STRICT,
@@ -97,6 +98,21 @@ class ModelRecipe(_Section):
     """Recompute activations in the backward pass, slower and smaller; null: where memory asks for it."""
     max_context: ContextLength | None = None
     """Longest conversation in tokens; null takes the model's own limit. Paper: 4096."""
+    chat_template: str | None = Field(None, min_length=1)
+    """Path of a Jinja file, or the name of one of the tokenizer's templates; null: the tokenizer's own."""
+    chat_template_kwargs: dict[str, Any] = Field(default_factory=dict)
+    """Arguments that the template reads, such as `{enable_thinking: false}`."""
+    thoughts: Literal["auto", "keep", "strip"] = "auto"
+    """Thoughts in past turns. auto: as the template writes them; keep: as the agent wrote them; strip: as
+    auto, and refused where the template strips nothing."""
+    date: str | None = None
+    """Today's date for templates that write it, as `YYYY-MM-DD`; null is 2024-07-26, always."""
+
+    @field_validator("date", mode="before")
+    @classmethod
+    def _date_as_text(cls, value: Any) -> Any:
+        """YAML reads an unquoted date as one."""
+        return value.isoformat() if type(value) is datetime.date else value
 
 
 class EnvironmentRecipe(_Section):

@@ -1,54 +1,51 @@
 """Trajectory -> token ids and loss mask: the only place where masks are made.
 
-A conversation is laid out as segments that are tokenised once, one by one, and only
-ever appended: prompt, action, observation, action, ... The pieces of the model's chat
-template that stand between them are found by rendering a probe conversation, so any
-template whose pieces do not depend on the text works, with or without generation
-markers. Special tokens come from the template alone: text that spells one, in a prompt,
-an observation or an action, is encoded as the plain text it is. Exploring and training
-call the same functions, and ids that an engine sampled are used again as they are:
-nothing is decoded and encoded anew in between.
+A conversation is laid out as the model's chat template writes it when the agent acts:
+prompt, action, observation, action, ... Segments are tokenised one by one and only ever
+appended, as long as the template writes past turns as the agent wrote them. Where it does
+not, because it strips thoughts or moves a message, each turn is a sample of its own, in
+exactly the context that the template writes for it. Exploring and training call the same
+functions, and ids that an engine sampled are used again as they are: nothing is decoded and
+encoded anew in between.
 """
 
 from __future__ import annotations
 
-import hashlib
-import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jinja2.exceptions import TemplateError
-
+from eto.chat_template import PLAIN_TEMPLATE, fixed_date
+from eto.encoding import BREAK, CLOSE
 from eto.errors import InputError, NothingLeft
-from eto.types import Message, Trajectory
+from eto.model_template import ModelTemplate, Thoughts
+from eto.talk import Talk, answers_of, message_of
+from eto.turns import Tools, fitting, split_thought
+from eto.types import Message, Trajectory, Turn
 
-PLAIN_TEMPLATE = (
-    "{% for m in messages %}"
-    "{{ '### ' + m['role'] + '\n' + m['content'] + (eos_token if m['role'] == 'assistant' else '') + '\n' }}"
-    "{% endfor %}"
-    "{% if add_generation_prompt %}{{ '### assistant\n' }}{% endif %}"
-)
-"""Default for tokenizers without a chat template: a `### role` line, the text, and the
-end-of-text token after each assistant message."""
+__all__ = [
+    "BREAK",
+    "NOT_AGENT",
+    "PLAIN_TEMPLATE",
+    "Rendered",
+    "Renderer",
+    "Thoughts",
+    "check_mask",
+]
 
 NOT_AGENT = -1
-
-BREAK = "\ufdd0"
-"""Put inside text that spells a special token; encoding stops and starts anew there. A
-Unicode noncharacter, which no text may contain."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """One trajectory as tokens."""
+    """A trajectory as tokens, or the part of it that is one sample."""
 
     ids: tuple[int, ...]
     turns: tuple[int, ...]
     """For each token the number of the agent's turn it belongs to, or -1. The loss mask
     is `turn >= 0`: action tokens and their end-of-turn token, nothing else."""
     dropped_turns: int = 0
-    """Turns left out at the end because they did not fit."""
+    """Turns left out at the end because they did not fit; of several samples the last one's."""
 
     @property
     def mask(self) -> tuple[int, ...]:
@@ -58,37 +55,57 @@ class Rendered:
 class Renderer:
     """Lays conversations out as token ids for one tokenizer and its chat template."""
 
-    def __init__(self, tokenizer: Any, template: str | None = None) -> None:
-        self.tokenizer = tokenizer
-        self.template = template or getattr(tokenizer, "chat_template", None) or PLAIN_TEMPLATE
-        added = getattr(tokenizer, "added_tokens_decoder", {})
-        named = zip(tokenizer.all_special_ids, tokenizer.all_special_tokens, strict=True)
-        # A family's end of turn is often special without being one of the named tokens.
-        self._special = dict(named) | {i: token.content for i, token in added.items() if token.special}
-        longest_first = sorted(self._special.values(), key=len, reverse=True)
-        self._spelt = re.compile("|".join(map(re.escape, longest_first)) or "(?!)")
-        self._takes_system = self._shows_system()
-        self._find_pieces()
-        self.fingerprint = self._fingerprint()
+    def __init__(
+        self,
+        tokenizer: Any,
+        template: str | None = None,
+        *,
+        arguments: Mapping[str, Any] | None = None,
+        thoughts: Thoughts = "auto",
+        today: str | None = None,
+    ) -> None:
+        """template: Jinja text, a file of it, or the name of one of the tokenizer's. arguments: what
+        the template takes, such as `enable_thinking`. thoughts: past turns as the template writes
+        them (auto; strip: refused where it strips nothing), or kept as they were written (keep); a
+        saved agent's own way counts where it is auto.
+        today: the date, `YYYY-MM-DD`, that the template writes.
+
+        Raises `InputError` for a template that cannot be used, named with the reason.
+        """
+        self._use = ModelTemplate(tokenizer, template, arguments or {}, thoughts, today)
+        self.tokenizer, self.thoughts = tokenizer, self._use.thoughts
+        self._encoding, self._form = self._use.encoding, self._use.form
+        self.template = self._use.default.source
+        self.end_of_turn = self._form.end
+        self.fingerprint = self._use.fingerprint()
+        self.embeddings: int | None = None
+        """Tokens the model has embeddings of, where one is known."""
+
+    @property
+    def notes(self) -> list[str]:
+        """What a person should know of this template; each is also given as a warning, once."""
+        return self._use.notes
+
+    @property
+    def facts(self) -> dict[str, str | None]:
+        """What decides the tokens of a conversation, for a run's manifest."""
+        date = fixed_date(self.template)
+        return {"fingerprint": self.fingerprint, "thoughts": self.thoughts, "date": date}
 
     # -- segments ---------------------------------------------------------------------
 
-    def prompt_ids(self, messages: Sequence[Message]) -> list[int]:
+    def prompt_ids(self, messages: Sequence[Message], tools: Tools = ()) -> list[int]:
         """Ids up to and including the marker after which the agent writes.
 
         Where the template has no place for a system message, its text opens the first
         user message.
         """
-        if not messages or messages[-1].role == "assistant":
-            raise InputError("a prompt must end on a user or system message", where="messages")
-        plain = [Message(m.role, self._quote(m.content)) for m in messages]
-        if not self._takes_system and len(plain) > 1 and plain[0].role == "system":
-            plain[:2] = [Message("user", f"{plain[0].content}\n\n{plain[1].content}")]
-        return self._encode(self._apply(plain, generate=True))
+        return self.talk(messages, tools).ids
 
     def action_ids(self, text: str) -> list[int]:
         """Ids of an action's text and the end-of-turn token."""
-        return [*self._encode(self._quote(text)), self.end_of_turn]
+        form = self._form
+        return [*self._encoding.encode_after(form.before_action, self._body(text)), form.end]
 
     def observation_ids(self, text: str, *, closed: bool = True) -> list[int]:
         """Ids from the end of an action to where the agent writes again.
@@ -96,29 +113,65 @@ class Renderer:
         `closed` is False when the action ended without its end-of-turn token (cut by
         the cap on tokens): the token is then put in here, outside the loss.
         """
-        ids = self._encode(self._after_end + self._quote(text) + self._before_action)
+        ids = self._encoding.encode(self._between(text))
         return ids if closed else [self.end_of_turn, *ids]
 
     def text(self, action_ids: Sequence[int]) -> str:
-        """The action's text, end-of-turn token removed."""
-        ids = list(action_ids)
-        if ids and ids[-1] == self.end_of_turn:
-            ids.pop()
-        return self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        """The action's text without what the template puts around it; thoughts stay, empty ones do not."""
+        ids, form = list(action_ids), self._form
+        ended = bool(ids) and ids[-1] == form.end
+        text = self._encoding.decode(ids[:-1] if ended else ids)
+        text = text.removeprefix(form.lead)
+        text = text.removesuffix(form.trail) if ended else text
+        if form.open_thought:
+            text = form.open_thought + text
+        if form.knows_thoughts and CLOSE in text:
+            thought, answer = split_thought(text)
+            text = text if thought.strip() else answer.lstrip("\n")
+        return text
+
+    def talk(self, messages: Sequence[Message], tools: Tools = ()) -> Talk:
+        """A conversation to be gone on with turn by turn."""
+        return self._use.talk(messages, tools, keep=self.thoughts == "keep")
 
     # -- whole trajectories -----------------------------------------------------------
 
-    def render(self, trajectory: Trajectory, *, max_tokens: int | None = None) -> Rendered:
-        """Ids and turn numbers of `trajectory`, cut at whole turns to `max_tokens`.
+    def samples(self, trajectory: Trajectory, *, max_tokens: int | None = None) -> tuple[Rendered, ...]:
+        """`trajectory` as it is trained: each of the agent's turns once, in the context in which the
+        agent writes it. One sample where contexts only grow, else several.
 
-        Raises `InputError` if there is no turn, or not even the first one fits.
+        Cut at whole turns to `max_tokens`. Raises `InputError` if there is no turn, not even the
+        first one fits, or the template would drop something.
         """
+        if self.thoughts == "keep":
+            return (self.render(trajectory, max_tokens=max_tokens),)
+        if self._form.regular and _is_plain(trajectory) and self._is_as_written(trajectory):
+            return (self._pieces(trajectory, max_tokens),)
+        return tuple(self._walk(trajectory, max_tokens, keep=False))
+
+    def render(self, trajectory: Trajectory, *, max_tokens: int | None = None) -> Rendered:
+        """`trajectory` as one sample, past turns kept as they were written whatever the template does.
+
+        Otherwise as `samples`.
+        """
+        if self._form.regular and _is_plain(trajectory):
+            return self._pieces(trajectory, max_tokens)
+        return self._walk(trajectory, max_tokens, keep=True)[0]
+
+    @property
+    def saved_tokenizer(self) -> Any:
+        """The tokenizer to save with an agent: with the template as it is used here, on any day."""
+        return self._use.saved_tokenizer()
+
+    # -- inside -----------------------------------------------------------------------
+
+    def _pieces(self, trajectory: Trajectory, max_tokens: int | None) -> Rendered:
+        """A plain trajectory from the template's pieces, which do not depend on the text."""
         ids = self.prompt_ids(trajectory.messages)
         turns = [NOT_AGENT] * len(ids)
-        reuse = trajectory.tokenizer == self.fingerprint
         kept = 0
         for number, turn in enumerate(trajectory.turns):
-            action = list(turn.action_ids) if reuse and turn.action_ids else self.action_ids(turn.action)
+            action = self._sampled(trajectory, turn) or self.action_ids(turn.action)
             between: list[int] = []
             if number:
                 closed = ids[-1] == self.end_of_turn
@@ -126,83 +179,109 @@ class Renderer:
             if max_tokens is not None and len(ids) + len(between) + len(action) > max_tokens:
                 break
             ids += between + action
-            turns += [NOT_AGENT] * len(between) + [number] * len(action)
+            turns += [NOT_AGENT] * len(between) + [number if turn.loss else NOT_AGENT] * len(action)
             kept += 1
-        if not kept:
-            why = "has no agent turn" if not trajectory.turns else f"does not fit {max_tokens} tokens"
-            raise NothingLeft(
-                f"the trajectory {why}",
-                where=trajectory.task.id,
-                mend="drop it, or raise model.max_context" if trajectory.turns else "drop it",
-            )
+        _check_kept(trajectory, kept, max_tokens)
         return Rendered(tuple(ids), tuple(turns), len(trajectory.turns) - kept)
 
-    # -- the template's pieces --------------------------------------------------------
-
-    def _find_pieces(self) -> None:
-        first, answer, second = "PROBEUSERONE", "PROBEANSWER", "PROBEUSERTWO"
-        text = self._apply(
-            [Message("user", first), Message("assistant", answer), Message("user", second)], generate=True
-        )
-        if any(text.count(probe) != 1 for probe in (first, answer, second)):
-            raise InputError(
-                "the chat template does not show each message exactly once",
-                where="tokenizer.chat_template",
-                mend="give a template that keeps the conversation's history",
-            )
-        between = text.split(answer)[1].split(second)[0]
-        self._before_action = text.split(second)[1]
-        self.end_of_turn, self._after_end = self._split_end(between)
-
-    def _split_end(self, between: str) -> tuple[int, str]:
-        """The end-of-turn token and what follows it before the next observation."""
-        ids = self._encode(between.lstrip())
-        if ids and ids[0] in self._special:
-            end = ids[0]
-            text = self.tokenizer.decode([end], skip_special_tokens=False)
-            rest = between.lstrip()
-            return end, rest[len(text) :] if rest.startswith(text) else rest
-        if self.tokenizer.eos_token_id is None:
-            raise InputError(
-                "the tokenizer has neither an end-of-turn token in its template nor an eos token",
-                where="tokenizer",
-                mend="set tokenizer.eos_token",
-            )
-        return self.tokenizer.eos_token_id, between
-
-    def _apply(self, messages: Sequence[Message], *, generate: bool) -> str:
-        plain = [{"role": m.role, "content": m.content} for m in messages]
+    def _walk(self, trajectory: Trajectory, max_tokens: int | None, *, keep: bool) -> list[Rendered]:
+        """Any trajectory turn by turn, as the agent reads it when it acts."""
         try:
-            return self.tokenizer.apply_chat_template(
-                plain, chat_template=self.template, tokenize=False, add_generation_prompt=generate
-            )
-        except TemplateError as error:
+            return self._walked(trajectory, max_tokens, keep=keep)
+        except InputError as error:
+            if trajectory.task.id in error.where:
+                raise
+            where = f"{trajectory.task.id}: {error.where}" if error.where else trajectory.task.id
+            raise InputError(error.problem, where=where, mend=error.mend) from error
+
+    def _walked(self, trajectory: Trajectory, max_tokens: int | None, *, keep: bool) -> list[Rendered]:
+        talk = self._use.talk(trajectory.messages, trajectory.tools, keep=keep)
+        rows: list[tuple[list[int], list[int]]] = []
+        ids, turns, action = list(talk.ids), [NOT_AGENT] * len(talk.ids), []
+        kept = 0
+        for number, turn in enumerate(trajectory.turns):
+            if number:
+                appended, more = talk.go_on(action, trajectory.turns[number - 1])
+                if not appended:
+                    rows.append((ids, turns))
+                    ids, turns = [], []
+                ids += more
+                turns += [NOT_AGENT] * len(more)
+            action = self._sampled(trajectory, turn) or []
+            if action:
+                talk.sampled(action)
+            else:
+                action = talk.written(turn)
+            if max_tokens is not None and len(ids) + len(action) > max_tokens:
+                break
+            ids += action
+            turns += [number if turn.loss else NOT_AGENT] * len(action)
+            kept += 1
+        _check_kept(trajectory, kept, max_tokens)
+        rows.append((ids, turns))
+        rows = [row for row in rows if any(turn >= 0 for turn in row[1])] or rows[-1:]
+        dropped = len(trajectory.turns) - kept
+        last = len(rows) - 1
+        return [Rendered(tuple(i), tuple(t), dropped if at == last else 0) for at, (i, t) in enumerate(rows)]
+
+    def _is_as_written(self, trajectory: Trajectory) -> bool:
+        """Whether the template writes the whole conversation as its pieces do."""
+        template, form = self._use.default, self._form
+        said = fitting(trajectory.messages, form)
+        ours = template.text(said, generate=True)
+        for number, turn in enumerate(trajectory.turns):
+            if number:
+                ours += form.end_text + self._between(trajectory.turns[number - 1].observation)
+                said += answers_of(trajectory.turns[number - 1])
+            said.append(message_of(turn))
+            sampled = self._sampled(trajectory, turn)
+            ours += self._body(turn.action) if sampled is None else self._sampled_text(sampled)
+        return template.text(said, generate=False).startswith(ours)
+
+    def _sampled(self, trajectory: Trajectory, turn: Turn) -> list[int] | None:
+        """The ids that an engine sampled with this tokenizer; None where there are none."""
+        if trajectory.tokenizer != self.fingerprint or not turn.action_ids:
+            return None
+        if self.embeddings is not None and max(turn.action_ids) >= self.embeddings:
             raise InputError(
-                f"the chat template refuses a conversation of {', '.join(m.role for m in messages)}: {error}",
-                where="tokenizer.chat_template",
-                mend="use a template, or an order of messages, that fits; the tokenizer needs an eos token",
-            ) from error
+                f"the token id {max(turn.action_ids)} is beyond the model's {self.embeddings} embeddings",
+                where=f"{trajectory.task.id}: action_ids",
+                mend="delete the ids: the text is then tokenised",
+            )
+        return list(turn.action_ids)
 
-    def _shows_system(self) -> bool:
-        """Whether the template has a place for a system message: some refuse or drop it."""
-        try:
-            probe = [Message("system", "PROBESYSTEM"), Message("user", "PROBEUSER")]
-            return "PROBESYSTEM" in self._apply(probe, generate=True)
-        except InputError:
-            return False
+    def _sampled_text(self, ids: Sequence[int]) -> str:
+        ended = ids[-1] == self.end_of_turn
+        return self._encoding.quote(self._encoding.decode(ids[:-1] if ended else ids), agent=True)
 
-    def _quote(self, text: str) -> str:
-        """`text` with every special token it spells broken in two."""
-        return self._spelt.sub(lambda found: found[0][0] + BREAK + found[0][1:], text.replace(BREAK, ""))
+    def _body(self, text: str) -> str:
+        form, text = self._form, self._encoding.quote(text, agent=True)
+        return form.lead + (text.strip() if form.trims_agent else text) + form.trail
 
-    def _encode(self, text: str) -> list[int]:
-        pieces = text.split(BREAK)
-        return [i for piece in pieces for i in self.tokenizer.encode(piece, add_special_tokens=False)]
+    def _between(self, text: str) -> str:
+        form, text = self._form, self._encoding.quote(text)
+        return form.after_end + (text.strip() if form.trims_user else text) + form.before_action
 
-    def _fingerprint(self) -> str:
-        backend = getattr(self.tokenizer, "backend_tokenizer", None)
-        body = backend.to_str() if backend is not None else repr(sorted(self.tokenizer.get_vocab().items()))
-        return hashlib.sha256((body + "\0" + self.template).encode()).hexdigest()[:16]
+
+def _is_plain(trajectory: Trajectory) -> bool:
+    """Whether there is nothing but text in it."""
+    messages = [*trajectory.messages, *(each for turn in trajectory.turns for each in turn.answers)]
+    return not (
+        trajectory.tools
+        or any(turn.reasoning or turn.tool_calls or turn.answers for turn in trajectory.turns)
+        or any(each.reasoning or each.tool_calls or each.role == "tool" for each in messages)
+    )
+
+
+def _check_kept(trajectory: Trajectory, kept: int, max_tokens: int | None) -> None:
+    if kept:
+        return
+    why = "has no agent turn" if not trajectory.turns else f"does not fit {max_tokens} tokens"
+    raise NothingLeft(
+        f"the trajectory {why}",
+        where=trajectory.task.id,
+        mend="drop it, or raise model.max_context" if trajectory.turns else "drop it",
+    )
 
 
 def check_mask(rendered: Rendered, where: str = "") -> None:

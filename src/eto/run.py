@@ -14,7 +14,6 @@ import fcntl
 import hashlib
 import json
 import os
-import platform
 import socket
 import sys
 import threading
@@ -23,12 +22,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import cached_property
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from eto.errors import RunConflict
 from eto.files import disk_errors, finite, read_rows, write_atomic, write_json
+from eto.machine import describe_machine
 from eto.recipe import FREE_FIELDS, Recipe, recipe_diff, recorded, resolved_yaml
 from eto.recipe_yaml import read_text
 from eto.run_records import check_place, noted_seconds, read_done, read_manifest
@@ -226,24 +225,6 @@ class Run:
 def split_hash(task_ids: Sequence[str]) -> str:
     """SHA-256 of a split's task ids, whatever their order."""
     return hashlib.sha256("\n".join(sorted(task_ids)).encode()).hexdigest()
-
-
-def describe_machine() -> dict[str, Any]:
-    """Versions and hardware, as they go into the manifest. Imports neither torch nor transformers."""
-    import psutil
-
-    versions = {"python": platform.python_version()}
-    for package in ("eto-agent", "torch", "transformers", "accelerate", "peft", "scienceworld"):
-        with suppress(metadata.PackageNotFoundError):
-            versions[package] = metadata.version(package)
-    return {
-        "versions": versions,
-        "platform": platform.platform(),
-        "host": socket.gethostname(),
-        "processor": platform.processor() or platform.machine(),
-        "cpus": os.cpu_count(),
-        "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
-    }
 
 
 def acquire(path: Path) -> int:

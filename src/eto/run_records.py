@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from eto.errors import InputError, RunConflict
 from eto.files import read_object
+from eto.recipe import recipe_diff
 
 
 def read_manifest(directory: Path) -> dict[str, Any]:
@@ -32,6 +34,19 @@ def check_place(directory: Path) -> None:
             f"the directory holds files and no run: {', '.join(others[:5])}",
             where=str(directory),
             mend="take an empty directory, or one that does not exist yet, as run_directory",
+        )
+
+
+def check_template(manifest: Mapping[str, Any], facts: Mapping[str, Any], directory: Path) -> None:
+    """Raises `RunConflict` when the run was started with another chat template or tokenizer than that of
+    `facts` (`Renderer.facts`): token ids and log-probs that it kept would belong to other text."""
+    known = manifest.get("chat_template")
+    if known is not None and known != dict(facts):
+        raise RunConflict(
+            "the run was started with another chat template or tokenizer\n  "
+            + "\n  ".join(recipe_diff(known, facts)),
+            where=str(directory),
+            mend="give the template and the tokenizer it was started with, or take another run directory",
         )
 
 

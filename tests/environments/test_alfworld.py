@@ -325,6 +325,13 @@ def test_words_no_dialect_knows():
         ({"receptacles": 1}, "alfworld.receptacles"),
         ({"expert": "oracle"}, "alfworld.expert"),
         ({"style": "chat"}, "alfworld.style"),
+        ({"kinds": []}, "alfworld.kinds"),
+        ({"kinds": ["pick_heat_then_place_in_recep"] * 2}, "alfworld.kinds"),
+        ({"kinds": "pick_heat_then_place_in_recep"}, "alfworld.kinds"),
+        ({"games": 10**11}, "alfworld.games"),
+        ({"games": 2.5}, "alfworld.games"),
+        ({"seed": None}, "alfworld.seed"),
+        ({"data": 3}, "alfworld.data"),
     ],
 )
 def test_bad_options(options, where):

@@ -164,6 +164,12 @@ def test_actions_are_read_from_the_last_label():
     assert spoken_action("Action: a\naction : b\n", "react") == "b\n"
 
 
+def test_a_models_thoughts_are_no_action():
+    assert spoken_action("<think>\nAction: jump\n</think>\n\ngo on") == "go on"
+    assert spoken_action("I could jump\n</think>\n\ngo on") == "go on"
+    assert spoken_action("<think>\nAction: a", "react") == spoken_action("<think>\ngo on") == ""
+
+
 @pytest.mark.parametrize(
     ("text", "action"),
     [

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
+
 import psutil
 import pytest
 
 from eto.environments import load_suite
 from eto.environments.conformance import check_environment
+from eto.environments.host import NoExpert, verified_expert
 from eto.environments.pool import EnvironmentPool
-from eto.environments.scienceworld import cut_at_line
+from eto.environments.scienceworld import ScienceWorld, cut_at_line
 from eto.environments.scienceworld_kinds import KINDS, SHORT_KINDS
 from eto.errors import EnvironmentFailure, InputError
+from eto.types import Trajectory
 
 WRONG = "focus on agent"
 
@@ -105,11 +110,60 @@ def test_experts_leave_out_doors_that_are_open_anyway(suite, environment):
     assert not any(action.startswith("open door") for action in suite.expert_actions(task, environment))
 
 
+def test_an_edited_solution_that_fails_gives_way_to_the_whole_one(environment):
+    suite = load_suite("scienceworld", kinds=["identify-life-stages-2"])
+    tasks = suite.tasks("train")
+    edited = [replayed(environment, task, suite.expert_actions(task, environment)) for task in tasks]
+    experts = [verified_expert(suite, environment, task) for task in tasks]
+    assert not all(edited), "some need the doors"
+    assert all(isinstance(expert, Trajectory) for expert in experts)
+    assert all(len(expert.turns) <= suite.max_turns(expert.task) for expert in experts)
+
+
+def replayed(environment, task, actions):
+    """Whether `actions` solve `task`."""
+    environment.reset(task)
+    return [step := environment.step(action) for action in actions][-1].success and step.terminated
+
+
+def test_candidates_are_edited_less_and_less_and_then_made_anew(suite):
+    door, focus = "open door to kitchen", "focus on apple"
+    recorder = Recorder([door, focus])
+    (task,) = first_tasks(suite, "find-plant")
+    look = "look around"
+    once = [[look, focus], [door, look, focus], [door, focus]]
+    assert list(suite.expert_candidates(task, recorder)) == once * 2
+    assert recorder.asked == 2
+    plain = load_suite("scienceworld", look_first=False, drop_open_door=False)
+    assert list(plain.expert_candidates(task, recorder)) == [[door, focus]] * 2
+    doors = load_suite("scienceworld", simplification="teleportAction", look_first=False)
+    closed = doors.tasks("train")[0]
+    assert next(doors.expert_candidates(closed, recorder)) == [door, focus], "a shut door stays in"
+    assert suite.expert_actions(task, Recorder([])) is None
+
+
+class Recorder:
+    """A simulator as far as solutions go."""
+
+    def __init__(self, actions):
+        self.actions, self.asked = actions, 0
+
+    def solution(self, task):
+        self.asked += 1
+        return list(self.actions)
+
+
+def test_an_expert_beyond_the_cap_of_turns_is_none_and_told(environment):
+    narrow = load_suite("scienceworld", kinds=["lifespan-longest-lived"], max_turns=2)
+    found = verified_expert(narrow, environment, narrow.tasks("train")[4])
+    assert isinstance(found, NoExpert) and "cap of 2 turns" in found.detail
+
+
 def test_turn_caps(suite):
-    (plant, boil) = first_tasks(
-        load_suite("scienceworld", kinds=["find-plant", "boil"]), "find-plant", "boil"
-    )
-    assert (suite.max_turns(plant), suite.max_turns(boil)) == (15, 100)
+    kinds = ["find-plant", "boil", "grow-fruit", "identify-life-stages-1"]
+    tasks = first_tasks(load_suite("scienceworld", kinds=kinds), *kinds)
+    assert [suite.max_turns(task) for task in tasks] == [15, 100, 70, 40]
+    boil = tasks[1]
     assert load_suite("scienceworld", max_turns=7).max_turns(boil) == 7
 
 
@@ -145,15 +199,65 @@ def test_a_killed_jvm_fails_one_episode_and_spares_its_siblings(suite):
         ({"kinds": ["find-plants"]}, "find-plants"),
         ({"kinds": []}, "no task type"),
         ({"kinds": ["boil", "boil"]}, "named twice"),
+        ({"kinds": [1]}, "list of texts"),
+        ({"kinds": {"boil": 3}}, "list of texts"),
         ({"simplification": "easier"}, "easier"),
+        ({"simplification": None}, "simplification"),
+        ({"simplification": ["openDoors"]}, "simplification"),
+        ({"simplification": "easy,teleportAction"}, "takes easy alone"),
+        ({"simplification": "easy,openContainers"}, "openContainers,openDoors"),
+        ({"simplification": "openDoors, openDoors"}, "named twice"),
+        ({"simplification": "easyopenDoors"}, "unknown one"),
         ({"kinds": ["power-component"], "simplification": "noElectricalAction"}, "electrical"),
+        ({"kinds": "all", "simplification": "noElectricalAction"}, "test-conductivity"),
         ({"reward": "sum"}, "sum"),
+        ({"reward": True}, "best, final"),
+        ({"style": "chat"}, "act, react"),
+        ({"prompt": 1}, "short, long"),
+        ({"drop_open_door": "no"}, "true or false"),
+        ({"look_first": 1}, "true or false"),
         ({"max_turns": 0}, "max_turns"),
+        ({"max_turns": "7"}, "an integer or null"),
+        ({"max_turns": 7.5}, "max_turns"),
+        ({"observation_limit": None}, "observation_limit"),
+        ({"observation_limit": True}, "observation_limit"),
+        ({"heap_mb": 64}, "heap_mb"),
+        ({"recycle_after": 0}, "recycle_after"),
     ],
 )
-def test_bad_options(options, words):
-    with pytest.raises(InputError, match=words):
-        load_suite("scienceworld", **options)
+@pytest.mark.parametrize("make", [partial(load_suite, "scienceworld"), ScienceWorld])
+def test_bad_options(make, options, words):
+    with pytest.raises(InputError, match=words) as told:
+        make(**options)
+    assert told.value.where.startswith("scienceworld.") and told.value.mend
+
+
+@pytest.mark.parametrize(
+    ("simplification", "kind"),
+    [
+        ("", "boil"),
+        ("easy", "power-component"),
+        ("teleportAction, openDoors", "boil"),
+        ("openContainers,selfWateringFlowerPots", "power-component"),
+        ("noElectricalAction", "boil"),
+    ],
+)
+def test_the_simulator_takes_the_simplifications_we_let_pass(simplification, kind, environment):
+    suite = load_suite("scienceworld", kinds=[kind], simplification=simplification)
+    environment.reset(suite.tasks("train")[0])
+    used = environment._seat.server.getSimplificationsUsed().split(", ")
+    if simplification != "easy":
+        assert sorted(used) == sorted(name.strip() for name in simplification.split(","))
+    else:
+        assert "openContainers" not in used and "noElectricalAction" not in used
+
+
+@pytest.mark.parametrize("simplification", ["easy,teleportAction", "easier"])
+def test_the_simulator_refuses_what_we_refuse(simplification, suite, environment):
+    (task,) = first_tasks(suite, "find-plant")
+    refused = replace(task, payload={**task.payload, "simplification": simplification})
+    with pytest.raises(EnvironmentFailure, match="Unknown simplification"):
+        environment.reset(refused)
 
 
 def test_unknown_split(suite):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,8 @@ def test_tasks_caps_and_contract(tmp_path):
     assert (task.id, task.environment) == ("scienceworld-eto/lifespan-longest-lived/3", "scienceworld-eto")
     assert [task.payload["variation"] for task in suite.tasks("test")] == [230]
     assert suite.max_turns(task) == 10
+    fruit = replace(task, kind="grow-fruit")
+    assert suite.max_turns(fruit) == 60, "the paper's, not raised"
     assert check_environment(suite, [task]) == []
 
 
@@ -62,6 +65,15 @@ def test_broken_files_are_named(tmp_path, changes, words):
     with pytest.raises(InputError, match=words) as error:
         load_suite("scienceworld-eto", indices=write(tmp_path, **changes))
     assert "_indices.json" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("indices", 3), ("overlap", "both"), ("look_first", "no"), ("heap_mb", 1.5)]
+)
+def test_bad_options(tmp_path, option, value):
+    with pytest.raises(InputError) as told:
+        load_suite("scienceworld-eto", **({"indices": write(tmp_path)} | {option: value}))
+    assert told.value.where == f"scienceworld-eto.{option}"
 
 
 def test_a_missing_file_says_where_to_get_it(tmp_path):

@@ -245,7 +245,8 @@ def test_styles_and_prompts():
     [
         ({"game": "chess"}, "known ones: coin"),
         ({"params": {"rooms": 3}}, "known ones: level"),
-        ({"params": "level=3"}, "no mapping"),
+        ({"params": "level=3"}, "not a mapping"),
+        ({"max_turns": 2.5}, "an integer or null"),
         ({"params": {"level": 301}}, "at most 100 rooms"),
         ({"params": {"level": 200}}, "at most 100 rooms"),
         ({"game": "treasure", "params": {"level": "5"}}, "'5'"),

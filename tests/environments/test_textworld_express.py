@@ -65,6 +65,11 @@ def test_experts_in_workers_equal_those_in_process():
         ({"tasks_per_split": 2000}, "at most 1000"),
         ({"tasks_per_split": 0}, "at least 1"),
         ({"reward": "sum"}, "sum"),
+        ({"game": ["coin"]}, "text"),
+        ({"params": {"numLocations": 3}}, "text or null"),
+        ({"max_turns": "9"}, "an integer or null"),
+        ({"heap_mb": 32}, "at least 64"),
+        ({"style": "chat"}, "act, react"),
     ],
 )
 def test_bad_options(options, words):

@@ -27,7 +27,7 @@ from eto.policies.transformers import TransformersPolicy
 from eto.training.batches import log_probs_of
 from eto.training.checkpoint import fingerprint
 from eto.training.loop import Example, Optimisation, optimise
-from eto.training.trees import Leaf, build_tree
+from eto.training.trees import Leaf, tree_of
 from eto.types import Pair, Trajectory
 from eto.weights import TurnWeighting, turn_weights
 
@@ -219,16 +219,16 @@ def pair_example(
     after a side's last weighted turn is seen by a loss. Both are left out, but for the
     chosen side's where its likelihood is an anchor.
     """
-    sequences, weights = [], []
+    sides, weights = [], []
     for side, by_turn in zip((pair.chosen, pair.rejected), turn_weights(pair, weighting), strict=True):
-        rendered = fitted(policy, side)
-        ids, turns = np.asarray(rendered.ids), np.asarray(rendered.turns)
+        samples = [(np.asarray(each.ids), np.asarray(each.turns)) for each in fitted(policy, side)]
         weight = np.asarray(by_turn, dtype=np.float32)
         if side is pair.rejected or not settings.sft_weight:
-            ids, turns = _up_to_last(weight, ids, turns)
-        sequences.append((ids, turns))
+            carrying = [sample for sample in samples if _weighted(weight, sample[1]).any()]
+            samples = [_up_to_last(weight, *sample) for sample in carrying or samples[:1]]
+        sides.append(samples)
         weights.append(weight)
-    tree = build_tree(sequences)
+    tree = tree_of(sides)
     by_token = [w[leaf.turns] for w, leaf in zip(weights, tree.leaves, strict=True)]
     if settings.loss == "length_normalised":
         by_token = [w / max(w.sum(), 1e-12) for w in by_token]
@@ -242,9 +242,14 @@ def pair_example(
     )
 
 
+def _weighted(weight: np.ndarray, turns: np.ndarray) -> np.ndarray:
+    """`[tokens]` bool: tokens of turns that have a weight."""
+    return (turns >= 0) & (weight[turns] > 0)
+
+
 def _up_to_last(weight: np.ndarray, ids: np.ndarray, turns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """`ids` and `turns` up to the last token of the last turn that has a weight; whole where none has."""
-    carrying = np.flatnonzero((turns >= 0) & (weight[turns] > 0))
+    carrying = np.flatnonzero(_weighted(weight, turns))
     end = carrying[-1] + 1 if len(carrying) else len(ids)
     return ids[:end], turns[:end]
 

@@ -18,7 +18,7 @@ from eto.losses import sft_loss
 from eto.policies.transformers import TransformersPolicy
 from eto.rendering import Rendered, check_mask
 from eto.training.loop import Example, Optimisation, optimise
-from eto.training.trees import build_tree
+from eto.training.trees import tree_of
 from eto.types import Trajectory
 
 
@@ -144,29 +144,33 @@ def sft_example(policy: TransformersPolicy, trajectory: Trajectory, size: float 
 
     The policy's guesses of actions learn from it too (see `eto.policies.drafts`).
     """
-    rendered = fitted(policy, trajectory)
-    policy.remember(rendered)
-    tree = build_tree([(rendered.ids, rendered.turns)])
+    samples = fitted(policy, trajectory)
+    for rendered in samples:
+        policy.remember(rendered)
+    tree = tree_of([[(rendered.ids, rendered.turns) for rendered in samples]])
     tokens = len(tree.leaves[0].targets)
     return Example(tree, (np.ones(tokens, dtype=np.float32),), size=float(tokens) if size is None else size)
 
 
-def fitted(policy: TransformersPolicy, trajectory: Trajectory) -> Rendered:
-    """`trajectory` as tokens, cut at whole turns to the policy's context with a warning that counts them.
+def fitted(policy: TransformersPolicy, trajectory: Trajectory) -> tuple[Rendered, ...]:
+    """`trajectory` as tokens, in one sample or several (see `Renderer.samples`).
 
-    Raises `NothingLeft` where no turn that carries loss is left.
+    Cut at whole turns to the policy's context with a warning that counts them. Raises `NothingLeft`
+    where no turn that carries loss is left.
     """
-    rendered = policy.renderer.render(trajectory, max_tokens=policy.max_context)
-    if not any(turn.loss for turn in trajectory.turns[: len(trajectory.turns) - rendered.dropped_turns]):
+    samples = policy.renderer.samples(trajectory, max_tokens=policy.max_context)
+    dropped = samples[-1].dropped_turns
+    if not any(turn.loss for turn in trajectory.turns[: len(trajectory.turns) - dropped]):
         raise NothingLeft("no turn that carries loss is left", where=trajectory.task.id, mend="drop it")
-    check_mask(rendered, trajectory.task.id)
-    if rendered.dropped_turns:
-        cut = f"the last {rendered.dropped_turns} of {len(trajectory.turns)} turns"
+    for rendered in samples:
+        check_mask(rendered, trajectory.task.id)
+    if dropped:
+        cut = f"the last {dropped} of {len(trajectory.turns)} turns"
         warnings.warn(
             f"{trajectory.task.id}: {cut} do not fit {policy.max_context} tokens and are left out",
             stacklevel=2,
         )
-    return rendered
+    return samples
 
 
 def _objective(example: Example, leaves: list[Tensor]) -> tuple[Tensor, dict[str, float]]:

@@ -201,15 +201,15 @@ def report(
 @app.command("show-mask")
 def show_loss_mask(
     file: Path,
-    model: Annotated[
-        str, typer.Option("--model", help="Whose tokenizer: `embedded`, directory, Hub id.")
-    ] = "embedded",
+    model: Model = None,
     limit: Annotated[int, typer.Option(min=1, help="Trajectories to show.")] = 1,
+    recipe: RecipePath = None,
+    overrides: Overrides = None,
 ) -> None:
     """Colour the tokens of trajectories or pairs that carry loss."""
     from eto.cli.show_mask import show
 
-    show(file, model, limit)
+    show(file, model, limit, recipe, overrides or [])
 
 
 @app.command("doctor")

@@ -99,6 +99,10 @@ def policy_of(recipe: Recipe, model: str | None = None, name: str = "policy") ->
         lora=lora.model_dump() if lora else None,
         max_context=recipe.model.max_context,
         max_action_tokens=recipe.explore.max_action_tokens,
+        chat_template=recipe.model.chat_template,
+        chat_template_kwargs=recipe.model.chat_template_kwargs,
+        thoughts=recipe.model.thoughts,
+        date=recipe.model.date,
     )
 
 

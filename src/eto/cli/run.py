@@ -33,7 +33,7 @@ from eto.recipe import Recipe
 from eto.report import terminal, write_report
 from eto.reuse import reusable_stages, reuse_stages
 from eto.run import Run
-from eto.run_records import check_place
+from eto.run_records import check_place, check_template
 from eto.types import Task, Trajectory
 
 if TYPE_CHECKING:
@@ -99,6 +99,8 @@ def _learn(
     with rollout_settings(recipe, temperature=0.0, slots=1).pool(suite) as pool:
         experts = _experts(recipe, suite, splits["train"], run, progress, pool, loading)
         policy = _loaded(loading, progress)
+        check_template(run.manifest, policy.renderer.facts, run.directory)
+        run.add_to_manifest(chat_template=policy.renderer.facts)
         splits = {**splits, "train": [expert.task for expert in experts]}
         return _train(policy, experts, _Episodes(recipe, suite, splits, run, progress, pool))
 

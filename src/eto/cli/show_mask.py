@@ -1,55 +1,104 @@
-"""`eto show-mask`: which tokens carry loss, in colour."""
+"""`eto show-mask`: which tokens carry loss, in colour, or as plain lines where there is none."""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
+from io import TextIOWrapper
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
+from eto.cli.compose import read_recipe
 from eto.cli.terminal import terminal
-from eto.errors import InputError
 from eto.formats import read_sides
+from eto.recipe import Recipe
+from eto.texts import whole
+from eto.types import Trajectory
+
+if TYPE_CHECKING:
+    from eto.rendering import Rendered, Renderer
 
 
-def show(file: Path, model: str, limit: int) -> None:
-    """Print the first `limit` trajectories of `file`; tokens with loss are on green."""
-    from eto.rendering import Renderer, check_mask
+def show(
+    file: Path, model: str | None, limit: int, recipe_path: Path | None, overrides: Sequence[str]
+) -> None:
+    """Print the first `limit` trajectories of `file`, two a pair; tokens with loss are on green.
 
+    Where the output is no terminal, each turn stands in a line of its own, as Python writes text.
+    """
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    recipe = read_recipe(recipe_path, overrides, "show-mask", model=model)
     trajectories = read_sides(file)[:limit]
-    renderer = Renderer(_tokenizer(model))
+    renderer = _renderer(recipe, model or recipe.model.path)
     console = terminal()
     for trajectory in trajectories:
-        rendered = renderer.render(trajectory)
-        check_mask(rendered, trajectory.task.id)
-        text = Text()
-        for token, marked in zip(rendered.ids, rendered.mask, strict=True):
-            piece = renderer.tokenizer.decode([token])
-            text.append(piece, style="black on green" if marked else "dim")
-        marked = sum(rendered.mask)
-        console.rule(f"{trajectory.task.id} ({trajectory.source}, reward {trajectory.reward:g})")
-        console.print(text)
-        console.print(f"{marked} of {len(rendered.ids)} tokens carry loss", highlight=False)
-        if not console.is_terminal:
-            agent = [
-                [t for t, n in zip(rendered.ids, rendered.turns, strict=True) if n == k]
-                for k in range(max(rendered.turns) + 1)
-            ]
-            for number, ids in enumerate(agent):
-                console.print(f"turn {number}: {renderer.tokenizer.decode(ids)!r}", highlight=False)
+        samples = renderer.samples(trajectory)
+        title = f"{trajectory.task.id} ({trajectory.source}, reward {trajectory.reward:g})"
+        if console.is_terminal:
+            console.rule(title)
+            for rendered in samples:
+                console.print(_coloured(renderer, rendered))
+        else:
+            console.print(f"--- {title}", soft_wrap=True)
+            for rendered in samples:
+                console.print(renderer.tokenizer.decode(list(rendered.ids)), soft_wrap=True)
+        for line in _told(renderer, trajectory, samples):
+            console.print(line, soft_wrap=True)
+
+
+def _coloured(renderer: Renderer, rendered: Rendered) -> Text:
+    text = Text()
+    for marked, run in groupby(zip(rendered.mask, rendered.ids, strict=True), key=itemgetter(0)):
+        piece = renderer.tokenizer.decode([token for _, token in run])
+        text.append(piece, style="black on green" if marked else "dim")
+    return text
+
+
+def _told(renderer: Renderer, trajectory: Trajectory, samples: Sequence[Rendered]) -> list[str]:
+    """How many tokens carry loss, and the text of each turn's."""
+    marked, total = sum(sum(each.mask) for each in samples), sum(len(each.ids) for each in samples)
+    lines = [f"{marked} of {total} tokens carry loss"]
+    if len(samples) > 1:
+        lines[0] += f", in {len(samples)} samples: the template writes past turns anew"
+    if not marked:
+        lines.append("nothing to train on: no turn carries loss")
+    for number, turn in enumerate(trajectory.turns):
+        ids = [
+            token
+            for each in samples
+            for token, label in zip(each.ids, each.turns, strict=True)
+            if label == number
+        ]
+        if ids:
+            lines.append(f"turn {number}: {renderer.tokenizer.decode(ids)!r}")
+        else:
+            lines.append(f"turn {number}, no loss: {whole(turn.action)!r}")
+    return lines
+
+
+def _renderer(recipe: Recipe, model: str) -> Renderer:
+    from eto.rendering import Renderer
+
+    given = recipe.model
+    return Renderer(
+        _tokenizer(model),
+        given.chat_template,
+        arguments=given.chat_template_kwargs,
+        thoughts=given.thoughts,
+        today=given.date,
+    )
 
 
 def _tokenizer(model: str) -> Any:
-    from transformers import AutoTokenizer
+    """Of a model, or of a directory that has nothing but a tokenizer."""
+    from eto.policies.checkpoint import has_vocabulary
+    from eto.policies.loading import Source, find_model, load_tokenizer
 
-    from eto.policies.embedded import embedded_model
-
-    source = embedded_model() if model == "embedded" else model
-    try:
-        return AutoTokenizer.from_pretrained(source)
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"cannot load a tokenizer: {str(error).splitlines()[0]}",
-            where=str(source),
-            mend="give `embedded`, a directory written by save_pretrained, or a Hub id",
-        ) from error
+    folder = Path(model).expanduser()
+    alone = folder.is_dir() and has_vocabulary(folder)
+    return load_tokenizer(Source(str(folder), str(folder)) if alone else find_model(model))

@@ -16,6 +16,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from eto.environments.contract import as_input_error, checked_suite, undisturbed
+from eto.environments.options import check_types
 from eto.errors import InputError, MissingRequirement
 from eto.protocols import TaskSuite
 
@@ -62,6 +63,7 @@ def load_suite(name: str, /, **options: object) -> TaskSuite:
             where=f"environment {name}",
             mend="docs/recipes.md says what each option means",
         )
+    check_types(suite, options, name)
     mend = "check the options; docs/recipes.md says what each means"
     with undisturbed(), as_input_error(f"environment {name}", mend):
         made = suite(**options)

@@ -12,10 +12,15 @@ _INNER_LABEL = re.compile(r"\bAction:\s*")
 def spoken_action(text: str, style: str = "act") -> str:
     """What follows the last `Action:` at the beginning of a line of `text`.
 
-    Where there is none, what follows the last one within a line, outside square brackets: in
-    `search[Action: heroes]` it is part of an argument. Where there is none either: all of the text, but
-    with style "react" nothing, which no environment understands.
+    A thought that `text` begins with, up to `</think>`, is left out. Where there is no label, what
+    follows the last one within a line, outside square brackets: in `search[Action: heroes]` it is part
+    of an argument. Where there is none either: all of the text, but with style "react" nothing, which
+    no environment understands.
     """
+    if "</think>" in text:
+        text = text.rpartition("</think>")[2].lstrip()
+    elif text.lstrip().startswith("<think>"):
+        return ""
     label = next(reversed(list(_LABEL.finditer(text))), None) or _inner_label(text)
     if label:
         return text[label.end() :]

@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from eto.errors import InputError
 from eto.types import Task
 
+MOST_TASKS = 1_000_000
+"""Of a split: more of them are a slip, and would fill the memory before the first is played."""
+
 
 def disjoint_ranges(given: Mapping[str, list[int]], suite: str) -> dict[str, range]:
     """Splits from [first, one after the last]. Raises `InputError` where they overlap or are no ranges."""
@@ -15,6 +18,9 @@ def disjoint_ranges(given: Mapping[str, list[int]], suite: str) -> dict[str, ran
         if len(ends) != 2 or not 0 <= ends[0] <= ends[1]:
             mend = "the first number and the one after the last, for example [0, 100]"
             raise InputError(f"{ends!r} is no range", where=f"{suite}.{name}", mend=mend)
+        if ends[1] - ends[0] > MOST_TASKS:
+            problem, mend = f"{ends!r} has {ends[1] - ends[0]} tasks", f"at most {MOST_TASKS} in a split"
+            raise InputError(problem, where=f"{suite}.{name}", mend=mend)
         for other, taken in ranges.items():
             if max(ends[0], taken.start) < min(ends[1], taken.stop):
                 problem, mend = f"it overlaps with {other}", "give each split numbers of its own"

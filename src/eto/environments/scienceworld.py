@@ -7,34 +7,35 @@ action, thousands of them, which takes longer than the step itself.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
 from eto.environments.answers import spoken_action
 from eto.environments.java import Seat, SharedJvm, gateway_text, require_package
+from eto.environments.options import check_types
 from eto.environments.prompts import (
     SCIENCEWORLD_THOUGHTS,
     Length,
     Style,
-    check_forms,
     in_style,
     scienceworld_instruction,
 )
-from eto.environments.scienceworld_kinds import KINDS, known_kinds, needs_circuits, variations
+from eto.environments.scienceworld_kinds import (
+    EASY,
+    KINDS,
+    RAISED_CAPS,
+    known_kinds,
+    needs_circuits,
+    simplifications,
+    variations,
+)
 from eto.errors import EnvironmentFailure, InputError
 from eto.protocols import Step
 from eto.types import Message, Task
 
-SIMPLIFICATIONS = (
-    "easy",
-    "teleportAction",
-    "selfWateringFlowerPots",
-    "openContainers",
-    "openDoors",
-    "noElectricalAction",
-)
-
+SOLUTIONS = 2
+"""How many solutions of the simulator are tried before a task counts as one without an expert."""
 _RESET_REFUSED = "The task cannot be reset."
 _START = re.compile(r"called the ([^.\n]+)\.")
 
@@ -43,12 +44,14 @@ class ScienceWorld:
     """Task suite over ScienceWorld's official variations. Needs Java.
 
     kinds: task types; None for the nine short ones, "all" or ["all"] for the 30.
-    simplification: "", "easy", or names joined by commas.
+    simplification: "", "easy", or others of the simulator's names, joined by commas.
     observation_limit: characters kept of an observation, cut at a line end; 0 for all.
-    max_turns: one turn cap for all types; None for the paper's, per type.
+    max_turns: one turn cap for all types; None for the paper's, per type, and more where most of the
+        simulator's solutions do not fit in it (`RAISED_CAPS`). A longer expert counts as none.
     reward: "best", the paper's highest score so far, or "final", the score at the end;
         both clipped to [0, 1], and a wrong answer's -100 is 0.
-    drop_open_door: leave `open door` out of expert actions where doors are open anyway.
+    drop_open_door: leave `open door` out of expert actions where doors are open anyway and the task
+        is solved without them.
     look_first: let the expert `look around` before it focuses on something in a room it
         has not looked at. The simulator's solution knows what lies there, an agent cannot:
         cloned as it is, it teaches guessing.
@@ -76,7 +79,7 @@ class ScienceWorld:
         recycle_after: int = 1000,
     ) -> None:
         self._options = {
-            "kinds": list(known_kinds(kinds)),
+            "kinds": kinds,
             "simplification": simplification,
             "observation_limit": observation_limit,
             "max_turns": max_turns,
@@ -88,12 +91,15 @@ class ScienceWorld:
             "heap_mb": heap_mb,
             "recycle_after": recycle_after,
         }
+        check_types(ScienceWorld, self._options, self.name)
         self.kinds = known_kinds(kinds)
-        self.simplification, self._observation_limit = simplification, observation_limit
+        self._simple = simplifications(simplification, self.kinds)
+        self.simplification, self._observation_limit = ",".join(self._simple), observation_limit
+        self._options |= {"kinds": list(self.kinds), "simplification": self.simplification}
         self._max_turns, self._reward = max_turns, reward
         self._drop_open_door, self._look_first = drop_open_door, look_first
         self.style, self._prompt = style, prompt
-        _check_options(self._options)
+        _check_limits(self._options)
         jar = require_package("scienceworld", "scienceworld") / "scienceworld.jar"
         self._jvms = SharedJvm(jar, heap_mb, recycle_after)
 
@@ -110,30 +116,42 @@ class ScienceWorld:
         return Task(f"{self.name}/{kind}/{variation}", self.name, kind, split, payload)
 
     def messages(self, task: Task, observation: str) -> tuple[Message, ...]:
-        simple = set(self.simplification.split(","))
-        circuits = needs_circuits(task.kind) or not {"easy", "noElectricalAction"} & simple
-        teleport = bool({"easy", "teleportAction"} & simple)
+        circuits = needs_circuits(task.kind) or not {EASY, "noElectricalAction"} & set(self._simple)
+        teleport = bool({EASY, "teleportAction"} & set(self._simple))
         instruction = scienceworld_instruction(self.style, self._prompt, teleport, circuits)
         return Message("system", instruction), Message("user", observation)
 
     def max_turns(self, task: Task) -> int:
-        return KINDS[task.kind][3] if self._max_turns is None else self._max_turns
+        return self._max_turns or RAISED_CAPS.get(task.kind, KINDS[task.kind][3])
 
     def environment(self) -> ScienceWorldEnvironment:
         return ScienceWorldEnvironment(self._jvms, self._reward, self._observation_limit, self.style)
 
     def expert_actions(self, task: Task, environment: Any) -> list[str] | None:
-        """The simulator's own solution; another one at each call, for it is randomised.
+        """The first of `expert_candidates`."""
+        return next(self.expert_candidates(task, environment), None)
 
-        Not all of them reach 100, and many go on after the end: replay before use.
+    def expert_candidates(self, task: Task, environment: Any) -> Iterator[list[str]]:
+        """Solutions of the simulator, to be tried in this order, each of them in a replay.
+
+        A solution is edited as the options say, then less and less: without open doors or with looks
+        around everything happens at another time, and some tasks are about time. The simulator's own
+        solutions are randomised, and not all of them reach 100: then another one is asked for. Many go
+        on after the end.
         """
-        actions = environment.solution(task)
-        doors_open = {"easy", "openDoors"} & set(task.payload["simplification"].split(","))
-        if self._drop_open_door and doors_open:
-            actions = [action for action in actions if not action.startswith("open door")]
-        if self._look_first:
-            actions = look_before_focus(actions)
-        return in_style(self.style, actions, SCIENCEWORLD_THOUGHTS) or None
+        doors_open = {EASY, "openDoors"} & set(task.payload["simplification"].split(","))
+        for _ in range(SOLUTIONS):
+            solution = environment.solution(task)
+            tried: list[list[str]] = []
+            for drop, look in ((True, True), (False, True), (False, False)):
+                actions = solution
+                if drop and self._drop_open_door and doors_open:
+                    actions = [action for action in actions if not action.startswith("open door")]
+                if look and self._look_first:
+                    actions = look_before_focus(actions)
+                if actions and actions not in tried:
+                    tried.append(actions)
+                    yield in_style(self.style, actions, SCIENCEWORLD_THOUGHTS)
 
     def spec(self) -> tuple[str, dict[str, Any]]:
         return f"{__name__}:ScienceWorld", dict(self._options)
@@ -235,22 +253,9 @@ def cut_at_line(text: str, limit: int) -> str:
     return (head[:end] if end > 0 else head[:-1]).rstrip() + " ..."
 
 
-def _check_options(options: dict[str, Any]) -> None:
-    names = [name for name in options["simplification"].split(",") if name]
-    if bad := [name for name in names if name not in SIMPLIFICATIONS]:
-        raise _bad("simplification", f"unknown one, {bad[0]!r}", f"known ones: {', '.join(SIMPLIFICATIONS)}")
-    circuits = [kind for kind in options["kinds"] if needs_circuits(kind)]
-    if "noElectricalAction" in names and circuits:
-        problem = f"{circuits[0]} needs electrical actions"
-        raise _bad("simplification", problem, "leave out noElectricalAction or the task type")
-    if options["reward"] not in ("best", "final"):
-        raise _bad("reward", f"unknown rule {options['reward']!r}", "best or final")
-    check_forms(options, "scienceworld")
+def _check_limits(options: dict[str, Any]) -> None:
     limits = {"max_turns": 1, "observation_limit": 0, "heap_mb": 128, "recycle_after": 1}
     for name, least in limits.items():
         if options[name] is not None and options[name] < least:
-            raise _bad(name, f"{options[name]} is too small", f"at least {least}")
-
-
-def _bad(option: str, problem: str, mend: str) -> InputError:
-    return InputError(problem, where=f"scienceworld.{option}", mend=mend)
+            problem = f"{options[name]} is too small"
+            raise InputError(problem, where=f"scienceworld.{name}", mend=f"at least {least}")

@@ -12,6 +12,7 @@ import warnings
 from pathlib import Path
 from typing import Any, Literal
 
+from eto.environments.options import check_types
 from eto.environments.prompts import Length, Style
 from eto.environments.scienceworld import ScienceWorld
 from eto.environments.scienceworld_kinds import KINDS
@@ -28,7 +29,8 @@ class ScienceWorldEto(ScienceWorld):
     indices: directory with `train_indices.json`, `dev_indices.json` and `test_indices.json`, also with
         a prefix; each a list of [task name, variation], names in the simulator's old numbered form.
     Everything else as in the paper's code: simplification "easy", its turn caps, reward the best score
-    so far, experts the simulator's solutions as they are. Other options as for `scienceworld`.
+    so far, experts the simulator's solutions; without `open door`, for those of the paper teleport, and
+    these would not fit into its caps. Other options as for `scienceworld`.
 
     overlap: "keep" evaluation tasks that are training tasks too, as the paper did, or "drop" them.
 
@@ -41,11 +43,11 @@ class ScienceWorldEto(ScienceWorld):
 
     def __init__(
         self,
-        indices: str,
+        indices: str | Path,
         overlap: Literal["keep", "drop"] = "keep",
         observation_limit: int = 0,
         look_first: bool = False,
-        drop_open_door: bool = False,
+        drop_open_door: bool = True,
         style: Style = "act",
         prompt: Length = "short",
         heap_mb: int = 512,
@@ -62,8 +64,8 @@ class ScienceWorldEto(ScienceWorld):
             "heap_mb": heap_mb,
             "recycle_after": recycle_after,
         }
-        if overlap not in ("keep", "drop"):
-            raise InputError(f"unknown choice {overlap!r}", where=f"{self.name}.overlap", mend="keep or drop")
+        check_types(ScienceWorldEto, self._own_options, self.name)
+        self._own_options["indices"] = indices = str(indices)
         self._chosen = _read_all(Path(indices).expanduser())
         self._settle_overlap(indices, drop=overlap == "drop")
         kinds = {kind for pairs in self._chosen.values() for kind, _ in pairs}
@@ -77,6 +79,9 @@ class ScienceWorldEto(ScienceWorld):
         """The variations of a split in the order of its file, one listed twice once."""
         super().tasks(split)  # an unknown split
         return [self._task(kind, split, variation) for kind, variation in self._chosen[split]]
+
+    def max_turns(self, task: Task) -> int:
+        return KINDS[task.kind][3]
 
     def spec(self) -> tuple[str, dict[str, Any]]:
         return f"{__name__}:ScienceWorldEto", dict(self._own_options)

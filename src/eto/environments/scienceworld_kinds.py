@@ -1,4 +1,4 @@
-"""ScienceWorld's 30 task types: their official variations and turn caps."""
+"""ScienceWorld's 30 task types, their official variations and turn caps, and its simplifications."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ KINDS: dict[str, tuple[int, int, int, int]] = {
     "identify-life-stages-2": (4, 2, 4, 30),
     "inclined-plane-determine-angle": (84, 42, 42, 200),
     "inclined-plane-friction-named-surfaces": (692, 346, 348, 200),
-    "inclined-plane-friction-unnamed-surfaces": (80, 40, 42, 200),
+    "inclined-plane-friction-unnamed-surfaces": (80, 40, 42, 230),
     "lifespan-longest-lived": (62, 31, 32, 10),
     "lifespan-longest-lived-then-shortest-lived": (62, 31, 32, 12),
     "lifespan-shortest-lived": (62, 31, 32, 10),
@@ -42,6 +42,11 @@ KINDS: dict[str, tuple[int, int, int, int]] = {
     "use-thermometer": (270, 135, 135, 30),
 }
 
+RAISED_CAPS = {"grow-fruit": 70, "grow-plant": 40, "identify-life-stages-1": 40}
+"""Caps for the types where the paper's holds fewer than four in five of the simulator's solutions, edited
+as by default: the smallest multiple of ten that holds nine in ten. `python -m benchmarks.science_experts`
+counts them."""
+
 SHORT_KINDS: tuple[str, ...] = (
     "find-plant",
     "find-animal",
@@ -54,6 +59,17 @@ SHORT_KINDS: tuple[str, ...] = (
     "chemistry-mix-paint-secondary-color",
 )
 """The nine types whose whole episodes stay within about 500 tokens; the default."""
+
+EASY = "easy"
+SIMPLIFICATIONS = (
+    "teleportAction",
+    "selfWateringFlowerPots",
+    "openContainers",
+    "openDoors",
+    "noElectricalAction",
+)
+"""The simulator's. Its "easy" is all of them but openContainers, and stands alone; for a task that needs
+circuits it leaves out noElectricalAction."""
 
 
 def known_kinds(kinds: Sequence[str] | str | None) -> tuple[str, ...]:
@@ -84,5 +100,25 @@ def needs_circuits(kind: str) -> bool:
     return "power-component" in kind or "conductivity" in kind
 
 
-def _bad(problem: str, mend: str) -> InputError:
-    return InputError(problem, where="scienceworld.kinds", mend=mend)
+def simplifications(text: str, kinds: Sequence[str]) -> tuple[str, ...]:
+    """The names in the option `simplification`. Raises `InputError` for what the simulator refuses."""
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    circuits = [kind for kind in kinds if needs_circuits(kind)]
+    if bad := [name for name in names if name not in (EASY, *SIMPLIFICATIONS)]:
+        mend = f"{EASY}, or any of {', '.join(SIMPLIFICATIONS)} joined by commas"
+        raise _bad(f"unknown one, {bad[0]!r}", mend, "simplification")
+    if len(set(names)) < len(names):
+        raise _bad(f"one is named twice in {text!r}", "name each once", "simplification")
+    if EASY in names and len(names) > 1:
+        absent = {"openContainers"} - set(names) | ({"noElectricalAction"} if circuits else set())
+        listed = ",".join(name for name in SIMPLIFICATIONS if name not in absent)
+        problem = f"the simulator takes {EASY} alone, not {text!r}"
+        raise _bad(problem, f"{EASY}, or the single ones: {listed}", "simplification")
+    if "noElectricalAction" in names and circuits:
+        problem = f"{', '.join(circuits)} cannot be solved without electrical actions"
+        raise _bad(problem, "leave out noElectricalAction, or these task types", "simplification")
+    return names
+
+
+def _bad(problem: str, mend: str, option: str = "kinds") -> InputError:
+    return InputError(problem, where=f"scienceworld.{option}", mend=mend)

@@ -5,6 +5,7 @@ The module's namesake, the package `textworld`, is imported when the first game 
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -12,7 +13,8 @@ from typing import Any, Literal
 
 from eto.environments.answers import spoken_action, written_answer
 from eto.environments.java import require_package
-from eto.environments.prompts import ONE_ACTION, Length, Style, check_forms, react_form
+from eto.environments.options import check_types
+from eto.environments.prompts import ONE_ACTION, Length, Style, react_form
 from eto.environments.textworld_games import GameFiles, complete_params, forget, game_files, turn_cap
 from eto.errors import EnvironmentFailure, InputError
 from eto.protocols import Step
@@ -98,10 +100,9 @@ class TextWorld:
         style: Style = "act",
         prompt: Length = "short",
     ) -> None:
-        self.game, self.params = game, complete_params(game, params)
         self._options = {
             "game": game,
-            "params": None if params is None else dict(params),
+            "params": params,
             "objective": objective,
             "tasks_per_split": tasks_per_split,
             "max_turns": max_turns,
@@ -109,7 +110,9 @@ class TextWorld:
             "style": style,
             "prompt": prompt,
         }
-        _check_options(self._options)
+        check_types(TextWorld, self._options, self.name)
+        _check_limits(self._options)
+        self.game, self.params = game, complete_params(game, params)
         self.style = style
         self._max_turns = max_turns or turn_cap(game, self.params)
         require_package("textworld", self.name)
@@ -248,20 +251,9 @@ def _load(files: GameFiles) -> Any:
     return game
 
 
-def _check_options(options: Mapping[str, Any]) -> None:
-    where = "textworld"
-    choices = {
-        "objective": ("steps", "goal"),
-        "reward": ("best", "final"),
-    }
-    for name, known in choices.items():
-        if options[name] not in known:
-            problem, mend = f"unknown choice {options[name]!r}", f"one of {', '.join(known)}"
-            raise InputError(problem, where=f"{where}.{name}", mend=mend)
-    check_forms(options, where)
-    if not 1 <= options["tasks_per_split"] <= SEEDS_PER_SPLIT:
-        problem, mend = f"tasks_per_split is {options['tasks_per_split']}", f"1 to {SEEDS_PER_SPLIT}"
-        raise InputError(problem, where=f"{where}.tasks_per_split", mend=mend)
-    if options["max_turns"] is not None and options["max_turns"] < 1:
-        problem = f"max_turns is {options['max_turns']}"
-        raise InputError(problem, where=f"{where}.max_turns", mend="at least 1")
+def _check_limits(options: Mapping[str, Any]) -> None:
+    limits = {"tasks_per_split": SEEDS_PER_SPLIT, "max_turns": math.inf}
+    for name, most in limits.items():
+        if options[name] is not None and not 1 <= options[name] <= most:
+            mend = f"1 to {most}" if most < math.inf else "at least 1"
+            raise InputError(f"{name} is {options[name]}", where=f"textworld.{name}", mend=mend)

@@ -6,16 +6,17 @@ Deterministic by seed, but for the solutions of `twc` and `coin`. Needs Java.
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
 
 from eto.environments.answers import spoken_action
 from eto.environments.java import Seat, SharedJvm, gateway_text, require_package
+from eto.environments.options import check_types
 from eto.environments.prompts import (
     Length,
     Style,
-    check_forms,
     in_style,
     textworld_instruction,
     textworld_thoughts,
@@ -73,9 +74,6 @@ class TextWorldExpress:
         heap_mb: int = 256,
         recycle_after: int = 2000,
     ) -> None:
-        if game not in GAMES:
-            mend = f"known ones: {', '.join(GAMES)}"
-            raise InputError(f"unknown game {game!r}", where=f"{self.name}.game", mend=mend)
         self._options = {
             "game": game,
             "params": params,
@@ -87,7 +85,11 @@ class TextWorldExpress:
             "heap_mb": heap_mb,
             "recycle_after": recycle_after,
         }
-        _check_options(self._options)
+        check_types(TextWorldExpress, self._options, self.name)
+        _check_limits(self._options)
+        if game not in GAMES:
+            mend = f"known ones: {', '.join(GAMES)}"
+            raise InputError(f"unknown game {game!r}", where=f"{self.name}.game", mend=mend)
         small, cap = GAMES[game]
         self.game, self.params = game, small if params is None else params
         self._tasks_per_split, self._reward = tasks_per_split, reward
@@ -199,15 +201,9 @@ class TextWorldExpressEnvironment:
         )
 
 
-def _check_options(options: dict[str, Any]) -> None:
-    where = "textworld-express"
-    check_forms(options, where)
-    if options["reward"] not in ("best", "final"):
-        problem = f"unknown reward {options['reward']!r}"
-        raise InputError(problem, where=f"{where}.reward", mend="best or final")
-    if options["tasks_per_split"] > SEEDS_PER_FOLD:
-        problem = f"tasks_per_split is {options['tasks_per_split']}"
-        raise InputError(problem, where=f"{where}.tasks_per_split", mend=f"at most {SEEDS_PER_FOLD}")
-    for name, least in {"tasks_per_split": 1, "max_turns": 1, "heap_mb": 64, "recycle_after": 1}.items():
-        if options[name] is not None and options[name] < least:
-            raise InputError(f"{name} is {options[name]}", where=f"{where}.{name}", mend=f"at least {least}")
+def _check_limits(options: dict[str, Any]) -> None:
+    limits = {"tasks_per_split": (1, SEEDS_PER_FOLD), "max_turns": (1, math.inf), "heap_mb": (64, math.inf)}
+    for name, (least, most) in (limits | {"recycle_after": (1, math.inf)}).items():
+        if options[name] is not None and not least <= options[name] <= most:
+            mend = f"at least {least}" + (f", at most {most}" if most < math.inf else "")
+            raise InputError(f"{name} is {options[name]}", where=f"textworld-express.{name}", mend=mend)

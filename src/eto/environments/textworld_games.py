@@ -65,8 +65,6 @@ def complete_params(game: str, given: Mapping[str, Any] | None) -> dict[str, Any
         problem, mend = f"unknown game {game!r}", f"known ones: {', '.join(GAMES)}"
         raise InputError(problem, where="textworld.game", mend=mend)
     params, where = dict(GAMES[game][1]), "textworld.params"
-    if not isinstance(given or {}, Mapping):
-        raise InputError(f"{given!r} is no mapping", where=where, mend=f"for example {params}")
     for name, value in (given or {}).items():
         if name not in params:
             problem, mend = f"{game} has no parameter {name!r}", f"known ones: {', '.join(params)}"

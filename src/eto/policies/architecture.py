@@ -99,6 +99,23 @@ def fix_positions(model: Any) -> None:
         module.rope_type = dict.fromkeys(kind, "fixed") if isinstance(kind, Mapping) else "fixed"
 
 
+def checked_vocabulary(model: Any, tokenizer: Any) -> int:
+    """The number of the model's embeddings. Raises `InputError` for a tokenizer with tokens beyond them.
+
+    More embeddings than tokens are usual: sizes are padded.
+    """
+    rows = model.get_input_embeddings().weight.shape[0]
+    tokens = max(tokenizer.get_vocab().values(), default=-1) + 1
+    if tokens > rows:
+        raise InputError(
+            f"the tokenizer has {tokens} tokens, the model {rows} embeddings",
+            where="model.path",
+            mend="take the tokenizer that belongs to the model, or resize the model's embeddings and train "
+            "them before",
+        )
+    return rows
+
+
 def base_of(model: Any) -> Any:
     """The `transformers` model inside adapters, or `model` itself."""
     return model.get_base_model() if hasattr(model, "get_base_model") else model

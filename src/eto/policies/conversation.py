@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from eto.policies.lanes import balanced
+from eto.talk import Talk
+from eto.types import Turn
 
 LEAST_SHARED = 8
 """Tokens of a common beginning from which it is passed once."""
@@ -55,7 +57,7 @@ def _grown(side: Tensor, capacity: int) -> Tensor:
 
 @dataclass(eq=False, slots=True, weakref_slot=True)
 class Conversation:
-    """One append-only conversation and its cache."""
+    """One conversation and its cache."""
 
     ids: list[int]
     """All tokens so far; the last `len(ids) - cached` have not passed the model yet."""
@@ -66,12 +68,27 @@ class Conversation:
     generator: torch.Generator | None = None
     action: list[int] = field(default_factory=list)
     """Tokens sampled in the current turn."""
+    talk: Talk | None = None
+    """The conversation as messages; None for one that is ids alone."""
     draft: list[int] = field(default_factory=list)
     """Guesses of the tokens after `ids`, passed with the next step and checked by it."""
 
     @property
     def pending(self) -> int:
         return len(self.ids) - self.cached
+
+    def observe(self, action: str, observation: str) -> None:
+        """Go on after the action just sampled, whose text is `action`, and what it led to.
+
+        Where the chat template lays the conversation out anew, the cache keeps its beginning.
+        """
+        self.talk.sampled(self.action)
+        appended, ids = self.talk.go_on(self.action, Turn(action, observation))
+        if appended:
+            self.ids += ids
+        else:
+            self.cached = min(self.cached, common_prefix(self.ids, ids), len(ids) - 1)
+            self.ids = ids
 
 
 def common_prefix(a: list[int], b: list[int]) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import torch
 from eto.errors import InputError, PromptTooLong
 from eto.limits import Count, check_values
 from eto.policies.adapters import adapted
-from eto.policies.architecture import check_architecture, chosen_context
+from eto.policies.architecture import check_architecture, checked_vocabulary, chosen_context
 from eto.policies.conversation import Conversation
 from eto.policies.drafts import Drafts
 from eto.policies.engine import Engine, extend
@@ -21,7 +21,7 @@ from eto.policies.precision import compute_dtype, device_of, weights_as, weights
 from eto.policies.probe import check_acting
 from eto.policies.saving import check_savable, save_model
 from eto.protocols import Reply, ReplyEnd
-from eto.rendering import NOT_AGENT, Rendered, Renderer
+from eto.rendering import NOT_AGENT, Rendered, Renderer, Thoughts
 from eto.types import Message
 
 FIELDS = {
@@ -51,14 +51,17 @@ class TransformersPolicy:
         max_action_tokens: Count = 32,
         lora: dict[str, Any] | None = None,
         drafting: bool = True,
+        renderer: Renderer | None = None,
     ) -> None:
-        """`drafting`: guess how actions go on, which saves steps and changes no action."""
+        """`drafting`: guess how actions go on, which saves steps and changes no action. `renderer`: by
+        default that of the tokenizer's own chat template."""
         given = {"dtype": dtype, "max_context": max_context, "max_action_tokens": max_action_tokens}
         check_values(TransformersPolicy.__init__, given, FIELDS)
         check_architecture(model)
         self.model, self.tokenizer, self.name = model, tokenizer, name
         self._lora = lora
-        self.renderer = Renderer(tokenizer)
+        self.renderer = renderer or Renderer(tokenizer)
+        self.renderer.embeddings = checked_vocabulary(model, tokenizer)
         self.tokenizer_id: str | None = self.renderer.fingerprint
         self.dtype = compute_dtype(dtype, model.device)
         self.max_context = chosen_context(model.config, max_context)
@@ -79,22 +82,21 @@ class TransformersPolicy:
 
     def open(self, messages: Sequence[Message], *, temperature: float = 0.0, seed: int = 0) -> Conversation:
         """A conversation that starts with `messages`. Raises `PromptTooLong` if they do not fit."""
-        ids = self.renderer.prompt_ids(messages)
-        if (excess := len(ids) + self.max_action_tokens - self.max_context) > 0:
+        talk = self.renderer.talk(messages)
+        if (excess := len(talk.ids) + self.max_action_tokens - self.max_context) > 0:
             raise PromptTooLong(
-                f"the prompt takes {len(ids)} tokens and an action up to {self.max_action_tokens}: "
+                f"the prompt takes {len(talk.ids)} tokens and an action up to {self.max_action_tokens}: "
                 f"{excess} more than the context of {self.max_context} holds",
                 where="model.max_context",
                 mend="use a model with a longer context, or shorten the environment's instruction",
             )
         generator = torch.Generator().manual_seed(seed) if temperature > 0 else None
-        return Conversation(ids=ids, temperature=temperature, generator=generator)
+        return Conversation(list(talk.ids), temperature=temperature, generator=generator, talk=talk)
 
     def submit(self, session: Conversation, observation: str | None = None) -> None:
         """Ask for the next action, after `observation` if there is one."""
         if observation is not None:
-            closed = session.ids[-1] == self.renderer.end_of_turn
-            session.ids += self.renderer.observation_ids(observation, closed=closed)
+            session.observe(self.renderer.text(session.action), observation)
         session.action = []
         if len(session.ids) + self.max_action_tokens > self.max_context:
             self._full.append(session)
@@ -172,7 +174,7 @@ class TransformersPolicy:
         model = self.model
         if hasattr(model, "peft_config"):
             model = copy.deepcopy(model).merge_and_unload()
-        save_model(model, self.tokenizer, Path(directory))
+        save_model(model, self.renderer.saved_tokenizer, Path(directory))
 
 
 def load_policy(
@@ -185,14 +187,19 @@ def load_policy(
     max_action_tokens: Count = 32,
     device: str | None = None,
     drafting: bool = True,
+    chat_template: str | None = None,
+    chat_template_kwargs: Mapping[str, Any] | None = None,
+    thoughts: Thoughts = "auto",
+    date: str | None = None,
 ) -> TransformersPolicy:
     """A policy from `embedded`, a local directory, or a Hub id; weights in fp32.
 
     A directory with a LoRA adapter alone is loaded merged into the base that it names. `lora` (rank,
     alpha, dropout, target_modules) adds fresh adapters and freezes the rest. `drafting` as in
-    `TransformersPolicy`. Raises `InputError` for a path that is no whole causal LM, an architecture that
-    is not supported, and a model that could not be saved again, or
-    an argument out of range.
+    `TransformersPolicy`; `chat_template` (a file, or a name) and what follows as in `Renderer`. Raises
+    `InputError` for a path that is no whole causal LM, an architecture that is not supported, a chat
+    template that cannot be used, a model that could not be saved again, and an
+    argument out of range.
     """
     check_values(load_policy, locals(), FIELDS)
     place = device_of(device)
@@ -212,4 +219,7 @@ def load_policy(
         max_action_tokens=max_action_tokens,
         lora=lora,
         drafting=drafting,
+        renderer=Renderer(
+            tokenizer, chat_template, arguments=chat_template_kwargs, thoughts=thoughts, today=date
+        ),
     )

@@ -45,7 +45,8 @@ def _picture(figure: Figure, results: Row, rows: Sequence[Row]) -> bytes:
     training = _by_stage(rows)
     _draw_series(loss, training, ("loss",), "loss of each optimiser step")
     preference = {stage: part for stage, part in training.items() if any("margin" in row for row in part)}
-    _draw_series(margin, preference, ("margin", "chosen_drift", "rejected_drift"), "margin and drift (nats)")
+    title = "margin (β × nats) and drift (nats)"
+    _draw_series(margin, preference, ("margin", "chosen_drift", "rejected_drift"), title)
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=110)
     return content.getvalue()

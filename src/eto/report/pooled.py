@@ -8,10 +8,11 @@ from typing import Any
 
 from eto import statistics
 from eto.errors import InputError
+from eto.machine import hardware_line
 from eto.report.results import BASELINE, build_results
 from eto.report.table import agent_rows, difference_rows, duration, kind_rows, markdown_table
 from eto.store import TrajectoryStore
-from eto.texts import markdown_code
+from eto.texts import markdown_code, markdown_text
 from eto.types import Trajectory
 
 SHIPPED = "shipped"
@@ -89,11 +90,11 @@ def comparison_markdown(differences: dict[str, dict[str, Any]], against: Sequenc
 def pooled_markdown(pooled: dict[str, Any]) -> str:
     """The pooled tables, one row a run below them, and each run's wall time by stage."""
     agents, runs = pooled["agents"], pooled["runs"]
-    hardware = runs[0]["hardware"]
+    hardware = " or ".join(dict.fromkeys(hardware_line(run["hardware"]) for run in runs))
     parts = [
         f"{len(runs)} runs of {markdown_code(runs[0]['recipe'].split('-seed')[0])} with "
         f"{markdown_code(runs[0]['model'])} on {markdown_code(runs[0]['environment'])}; "
-        f"{hardware['cpus']} CPUs, {hardware['memory_gb']} GB, no GPU. "
+        f"{markdown_text(hardware)}. "
         f"{pooled['split'].capitalize()} split; mean and 95% bootstrap interval over tasks.",
         *(markdown_table(*rows(agents)) for rows in (agent_rows, difference_rows, kind_rows)),
     ]

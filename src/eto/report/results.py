@@ -46,7 +46,8 @@ def build_results(run_directory: str | Path) -> dict[str, Any]:
         with TrajectoryStore(store_path, create=False) as store:
             played = [phase for phase in store.phases() if phase.startswith(("evaluate/", "explore/"))]
             phases = {phase: store.get(phase) + store.failures(phase) for phase in played}
-    hardware = {key: manifest.get(key) for key in ("platform", "processor", "cpus", "memory_gb", "versions")}
+    told = ("platform", "processor", "cpu_features", "cpus", "memory_gb", "gpus", "versions")
+    hardware = {key: manifest.get(key) for key in told}
     return {
         "recipe": recipe.name,
         "model": recipe.model.path,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from eto.machine import hardware_line
 from eto.texts import markdown_code, markdown_text, shown
 
 if TYPE_CHECKING:
@@ -140,7 +141,7 @@ def _facts(results: Mapping[str, Any]) -> str:
         [
             f"- model {markdown_code(results['model'])} on {markdown_code(results['environment'])}, "
             f"seed {seed}",
-            f"- {hardware['cpus']} CPUs, {hardware['memory_gb']} GB, {markdown_text(hardware['platform'])}",
+            f"- {markdown_text(hardware_line(hardware))}, {markdown_text(hardware['platform'])}",
             f"- {markdown_text(versions)}",
             "- means over tasks with 95% bootstrap intervals; differences are paired on the same tasks",
         ]

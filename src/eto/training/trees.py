@@ -13,7 +13,7 @@ test.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -49,7 +49,7 @@ class Tree:
     """`[tokens]` index after the last descendant of each token."""
     leaves: tuple[Leaf, ...]
     paths: tuple[np.ndarray, ...]
-    """For each leaf, the indices of its trajectory's tokens."""
+    """For each sample, the indices of its tokens; a trajectory is one sample or several."""
 
     @property
     def plain_tokens(self) -> int:
@@ -97,6 +97,16 @@ def build_tree(sequences: Sequence[tuple[Sequence[int], Sequence[int]]]) -> Tree
     trie = _Trie([ids for ids, _ in arrays])
     leaves = tuple(_leaf(path, ids, turns) for path, (ids, turns) in zip(trie.paths, arrays, strict=True))
     return Tree(*trie.arrays(), leaves, tuple(trie.paths))
+
+
+def tree_of(trajectories: Sequence[Sequence[tuple[Sequence[int], Sequence[int]]]]) -> Tree:
+    """A tree of trajectories that may each be several (ids, turns) samples.
+
+    The i-th leaf holds the predictions of all samples of the i-th trajectory, in order.
+    """
+    tree = build_tree([sample for samples in trajectories for sample in samples])
+    leaves = iter(tree.leaves)
+    return replace(tree, leaves=tuple(_joined([next(leaves) for _ in each]) for each in trajectories))
 
 
 def lay_out(trees: Sequence[Tree], least: int = LEAST_SHARED) -> Row:
@@ -158,6 +168,13 @@ class _Trie:
 def _leaf(path: np.ndarray, ids: np.ndarray, turns: np.ndarray) -> Leaf:
     predicted = np.flatnonzero(turns[1:] >= 0) + 1
     return Leaf(path[predicted - 1], ids[predicted], turns[predicted])
+
+
+def _joined(leaves: Sequence[Leaf]) -> Leaf:
+    if len(leaves) == 1:
+        return leaves[0]
+    names = ("sources", "targets", "turns")
+    return Leaf(*(np.concatenate([getattr(leaf, name) for leaf in leaves]) for name in names))
 
 
 def _shared_length(sequences: list[np.ndarray]) -> int:

@@ -20,12 +20,14 @@ from eto.environments.alfworld.house import House, Play
 from eto.environments.alfworld.problem import parse_problem
 from eto.environments.alfworld.scenes import wheel_directory
 from eto.environments.answers import spoken_action, written_answer
-from eto.environments.prompts import ONE_ACTION, Length, Style, check_forms, react_form
+from eto.environments.options import check_types
+from eto.environments.prompts import ONE_ACTION, Length, Style, react_form
 from eto.errors import InputError
 from eto.protocols import Step
 from eto.types import Message, Task
 
 HOUSES = 64
+MOST_GAMES = 100_000
 """Games kept ready in a process."""
 INSTRUCTIONS = {
     "short": "You do a task in a house.",
@@ -213,16 +215,12 @@ class AlfWorldEnvironment:
 
 
 def _check_options(options: dict[str, Any]) -> None:
-    choices = {
-        "dialect": ("auto", *DIALECTS),
-        "arrivals": ("keep", "drop"),
-        "expert": ("handcoded", "planner"),
-    }
-    for name, known in choices.items():
-        if options[name] not in known:
-            raise _bad(name, f"unknown choice {options[name]!r}", f"one of {', '.join(known)}")
-    check_forms(options, "alfworld")
-    for kind in options["kinds"] or ():
+    check_types(AlfWorld, options, "alfworld")
+    kinds = options["kinds"]
+    if kinds is not None and (not kinds or len(set(kinds)) < len(kinds)):
+        problem = "a kind is named twice" if kinds else "no kind of task"
+        raise _bad("kinds", problem, "name each kind once, or leave kinds out for all six")
+    for kind in kinds or ():
         if kind not in KINDS:
             raise _bad("kinds", f"unknown kind {kind!r}", f"one of {', '.join(KINDS)}")
     for name, least in {
@@ -234,6 +232,8 @@ def _check_options(options: dict[str, Any]) -> None:
     }.items():
         if options[name] < least:
             raise _bad(name, f"{options[name]} is too small", f"at least {least}")
+    if options["games"] > MOST_GAMES:
+        raise _bad("games", f"{options['games']} is too large", f"at most {MOST_GAMES} of each kind")
 
 
 def _bad(option: str, problem: str, mend: str) -> InputError:
