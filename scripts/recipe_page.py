@@ -21,8 +21,8 @@ from pydantic.fields import FieldInfo
 from eto.foreign.forms import READ_AS_PAIRS, REFUSED_FORMS
 from eto.foreign.lists import MESSAGE, PAIR, TRAJECTORY
 from eto.foreign.messages import ROLES
+from eto.limits import MOST
 from eto.recipe import FREE_FIELDS, Recipe, load_recipe
-from eto.recipe_fields import MOST
 from eto.records import META, OWN_FIELDS
 
 ROOT = Path(__file__).resolve().parents[1]

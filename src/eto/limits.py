@@ -38,6 +38,28 @@ Dtype = Literal["auto", "float32", "bfloat16"]
 Turns = Literal["all", "from_parting", "window"]
 DiscountKind = Literal["geometric", "dmpo"]
 
+MOST: dict[str, float] = {
+    "checkpoint_seconds": 31_536_000,
+    "model.lora.rank": 65_536,
+    "model.max_context": 1_000_000_000,
+    "environment.workers": 1024,
+    "environment.step_seconds": 2_592_000,
+    "environment.episode_seconds": 2_592_000,
+    "environment.reset_seconds": 2_592_000,
+    "environment.memory_mb": 1_000_000_000,
+    "sft.epochs": 1_000_000,
+    "dpo.epochs": 1_000_000,
+    "explore.iterations": 1000,
+    "explore.samples": 10_000,
+    "explore.slots": 10_000,
+    "explore.temperature": 100,
+    "explore.max_action_tokens": 1_000_000,
+    "evaluation.slots": 10_000,
+    "evaluation.temperature": 100,
+    "evaluation.bootstrap_resamples": 1_000_000,
+}
+"""Field of a recipe -> its largest value; a larger one is a slip that would fill the memory or never end."""
+
 STRICT: Mapping[str, Any] = {"strict": True, "allow_inf_nan": False}
 """How pydantic takes values: as they are, and no infinite or NaN numbers."""
 

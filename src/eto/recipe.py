@@ -10,10 +10,9 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from eto.errors import RecipeError
-from eto.limits import wanted
+from eto.limits import MOST, wanted
 from eto.recipe_fields import (
     FREE_FIELDS,
-    MOST,
     ContrastRecipe,
     DpoRecipe,
     EnvironmentRecipe,

@@ -40,28 +40,6 @@ FREE_FIELDS = frozenset(
 )
 """Fields that may change between two starts of one run: they do not decide its results."""
 
-MOST: dict[str, float] = {
-    "checkpoint_seconds": 31_536_000,
-    "model.lora.rank": 65_536,
-    "model.max_context": 1_000_000_000,
-    "environment.workers": 1024,
-    "environment.step_seconds": 2_592_000,
-    "environment.episode_seconds": 2_592_000,
-    "environment.reset_seconds": 2_592_000,
-    "environment.memory_mb": 1_000_000_000,
-    "sft.epochs": 1_000_000,
-    "dpo.epochs": 1_000_000,
-    "explore.iterations": 1000,
-    "explore.samples": 10_000,
-    "explore.slots": 10_000,
-    "explore.temperature": 100,
-    "explore.max_action_tokens": 1_000_000,
-    "evaluation.slots": 10_000,
-    "evaluation.temperature": 100,
-    "evaluation.bootstrap_resamples": 1_000_000,
-}
-"""Field -> its largest value; a larger one is a slip that would fill the memory or never end."""
-
 
 class _Section(BaseModel):
     model_config = ConfigDict(**STRICT, extra="forbid", frozen=True, use_attribute_docstrings=True)
