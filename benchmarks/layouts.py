@@ -101,7 +101,7 @@ def difference_step(
         return -sum((leaf * sign).sum() for leaf, sign in zip(leaves, signs, strict=True)), {}
 
     settings = Optimisation(
-        epochs=1, learning_rate=0.0, batch_size=batch, schedule="constant", dtype=policy.dtype
+        epochs=1, learning_rate=1e-12, batch_size=batch, schedule="constant", dtype=policy.dtype
     )
     losses: list[float] = []
     begun = time.perf_counter()

@@ -12,7 +12,7 @@ import sys
 import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel
@@ -21,8 +21,8 @@ from pydantic.fields import FieldInfo
 from eto.foreign.forms import READ_AS_PAIRS, REFUSED_FORMS
 from eto.foreign.lists import MESSAGE, PAIR, TRAJECTORY
 from eto.foreign.messages import ROLES
+from eto.limits import MOST
 from eto.recipe import FREE_FIELDS, Recipe, load_recipe
-from eto.recipe_fields import MOST
 from eto.records import META, OWN_FIELDS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -52,10 +52,13 @@ def fields(section: type[BaseModel] = Recipe, path: str = "") -> Iterator[tuple[
 def type_text(annotation: Any, field: FieldInfo | None = None) -> str:
     """A field's type in words, with its bounds: `integer ≥ 1`."""
     origin, inner = get_origin(annotation), get_args(annotation)
-    if origin is Literal:
+    bounds = list(field.metadata) if field else []
+    if origin is Annotated:
+        text, bounds = type_text(inner[0]), list(inner[1:])
+    elif origin is Literal:
         text = ", ".join(f"`{choice}`" for choice in inner)
     elif origin in (Union, types.UnionType):
-        parts = [type_text(kind, field) for kind in inner if kind is not type(None)]
+        parts = [type_text(kind) for kind in inner if kind is not type(None)]
         return " or ".join([*parts, "`null`"])
     elif origin is list:
         text = f"list of {type_text(inner[0])}"
@@ -65,8 +68,7 @@ def type_text(annotation: Any, field: FieldInfo | None = None) -> str:
         text = "mapping (below)"
     else:
         text = NAMES[annotation]
-    bounds = [bound for bound in (field.metadata if field else ()) if type(bound) in SIGNS]
-    signs = ((SIGNS[type(bound)], bound) for bound in bounds)
+    signs = ((SIGNS[type(bound)], bound) for bound in bounds if type(bound) in SIGNS)
     limits = ((sign, getattr(bound, name)) for (name, sign), bound in signs)
     shown = (f"{sign} {limit:,}" if isinstance(limit, int) else f"{sign} {limit:g}" for sign, limit in limits)
     return f"{text} {' and '.join(shown)}".strip()

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from eto.contrast import shared_turns
 from eto.errors import InputError
 from eto.types import Message, Pair, StopReason, Task, ToolCall, Trajectory, Turn
-from eto.weights import TurnWeighting, contrasting, turn_weights
+from eto.weights import TurnWeighting, turn_weights
 
 TASK = Task("toy/kind/1", "toy", "kind", "train")
 
@@ -89,23 +89,34 @@ def test_pairs_without_contrast_are_told_apart() -> None:
     only_repeats, sound = pair("abc", "abab"), pair("abc", "abx")
     weighting = TurnWeighting("from_parting", repeats=False)
     assert turn_weights(only_repeats, weighting)[1] == (0, 0, 0, 0)
-    assert contrasting([only_repeats, sound], weighting) == [sound]
-    assert contrasting([only_repeats, sound], TurnWeighting()) == [only_repeats, sound]
+    assert all(any(side) for side in turn_weights(sound, weighting))
+    assert all(any(side) for side in turn_weights(only_repeats, TurnWeighting()))
 
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"turns": "some"}, {"window": 0}, {"discount": 0.0}, {"discount": 1.1}, {"discount_kind": "linear"}],
+    [
+        *(
+            {"turns": "some"},
+            {"window": 0},
+            {"discount": 0.0},
+            {"discount": 1.1},
+            {"discount_kind": "linear"},
+        ),
+        *({"discount": float("nan")}, {"repeats": 1}, {"window": True, "turns": "window"}),
+        *({"window": 2}, {"window": 2, "turns": "from_parting"}, {"turns": "window"}),
+    ],
 )
 def test_a_weighting_out_of_range_is_refused(wrong: dict) -> None:
     with pytest.raises(InputError, match=next(iter(wrong))):
         TurnWeighting(**wrong)
 
 
+turns = st.tuples(st.sampled_from(["all", "from_parting"]), st.none())
+windows = st.tuples(st.just("window"), st.integers(1, 5))
 weightings = st.builds(
-    TurnWeighting,
-    st.sampled_from(["all", "from_parting", "window"]),
-    st.integers(1, 5),
+    lambda turns, *others: TurnWeighting(*turns, *others),
+    turns | windows,
     st.floats(0.01, 1.0),
     st.sampled_from(["geometric", "dmpo"]),
     st.booleans(),
@@ -144,7 +155,7 @@ def test_a_turn_without_loss_weighs_nothing() -> None:
     mute = replace(one.rejected, turns=(one.rejected.turns[0], replace(one.rejected.turns[1], loss=False)))
     one = replace(one, rejected=mute)
     assert turn_weights(one, TurnWeighting()) == ((1.0, 1.0), (1.0, 0.0))
-    assert contrasting([one], TurnWeighting("from_parting")) == []
+    assert turn_weights(one, TurnWeighting("from_parting")) == ((0.0, 1.0), (0.0, 0.0))
 
 
 def test_repeats_are_told_by_all_that_was_said() -> None:

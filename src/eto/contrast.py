@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Literal, get_args
 
-from eto.errors import InputError
+from eto.limits import Count, Seed, Share, Whole, check
 from eto.types import Pair, ToolCall, Trajectory
 
 Outcome = Literal[
@@ -36,27 +36,24 @@ Outcome = Literal[
 
 @dataclass(frozen=True, slots=True)
 class ContrastRules:
-    """Which pairs are made."""
+    """Which pairs are made. Raises `InputError` for a value out of range."""
 
-    margin_turns: int | None = 5
+    margin_turns: Whole | None = 5
     """Turns the rejected side may have beyond the chosen side; None: no limit (paper: 5)."""
-    min_gap: float = 0.0
+    min_gap: Share = 0.0
     """Reward difference up to which two trajectories count as a tie (paper: 0)."""
-    per_task: int | None = 1
+    per_task: Count | None = 1
     """Pairs a task may give; None: one for every distinct explored trajectory (paper: 1)."""
     both_directions: bool = True
     """An explored trajectory better than the expert's becomes chosen."""
     agent_pairs: bool = False
     """Where a task has no expert, its best explored trajectory takes the expert's place."""
-    per_kind: int | None = None
+    per_kind: Count | None = None
     """Pairs a task kind may give; which ones stay is drawn by `seed`."""
-    seed: int = 0
+    seed: Seed = 0
 
     def __post_init__(self) -> None:
-        for name, least in (("margin_turns", 0), ("per_task", 1), ("per_kind", 1), ("min_gap", 0)):
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise InputError(f"{name} is {value}", mend=f"give {name} a value of at least {least}")
+        check(self)
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,10 @@ class InputError(EtoError):
     """A file, field, name or value given by the user is wrong."""
 
 
+class NothingLeft(InputError):
+    """Cut to the model's context, a trajectory has no turn to train on."""
+
+
 class PromptTooLong(InputError):
     """The prompt of one episode leaves no room for an action in the model's context."""
 

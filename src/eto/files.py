@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from safetensors import SafetensorError
 
 from eto.errors import InputError
 from eto.oserrors import NO_DESCRIPTORS, NO_ROOM, REFUSED, unreadable, unwritable
@@ -92,6 +95,11 @@ def disk_errors(path: Path, *, full_only: bool = False) -> Iterator[None]:
     written into `InputError`; `path` is named where the system names no file."""
     try:
         yield
+    except SafetensorError as error:  # it carries the system's error as text
+        number = int(found[1]) if (found := re.search(r"os error (\d+)", str(error))) else 0
+        if number in NO_ROOM or (not full_only and number in REFUSED):
+            raise unwritable(path, OSError(number, os.strerror(number))) from error
+        raise
     except OSError as error:
         if error.errno in NO_ROOM | NO_DESCRIPTORS or (not full_only and error.errno in REFUSED):
             raise unwritable(error.filename or path, error) from error

@@ -10,9 +10,9 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from eto.errors import RecipeError
+from eto.limits import MOST, wanted
 from eto.recipe_fields import (
     FREE_FIELDS,
-    MOST,
     ContrastRecipe,
     DpoRecipe,
     EnvironmentRecipe,
@@ -52,17 +52,6 @@ __all__ = [
     "recorded",
     "resolved_yaml",
 ]
-
-_WANTED = {
-    "int_type": "must be a whole number",
-    "float_type": "must be a number",
-    "bool_type": "must be true or false",
-    "string_type": "must be text",
-    "dict_type": "must be a mapping of keys to values",
-    "model_type": "must be a mapping of keys to values",
-    "model_attributes_type": "must be a mapping of keys to values",
-    "missing": "is missing",
-}
 
 
 def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -106,6 +95,12 @@ def recorded(text: str, *, source: str = "recipe") -> Mapping[str, Any]:
     Raises `RecipeError`, naming `source`, where it is no YAML.
     """
     values, _ = read_yaml(text, source)
+    for section in ("sft", "dpo"):  # earlier versions wrote out defaults that had no effect
+        given = values.get(section) if isinstance(values, dict) else None
+        if isinstance(given, dict) and given.get("batch_tokens") is not None:
+            given["batch_size"] = None
+        if isinstance(given, dict) and given.get("schedule") == "constant":
+            given["warmup_ratio"] = 0.0
     try:
         return Recipe.model_validate(values).model_dump(mode="json")
     except ValidationError:  # of a version with other fields: compared as it stands
@@ -221,7 +216,7 @@ def _explain(detail: Any, origins: Mapping[Location, str], source: str) -> tuple
         return "unknown key", where, _nearest(location)
     if kind == "value_error":
         return str(detail["ctx"]["error"]), where, "change one of the two"
-    message = _WANTED.get(kind) or detail["msg"][0].lower() + detail["msg"][1:]
+    message = wanted(detail)
     if kind != "missing":
         message += f", but is {brief(detail['input'])}"
     if kind == "string_type" and isinstance(detail["input"], bool | int | float | None):

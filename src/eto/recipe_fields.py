@@ -9,11 +9,30 @@ from __future__ import annotations
 
 import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-Schedule = Literal["cosine", "linear", "constant", "constant_with_warmup"]
+from eto.limits import (
+    STRICT,
+    ContextLength,
+    Count,
+    Discount,
+    DiscountKind,
+    Dtype,
+    Megabytes,
+    Names,
+    NotNegative,
+    Positive,
+    PreferenceLoss,
+    Schedule,
+    Seed,
+    Share,
+    Smoothing,
+    Turns,
+    Whole,
+    conflict,
+)
 
 _LIMITS = ("workers", "step_seconds", "episode_seconds", "reset_seconds", "memory_mb")
 FREE_FIELDS = frozenset(
@@ -21,54 +40,41 @@ FREE_FIELDS = frozenset(
 )
 """Fields that may change between two starts of one run: they do not decide its results."""
 
-MOST: dict[str, float] = {
-    "checkpoint_seconds": 31_536_000,
-    "model.lora.rank": 65_536,
-    "model.max_context": 1_000_000_000,
-    "environment.workers": 1024,
-    "environment.step_seconds": 2_592_000,
-    "environment.episode_seconds": 2_592_000,
-    "environment.reset_seconds": 2_592_000,
-    "environment.memory_mb": 1_000_000_000,
-    "sft.epochs": 1_000_000,
-    "dpo.epochs": 1_000_000,
-    "explore.iterations": 1000,
-    "explore.samples": 10_000,
-    "explore.slots": 10_000,
-    "explore.temperature": 100,
-    "explore.max_action_tokens": 1_000_000,
-    "evaluation.slots": 10_000,
-    "evaluation.temperature": 100,
-    "evaluation.bootstrap_resamples": 1_000_000,
-}
-"""Field -> its largest value; a larger one is a slip that would fill the memory or never end."""
-
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(**STRICT, extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    place: ClassVar[str] = ""
+    """What stands before the names of its fields where several sections have them."""
+
+    @model_validator(mode="after")
+    def _all_have_an_effect(self) -> _Section:
+        if problem := conflict(self, self.place):
+            raise ValueError(problem)
+        return self
 
 
 class LoraRecipe(_Section):
-    rank: int = Field(16, ge=1)
+    rank: Count = 16
     """Rank of the adapter matrices."""
-    alpha: float = Field(32.0, gt=0)
+    alpha: Positive = 32.0
     """Scale: the adapter's output is multiplied by alpha / rank."""
-    dropout: float = Field(0.0, ge=0, lt=1)
-    """Dropout on the adapter's input."""
-    target_modules: list[str] | None = None
+    dropout: Share = 0.0
+    """Dropout on the adapter's input, in cloning; in preference training with `dpo.dropout` alone."""
+    target_modules: Names | None = None
     """Names of the modules that get an adapter; null is every linear layer."""
 
 
 class ModelRecipe(_Section):
     path: str = Field("embedded", min_length=1)
     """`embedded` (SmolLM2-135M-Instruct), a local directory, or a Hub id. Paper: Llama-2-7B-Chat."""
-    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    dtype: Dtype = "auto"
     """Type of the computation; master weights are always float32. auto: bfloat16 where it is native."""
     lora: LoraRecipe | None = None
     """Train adapters instead of all weights; null trains all weights, as the paper does."""
     activation_checkpointing: bool | None = None
     """Recompute activations in the backward pass, slower and smaller; null: where memory asks for it."""
-    max_context: int | None = Field(None, ge=64)
+    max_context: ContextLength | None = None
     """Longest conversation in tokens; null takes the model's own limit. Paper: 4096."""
     chat_template: str | None = Field(None, min_length=1)
     """Path of a Jinja file, or the name of one of the tokenizer's templates; null: the tokenizer's own."""
@@ -92,151 +98,166 @@ class EnvironmentRecipe(_Section):
     """The task suite, such as `scienceworld` or `webshop`; `eto environments` lists them."""
     options: dict[str, Any] = Field(default_factory=dict)
     """Passed to the task suite: task types, simplification and the like."""
-    workers: int = Field(2, ge=1)
+    workers: Count = 2
     """Processes that run simulators."""
-    step_seconds: float = Field(30.0, gt=0)
+    step_seconds: Positive = 30.0
     """Longest wait for the answer to one action."""
-    episode_seconds: float = Field(600.0, gt=0)
+    episode_seconds: Positive = 600.0
     """Longest time the simulator may spend on one episode."""
-    reset_seconds: float = Field(120.0, gt=0)
+    reset_seconds: Positive = 120.0
     """Longest wait for the start of an episode."""
-    memory_mb: int | None = Field(None, ge=64)
+    memory_mb: Megabytes | None = None
     """Most memory of one worker process and all it started, in MB; null: an equal share of the machine's."""
 
 
 class TasksRecipe(_Section):
-    train_per_kind: int | None = Field(None, ge=1)
+    train_per_kind: Count | None = None
     """Training tasks of each task type; null takes all."""
-    dev_per_kind: int | None = Field(None, ge=0)
+    dev_per_kind: Whole | None = None
     """Dev tasks of each task type; null takes all."""
-    test_per_kind: int | None = Field(None, ge=1)
+    test_per_kind: Count | None = None
     """Test tasks of each task type; null takes all."""
-    explore_unseen: float = Field(0.0, ge=0, lt=1)
+    explore_unseen: Share = 0.0
     """Share of the training tasks kept from cloning, so that the agent also explores tasks it has
     not memorised. Paper: 0."""
 
 
 class _Optimisation(_Section):
-    epochs: int = Field(3, ge=1)
+    epochs: Count = 3
     """Passes over the data. Paper: 3."""
-    weight_decay: float = Field(0.0, ge=0)
+    weight_decay: NotNegative = 0.0
     """AdamW's decoupled decay. Paper: 0."""
-    max_grad_norm: float = Field(1.0, gt=0)
+    max_grad_norm: Positive = 1.0
     """Gradients are scaled down to this norm."""
-    micro_batch_tokens: int = Field(1024, ge=1)
+    micro_batch_tokens: Count = 1024
     """Tokens that pass the model at the same time, shared ones once; decides memory, not the result."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_give_way(cls, given: Any) -> Any:
+        """A default that another value leaves without effect is not set."""
+        if not isinstance(given, dict):
+            return given
+        if given.get("schedule") == "constant":
+            given = {"warmup_ratio": 0.0} | given
+        if given.get("batch_tokens") is not None and "batch_tokens" in cls.model_fields:
+            given = {"batch_size": None} | given
+        return given
 
 
 class SftRecipe(_Optimisation):
-    learning_rate: float = Field(1e-5, gt=0)
+    place: ClassVar[str] = "sft."
+
+    learning_rate: Positive = 1e-5
     """Peak learning rate. Paper: 1e-5."""
-    batch_size: int = Field(64, ge=1)
-    """Trajectories of one optimiser step. Paper: 64."""
-    batch_tokens: int | None = Field(None, ge=1)
-    """Tokens of one optimiser step; when given it replaces `batch_size`."""
+    batch_size: Count | None = 64
+    """Trajectories of one optimiser step; null beside `batch_tokens`. Paper: 64."""
+    batch_tokens: Count | None = None
+    """Tokens of one optimiser step, in place of `batch_size`."""
     schedule: Schedule = "cosine"
     """Course of the learning rate after warm-up. Paper: cosine."""
-    warmup_ratio: float = Field(0.03, ge=0, lt=1)
-    """Share of the steps in which the learning rate rises to its peak. Paper: 0.03."""
+    warmup_ratio: Share = 0.03
+    """Share of the steps in which the learning rate rises; 0 with `schedule: constant`. Paper: 0.03."""
     zero_reward: bool = False
     """Whether trajectories of reward 0 are cloned too. Left out, they are counted, as failed ones are."""
 
+    @model_validator(mode="after")
+    def _steps_have_a_size(self) -> SftRecipe:
+        if self.batch_size is None and self.batch_tokens is None:
+            raise ValueError("a step needs a size: give sft.batch_size or sft.batch_tokens")
+        return self
+
 
 class ExploreRecipe(_Section):
-    iterations: int = Field(2, ge=0)
+    iterations: Whole = 2
     """Rounds of explore, contrast and DPO; 0 only clones. Paper: 2 (ALFWorld 1)."""
-    samples: int = Field(1, ge=1)
+    samples: Count = 1
     """Episodes of each training task and round. Paper: 1."""
-    temperature: float = Field(0.0, ge=0)
+    temperature: NotNegative = 0.0
     """Sampling temperature; 0 is greedy. Paper: 0."""
-    slots: int = Field(24, ge=1)
+    slots: Count = 24
     """Episodes that run at the same time."""
-    max_action_tokens: int = Field(32, ge=1)
+    max_action_tokens: Count = 32
     """Longest action. Paper: 512, with written thoughts; bare actions need about 20."""
 
 
 class ContrastRecipe(_Section):
-    margin_turns: int | None = Field(5, ge=0)
+    place: ClassVar[str] = "contrast."
+
+    margin_turns: Whole | None = 5
     """Rejected is cut at the chosen's turns plus this many; null does not cut. Paper's code: 5."""
-    min_gap: float = Field(0.0, ge=0, lt=1)
+    min_gap: Share = 0.0
     """A pair needs a reward difference above this. Paper: 0."""
     both_directions: bool = True
     """An explored episode that beats the expert's becomes chosen. Paper: true."""
-    per_task: int = Field(1, ge=1)
+    per_task: Count = 1
     """Most pairs of one task and round. Paper: 1."""
-    per_kind: int | None = Field(None, ge=1)
+    per_kind: Count | None = None
     """Most pairs of one task type and round, against lopsided pairs; null sets no bound."""
-    turns: Literal["all", "from_parting", "window"] = "all"
+    turns: Turns = "all"
     """Turns of a pair that carry the contrast: all (paper), those from the first difference on, or
     `window` turns from the first difference on."""
-    window: int | None = Field(None, ge=1)
+    window: Count | None = None
     """Turns after the parting that carry the contrast; given with `turns: window` only."""
-    discount: float = Field(1.0, gt=0, le=1)
+    discount: Discount = 1.0
     """Weight factor per turn of distance from the parting; 1 weighs all alike (paper)."""
-    discount_kind: Literal["geometric", "dmpo"] = "geometric"
+    discount_kind: DiscountKind = "geometric"
     """How `discount` falls: as a power of the distance, or as in DMPO (arXiv 2406.14868)."""
     repeats: bool = True
     """Whether a turn that repeats an earlier one of its trajectory counts again. Paper: true."""
 
-    @model_validator(mode="after")
-    def _window_goes_with_turns(self) -> ContrastRecipe:
-        if self.turns == "window" and self.window is None:
-            raise ValueError("turns: window needs contrast.window, for example 3")
-        if self.turns != "window" and self.window is not None:
-            raise ValueError(f"window has no meaning with turns: {self.turns}; set contrast.window to null")
-        return self
-
 
 class DpoRecipe(_Optimisation):
-    learning_rate: float = Field(1e-6, gt=0)
+    place: ClassVar[str] = "dpo."
+
+    learning_rate: Positive = 1e-6
     """Peak learning rate. Paper: 1e-6."""
-    batch_pairs: int = Field(32, ge=1)
+    batch_pairs: Count = 32
     """Pairs, and replayed trajectories, of one optimiser step. Paper: 32."""
     schedule: Schedule = "constant_with_warmup"
     """Course of the learning rate. Paper's code: constant_with_warmup."""
-    warmup_ratio: float = Field(0.1, ge=0, lt=1)
-    """Share of the steps in which the learning rate rises. Paper's code: 0.1."""
-    beta: float = Field(0.1, gt=0)
+    warmup_ratio: Share = 0.1
+    """Share of the steps in which the learning rate rises; 0 with `schedule: constant`. Paper's code: 0.1."""
+    beta: Positive = 0.1
     """Strength of the pull to the reference. Paper: 0.1."""
-    sft_weight: float = Field(0.0, ge=0)
+    sft_weight: NotNegative = 0.0
     """Weight of the chosen's mean negative log-likelihood. Paper: 0; IPR (arXiv 2406.11176): 1 on its sum."""
-    replay_weight: float = Field(0.0, ge=0)
+    replay_weight: NotNegative = 0.0
     """Weight of the mean negative log-likelihood of expert trajectories whose tasks gave no pair, mixed
     among the pairs against forgetting what is won. Paper: 0."""
-    label_smoothing: float = Field(0.0, ge=0, lt=0.5)
+    label_smoothing: Smoothing = 0.0
     """Assumed share of pairs whose order is wrong; with `loss: sigmoid` only. Paper: 0."""
-    loss: Literal["sigmoid", "ipo", "length_normalised"] = "sigmoid"
+    loss: PreferenceLoss = "sigmoid"
     """sigmoid is DPO with a plain sum (paper); ipo is arXiv 2310.12036; length_normalised divides each
     log-ratio by its number of action tokens."""
-
-    @model_validator(mode="after")
-    def _smoothing_goes_with_sigmoid(self) -> DpoRecipe:
-        if self.label_smoothing and self.loss != "sigmoid":
-            raise ValueError(f"label_smoothing has no meaning with loss: {self.loss}; set it to 0")
-        return self
+    dropout: bool = False
+    """Keep the dropout of model and adapters in this training too. The reference is scored without any, so
+    that margins then differ from 0 before the first step."""
 
 
 class GuardRecipe(_Section):
     """When preference training stops, and what goes on. The paper has none of these."""
 
+    place: ClassVar[str] = "guard."
+
     dev_every_epoch: bool = True
     """Play the dev tasks after each DPO epoch and go on with the best checkpoint."""
-    max_margin: float | None = Field(10.0, gt=0)
+    max_margin: Positive | None = 10.0
     """Stop when a step's mean reward margin, beta times nats, passes this; null: never."""
-    max_chosen_drop: float | None = Field(20.0, gt=0)
+    max_chosen_drop: Positive | None = 20.0
     """Stop when a step's mean log-ratio of chosen falls this many nats below 0; null: never."""
-    max_drift: float | None = Field(None, gt=0)
+    max_drift: Positive | None = None
     """Stop when a step's mean log-ratio of chosen or rejected is this many nats from 0; null: never."""
-    patience: int | None = Field(None, ge=1)
+    patience: Count | None = None
     """Stop after this many dev checks in a row without a better one; null: never."""
     ship_only_if_better: bool = True
     """A round that does not beat its own starting agent on dev is reported and dropped."""
 
 
 class EvaluationRecipe(_Section):
-    temperature: float = Field(0.0, ge=0)
+    temperature: NotNegative = 0.0
     """Sampling temperature on dev and test. Paper: 0."""
-    slots: int = Field(24, ge=1)
+    slots: Count = 24
     """Episodes that run at the same time."""
     bootstrap_resamples: int = Field(2000, ge=100)
     """Resamples behind each 95% interval."""
@@ -247,7 +268,7 @@ class Recipe(_Section):
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=200)
     """Name of the experiment: letters, digits, dot, dash and underscore."""
-    seed: int = Field(0, ge=0, le=2**32 - 1)
+    seed: Seed = 0
     """Decides choice and order of data, and all sampling."""
     run_directory: str | None = None
     """Where the run is kept; null is `runs/<name>`."""
@@ -269,7 +290,7 @@ class Recipe(_Section):
     """Bounds on preference training."""
     evaluation: EvaluationRecipe = EvaluationRecipe()
     """Measuring the agents."""
-    checkpoint_seconds: int = Field(120, ge=1)
+    checkpoint_seconds: Count = 120
     """Seconds between two checkpoints within a training stage."""
 
     @property
@@ -284,6 +305,4 @@ class Recipe(_Section):
         needs_dev = [f for f in ("dev_every_epoch", "ship_only_if_better") if getattr(self.guard, f)]
         if self.tasks.dev_per_kind == 0 and self.explore.iterations and needs_dev:
             raise ValueError(f"guard.{needs_dev[0]} needs dev tasks, but tasks.dev_per_kind is 0")
-        if self.guard.patience is not None and not self.guard.dev_every_epoch:
-            raise ValueError("guard.patience counts dev checks: it needs guard.dev_every_epoch")
         return self

@@ -17,7 +17,7 @@ from typing import Any
 
 from eto.chat_template import PLAIN_TEMPLATE, fixed_date
 from eto.encoding import BREAK, CLOSE
-from eto.errors import InputError
+from eto.errors import InputError, NothingLeft
 from eto.model_template import ModelTemplate, Thoughts
 from eto.talk import Talk, answers_of, message_of
 from eto.turns import Tools, fitting, split_thought
@@ -277,7 +277,7 @@ def _check_kept(trajectory: Trajectory, kept: int, max_tokens: int | None) -> No
     if kept:
         return
     why = "has no agent turn" if not trajectory.turns else f"does not fit {max_tokens} tokens"
-    raise InputError(
+    raise NothingLeft(
         f"the trajectory {why}",
         where=trajectory.task.id,
         mend="drop it, or raise model.max_context" if trajectory.turns else "drop it",

@@ -7,15 +7,11 @@ the turns before the parting are equal on both sides. A `TurnWeighting` says oth
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal, get_args
 
-from eto.errors import InputError
+from eto.limits import Count, Discount, DiscountKind, Turns, check
 from eto.types import Pair, Trajectory
 
-Turns = Literal["all", "from_parting", "window"]
-DiscountKind = Literal["geometric", "dmpo"]
 Weights = tuple[float, ...]
 
 
@@ -23,15 +19,15 @@ Weights = tuple[float, ...]
 class TurnWeighting:
     """How much each turn counts in the preference loss. The default is the paper's sum.
 
-    Raises `InputError` for a value out of range.
+    Raises `InputError` for a value out of range, or without effect.
     """
 
     turns: Turns = "all"
     """`all`; `from_parting`: 0 on the shared leading turns; `window`: only `window` turns
     from the parting on."""
-    window: int = 3
-    """Number of turns for `turns="window"`."""
-    discount: float = 1.0
+    window: Count | None = None
+    """Number of turns; with `turns="window"` only."""
+    discount: Discount = 1.0
     """γ in (0, 1]."""
     discount_kind: DiscountKind = "geometric"
     """`geometric`: γ^k for the k-th turn after the parting (k = 0 up to the parting).
@@ -42,39 +38,24 @@ class TurnWeighting:
     """Whether an action that repeats an earlier one of its trajectory counts again."""
 
     def __post_init__(self) -> None:
-        if self.turns not in get_args(Turns):
-            raise InputError(f"unknown turns {self.turns!r}", mend=f"use one of {', '.join(get_args(Turns))}")
-        if self.discount_kind not in get_args(DiscountKind):
-            raise InputError(
-                f"unknown discount_kind {self.discount_kind!r}",
-                mend=f"use one of {', '.join(get_args(DiscountKind))}",
-            )
-        if self.window < 1:
-            raise InputError(f"window is {self.window}", mend="give window a value of at least 1")
-        if not 0.0 < self.discount <= 1.0:
-            raise InputError(f"discount is {self.discount}", mend="give discount a value in (0, 1]")
+        check(self)
 
 
 def turn_weights(pair: Pair, weighting: TurnWeighting) -> tuple[Weights, Weights]:
     """Weights of the turns of (chosen, rejected), one number in [0, 1] a turn.
 
     A turn marked as carrying no loss weighs 0. A side may come out all 0: one that ends at the
-    parting, or, without `repeats`, one that after it only repeats itself. `contrasting` finds
-    such pairs.
+    parting, or, without `repeats`, one that after it only repeats itself. Training leaves such
+    pairs out.
     """
     shared = pair.shared_turns
     return _side(pair.chosen, shared, weighting), _side(pair.rejected, shared, weighting)
 
 
-def contrasting(pairs: Iterable[Pair], weighting: TurnWeighting) -> list[Pair]:
-    """The pairs with a weighted turn on both sides; the others have no contrast to train on."""
-    return [pair for pair in pairs if all(any(side) for side in turn_weights(pair, weighting))]
-
-
 def _side(trajectory: Trajectory, shared: int, weighting: TurnWeighting) -> Weights:
     total = len(trajectory.turns)
     first = 0 if weighting.turns == "all" else shared
-    end = min(total, shared + weighting.window) if weighting.turns == "window" else total
+    end = total if weighting.window is None else min(total, shared + weighting.window)
     weights = []
     earlier: set[tuple[object, ...]] = set()
     for number, turn in enumerate(trajectory.turns):

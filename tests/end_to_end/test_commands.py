@@ -98,8 +98,14 @@ def test_a_report_is_made_from_the_directory_alone(tmp_path: Path, model: Path, 
     assert "loss" not in again and "environment.workers: 1 -> 2" in again
     assert marks == {mark: mark.stat().st_mtime_ns for mark in run.rglob("DONE")}
     command.fails(
-        *("run", recipe, "explore.iterations=0", "sft.epochs=3", "dpo.beta=0.2"),
-        says=["another recipe", "sft.epochs: 2 -> 3", "dpo.beta: 0.1 -> 0.2", str(run), "run_directory="],
+        *("run", recipe, "explore.iterations=0", "sft.epochs=3", "tasks.test_per_kind=7"),
+        says=[
+            "another recipe",
+            "sft.epochs: 2 -> 3",
+            "tasks.test_per_kind: 8 -> 7",
+            str(run),
+            "run_directory=",
+        ],
     )
 
 

@@ -70,7 +70,7 @@ def test_a_replayed_turn_keeps_what_the_agent_said():
 
 
 def test_a_simulator_too_slow_for_an_episode_fails():
-    settings = replace(HERE, episode_seconds=0.0)
+    settings = replace(HERE, episode_seconds=1e-9)
     found = replay([told("counting/1", ["up"])], Counting(), settings=settings)
     assert [t.detail for t in found.not_replayable] == ["the simulator failed: it worked 0 s on one episode"]
 

@@ -7,53 +7,33 @@ Deviations from the paper, all off by default: an anchor on the chosen side's li
 
 from __future__ import annotations
 
+import io
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from eto.algorithms.dpo_settings import DpoSettings, check_effect
 from eto.algorithms.guard import Guard, GuardSettings
-from eto.algorithms.sft import fitted, sft_example
-from eto.errors import InputError
+from eto.algorithms.sft import clonable, fitted, sft_examples
+from eto.errors import InputError, NothingLeft
+from eto.files import disk_errors, write_atomic
 from eto.losses import dpo_loss, ipo_loss, log_ratio_margin, sequence_log_prob, sft_loss
 from eto.policies.transformers import TransformersPolicy
 from eto.training.batches import log_probs_of
+from eto.training.checkpoint import fingerprint
 from eto.training.loop import Example, Optimisation, optimise
 from eto.training.trees import Leaf, tree_of
 from eto.types import Pair, Trajectory
 from eto.weights import TurnWeighting, turn_weights
 
 CHOSEN, REJECTED = 0, 1
-
-
-@dataclass(frozen=True, slots=True)
-class DpoSettings:
-    """Defaults are the paper's for a 7B model."""
-
-    epochs: int = 3
-    learning_rate: float = 1e-6
-    beta: float = 0.1
-    batch_pairs: int = 32
-    """Pairs, and replayed trajectories, of an optimiser step."""
-    loss: Literal["sigmoid", "ipo", "length_normalised"] = "sigmoid"
-    label_smoothing: float = 0.0
-    sft_weight: float = 0.0
-    """Weight of the chosen side's mean negative log-likelihood."""
-    replay_weight: float = 0.0
-    """Weight of the mean negative log-likelihood of each replayed trajectory."""
-    schedule: str = "constant_with_warmup"
-    warmup_ratio: float = 0.1
-    weight_decay: float = 0.0
-    max_grad_norm: float = 1.0
-    micro_batch_tokens: int = 1024
-    activation_checkpointing: bool | None = None
-    """None: where memory asks for it."""
-    checkpoint_seconds: float = 120.0
-    seed: int = 0
+LeftOut = dict[str, list[str]]
+"""Reasons why pairs are not trained on, and the ids of their tasks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +53,7 @@ def dpo(
     settings: DpoSettings | None = None,
     *,
     weighting: TurnWeighting | None = None,
-    replay: Sequence[Trajectory] = (),
+    replay: Sequence[Trajectory] | None = None,
     guard: GuardSettings | None = None,
     directory: Path | None = None,
     on_start: Callable[[dict[str, float]], object] | None = None,
@@ -82,20 +62,26 @@ def dpo(
 ) -> DpoResult:
     """Train `policy` in place on `pairs`; the policy as it comes in is the reference.
 
-    Its log-probs are computed once, before the first update. `replay` trajectories, such
-    as the expert's on tasks that gave no pair, are mixed among the pairs with
-    `replay_weight`, against forgetting what is won. `on_start` gets what training will take
+    Its log-probs are computed once, before the first update, without dropout. Pairs that, cut to
+    the context, have nothing to contrast are left out, see `contrasted`. `replay` trajectories, such
+    as the expert's on tasks that gave no pair, are mixed among the pairs with `replay_weight`,
+    against forgetting what is won; one goes with the other. `on_start` gets what training will take
     (see `eto.training.loop.optimise`), `on_step` each step's figures; `on_epoch` is called with each
-    finished epoch and may return True to stop. With `directory` an interrupted call
-    is gone on with. Raises `InputError` where there are no pairs.
+    finished epoch and may return True to stop. With `directory` an interrupted call is resumed.
+    Raises `InputError` where no pairs are left, or a setting has no effect.
     """
     settings = settings or DpoSettings()
+    check_effect(settings, policy.model, replay)
     if not pairs:
         raise InputError("no pairs to train on", mend="explore more tasks, or several samples a task")
-    examples = [pair_example(policy, pair, weighting or TurnWeighting(), settings) for pair in pairs]
+    kept, left_out = contrasted(policy, pairs, weighting or TurnWeighting(), settings)
+    if not kept:
+        raise no_pairs_left(left_out, policy.max_context)
+    objective = settings.objective
+    examples = [example for _, example in kept]
     examples = _with_reference(policy, examples, settings.micro_batch_tokens, directory)
-    if settings.replay_weight:
-        examples += [sft_example(policy, trajectory, size=1.0) for trajectory in replay]
+    if replay:
+        examples += sft_examples(policy, clonable(replay), size=1.0)
     watch = Guard(guard or GuardSettings(max_margin=None, max_chosen_drop=None))
     last: dict[str, float] = {}
 
@@ -106,7 +92,8 @@ def dpo(
         stop = watch.step(figures)
         if stop and directory is not None:
             # A kill after this must not lose why training stopped.
-            (directory / "fired.txt").write_text(watch.fired, encoding="utf-8")
+            with disk_errors(directory):
+                write_atomic(directory / "fired.txt", watch.fired)
         return stop
 
     def epoch_done(epoch: int) -> bool:
@@ -117,7 +104,8 @@ def dpo(
         policy.model,
         examples,
         lambda example, leaves: pair_loss(example, leaves, settings),
-        Optimisation.of(settings, batch_size=settings.batch_pairs, dtype=policy.dtype),
+        Optimisation.of(settings, warmup_ratio=0.1, batch_size=settings.batch_pairs, dtype=policy.dtype),
+        objective_settings=objective,
         directory=directory,
         on_start=on_start,
         on_step=step_done,
@@ -127,6 +115,64 @@ def dpo(
     kept = directory / "fired.txt" if directory is not None else None
     fired = kept.read_text(encoding="utf-8") if kept and kept.exists() else watch.fired
     return DpoResult(steps, fired, last)
+
+
+def contrasted(
+    policy: TransformersPolicy, pairs: Sequence[Pair], weighting: TurnWeighting, settings: DpoSettings
+) -> tuple[list[tuple[Pair, Example]], LeftOut]:
+    """The pairs that have something to contrast, with their examples, and the others by reason.
+
+    What counts is what is left of both sides within the policy's context: sides that are equal, of which
+    one is a beginning of the other, or that have no weighted token of their own, are left out. A warning
+    counts them.
+    """
+    kept, left_out = [], LeftOut()
+    for pair in pairs:
+        try:
+            example = pair_example(policy, pair, weighting, settings)
+            reason = _nothing_to_contrast(example)
+        except NothingLeft:
+            reason = "a side without a turn that carries loss"
+        if reason:
+            left_out.setdefault(reason, []).append(pair.task.id)
+        else:
+            kept.append((pair, example))
+    if kept and left_out:
+        told = (
+            f"{len(pairs) - len(kept)} of {len(pairs)} pairs are left out, cut to {policy.max_context} tokens"
+        )
+        warnings.warn(f"{told}: {_counted(left_out)}", stacklevel=3)
+    return kept, left_out
+
+
+def no_pairs_left(left_out: LeftOut, max_context: int) -> InputError:
+    """The error for pairs that all have nothing to contrast."""
+    return InputError(
+        f"no pair is left to train on, cut to {max_context} tokens: {_counted(left_out)}",
+        where="pairs",
+        mend="give pairs whose sides differ within the model's context, or raise model.max_context",
+    )
+
+
+def _counted(left_out: LeftOut) -> str:
+    return ", ".join(f"{len(ids)} with {reason} ({_named(ids)})" for reason, ids in left_out.items())
+
+
+def _named(ids: Sequence[str]) -> str:
+    return ", ".join([repr(each) for each in ids[:3]] + ["..."] * (len(ids) > 3))
+
+
+def _nothing_to_contrast(example: Example) -> str:
+    """Why the pair has no contrast to train on; "" where it has."""
+    chosen, rejected = (
+        {(int(s), int(t)) for s, t, w in zip(leaf.sources, leaf.targets, weight, strict=True) if w > 0}
+        for leaf, weight in zip(example.tree.leaves, example.weights, strict=True)
+    )
+    if chosen == rejected:
+        return "equal sides"
+    if chosen <= rejected or rejected <= chosen:
+        return "a side that is a beginning of the other, or carries no contrast of its own"
+    return ""
 
 
 def pair_loss(
@@ -225,18 +271,26 @@ def _with_reference(
 ) -> list[Example]:
     """Examples with the reference's log-probs, kept in `directory` for a later start."""
     path = directory / "reference.npz" if directory else None
+    training = fingerprint(examples) if path else ""
     if path and path.exists():
         with np.load(path) as kept:
+            if str(kept.get("training")) != training:
+                raise InputError(
+                    "the reference's log-probs here are of other pairs",
+                    where=str(path),
+                    mend="resume with the same pairs and settings, or delete it to train anew",
+                )
             flat = [kept[f"leaf{i}"] for i in range(2 * len(examples))]
     else:
         trees = [example.tree for example in examples]
         scored = log_probs_of(policy.model, trees, policy.dtype, tokens)
         flat = [leaf for leaves in scored for leaf in leaves]
         if path:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            fresh = path.with_name("reference.new.npz")
-            np.savez(fresh, **{f"leaf{i}": leaf for i, leaf in enumerate(flat)})
-            fresh.rename(path)
+            file = io.BytesIO()
+            np.savez(file, training=training, **{f"leaf{i}": leaf for i, leaf in enumerate(flat)})
+            with disk_errors(path):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_atomic(path, file.getvalue())
     return [
         Example(e.tree, e.weights, e.size, (flat[2 * i], flat[2 * i + 1])) for i, e in enumerate(examples)
     ]

@@ -48,9 +48,12 @@ def train(
     note = ""
     for iteration in range(1, settings.iterations + 1):
         explored = explore(policy, str(iteration))
-        pairs = contrast(expert, explored, settings, run, iteration)
+        pairs, left_out = contrast(policy, expert, explored, settings, run, iteration)
         if not pairs:
-            note = f"round {iteration} gave no pairs: every task was won or tied; {shipped} is the result"
+            why = "every task was won or tied"
+            if left_out:
+                why = f"{sum(map(len, left_out.values()))} had nothing to contrast within the context"
+            note = f"round {iteration} gave no pairs: {why}; {shipped} is the result"
             break
         agent = f"eto-{iteration}"
         result = optimise(policy, pairs, expert, reward, dev_reward, settings, run, iteration, on_step)

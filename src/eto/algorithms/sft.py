@@ -5,13 +5,15 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from torch import Tensor
 
-from eto.errors import InputError
+from eto.errors import InputError, NothingLeft
+from eto.limits import Count, NotNegative, Positive, Schedule, Seed, Share, check
 from eto.losses import sft_loss
 from eto.policies.transformers import TransformersPolicy
 from eto.rendering import Rendered, check_mask
@@ -22,25 +24,30 @@ from eto.types import Trajectory
 
 @dataclass(frozen=True, slots=True)
 class SftSettings:
-    """Defaults are the paper's for a 7B model."""
+    """Defaults are the paper's for a 7B model. Raises `InputError` for a value out of range, or without
+    effect."""
 
-    epochs: int = 3
-    learning_rate: float = 1e-5
-    batch_size: int = 64
-    """Trajectories of an optimiser step."""
-    batch_tokens: int | None = None
-    """Tokens of an optimiser step; replaces `batch_size`."""
-    schedule: str = "cosine"
-    warmup_ratio: float = 0.03
-    weight_decay: float = 0.0
-    max_grad_norm: float = 1.0
-    micro_batch_tokens: int = 1024
+    epochs: Count = 3
+    learning_rate: Positive = 1e-5
+    batch_size: Count | None = None
+    """Trajectories of an optimiser step; None: 64, or what `batch_tokens` says."""
+    batch_tokens: Count | None = None
+    """Tokens of an optimiser step, in place of `batch_size`."""
+    schedule: Schedule = "cosine"
+    warmup_ratio: Share | None = None
+    """None: 0.03, and 0 with `schedule="constant"`, which has no warm-up."""
+    weight_decay: NotNegative = 0.0
+    max_grad_norm: Positive = 1.0
+    micro_batch_tokens: Count = 1024
     activation_checkpointing: bool | None = None
     """None: where memory asks for it."""
     checkpoint_seconds: float = 120.0
     zero_reward: bool = False
     """Whether trajectories of reward 0 are cloned too."""
-    seed: int = 0
+    seed: Seed = 0
+
+    def __post_init__(self) -> None:
+        check(self)
 
 
 def sft(
@@ -61,12 +68,20 @@ def sft(
     nothing to train on. Which trajectories are left out, `clonable` says.
     """
     settings = settings or SftSettings()
-    examples = [sft_example(policy, each) for each in clonable(trajectories, settings.zero_reward)]
+    examples = sft_examples(policy, clonable(trajectories, settings.zero_reward))
+    if not examples:
+        raise InputError(
+            f"no turn to clone is left in the {policy.max_context} tokens of the context",
+            where="model.max_context",
+            mend="raise it, use a model with a longer context, or shorten the prompts",
+        )
+    size = None if settings.batch_tokens else settings.batch_size or 64
     steps = optimise(
         policy.model,
         examples,
         _objective,
-        Optimisation.of(settings, dtype=policy.dtype),
+        Optimisation.of(settings, warmup_ratio=0.03, batch_size=size, dtype=policy.dtype),
+        objective_settings="cloning",
         directory=directory,
         on_start=on_start,
         on_step=(lambda figures: bool(on_step(figures) and False)) if on_step else None,
@@ -106,6 +121,24 @@ def _why_not(trajectory: Trajectory, zero_reward: bool) -> str:
     return _NO_REWARD if trajectory.reward == 0 and not zero_reward else ""
 
 
+def sft_examples(
+    policy: TransformersPolicy, trajectories: Sequence[Trajectory], size: float | None = None
+) -> list[Example]:
+    """Those of `trajectories` that have a turn to clone within the policy's context, as by `sft_example`;
+    a warning counts the others."""
+    examples = []
+    for trajectory in trajectories:
+        with suppress(NothingLeft):
+            examples.append(sft_example(policy, trajectory, size))
+    if left_out := len(trajectories) - len(examples):
+        warnings.warn(
+            f"{left_out} of {len(trajectories)} trajectories are left out of cloning: no turn that carries "
+            f"loss fits into {policy.max_context} tokens",
+            stacklevel=3,
+        )
+    return examples
+
+
 def sft_example(policy: TransformersPolicy, trajectory: Trajectory, size: float | None = None) -> Example:
     """A trajectory to clone; it counts in a step's mean by its agent tokens, or by `size`.
 
@@ -122,12 +155,16 @@ def sft_example(policy: TransformersPolicy, trajectory: Trajectory, size: float 
 def fitted(policy: TransformersPolicy, trajectory: Trajectory) -> tuple[Rendered, ...]:
     """`trajectory` as tokens, in one sample or several (see `Renderer.samples`).
 
-    Cut at whole turns to the policy's context with a warning that counts them.
+    Cut at whole turns to the policy's context with a warning that counts them. Raises `NothingLeft`
+    where no turn that carries loss is left.
     """
     samples = policy.renderer.samples(trajectory, max_tokens=policy.max_context)
+    dropped = samples[-1].dropped_turns
+    if not any(turn.loss for turn in trajectory.turns[: len(trajectory.turns) - dropped]):
+        raise NothingLeft("no turn that carries loss is left", where=trajectory.task.id, mend="drop it")
     for rendered in samples:
         check_mask(rendered, trajectory.task.id)
-    if dropped := samples[-1].dropped_turns:
+    if dropped:
         cut = f"the last {dropped} of {len(trajectory.turns)} turns"
         warnings.warn(
             f"{trajectory.task.id}: {cut} do not fit {policy.max_context} tokens and are left out",

@@ -8,16 +8,18 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from eto.algorithms.dpo import DpoSettings, dpo
+from eto.algorithms.dpo import LeftOut, contrasted, dpo, no_pairs_left
+from eto.algorithms.dpo_settings import DpoSettings
 from eto.algorithms.guard import GuardSettings
 from eto.algorithms.sft import SftSettings, sft
 from eto.contrast import ContrastResult, ContrastRules, contrast_result
 from eto.errors import InputError
-from eto.files import read_object, write_json
+from eto.files import read_json, read_object, write_json
 from eto.formats import read_pairs, write_pairs
+from eto.limits import Count, Whole, check
 from eto.policies.transformers import TransformersPolicy
 from eto.types import Pair, Trajectory
-from eto.weights import TurnWeighting, contrasting
+from eto.weights import TurnWeighting
 
 T = TypeVar("T")
 OnStep = Callable[[str, dict[str, float]], None]
@@ -43,9 +45,9 @@ class Workbench(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class EtoSettings:
-    """One run of the algorithm."""
+    """One run of the algorithm. Raises `InputError` for a value out of range, or without effect."""
 
-    iterations: int = 2
+    iterations: Whole = 2
     sft: SftSettings = field(default_factory=SftSettings)
     contrast: ContrastRules = field(default_factory=ContrastRules)
     weighting: TurnWeighting = field(default_factory=TurnWeighting)
@@ -53,9 +55,12 @@ class EtoSettings:
     guard: GuardSettings = field(default_factory=GuardSettings)
     dev_every_epoch: bool = True
     """False: only the last epoch's checkpoint is measured."""
-    patience: int | None = None
+    patience: Count | None = None
     """Dev checks in a row without a better one after which a round ends."""
     ship_only_if_better: bool = True
+
+    def __post_init__(self) -> None:
+        check(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,27 +115,35 @@ def clone(
 
 
 def contrast(
+    policy: TransformersPolicy,
     expert: Sequence[Trajectory],
     explored: Sequence[Trajectory],
     settings: EtoSettings,
     run: Workbench,
     iteration: int,
-) -> list[Pair]:
-    """Stage `contrast-<iteration>`: the pairs that have something to contrast."""
+) -> tuple[list[Pair], LeftOut]:
+    """Stage `contrast-<iteration>`: the pairs that have something to contrast within the policy's context,
+    and the others by reason. Raises `InputError` where that leaves the first round without any."""
     found: list[ContrastResult] = []
 
-    def make(directory: Path) -> list[Pair]:
+    def make(directory: Path) -> tuple[list[Pair], LeftOut]:
         found.append(contrast_result(expert, explored, settings.contrast))
-        pairs = contrasting(found[0].pairs, settings.weighting)
+        kept, left_out = contrasted(policy, found[0].pairs, settings.weighting, settings.dpo)
+        if left_out and not kept and iteration == 1:
+            raise no_pairs_left(left_out, policy.max_context)
+        pairs = [pair for pair, _ in kept]
         write_pairs(directory / "pairs.jsonl", pairs)
-        return pairs
+        write_json(directory / "left_out.json", left_out)
+        return pairs, left_out
 
-    def load(directory: Path) -> list[Pair]:
-        path = directory / "pairs.jsonl"
-        return read_pairs(path) if path.stat().st_size else []
+    def load(directory: Path) -> tuple[list[Pair], LeftOut]:
+        path, counts = directory / "pairs.jsonl", directory / "left_out.json"
+        left_out = read_json(counts) if counts.exists() else {}
+        return (read_pairs(path) if path.stat().st_size else []), left_out
 
-    def metrics(pairs: list[Pair]) -> dict[str, Any]:
-        return {"pairs": len(pairs), "summary": asdict(found[0].summary)}
+    def metrics(made: tuple[list[Pair], LeftOut]) -> dict[str, Any]:
+        counts = {reason: len(ids) for reason, ids in made[1].items()}
+        return {"pairs": len(made[0]), "left_out": counts, "summary": asdict(found[0].summary)}
 
     return run.stage(f"contrast-{iteration}", make, load=load, metrics=metrics)
 
@@ -157,7 +170,7 @@ def optimise(
             pairs,
             settings.dpo,
             weighting=settings.weighting,
-            replay=[t for t in expert if t.task.id not in paired],
+            replay=[t for t in expert if t.task.id not in paired] if settings.dpo.replay_weight else None,
             guard=settings.guard,
             directory=directory,
             on_start=_starter(stage, on_step),

@@ -148,6 +148,10 @@ def pairs(
 def dpo(
     pairs: Annotated[Path, typer.Option("--pairs", help="Preference pairs.")],
     out: Annotated[Path, typer.Option("--out", help="Directory for the model.")],
+    replay: Annotated[
+        Path | None,
+        typer.Option("--replay", help="Trajectories to clone beside the pairs, with dpo.replay_weight."),
+    ] = None,
     model: Model = None,
     recipe: RecipePath = None,
     overwrite: Overwrite = False,
@@ -156,7 +160,7 @@ def dpo(
     """Train an agent on preference pairs; the model as given is the reference."""
     from eto.cli.stages import optimise
 
-    optimise(pairs, out, model, recipe, overrides or [], overwrite)
+    optimise(pairs, out, replay, model, recipe, overrides or [], overwrite)
 
 
 @app.command()

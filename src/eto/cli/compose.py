@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from eto.cli.effect import check_effect
 from eto.contrast import ContrastRules
 from eto.environments.contract import listed_tasks
 from eto.errors import InputError
@@ -24,9 +25,18 @@ BARE = "name: command\nenvironment: {name: scienceworld}\n"
 """What a single stage runs with where no recipe is given: the paper's defaults."""
 
 
-def read_recipe(path: Path | None, overrides: Sequence[str]) -> Recipe:
-    """The recipe at `path`, or the defaults, with overrides."""
-    return load_recipe(path, overrides) if path else parse_recipe(BARE, overrides, source="defaults")
+def read_recipe(
+    path: Path | None,
+    overrides: Sequence[str],
+    command: str = "run",
+    *,
+    split: str = "",
+    model: str | None = None,
+) -> Recipe:
+    """The recipe at `path`, or the defaults, with overrides, which must have an effect on `command`."""
+    recipe = load_recipe(path, overrides) if path else parse_recipe(BARE, overrides, source="defaults")
+    check_effect(command, recipe, overrides, split=split, model=model)
+    return recipe
 
 
 def suite_of(recipe: Recipe) -> TaskSuite:
@@ -130,7 +140,7 @@ def turn_weighting(recipe: Recipe) -> TurnWeighting:
     given = recipe.contrast
     return TurnWeighting(
         turns=given.turns,
-        window=given.window or 1,
+        window=given.window,
         discount=given.discount,
         discount_kind=given.discount_kind,
         repeats=given.repeats,

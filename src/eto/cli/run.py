@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 def run_recipe(path: Path, overrides: Sequence[str], source: Path | None = None) -> None:
     """Run the recipe at `path`; prints the table of agents at the end. What the run in `source` has
     finished and the recipe leaves as it is there is taken from it."""
-    recipe = read_recipe(path, overrides)
+    recipe = read_recipe(path, overrides, "run")
     if source is not None:
         # A mistake in it must be told before the model is loaded and the directory takes the recipe.
         reusable_stages(source, recipe)

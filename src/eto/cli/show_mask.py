@@ -32,7 +32,7 @@ def show(
     """
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
-    recipe = read_recipe(recipe_path, overrides)
+    recipe = read_recipe(recipe_path, overrides, "show-mask", model=model)
     trajectories = read_sides(file)[:limit]
     renderer = _renderer(recipe, model or recipe.model.path)
     console = terminal()

@@ -18,7 +18,6 @@ from eto.cli.compose import (
     step_reporter,
     suite_of,
     tasks_of,
-    turn_weighting,
 )
 from eto.cli.kept import Kept, command_of
 from eto.cli.loading import check_for_training
@@ -44,7 +43,7 @@ def collect(
     """`eto expert`"""
     from eto.cli import play
 
-    recipe = read_recipe(recipe_path, overrides)
+    recipe = read_recipe(recipe_path, overrides, "expert", split=split)
     check_file(out, overwrite=overwrite, inputs=inputs_of(recipe=recipe_path))
     suite = suite_of(recipe)
     tasks = tasks_of(recipe, suite, split)
@@ -73,7 +72,7 @@ def replay_file(
     from eto.cli import play
     from eto.rollout.replay import replay
 
-    recipe = read_recipe(recipe_path, overrides)
+    recipe = read_recipe(recipe_path, overrides, "replay")
     inputs = inputs_of(file=file, recipe=recipe_path)
     check_file(out, overwrite=overwrite, inputs=inputs)
     if failed:
@@ -120,7 +119,7 @@ def clone(
     overwrite: bool = False,
 ) -> None:
     """`eto sft`"""
-    recipe = read_recipe(recipe_path, overrides)
+    recipe = read_recipe(recipe_path, overrides, "sft", model=model)
     trajectories = read_trajectories(expert, source="expert")
     inputs = inputs_of(expert=expert, model=model or recipe.model.path, recipe=recipe_path)
     check_directory(out, overwrite=overwrite, inputs=inputs)
@@ -147,7 +146,7 @@ def explore_tasks(
     overwrite: bool = False,
 ) -> None:
     """`eto explore`"""
-    recipe = read_recipe(recipe_path, overrides)
+    recipe = read_recipe(recipe_path, overrides, "explore", split=split, model=model)
     check_file(
         out, overwrite=overwrite, inputs=inputs_of(model=model or recipe.model.path, recipe=recipe_path)
     )
@@ -170,7 +169,7 @@ def evaluate_model(
     from eto.report import agent_table
     from eto.statistics import summarise
 
-    recipe = read_recipe(recipe_path, overrides)
+    recipe = read_recipe(recipe_path, overrides, "evaluate", split=split, model=model)
     if out:
         inputs = inputs_of(model=model or recipe.model.path, recipe=recipe_path)
         check_file(out, overwrite=overwrite, inputs=inputs)
@@ -210,7 +209,7 @@ def make_pairs(
         raise InputError(f"unknown rules {rules!r}", where="--rules", mend="use eto or reference")
     from eto.contrast import contrast_result
 
-    recipe = read_recipe(recipe_path, overrides)
+    recipe = read_recipe(recipe_path, overrides, "pairs")
     # Where nobody says who acted: an expert's missing reward counts as 1; here it must be an error.
     played = read_trajectories(explored, in_place_of_expert="explored")
     result = contrast_result(read_trajectories(expert, source="expert"), played, contrast_rules(recipe))
@@ -224,34 +223,32 @@ def make_pairs(
 def optimise(
     pairs: Path,
     out: Path,
+    replay: Path | None,
     model: str | None,
     recipe_path: Path | None,
     overrides: Sequence[str],
     overwrite: bool = False,
 ) -> None:
     """`eto dpo`"""
-    recipe = read_recipe(recipe_path, overrides)
+    recipe = read_recipe(recipe_path, overrides, "dpo", model=model)
+    replayed = _replayed(replay, recipe)
     found = read_pairs(pairs)
     inputs = inputs_of(pairs=pairs, model=model or recipe.model.path, recipe=recipe_path)
     check_directory(out, overwrite=overwrite, inputs=inputs)
     from eto.algorithms.dpo import dpo
-    from eto.weights import contrasting
 
     settings = settings_of(recipe)
-    weighting = turn_weighting(recipe)
-    kept = contrasting(found, weighting)
     progress = Progress()
-    if len(kept) < len(found):
-        progress.say(f"{len(found) - len(kept)} of {len(found)} pairs have nothing to contrast: left out")
     report = step_reporter(progress.update)
     policy = policy_of(recipe, model)
     check_for_training(policy, out)
     with progress:
         result = dpo(
             policy,
-            kept,
+            found,
             settings.dpo,
-            weighting=weighting,
+            weighting=settings.weighting,
+            replay=replayed,
             guard=settings.guard,
             on_start=partial(report, "dpo"),
             on_step=partial(report, "dpo"),
@@ -261,6 +258,24 @@ def optimise(
     if result.fired:
         progress.say(f"stopped after {result.steps} steps: {result.fired}")
     progress.say(f"model written: {out}")
+
+
+def _replayed(file: Path | None, recipe: Recipe) -> list[Trajectory] | None:
+    """What is mixed among the pairs. File and weight go together: one without the other has no effect."""
+    weight = recipe.dpo.replay_weight
+    if file is None and weight:
+        raise InputError(
+            f"dpo.replay_weight is {weight:g}, but there is nothing to replay",
+            where="eto dpo",
+            mend="give --replay FILE, for example the expert's trajectories, or dpo.replay_weight=0",
+        )
+    if file is not None and not weight:
+        raise InputError(
+            "dpo.replay_weight is 0",
+            where="--replay",
+            mend="set dpo.replay_weight, for example to 1, or leave --replay out",
+        )
+    return None if file is None else read_trajectories(file, source="expert")
 
 
 def _play(

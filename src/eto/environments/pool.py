@@ -31,6 +31,7 @@ from eto.environments.memory import equal_share_mb
 from eto.environments.process import Kind, Request, Result, WorkerProcess, asked, failed
 from eto.environments.worker import begun_from_json, episode_from_json, error_from_json
 from eto.errors import EnvironmentFailure, EtoError, InputError
+from eto.limits import Count, Positive, Whole, check_values
 from eto.protocols import Step, TaskSuite
 from eto.types import Task, Trajectory
 
@@ -57,12 +58,15 @@ class EnvironmentPool:
     def __init__(
         self,
         suite: TaskSuite,
-        workers: int = 2,
-        step_seconds: float = 30.0,
-        reset_seconds: float = 120.0,
-        expert_seconds: float = 300.0,
-        memory_mb: int | None = None,
+        workers: Whole = 2,
+        step_seconds: Positive = 30.0,
+        reset_seconds: Positive = 120.0,
+        expert_seconds: Positive = 300.0,
+        memory_mb: Count | None = None,
     ) -> None:
+        given = {"workers": workers, "step_seconds": step_seconds, "reset_seconds": reset_seconds}
+        given |= {"expert_seconds": expert_seconds, "memory_mb": memory_mb}
+        check_values(EnvironmentPool.__init__, given)
         self._deadlines = {
             "step": step_seconds,
             "reset": reset_seconds,
@@ -274,9 +278,9 @@ class EnvironmentPool:
 def collect_experts(
     suite: TaskSuite,
     tasks: Sequence[Task],
-    workers: int = 2,
+    workers: Whole = 2,
     on_done: Callable[[Task, Trajectory | None], None] | None = None,
-    tries: int = 2,
+    tries: Count = 2,
     pool: EnvironmentPool | None = None,
     on_none: Callable[[Task, NoExpert], None] | None = None,
 ) -> list[Trajectory]:
@@ -287,6 +291,7 @@ def collect_experts(
     one left out; on_none, before it, with the reason. pool: simulators that stand already,
     with `workers` of them, and stay.
     """
+    check_values(collect_experts, {"workers": workers, "tries": tries})
     found: dict[int, Trajectory] = {}
     waiting = deque((index, 1) for index in range(len(tasks)))
     running: dict[int, tuple[int, int]] = {}

@@ -34,7 +34,7 @@ def check_savable(model: Any, tokenizer: Any, where: str) -> None:
     """Raises `InputError` for settings that `transformers` reads but refuses to write: a save after hours
     of training would fail by them. Everything but the weights is written, to a temporary directory."""
     parts = {"config.json": model.config, "generation_config.json": model.generation_config}
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, disk_errors(Path(folder)):
         for name, part in {**parts, "tokenizer_config.json": tokenizer}.items():
             try:
                 if part is not None:

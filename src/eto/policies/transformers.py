@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from eto.errors import InputError, PromptTooLong
+from eto.limits import Count, check_values
 from eto.policies.adapters import adapted
 from eto.policies.architecture import check_architecture, checked_vocabulary, chosen_context
 from eto.policies.conversation import Conversation
@@ -22,6 +23,14 @@ from eto.policies.saving import check_savable, save_model
 from eto.protocols import Reply, ReplyEnd
 from eto.rendering import NOT_AGENT, Rendered, Renderer, Thoughts
 from eto.types import Message
+
+FIELDS = {
+    "dtype": "model.dtype",
+    "lora": "model.lora",
+    "max_context": "model.max_context",
+    "max_action_tokens": "explore.max_action_tokens",
+}
+"""Arguments of a policy as a recipe calls them."""
 
 
 class TransformersPolicy:
@@ -38,14 +47,16 @@ class TransformersPolicy:
         *,
         name: str = "policy",
         dtype: str = "auto",
-        max_context: int | None = None,
-        max_action_tokens: int = 32,
+        max_context: Count | None = None,
+        max_action_tokens: Count = 32,
         lora: dict[str, Any] | None = None,
         drafting: bool = True,
         renderer: Renderer | None = None,
     ) -> None:
         """`drafting`: guess how actions go on, which saves steps and changes no action. `renderer`: by
         default that of the tokenizer's own chat template."""
+        given = {"dtype": dtype, "max_context": max_context, "max_action_tokens": max_action_tokens}
+        check_values(TransformersPolicy.__init__, given, FIELDS)
         check_architecture(model)
         self.model, self.tokenizer, self.name = model, tokenizer, name
         self._lora = lora
@@ -55,12 +66,6 @@ class TransformersPolicy:
         self.dtype = compute_dtype(dtype, model.device)
         self.max_context = chosen_context(model.config, max_context)
         self.max_action_tokens = max_action_tokens
-        if max_action_tokens < 1:
-            raise InputError(
-                f"an action of {max_action_tokens} tokens",
-                where="explore.max_action_tokens",
-                mend="give at least 1",
-            )
         if max_action_tokens >= self.max_context:
             raise InputError(
                 f"an action of up to {max_action_tokens} tokens leaves no room for a prompt: "
@@ -178,8 +183,8 @@ def load_policy(
     name: str = "policy",
     dtype: str = "auto",
     lora: dict[str, Any] | None = None,
-    max_context: int | None = None,
-    max_action_tokens: int = 32,
+    max_context: Count | None = None,
+    max_action_tokens: Count = 32,
     device: str | None = None,
     drafting: bool = True,
     chat_template: str | None = None,
@@ -193,8 +198,10 @@ def load_policy(
     alpha, dropout, target_modules) adds fresh adapters and freezes the rest. `drafting` as in
     `TransformersPolicy`; `chat_template` (a file, or a name) and what follows as in `Renderer`. Raises
     `InputError` for a path that is no whole causal LM, an architecture that is not supported, a chat
-    template that cannot be used, and a model that could not be saved again.
+    template that cannot be used, a model that could not be saved again, and an
+    argument out of range.
     """
+    check_values(load_policy, locals(), FIELDS)
     place = device_of(device)
     compute_dtype(dtype, place)
     source = find_model(path)

@@ -20,6 +20,7 @@ from typing import Any
 from eto.environments.contract import check_tasks, payload_fault
 from eto.environments.pool import EnvironmentPool, Result
 from eto.errors import PromptTooLong
+from eto.limits import Count, EpisodeSeed, Megabytes, NotNegative, Positive, Whole, check, check_values
 from eto.protocols import Policy, Reply, ReplyEnd, Step, TaskSuite
 from eto.texts import whole
 from eto.types import Message, StopReason, Task, Trajectory, Turn
@@ -30,23 +31,26 @@ LONGEST_DETAIL = 2000
 
 @dataclass(frozen=True, slots=True)
 class RolloutSettings:
-    """How episodes are played."""
+    """How episodes are played. Raises `InputError` for a value out of range."""
 
-    temperature: float = 0.0
+    temperature: NotNegative = 0.0
     """0 is greedy."""
-    seed: int = 0
-    slots: int = 24
+    seed: EpisodeSeed = 0
+    slots: Count = 24
     """Episodes at the same time."""
-    workers: int = 2
+    workers: Whole = 2
     """Simulator processes; 0 plays in this process."""
-    step_seconds: float = 30.0
-    reset_seconds: float = 120.0
-    episode_seconds: float = 600.0
+    step_seconds: Positive = 30.0
+    reset_seconds: Positive = 120.0
+    episode_seconds: Positive = 600.0
     """Longest its simulator may work on one episode; over it counts as a failed simulator."""
-    memory_mb: int | None = None
+    memory_mb: Megabytes | None = None
     """Most memory of one simulator process and all it started; None: an equal share of the machine's."""
-    retries: int = 1
+    retries: Whole = 1
     """Times an episode is started again after its simulator failed."""
+
+    def __post_init__(self) -> None:
+        check(self)
 
     def pool(self, suite: TaskSuite) -> EnvironmentPool:
         """Simulators of `suite` with these workers, deadlines and memory."""
@@ -79,7 +83,7 @@ def rollouts(
     suite: TaskSuite,
     tasks: Sequence[Task],
     *,
-    samples: int = 1,
+    samples: Count = 1,
     settings: RolloutSettings | None = None,
     done: frozenset[tuple[str, int]] = frozenset(),
     on_trajectory: Callable[[Trajectory], None] | None = None,
@@ -95,6 +99,7 @@ def rollouts(
 
     Raises `InputError` for tasks that are there twice or whose id is no text.
     """
+    check_values(rollouts, {"samples": samples})
     settings = settings or RolloutSettings()
     check_tasks(tasks)
     waiting = deque(

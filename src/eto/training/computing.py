@@ -44,10 +44,17 @@ class Computing:
     A context manager: it takes a gradient's memory for each lane until it is left.
     """
 
-    def __init__(self, accelerator: Accelerator, model: Any, most_lanes: int = MOST) -> None:
-        """Raises `InputError` for an architecture whose trees cannot be computed."""
+    def __init__(
+        self, accelerator: Accelerator, model: Any, most_lanes: int = MOST, *, dropout: bool = True
+    ) -> None:
+        """`dropout`: False computes without the model's and its adapters', as the reference is scored.
+
+        Raises `InputError` for an architecture whose trees cannot be computed.
+        """
         check_training(model)
-        alone = _needs_one_lane(model, accelerator)
+        # Processes wait for each other's passes; dropout draws from one stream of random numbers.
+        alone = accelerator.num_processes > 1 or (dropout and has_dropout(model))
+        self._dropout = dropout
         self.accelerator, self._model = accelerator, model
         self.lanes = Lanes(next(model.parameters()).device, 1 if alone else most_lanes)
         self.replicas: Replicas | None = None
@@ -89,6 +96,8 @@ class Computing:
         def work(lane: int) -> list[tuple[float, dict[str, float]]]:
             rows = []
             self._scorers[lane].train()
+            if not self._dropout:
+                _without_dropout(self._scorers[lane])
             for group, counts in own[lane]:
                 part = [batch[i] for i in group]
                 loss, figures = self._loss(lane, part, objective)
@@ -135,8 +144,32 @@ def _mean_figures(found: Sequence[tuple[float, dict[str, float]]]) -> dict[str, 
     return {key: sums[key] / sizes[key] for key in sums}
 
 
-def _needs_one_lane(model: Any, accelerator: Accelerator) -> bool:
-    """Processes wait for each other's passes; dropout draws from one stream of random numbers."""
-    dropout = any(isinstance(each, torch.nn.Dropout) and each.p > 0 for each in model.modules())
-    attention = getattr(model.config.get_text_config(), "attention_dropout", 0.0)
-    return accelerator.num_processes > 1 or dropout or bool(attention)
+def has_dropout(model: Any) -> bool:
+    """Whether the model, or its adapters, drop anything in training."""
+    config = model.config.get_text_config().to_dict()
+    rates = [value for name, value in config.items() if _is_rate(name, value) and not _of_a_head(name)]
+    rates += [each.p for each in model.modules() if isinstance(each, torch.nn.Dropout)]
+    return any(rate > 0 for rate in rates)
+
+
+def _without_dropout(model: torch.nn.Module) -> None:
+    """Let nothing in `model` be dropped, while activations are recomputed where they are."""
+    model.eval()
+    for module in model.modules():
+        if not getattr(module, "gradient_checkpointing", False):
+            continue
+        # transformers recomputes in modules that are in training alone; what they drop by themselves, and
+        # not in a module inside, is read from their attributes or from the configuration.
+        module.training = True
+        for owner in filter(None, (module, getattr(module, "config", None))):
+            for name, value in list(vars(owner).items()):
+                if _is_rate(name, value):
+                    setattr(owner, name, 0.0)
+
+
+def _is_rate(name: str, value: object) -> bool:
+    return "drop" in name and isinstance(value, float)
+
+
+def _of_a_head(name: str) -> bool:
+    return name.startswith(("classifier", "summary"))

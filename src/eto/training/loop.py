@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
-import os
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
@@ -15,43 +11,65 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
-from safetensors.torch import load_file, save_file
-from transformers import get_scheduler
+from accelerate.utils import GradientAccumulationPlugin
 
+from eto.limits import Count, NotNegative, Positive, Schedule, Seed, Share, check
 from eto.training.batches import at_a_time, split
+from eto.training.checkpoint import Progress, fingerprint, load_state, save_state
 from eto.training.computing import Computing, Example, Objective
 from eto.training.memory import planned_memory
+from eto.training.schedule import rate_share, warmup_steps
 from eto.training.trees import Tree
+
+BATCH_SIZE = 32
+"""Examples of an optimiser step where nothing says otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
 class Optimisation:
-    """Settings of one training stage."""
+    """Settings of one training stage. Raises `InputError` for a value out of range, or without effect."""
 
-    epochs: int
-    learning_rate: float
-    batch_size: int = 32
-    """Examples of an optimiser step."""
-    batch_tokens: int | None = None
-    """Tree tokens of an optimiser step; replaces `batch_size`."""
-    schedule: str = "cosine"
-    warmup_ratio: float = 0.0
-    weight_decay: float = 0.0
-    max_grad_norm: float = 1.0
-    micro_batch_tokens: int = 1024
+    epochs: Count
+    learning_rate: Positive
+    batch_size: Count | None = None
+    """Examples of an optimiser step; None: `BATCH_SIZE`, or what `batch_tokens` says."""
+    batch_tokens: Count | None = None
+    """Tree tokens of an optimiser step."""
+    schedule: Schedule = "cosine"
+    warmup_ratio: Share = 0.0
+    weight_decay: NotNegative = 0.0
+    max_grad_norm: Positive = 1.0
+    dropout: bool = True
+    """False: nothing is dropped, whatever model and adapters say."""
+    micro_batch_tokens: Count = 1024
     """Tree tokens of the forward passes that run at the same time; decides memory, not the result."""
     dtype: torch.dtype = torch.float32
     """Compute dtype; weights stay as they are."""
     activation_checkpointing: bool | None = None
     """Recompute activations in the backward pass; None: where they would not fit into memory."""
     checkpoint_seconds: float = 120.0
-    seed: int = 0
+    seed: Seed = 0
+
+    def __post_init__(self) -> None:
+        check(self)
 
     @classmethod
-    def of(cls, settings: Any, **others: Any) -> Optimisation:
-        """What a method's settings share with this class by name, with `others` beside it."""
+    def of(cls, settings: Any, *, warmup_ratio: float, **others: Any) -> Optimisation:
+        """What a method's settings share with this class by name, with `others` beside it.
+
+        `warmup_ratio`: where they name none and the schedule has a warm-up.
+        """
         names = {each.name for each in fields(cls)} & {each.name for each in fields(settings)}
-        return cls(**{name: getattr(settings, name) for name in names} | others)
+        values = {name: getattr(settings, name) for name in names}
+        if values["warmup_ratio"] is None:
+            values["warmup_ratio"] = 0.0 if values["schedule"] == "constant" else warmup_ratio
+        return cls(**values | others)
+
+    @property
+    def decisive(self) -> tuple[object, ...]:
+        """Values that decide the result."""
+        free = ("micro_batch_tokens", "dtype", "activation_checkpointing", "checkpoint_seconds")
+        return tuple(getattr(self, each.name) for each in fields(self) if each.name not in free)
 
 
 def optimise(
@@ -60,6 +78,7 @@ def optimise(
     objective: Objective,
     settings: Optimisation,
     *,
+    objective_settings: object = None,
     directory: Path | None = None,
     on_start: Callable[[dict[str, float]], object] | None = None,
     on_step: Callable[[dict[str, float]], bool] | None = None,
@@ -73,19 +92,25 @@ def optimise(
     after each epoch (from 1) and may too. With `directory` the state is saved there
     every `checkpoint_seconds` and, with `on_epoch`, at each epoch's end; a later call
     with the same arguments goes on from it, and calls `on_epoch` of the epoch just
-    finished again. Raises `EngineFailure` if the loss is not a number.
+    finished again; one with other examples, settings or `objective_settings` raises `InputError`.
+    Raises `EngineFailure` if the loss is not a number, `MissingRequirement` on a full disk.
     """
-    accelerator = Accelerator()
+    # Explicitly: a variable of accelerate's environment would scale the loss.
+    accelerator = Accelerator(gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1))
     plan = _plan(examples, settings)
-    computing = Computing(accelerator, model)
+    computing = Computing(accelerator, model, dropout=settings.dropout)
     passes = _forward_passes(examples, plan, settings, computing.lanes.count)
     memory, recompute = planned_memory(
         model, passes, settings.dtype, settings.activation_checkpointing, computing.lanes.count
     )
     trained = [p for p in model.parameters() if p.requires_grad]
-    optimiser, scheduler = _optimiser(trained, settings, len(plan))
-    optimiser = accelerator.prepare(optimiser)
-    step, stopped = _resume(directory, model, optimiser, scheduler)
+    optimiser = accelerator.prepare(
+        torch.optim.AdamW(trained, settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
+    )
+    training = fingerprint(examples, settings.decisive, objective_settings) if directory else ""
+    progress = load_state(directory, training, model, optimiser)
+    step, stopped = progress.step, progress.stopped
+    warmup = warmup_steps(settings.warmup_ratio, len(plan))
     if on_start is not None:
         figures = {"memory_gb": memory.total / 1e9, "checkpointing": float(recompute)}
         on_start({"step": step, "steps": len(plan), **figures})
@@ -98,43 +123,42 @@ def optimise(
                 break
             if stopped or step == len(plan):
                 break
-            started = time.monotonic()
             epoch, chosen = plan[step]
             # Dropout depends on the step alone, so a resumed call draws what the undisturbed one does.
             torch.manual_seed(settings.seed + step)
+            rate = settings.learning_rate * rate_share(settings.schedule, step, warmup, len(plan))
             batch = [examples[i] for i in chosen]
-            figures = computing.gradients(batch, objective, settings.micro_batch_tokens)
-            norm = accelerator.clip_grad_norm_(trained, settings.max_grad_norm)
-            optimiser.step()
-            scheduler.step()
-            computing.replicas.refresh()
+            figures = _update(computing, optimiser, batch, objective, settings, rate)
             step += 1
-            tokens = sum(example.tree.plain_tokens for example in batch)
-            figures |= {
-                "step": step,
-                "steps": len(plan),
-                "epoch": epoch + 1,
-                "grad_norm": float(norm),
-                "learning_rate": scheduler.get_last_lr()[0],
-                "tokens_per_second": tokens / (time.monotonic() - started),
-            }
+            figures |= {"step": step, "steps": len(plan), "epoch": epoch + 1}
             stopped = bool(on_step and on_step(figures))
             last = stopped or step == len(plan) or plan[step][0] != epoch
             if directory and (time.monotonic() - saved > settings.checkpoint_seconds or (last and on_epoch)):
-                _save(directory, {"step": step, "stopped": stopped}, model, optimiser, scheduler)
+                save_state(directory, Progress(step, stopped, training), model, optimiser)
                 saved = time.monotonic()
     return step
 
 
-def _optimiser(
-    trained: list[torch.nn.Parameter], settings: Optimisation, steps: int
-) -> tuple[torch.optim.Optimizer, Any]:
-    """AdamW and the course of its learning rate."""
-    optimiser = torch.optim.AdamW(
-        trained, settings.learning_rate, weight_decay=settings.weight_decay, fused=True
-    )
-    warmup = math.ceil(settings.warmup_ratio * steps)
-    return optimiser, get_scheduler(settings.schedule, optimiser, warmup, steps)
+def _update(
+    computing: Computing,
+    optimiser: Any,
+    batch: Sequence[Example],
+    objective: Objective,
+    settings: Optimisation,
+    rate: float,
+) -> dict[str, float]:
+    """One optimiser step at `rate`; its figures."""
+    started = time.monotonic()
+    figures = computing.gradients(batch, objective, settings.micro_batch_tokens)
+    trained = [weight for group in optimiser.param_groups for weight in group["params"]]
+    norm = computing.accelerator.clip_grad_norm_(trained, settings.max_grad_norm)
+    for group in optimiser.param_groups:
+        group["lr"] = rate
+    optimiser.step()
+    computing.replicas.refresh()
+    tokens = sum(example.tree.plain_tokens for example in batch)
+    speed = tokens / (time.monotonic() - started)
+    return figures | {"grad_norm": float(norm), "learning_rate": rate, "tokens_per_second": speed}
 
 
 def _forward_passes(
@@ -156,7 +180,7 @@ def _plan(examples: Sequence[Example], settings: Optimisation) -> list[tuple[int
         order = np.random.default_rng((settings.seed, epoch)).permutation(len(examples)).tolist()
         batch: list[int] = []
         for index in order:
-            full = len(batch) >= settings.batch_size
+            full = settings.batch_tokens is None and len(batch) >= (settings.batch_size or BATCH_SIZE)
             if settings.batch_tokens is not None:
                 filled = sum(len(examples[i].tree) for i in batch)
                 full = bool(batch) and filled + len(examples[index].tree) > settings.batch_tokens
@@ -166,38 +190,3 @@ def _plan(examples: Sequence[Example], settings: Optimisation) -> list[tuple[int
             batch.append(index)
         plan.append((epoch, batch))
     return plan
-
-
-def _save(directory: Path, progress: dict, model: Any, optimiser: Any, scheduler: Any) -> None:
-    """Write the state beside the old one, then take its place."""
-    fresh, current = directory / "state.new", directory / "state"
-    shutil.rmtree(fresh, ignore_errors=True)
-    fresh.mkdir(parents=True)
-    trained = {name: p.detach().contiguous() for name, p in model.named_parameters() if p.requires_grad}
-    save_file(trained, fresh / "trained.safetensors")
-    torch.save({"optimiser": optimiser.state_dict(), "scheduler": scheduler.state_dict()}, fresh / "state.pt")
-    (fresh / "step.json").write_text(json.dumps(progress))
-    old = directory / "state.old"
-    shutil.rmtree(old, ignore_errors=True)
-    if current.exists():
-        os.rename(current, old)
-    os.rename(fresh, current)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def _resume(directory: Path | None, model: Any, optimiser: Any, scheduler: Any) -> tuple[int, bool]:
-    """Load the newest complete state; returns its steps, and whether it was told to stop there."""
-    for name in ("state", "state.old"):
-        if directory is None or not (directory / name / "step.json").exists():
-            continue
-        state = directory / name
-        parameters = dict(model.named_parameters())
-        with torch.no_grad():
-            for key, value in load_file(state / "trained.safetensors").items():
-                parameters[key].copy_(value)
-        saved = torch.load(state / "state.pt", weights_only=True)
-        optimiser.load_state_dict(saved["optimiser"])
-        scheduler.load_state_dict(saved["scheduler"])
-        progress = json.loads((state / "step.json").read_text())
-        return progress["step"], progress["stopped"]
-    return 0, False

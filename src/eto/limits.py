@@ -1,0 +1,152 @@
+"""What a setting may be: types with their bounds, and which settings go together.
+
+Recipes, the settings of the functions in Python and their arguments all take their bounds from
+here; `check` applies them where pydantic does not, with the errors of a recipe.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
+
+from annotated_types import Ge, Gt, Le, Lt, MinLen
+
+from eto.errors import InputError
+from eto.texts import brief
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
+Count = Annotated[int, Ge(1)]
+Whole = Annotated[int, Ge(0)]
+Seed = Annotated[int, Ge(0), Le(2**32 - 1)]
+EpisodeSeed = Annotated[int, Ge(0), Lt(2**63)]
+ContextLength = Annotated[int, Ge(64)]
+Megabytes = Annotated[int, Ge(64)]
+Positive = Annotated[float, Gt(0)]
+NotNegative = Annotated[float, Ge(0)]
+Share = Annotated[float, Ge(0), Lt(1)]
+Smoothing = Annotated[float, Ge(0), Lt(0.5)]
+Discount = Annotated[float, Gt(0), Le(1)]
+Names = Annotated[list[str], MinLen(1)]
+
+Schedule = Literal["cosine", "linear", "constant", "constant_with_warmup"]
+PreferenceLoss = Literal["sigmoid", "ipo", "length_normalised"]
+Dtype = Literal["auto", "float32", "bfloat16"]
+Turns = Literal["all", "from_parting", "window"]
+DiscountKind = Literal["geometric", "dmpo"]
+
+MOST: dict[str, float] = {
+    "checkpoint_seconds": 31_536_000,
+    "model.lora.rank": 65_536,
+    "model.max_context": 1_000_000_000,
+    "environment.workers": 1024,
+    "environment.step_seconds": 2_592_000,
+    "environment.episode_seconds": 2_592_000,
+    "environment.reset_seconds": 2_592_000,
+    "environment.memory_mb": 1_000_000_000,
+    "sft.epochs": 1_000_000,
+    "dpo.epochs": 1_000_000,
+    "explore.iterations": 1000,
+    "explore.samples": 10_000,
+    "explore.slots": 10_000,
+    "explore.temperature": 100,
+    "explore.max_action_tokens": 1_000_000,
+    "evaluation.slots": 10_000,
+    "evaluation.temperature": 100,
+    "evaluation.bootstrap_resamples": 1_000_000,
+}
+"""Field of a recipe -> its largest value; a larger one is a slip that would fill the memory or never end."""
+
+STRICT: Mapping[str, Any] = {"strict": True, "allow_inf_nan": False}
+"""How pydantic takes values: as they are, and no infinite or NaN numbers."""
+
+_WANTED = {
+    "int_type": "must be a whole number",
+    "float_type": "must be a number",
+    "finite_number": "must be a finite number",
+    "bool_type": "must be true or false",
+    "string_type": "must be text",
+    "dict_type": "must be a mapping of keys to values",
+    "model_type": "must be a mapping of keys to values",
+    "model_attributes_type": "must be a mapping of keys to values",
+    "missing": "is missing",
+}
+
+
+def check(settings: Any) -> None:
+    """Raises `InputError` naming the field of the dataclass `settings` whose value its type does not
+    allow, or which another setting leaves without effect."""
+    kind = type(settings)
+    check_values(kind, {field.name: getattr(settings, field.name) for field in dataclasses.fields(settings)})
+    if problem := conflict(settings):
+        raise InputError(problem, where=kind.__name__, mend="change one of the two")
+
+
+def check_values(
+    owner: Callable[..., Any], values: Mapping[str, Any], fields: Mapping[str, str] = {}
+) -> None:
+    """Raises `InputError` naming the first of `values` that the type of the field or argument of that
+    name of `owner`, a class or a function, does not allow. `fields`: what a recipe calls them."""
+    from pydantic import ValidationError  # here: `import eto` stays quick
+
+    for name, value in values.items():
+        where = fields.get(name) or f"{owner.__qualname__.removesuffix('.__init__')}: {name}"
+        if name not in _hints(owner):
+            raise InputError("unknown setting", where=where, mend=f"known here: {', '.join(_hints(owner))}")
+        try:
+            _adapter(owner, name).validate_python(value)
+        except ValidationError as error:
+            problem = f"{wanted(error.errors()[0])}, but is {brief(value)}"
+            raise InputError(problem, where=where, mend=f"give {name} such a value") from None
+
+
+def wanted(detail: Mapping[str, Any]) -> str:
+    """What a value must be, by one of pydantic's error details."""
+    return _WANTED.get(detail["type"]) or detail["msg"][0].lower() + detail["msg"][1:]
+
+
+def conflict(settings: Any, place: str = "") -> str:
+    """Which setting has no effect beside the others, or lacks one that it needs; "" where all go together.
+
+    `settings`: a section of a recipe or a dataclass; `place` stands before names: `contrast.`.
+    """
+    has = {name: getattr(settings, name, None) for name in _TOGETHER}
+    if has["schedule"] == "constant" and has["warmup_ratio"]:
+        return f"schedule: constant has no warm-up; set {place}warmup_ratio to 0, or use constant_with_warmup"
+    if has["batch_size"] is not None and has["batch_tokens"] is not None:
+        return f"batch_size and batch_tokens are both given; set {place}batch_size or the other to null"
+    if has["label_smoothing"] and has["loss"] != "sigmoid":
+        return f"label_smoothing has no meaning with loss: {has['loss']}; set {place}label_smoothing to 0"
+    if has["turns"] == "window" and has["window"] is None:
+        return f"turns: window needs {place}window, for example 3"
+    if has["turns"] not in (None, "window") and has["window"] is not None:
+        return f"window has no meaning with turns: {has['turns']}; set {place}window to null"
+    if has["patience"] is not None and has["dev_every_epoch"] is False:
+        return f"{place}patience counts dev checks: it needs {place}dev_every_epoch"
+    return ""
+
+
+_TOGETHER = (
+    *("schedule", "warmup_ratio", "batch_size", "batch_tokens", "loss", "label_smoothing"),
+    *("turns", "window", "patience", "dev_every_epoch"),
+)
+
+
+@cache
+def _hints(owner: Callable[..., Any]) -> dict[str, Any]:
+    return {
+        name: hint for name, hint in get_type_hints(owner, include_extras=True).items() if name != "return"
+    }
+
+
+@cache
+def _adapter(owner: Callable[..., Any], name: str) -> TypeAdapter[Any]:
+    from pydantic import ConfigDict, InstanceOf, TypeAdapter
+
+    hint = _hints(owner)[name]
+    if dataclasses.is_dataclass(hint):
+        return TypeAdapter(InstanceOf[hint])
+    return TypeAdapter(hint, config=ConfigDict(**STRICT, arbitrary_types_allowed=True))

@@ -1,0 +1,118 @@
+"""The state of training on disk: weights under training, moments of the optimiser, and the step."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from eto.errors import InputError
+from eto.files import disk_errors, read_json, write_json
+from eto.training.computing import Example
+
+NAMES = ("state", "state.old")
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far training is."""
+
+    step: int = 0
+    stopped: bool = False
+    """Whether it was told to stop there."""
+    training: str = ""
+    """Fingerprint of what is trained on, and how."""
+
+
+def save_state(directory: Path, progress: Progress, model: Any, optimiser: torch.optim.Optimizer) -> None:
+    """Write the state beside the old one, then take its place. Raises `MissingRequirement` on a full disk,
+    `InputError` where it cannot be written; the old state then stays."""
+    fresh, current, old = directory / "state.new", directory / "state", directory / "state.old"
+    with disk_errors(fresh):
+        shutil.rmtree(fresh, ignore_errors=True)
+        fresh.mkdir(parents=True)
+        try:
+            _write(fresh, progress, model, optimiser)
+        except BaseException:
+            shutil.rmtree(fresh, ignore_errors=True)
+            raise
+        shutil.rmtree(old, ignore_errors=True)
+        if current.exists():
+            os.rename(current, old)
+        os.rename(fresh, current)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def load_state(
+    directory: Path | None, training: str, model: Any, optimiser: torch.optim.Optimizer
+) -> Progress:
+    """Take the newest complete state into `model` and `optimiser`; returns how far it is.
+
+    Raises `InputError` for a state that is damaged, or of other data or settings than `training`.
+    """
+    for name in NAMES:
+        if directory is None or not (directory / name / "step.json").exists():
+            continue
+        state = directory / name
+        progress = Progress(**read_json(state / "step.json"))
+        if progress.training != training:
+            raise InputError(
+                "the state here is of a training on other data or with other settings",
+                where=str(state),
+                mend="resume with the same data and settings, or delete it to train anew",
+            )
+        try:
+            _read(state, model, optimiser)
+        except (SafetensorError, RuntimeError, EOFError, KeyError, ValueError, OSError) as error:
+            raise InputError(
+                f"the state of training cannot be read: {str(error).splitlines()[0]}",
+                where=str(state),
+                mend="delete this directory; the training then begins anew",
+            ) from error
+        return progress
+    return Progress(training=training)
+
+
+def fingerprint(examples: Iterable[Example], *settings: object) -> str:
+    """A digest of what is trained on, token by token and weight by weight, and of `settings`."""
+    digest = hashlib.sha256(repr(settings).encode())
+    for example in examples:
+        tree = example.tree
+        digest.update(repr((example.size, len(tree), [len(path) for path in tree.paths])).encode())
+        arrays = [tree.ids, tree.ends, *example.weights]
+        arrays += [array for leaf in tree.leaves for array in (leaf.sources, leaf.targets)]
+        for array in arrays:
+            digest.update(array.tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _write(state: Path, progress: Progress, model: Any, optimiser: torch.optim.Optimizer) -> None:
+    trained = {name: p.detach().contiguous() for name, p in model.named_parameters() if p.requires_grad}
+    save_file(trained, state / "trained.safetensors")
+    moments = {
+        f"{number}.{name}": value.detach().contiguous()
+        for number, kept in optimiser.state_dict()["state"].items()
+        for name, value in kept.items()
+    }
+    save_file(moments, state / "moments.safetensors")
+    write_json(state / "step.json", asdict(progress))
+
+
+def _read(state: Path, model: Any, optimiser: torch.optim.Optimizer) -> None:
+    parameters = dict(model.named_parameters())
+    with torch.no_grad():
+        for key, value in load_file(state / "trained.safetensors").items():
+            parameters[key].copy_(value)
+    moments: dict[int, dict[str, torch.Tensor]] = {}
+    for key, value in load_file(state / "moments.safetensors").items():
+        number, _, name = key.partition(".")
+        moments.setdefault(int(number), {})[name] = value
+    optimiser.load_state_dict({**optimiser.state_dict(), "state": moments})

@@ -1,0 +1,157 @@
+"""Pairs are judged by what the context leaves of them."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from test_loop import PAIRED, changed, episodes, policy, weights
+from tiny import trajectory
+
+from eto.algorithms.dpo import contrasted, dpo
+from eto.algorithms.sft import SftSettings, sft
+from eto.algorithms.stages import EtoSettings, contrast
+from eto.contrast import shared_turns
+from eto.errors import InputError
+from eto.recipe import parse_recipe
+from eto.run import Run
+from eto.types import Pair, Trajectory
+from eto.weights import TurnWeighting
+
+STEP = ("go north", "You are in a long hallway with a door.")
+LONG = trajectory(*[STEP] * 5, ("open the door", ""), number=1)
+LOST = replace(trajectory(*[STEP] * 5, ("wait", ""), number=1), reward=0.0, source="sft")
+
+
+def pair(chosen: Trajectory, rejected: Trajectory) -> Pair:
+    return Pair(chosen.task, chosen, rejected, shared_turns(chosen, rejected))
+
+
+def sides(chosen: str, rejected: str, number: int = 0) -> Pair:
+    """Actions by their first letter, with one observation throughout; the last has none."""
+    words = {"o": "open the door", "t": "take the apple", "w": "wait", "n": "go north"}
+    made = [
+        trajectory(
+            *[(words[a], "You see a door." if n + 1 < len(actions) else "") for n, a in enumerate(actions)],
+            number=number,
+        )
+        for actions in (chosen, rejected)
+    ]
+    return pair(made[0], replace(made[1], reward=0.0, source="sft"))
+
+
+def context(learner, turns: int) -> int:
+    """Tokens that hold so many turns of `LONG`, and no more."""
+    rendered = learner.renderer.render(LONG)
+    return rendered.turns.index(turns) if turns < len(LONG.turns) else len(rendered.ids)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "rejected", "reason"),
+    [
+        ("ot", "ot", "equal sides"),
+        ("ot", "o", "beginning of the other"),
+        ("o", "ot", "beginning of the other"),
+    ],
+)
+@pytest.mark.parametrize(
+    "weighting",
+    [
+        TurnWeighting(),
+        TurnWeighting("from_parting"),
+        TurnWeighting("window", 2),
+        TurnWeighting(discount=0.5),
+        TurnWeighting(discount_kind="dmpo"),
+        TurnWeighting(discount=0.5, discount_kind="dmpo", repeats=False),
+    ],
+    ids=str,
+)
+def test_sides_that_are_alike_are_left_out(tiny_path, chosen, rejected, reason, weighting):
+    learner, sound = policy(tiny_path), sides("ot", "wt", number=1)
+    before = weights(learner.model)
+    with pytest.raises(InputError, match="no pair is left"):
+        dpo(learner, [sides(chosen, rejected)], PAIRED, weighting=weighting)
+    assert not changed(before, weights(learner.model))
+    with pytest.warns(UserWarning, match="1 of 2 pairs are left out"):
+        kept, left_out = contrasted(
+            learner, [sides(chosen, rejected), sound], weighting, replace(PAIRED, sft_weight=1.0)
+        )
+    assert [each for each, _ in kept] == [sound]
+    [(told, ids)] = left_out.items()
+    assert (reason in told or "no contrast of its own" in told) and ids == ["tiny/0"]
+
+
+def test_equality_is_judged_after_the_cut(tiny_path):
+    learner = policy(tiny_path)
+    assert len(contrasted(learner, [pair(LONG, LOST)], TurnWeighting(), PAIRED)[0]) == 1
+    learner.max_context = context(learner, 5)
+    with (
+        pytest.warns(UserWarning, match="last 1 of 6 turns"),
+        pytest.raises(InputError, match=r"1 with equal sides \('tiny/1'\)") as caught,
+    ):
+        dpo(learner, [pair(LONG, LOST)], PAIRED)
+    assert caught.value.exit_code == 2 and "max_context" in caught.value.mend
+
+
+def test_a_parting_beyond_the_context_leaves_no_contrast(tiny_path):
+    learner = policy(tiny_path)
+    shorter = replace(LOST, turns=LOST.turns[:3])
+    learner.max_context = context(learner, 4)
+    with pytest.warns(UserWarning, match="last 2 of 6 turns"), pytest.raises(InputError, match="beginning"):
+        dpo(learner, [pair(LONG, shorter)], PAIRED)
+
+
+def test_a_side_that_only_repeats_itself_has_no_contrast(tiny_path):
+    with pytest.raises(InputError, match="no contrast of its own"):
+        dpo(policy(tiny_path), [sides("ot", "oo")], PAIRED, weighting=TurnWeighting(repeats=False))
+
+
+def test_a_side_that_does_not_fit_at_all_costs_its_pair_alone(tiny_path):
+    learner, long = policy(tiny_path), "You see a door. " * 200
+    wide = trajectory(("wait", ""), ("go north", ""), prompt=long)
+    with pytest.warns(UserWarning, match="1 with a side without a turn that carries loss"):
+        result = dpo(learner, [pair(wide, LOST), sides("ot", "wt")], replace(PAIRED, epochs=1))
+    assert result.steps == 1
+
+
+def test_turns_without_loss_are_no_contrast(tiny_path):
+    learner, one = policy(tiny_path), sides("ot", "ow")
+    mute = replace(one.rejected, turns=(one.rejected.turns[0], replace(one.rejected.turns[1], loss=False)))
+    with pytest.raises(InputError, match="no pair is left"):
+        dpo(learner, [replace(one, rejected=mute)], PAIRED)
+    silent = replace(one.rejected, turns=tuple(replace(turn, loss=False) for turn in one.rejected.turns))
+    with pytest.raises(InputError, match="without a turn that carries loss"):
+        dpo(learner, [replace(one, rejected=silent)], PAIRED)
+
+
+def test_a_trajectory_that_does_not_fit_is_left_out_of_cloning(tiny_path):
+    wide = trajectory(("wait", ""), prompt="You see a door. " * 200)
+    with pytest.warns(UserWarning, match="1 of 2 trajectories are left out of cloning"):
+        assert sft(policy(tiny_path), [wide, *episodes(1)], SftSettings(epochs=1)) == 1
+    with (
+        pytest.warns(UserWarning, match="left out"),
+        pytest.raises(InputError, match="no turn to clone is left"),
+    ):
+        sft(policy(tiny_path), [wide], SftSettings(epochs=1))
+
+
+def test_a_run_counts_them_and_its_first_round_needs_a_pair(tiny_path, tmp_path: Path):
+    learner, settings = policy(tiny_path), EtoSettings()
+    recipe = parse_recipe("name: a\nenvironment: {name: b}\n")
+    expert = [LONG, sides("ot", "wt").chosen]
+    explored = [LOST, sides("ot", "wt").rejected]
+    learner.max_context = context(learner, 5)
+    with Run.open(tmp_path / "one", recipe) as run, warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        pairs, left_out = contrast(learner, expert, explored, settings, run, 1)
+        assert [each.task.id for each in pairs] == ["tiny/0"] and left_out == {"equal sides": ["tiny/1"]}
+        assert any("1 of 2 pairs are left out" in str(each.message) for each in told)
+        again = contrast(learner, expert, explored, settings, run, 1)
+        assert [each.task.id for each in again[0]] == ["tiny/0"] and again[1] == left_out
+        assert run.done("contrast-1")["metrics"]["left_out"] == {"equal sides": 1}
+        assert contrast(learner, [LONG], [LOST], settings, run, 2) == ([], left_out)
+        assert contrast(learner, [], explored, settings, run, 3) == ([], {})
+    with Run.open(tmp_path / "two", recipe) as run, pytest.raises(InputError, match="no pair is left"):
+        contrast(learner, [LONG], [LOST], settings, run, 1)

@@ -1,0 +1,85 @@
+"""Preference training runs without dropout, unless a recipe asks for it by name."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from test_loop import PAIRED, episodes, pairs, policy
+from tiny import save_tiny, tiny_model, tiny_tokenizer
+from transformers import GPT2Config, GPT2LMHeadModel, OPTConfig, OPTForCausalLM
+
+from eto.algorithms.dpo import dpo
+from eto.algorithms.sft import SftSettings, sft
+from eto.errors import InputError
+from eto.training.computing import has_dropout
+
+STILL = replace(PAIRED, epochs=2, batch_pairs=1, learning_rate=1e-9)
+LORA = {"rank": 4, "alpha": 8.0, "dropout": 0.5}
+
+
+@pytest.fixture
+def dropping(request, tmp_path):
+    """A policy whose model drops in attention, in hidden states, by modules or functions, or in adapters."""
+    size = len(tiny_tokenizer())
+    if request.param == "attention":
+        return policy(save_tiny(tmp_path, attention_dropout=0.3))
+    if request.param == "adapters":
+        learner = policy(save_tiny(tmp_path), lora=LORA)
+        with torch.no_grad():  # fresh adapters add nothing, whatever is dropped before them
+            for name, weight in learner.model.named_parameters():
+                if "lora_B" in name:
+                    weight += 0.1
+        return learner
+    tiny_tokenizer().save_pretrained(tmp_path)
+    if request.param == "modules":
+        small = {"n_embd": 64, "n_layer": 2, "n_head": 4, "n_positions": 512, "resid_pdrop": 0.3}
+        tiny_model(size, GPT2LMHeadModel, GPT2Config, **small).save_pretrained(tmp_path)
+    else:
+        small = {"ffn_dim": 96, "dropout": 0.3, "word_embed_proj_dim": 64}
+        tiny_model(size, OPTForCausalLM, OPTConfig, **small).save_pretrained(tmp_path)
+    return policy(tmp_path)
+
+
+KINDS = ["attention", "adapters", "modules", "functions"]
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.parametrize("recomputed", [False, True])
+@pytest.mark.parametrize("dropping", KINDS, indirect=True)
+def test_steps_that_change_nothing_have_margin_and_drift_0(dropping, recomputed):
+    rows = []
+    settings = replace(STILL, activation_checkpointing=recomputed)
+    dpo(dropping, pairs(2), settings, on_start=rows.append, on_step=rows.append)
+    assert rows[0]["checkpointing"] == recomputed
+    for row in rows[1:]:
+        found = [row[name] for name in ("margin", "chosen_drift", "rejected_drift")]
+        assert found == pytest.approx([0.0, 0.0, 0.0], abs=1e-4)
+
+
+@pytest.mark.parametrize("dropping", ["attention", "adapters"], indirect=True)
+def test_dropout_asked_for_by_name_is_there_and_told(dropping):
+    rows = []
+    with pytest.warns(UserWarning, match="reference is scored without dropout"):
+        dpo(dropping, pairs(2), replace(STILL, dropout=True), on_step=rows.append)
+    assert max(abs(row["chosen_drift"]) for row in rows) > 1e-2
+
+
+@pytest.mark.parametrize("dropping", KINDS, indirect=True)
+def test_dropout_is_seen(dropping):
+    assert has_dropout(dropping.model)
+
+
+def test_dropout_where_there_is_none_is_refused(tiny_path):
+    assert not has_dropout(policy(tiny_path).model)
+    with pytest.raises(InputError, match="neither model nor adapters"):
+        dpo(policy(tiny_path), pairs(1), replace(STILL, dropout=True))
+
+
+@pytest.mark.parametrize("dropping", ["attention"], indirect=True)
+def test_cloning_keeps_dropout(dropping):
+    losses = []
+    settings = SftSettings(epochs=3, learning_rate=1e-9, schedule="constant")
+    sft(dropping, episodes(2), settings, on_step=lambda figures: losses.append(figures["loss"]))
+    assert max(losses) - min(losses) > 1e-3
