@@ -16,8 +16,14 @@ from eto.formats import read_trajectories
 from eto.types import StopReason
 
 pytestmark = pytest.mark.timeout(180)
-SMALL = ("explore.slots=1", "evaluation.slots=1", "environment.workers=1", "environment.name=odd")
+SMALL = ("environment.workers=1", "environment.name=odd")
 FEW = ("explore.max_action_tokens=8", "model.dtype=float32")
+PLAYED = {
+    "explore": (*SMALL, *FEW, "explore.slots=1"),
+    "evaluate": (*SMALL, *FEW, "evaluation.slots=1"),
+    "expert": SMALL,
+}
+"""Overrides for each command, of what it reads."""
 
 
 @pytest.fixture
@@ -42,7 +48,7 @@ def test_some_that_fail_are_counted_with_their_reason(name, package, model, comm
     out = tmp_path / "out.jsonl"
     split = ("--split", "train")
     printed = command.succeeds(
-        name, "--out", out, "--model", model, *split, *SMALL, *FEW, options(broken=[1], wordy=[2])
+        name, "--out", out, "--model", model, *split, *PLAYED[name], options(broken=[1], wordy=[2])
     )
     assert "1 of 4 episodes failed and are set aside" in printed
     assert "odd_game.py:" in printed and "ValueError: number 1 cannot be played" in printed
@@ -55,7 +61,7 @@ def test_some_that_fail_are_counted_with_their_reason(name, package, model, comm
 
 @pytest.mark.parametrize("name", ["explore", "evaluate"])
 def test_where_all_fail_the_command_fails(name, package, model, command, tmp_path):
-    given = (name, "--out", tmp_path / "out.jsonl", "--model", model, *SMALL, *FEW)
+    given = (name, "--out", tmp_path / "out.jsonl", "--model", model, *PLAYED[name])
     says = [
         "none of 4 episodes could be played",
         "4 × ",
@@ -131,7 +137,7 @@ def test_a_killed_command_resumes_where_it_stopped(name, package, model, tmp_pat
     environment = environment_of_child() | {"PYTHONPATH": os.pathsep.join([str(package), *sys.path])}
 
     def run(*more: str) -> subprocess.CompletedProcess:
-        call = [sys.executable, "-m", "eto", name, *given, *SMALL, *FEW, fault, *more]
+        call = [sys.executable, "-m", "eto", name, *given, *PLAYED[name], fault, *more]
         return subprocess.run(call, capture_output=True, text=True, env=environment, timeout=150)
 
     assert run().returncode == -signal.SIGKILL and not out.exists()
