@@ -131,7 +131,7 @@ class Renderer:
         return text
 
     def talk(self, messages: Sequence[Message], tools: Tools = ()) -> Talk:
-        """A conversation to be gone on with turn by turn."""
+        """A conversation that continues turn by turn."""
         return self._use.talk(messages, tools, keep=self.thoughts == "keep")
 
     # -- whole trajectories -----------------------------------------------------------

@@ -50,7 +50,7 @@ class Run:
 
     @classmethod
     def open(cls, directory: str | Path, recipe: Recipe) -> Run:
-        """Create or go on with the run in `directory`.
+        """Create or resume the run in `directory`.
 
         Raises `RunConflict` when another process holds it or it belongs to a recipe that would give
         other results, `InputError` when it cannot be written, `MissingRequirement` when the disk is full.

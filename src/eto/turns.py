@@ -2,7 +2,7 @@
 
 A turn's text is what comes after the generation prompt where the template writes the
 conversation up to that turn. A template that leaves thoughts out even there gets them back,
-as the agent writes them: an open `<think>` of the generation prompt is gone on with and closed.
+as the agent writes them: an open `<think>` of the generation prompt is continued and closed.
 Whatever a template would drop is refused.
 """
 

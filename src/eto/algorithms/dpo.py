@@ -112,8 +112,8 @@ def dpo(
         on_epoch=epoch_done if on_epoch else None,
     )
     policy.weights_changed()
-    kept = directory / "fired.txt" if directory is not None else None
-    fired = kept.read_text(encoding="utf-8") if kept and kept.exists() else watch.fired
+    note = directory / "fired.txt" if directory is not None else None
+    fired = note.read_text(encoding="utf-8") if note and note.exists() else watch.fired
     return DpoResult(steps, fired, last)
 
 

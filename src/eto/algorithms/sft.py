@@ -63,7 +63,7 @@ def sft(
 
     The loss is the mean negative log-likelihood of the agent's tokens (action and
     end-of-turn token) of a step. Over-long trajectories are cut at whole turns. With
-    `directory` an interrupted call is gone on with. `on_start` gets what training will take
+    `directory` an interrupted call is resumed. `on_start` gets what training will take
     (see `eto.training.loop.optimise`), `on_step` each step's figures. Raises `InputError` where there is
     nothing to train on. Which trajectories are left out, `clonable` says.
     """

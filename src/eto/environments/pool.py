@@ -46,7 +46,7 @@ class EnvironmentPool:
     step_seconds, reset_seconds, expert_seconds: deadlines of one request, counted from
         when its worker turns to it.
     memory_mb: most memory that a worker and all it started may hold, looked at twice a second; None: an
-        equal share of the machine's. A leak costs a try of the episode that reaches it. Not heeded with
+        equal share of the machine's. A leak costs a try of the episode that reaches it. Ignored with
         workers=0.
 
     What an environment raises or wrongly answers is a `Result` with its failure. Before any

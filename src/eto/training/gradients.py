@@ -53,7 +53,7 @@ class GradientSum:
 def sum_directly(model: Any, sums: Mapping[nn.Parameter, GradientSum]) -> None:
     """Let the linear layers and embeddings of `model` whose weights are in `sums` add to these.
 
-    Their weights then get no `grad`; every other parameter does, as ever.
+    Their weights then get no `grad`; every other parameter does.
     """
     for module in model.modules():
         if type(module) is nn.Linear and module.weight in sums:
