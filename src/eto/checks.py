@@ -24,7 +24,9 @@ def need(record: Mapping[str, Any], key: str, kind: type | tuple[type, ...], whe
 def reward_of(value: Any, where: str, key: str = "reward") -> float:
     """`value` as a reward: a number in [0, 1]. Raises `InputError` otherwise."""
     if isinstance(value, bool) or not isinstance(value, NUMBER) or not 0.0 <= value <= 1.0:
-        raise bad(where, key, f"{brief(value)} is not a number in [0, 1]", "scale rewards to [0, 1]")
+        number = isinstance(value, NUMBER) and not isinstance(value, bool)
+        mend = "scale rewards to [0, 1]" if number else "write the reward as a number: 0, 1, 0.5"
+        raise bad(where, key, f"{brief(value)} is not a number in [0, 1]", mend)
     return float(value)
 
 

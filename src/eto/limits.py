@@ -100,7 +100,7 @@ def check_values(
             _adapter(owner, name).validate_python(value)
         except ValidationError as error:
             problem = f"{wanted(error.errors()[0])}, but is {brief(value)}"
-            raise InputError(problem, where=where, mend=f"give {name} such a value") from None
+            raise InputError(problem, where=where, mend=f"correct {name}") from None
 
 
 def wanted(detail: Mapping[str, Any]) -> str:
