@@ -72,8 +72,9 @@ def load_state(
         try:
             _read(state, model, optimiser)
         except (SafetensorError, RuntimeError, EOFError, KeyError, ValueError, OSError) as error:
+            fault = (str(error) or type(error).__name__).splitlines()[0]
             raise InputError(
-                f"the state of training cannot be read: {str(error).splitlines()[0]}",
+                f"the state of training cannot be read: {fault}",
                 where=str(state),
                 mend="delete this directory; the training then begins anew",
             ) from error
