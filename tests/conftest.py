@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 # Before any test module brings torch in, whichever is collected first.
@@ -13,6 +14,12 @@ import pytest
 from eto.runtime import configure_threads
 
 configure_threads()
+
+# A shell that starts tests in the background has them ignore Ctrl-C, nohup a hang-up, and so would every
+# process that they start and stop.
+for number in (signal.SIGINT, signal.SIGHUP):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")
