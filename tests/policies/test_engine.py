@@ -141,7 +141,8 @@ def test_a_new_conversation_takes_over_what_another_has_passed(family):
     assert sum(counts) == 31, "only the first of all is kept"
 
 
-def test_new_conversations_of_one_step_share_among_themselves():
+def test_new_conversations_of_one_step_share_among_themselves(threads):
+    threads(2)  # a beginning is passed once a lane
     model = family_model("Llama")
     engine = Engine(copy.deepcopy(model))
     engine.step([Conversation(random_ids(12, 0))])

@@ -13,11 +13,8 @@ from eto.policies.lanes import Lanes, balanced
 
 
 @pytest.fixture
-def three_threads():
-    before = torch.get_num_threads()
-    torch.set_num_threads(3)
-    yield
-    torch.set_num_threads(before)
+def three_threads(threads):
+    threads(3)
 
 
 def test_parts_run_at_the_same_time_in_their_order(three_threads):

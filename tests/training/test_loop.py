@@ -433,8 +433,8 @@ def step_gradients(model, examples, objective, tokens: int, lanes: int):
 
 
 @pytest.mark.parametrize("lanes", [1, 2, 3])
-def test_passes_and_lanes_do_not_change_the_step(tiny_path, lanes, monkeypatch):
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+def test_passes_and_lanes_do_not_change_the_step(tiny_path, lanes, threads):
+    threads(3)
     learner = policy(tiny_path)
     cloned = [sft_example(learner, episode) for episode in episodes()]
     paired = [pair_example(learner, pair, TurnWeighting(), PAIRED) for pair in pairs()]
