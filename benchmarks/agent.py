@@ -6,12 +6,12 @@ tasks; a short training, so that enough episodes fail.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import eto
+from eto.atomic import atomic_directory
 from eto.formats import read_trajectories, write_trajectories
 from eto.paths import cache_dir
 from eto.protocols import TaskSuite
@@ -50,17 +50,13 @@ def prepared() -> Prepared:
     tasks = chosen_tasks(suite)
     if not (home / "explored.jsonl").exists():
         print("    preparing the agent that is measured (once, about four minutes)", flush=True)
-        fresh = home.with_name(home.name + ".new")
-        shutil.rmtree(fresh, ignore_errors=True)
-        fresh.mkdir(parents=True)
-        experts = eto.collect_experts(suite, tasks)
-        write_trajectories(fresh / "expert.jsonl", experts)
-        policy = eto.load_policy("embedded", name="sft")
-        eto.sft(policy, experts, eto.SftSettings(epochs=EPOCHS, learning_rate=1e-4, batch_tokens=1000))
-        policy.save(fresh / "model")
-        write_trajectories(fresh / "explored.jsonl", eto.rollouts(policy, suite, tasks))
-        shutil.rmtree(home, ignore_errors=True)
-        fresh.rename(home)
+        with atomic_directory(home) as fresh:
+            experts = eto.collect_experts(suite, tasks)
+            write_trajectories(fresh / "expert.jsonl", experts)
+            policy = eto.load_policy("embedded", name="sft")
+            eto.sft(policy, experts, eto.SftSettings(epochs=EPOCHS, learning_rate=1e-4, batch_tokens=1000))
+            policy.save(fresh / "model")
+            write_trajectories(fresh / "explored.jsonl", eto.rollouts(policy, suite, tasks))
     return Prepared(
         home / "model",
         suite,

@@ -6,7 +6,6 @@ import json
 import math
 import os
 import re
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,21 +13,16 @@ from typing import Any
 
 from safetensors import SafetensorError
 
+from eto.atomic import atomic_file
 from eto.errors import InputError
 from eto.oserrors import NO_DESCRIPTORS, NO_ROOM, REFUSED, unreadable, unwritable
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:
     """Replace `path` by `content`, so that a kill leaves the old file or the new one."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    data = content.encode() if isinstance(content, str) else content
+    with atomic_file(path) as file:
+        file.write(data)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
+from eto.atomic import atomic_file
 from eto.errors import InputError
 from eto.jsontext import parse_json
 from eto.notes import Notes
@@ -133,26 +133,21 @@ def json_line(value: Any) -> str:
 
 
 def write_text(path: str | Path, parts: Iterable[str]) -> None:
-    """Write `parts` to `path` all or nothing: a temporary file beside it, then a rename.
+    """Write `parts` to `path` all or nothing.
 
     Compressed where the name ends in `.gz`; makes missing directories. Raises
     `MissingRequirement` for a full disk, `InputError` for a place not to be written.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "wb") as raw:
-            try:
-                _fill(raw, parts, packed=path.name.endswith(".gz"))
-                os.replace(temporary, path)
-            finally:
-                temporary.unlink(missing_ok=True)
+        with atomic_file(path) as raw:
+            _fill(raw, parts, packed=path.name.endswith(".gz"))
     except OSError as error:
         raise unwritable(path, error) from error
 
 
-def _fill(raw: Any, parts: Iterable[str], *, packed: bool) -> None:
+def _fill(raw: BinaryIO, parts: Iterable[str], *, packed: bool) -> None:
     if packed:
         # A fixed time and no name: the same content gives the same bytes.
         with gzip.GzipFile(filename="", fileobj=raw, mode="wb", mtime=0) as file:
@@ -161,5 +156,3 @@ def _fill(raw: Any, parts: Iterable[str], *, packed: bool) -> None:
     else:
         for part in parts:
             raw.write(part.encode())
-    raw.flush()
-    os.fsync(raw.fileno())

@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from eto.atomic import atomic_directory
 from eto.errors import EnvironmentFailure, InputError, MissingRequirement
 from eto.paths import cache_dir
 
@@ -97,8 +96,7 @@ def turn_cap(game: str, params: Mapping[str, Any]) -> int:
 def game_files(game: str, params: Mapping[str, Any], objective: str, seed: int) -> GameFiles:
     """The game of a seed, from the cache or made.
 
-    Several processes may ask at the same time: each makes the game in a folder of its own, and
-    one of them is moved into place.
+    Several processes may ask at the same time: each makes the game, and the first one stays.
 
     Raises `MissingRequirement` where the cache cannot be written, `EnvironmentFailure` where
     TextWorld fails.
@@ -110,16 +108,8 @@ def game_files(game: str, params: Mapping[str, Any], objective: str, seed: int) 
     if place.is_dir():
         return found
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{seed}-", dir=place.parent) as folder:
-            made = Path(folder) / "made"
-            made.mkdir()
-            _make(game, params, objective, seed, made / "game.z8")
-            try:
-                os.rename(made, place)
-            except OSError:  # another process was faster
-                if not place.is_dir():
-                    raise
+        with atomic_directory(place, shared=True) as folder:
+            _make(game, params, objective, seed, folder / "game.z8")
     except OSError as error:
         mend = "free some space, mend its permissions, or set ETO_CACHE to another folder"
         raise MissingRequirement(

@@ -12,7 +12,6 @@ import importlib.util
 import io
 import json
 import logging
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr
@@ -20,6 +19,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from eto.atomic import atomic_directory
 from eto.errors import MissingRequirement
 from eto.paths import cache_dir
 
@@ -123,7 +123,7 @@ def inspect(folder: Path, *, verify: bool = False) -> str | None:
 
 
 def _convert(gguf: Path, target: Path, notify: Notify) -> None:
-    """Write the model beside `target`, then move it there in one step."""
+    """Write the model to `target`, all or nothing."""
     free = shutil.disk_usage(target.parent).free
     if free < BYTES_NEEDED:
         raise MissingRequirement(
@@ -131,19 +131,10 @@ def _convert(gguf: Path, target: Path, notify: Notify) -> None:
             where=str(target.parent),
             mend="free some space, or set ETO_CACHE to a folder on another disk",
         )
-    for left_over in target.parent.glob(f".{target.name}.*.tmp"):
-        shutil.rmtree(left_over)
     notify("preparing the embedded model SmolLM2-135M-Instruct (once, about 20 s)")
-    work = target.parent / f".{target.name}.{os.getpid()}.tmp"
-    work.mkdir()
-    try:
+    with atomic_directory(target) as work:
         _save_as_safetensors(gguf, work)
         _write_manifest(work)
-        if target.exists():
-            shutil.rmtree(target)
-        work.replace(target)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
     notify(f"embedded model ready in {target}")
 
 

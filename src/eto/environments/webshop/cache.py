@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
-import shutil
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +15,7 @@ from typing import Any
 
 from filelock import FileLock
 
+from eto.atomic import atomic_directory
 from eto.environments.webshop.store import Catalogue, open_products
 from eto.errors import InputError, MissingRequirement
 from eto.paths import cache_dir
@@ -102,28 +101,20 @@ def _open(target: Path, states: list[dict[str, Any]]) -> Catalogue:
 
 
 def _build(target: Path, states: list[dict[str, Any]], build: Callable[[Path], Stored]) -> None:
-    """Write the store beside `target`, then move it there in one step."""
-    for left_over in target.parent.glob(f".{target.name}.*.tmp"):
-        shutil.rmtree(left_over, ignore_errors=True)
-    work = target.parent / f".{target.name}.{os.getpid()}.tmp"
+    """Write the store to `target`, all or nothing."""
     try:
-        work.mkdir()
-        stored = build(work)
-        told = {
-            "form": FORM,
-            "sources": states,
-            "categories": stored.categories,
-            "skipped": stored.skipped,
-            "files": {path.name: path.stat().st_size for path in sorted(work.iterdir())},
-        }
-        (work / CONTENTS).write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
-        if target.exists():
-            shutil.rmtree(target)
-        work.replace(target)
+        with atomic_directory(target) as work:
+            stored = build(work)
+            told = {
+                "form": FORM,
+                "sources": states,
+                "categories": stored.categories,
+                "skipped": stored.skipped,
+                "files": {path.name: path.stat().st_size for path in sorted(work.iterdir())},
+            }
+            (work / CONTENTS).write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
     except (OSError, sqlite3.Error) as error:
         raise _unwritable(target, error) from error
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
 
 
 @contextmanager
