@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, Literal, Protocol
 
 from eto.types import Message, Task
 
@@ -76,6 +77,79 @@ class TaskSuite(Protocol):
 
     def spec(self) -> tuple[str, dict[str, Any]]:
         """("module:Class", keyword arguments) from which a worker rebuilds the suite."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How an engine continues a prompt."""
+
+    max_tokens: int
+    """Most tokens of the continuation."""
+    temperature: float = 0.0
+    """0 is greedy."""
+    seed: int = 0
+    """Of this continuation alone. Nothing else decides what is drawn: not the batch, not the session."""
+    stop: tuple[int, ...] = ()
+    """Ids that end the continuation; the one that did is part of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """A continuation of a prompt."""
+
+    ids: tuple[int, ...]
+    """At least one; the last one is a stop id exactly where `finish` is "stop"."""
+    log_probs: tuple[float, ...]
+    """For each id its log-probability (natural logarithm) given all before it, under the model's own
+    distribution: temperature 1, whatever it was sampled at."""
+    finish: Literal["stop", "length"]
+    version: int = 0
+    """Number of the weights that wrote it: 0, and one more with each `load`."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineFault:
+    """Why an engine could not answer. A value: it costs one episode, not the call."""
+
+    problem: str
+    retryable: bool = True
+    """Whether the same request may succeed later."""
+
+
+class Engine(Protocol):
+    """Continues token ids with a language model; many requests at once.
+
+    The engine owns batching and caches. Bad arguments and bugs raise; whatever may befall an engine
+    that works (memory, a connection, a prompt beyond its context) is an `EngineFault`.
+    """
+
+    max_context: int
+    """Most tokens of a prompt and its continuation together."""
+
+    async def generate(
+        self, ids: Sequence[int], sampling: Sampling, *, session: str | None = None
+    ) -> Completion | EngineFault:
+        """Continue `ids`. `session` is a hint: prompts of one session mostly begin alike, so what is
+        cached for it is worth keeping until `release`. It changes no answer."""
+        ...
+
+    async def load(self, directory: Path) -> None:
+        """Take the weights in `directory`, as `save_pretrained` writes them, once the requests under way
+        are answered. Raises `InputError` where they cannot be used."""
+        ...
+
+    async def sleep(self) -> None:
+        """Free weights and caches until the next `load`, where the engine can; requests are faults until
+        then."""
+        ...
+
+    async def release(self, session: str) -> None:
+        """Free what is cached for `session`. Safe for one that is unknown."""
+        ...
+
+    async def close(self) -> None:
+        """Free everything. Safe to call twice."""
         ...
 
 

@@ -82,6 +82,11 @@ class Renderer:
         """Tokens the model has embeddings of, where one is known."""
 
     @property
+    def stops(self) -> tuple[int, ...]:
+        """Ids that end an action: its end of turn, and the tokenizer's end of text."""
+        return tuple({self.end_of_turn, self.tokenizer.eos_token_id} - {None})
+
+    @property
     def notes(self) -> list[str]:
         """What a person should know of this template; each is also given as a warning, once."""
         return self._use.notes

@@ -90,6 +90,9 @@ class Turn:
     action_ids: tuple[int, ...] | None = None
     """Token ids of the action as sampled, end-of-turn token included where one was
     sampled; None for text that no engine of ours produced."""
+    log_probs: tuple[float, ...] | None = None
+    """Log-probability of each of `action_ids` under the distribution that the agent had then, at
+    temperature 1; None where nobody recorded them."""
     reasoning: str = ""
     """Thoughts that stand beside the action's text, as `Message.reasoning`."""
     tool_calls: tuple[ToolCall, ...] = ()

@@ -1,9 +1,9 @@
 """A model tried on a few tokens: what is computed here against `transformers`' own forward pass.
 
 Rules over configurations cannot foresee what an architecture does with masks, positions, windows or
-caches. So each model plays two short conversations when it is loaded, and again scores two
-branches before it is trained (`eto.training.probe`), in fp32 and with sliding windows narrowed to
-`WINDOW`. It takes as long as reading a hundred tokens.
+caches. So each model plays two short conversations before it acts (`eto.engines.in_process.probe`), and
+scores two branches before it is trained (`eto.training.probe`), in fp32 and with sliding windows narrowed
+to `WINDOW`. It takes as long as reading a hundred tokens.
 """
 
 from __future__ import annotations
@@ -15,17 +15,11 @@ import torch
 from torch import Tensor
 
 from eto.errors import InputError
-from eto.policies.architecture import MEND, check_architecture, sharing_copy
-from eto.policies.conversation import Conversation
-from eto.policies.engine import Engine
+from eto.policies.architecture import MEND, sharing_copy
 
 TOKENS = 24
 SPLIT = 12
-"""Tokens of the prompt, which the two conversations have in common."""
-GUESSED = 18
-"""Tokens before those that are passed as guesses."""
-PLACES = [SPLIT - 1, SPLIT, *range(GUESSED - 1, TOKENS)]
-"""Tokens after which the engine is asked for logits."""
+"""Tokens that the two conversations, or branches, have in common."""
 WINDOW = 7
 """Sliding windows during the trial, so that they end within it."""
 TOLERANCE = 0.02
@@ -35,37 +29,6 @@ FOREIGN = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError
 
 _PASSED: set[tuple[str, str, str]] = set()
 """What was tried, class and configuration, of models that passed in this process."""
-
-
-def check_acting(model: Any) -> None:
-    """Raises `InputError` where the engine's logits for `model` are not those of its own forward pass."""
-    check_architecture(model)
-    if not first_trial(model, "acting"):
-        return
-    one, other = trial_ids(model, 0), trial_ids(model, 1)
-    sequences = [one, one[:SPLIT] + other[SPLIT:]]
-    expected = [rows[PLACES] for rows in own_logits(model, sequences)]
-    try:
-        found = _engine_logits(model, sequences)
-    except FOREIGN as error:
-        raise unsupported(model, "acting", repr(error)) from error
-    compare(model, "acting", found, expected)
-    passed(model, "acting")
-
-
-def _engine_logits(model: Any, sequences: Sequence[list[int]]) -> list[Tensor]:
-    """The logits at `PLACES`: a prompt, one token, and several with guesses after them."""
-    engine = Engine(narrowed(sharing_copy(model)), packed=False)
-    batch = [Conversation(ids[:SPLIT]) for ids in sequences]
-    try:
-        rows = [[*engine.step(batch[:1]), *engine.step(batch[1:])]]
-        for end, guessed in ((SPLIT + 1, 0), (GUESSED, TOKENS - GUESSED)):
-            for conversation, ids in zip(batch, sequences, strict=True):
-                conversation.ids, conversation.draft = ids[:end], ids[end : end + guessed]
-            rows.append(engine.step(batch))
-    finally:
-        engine.close()
-    return [torch.cat(steps) for steps in zip(*rows, strict=True)]
 
 
 def first_trial(model: Any, what: str) -> bool:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from eto.policies.architecture import base_of, fix_positions, sharing_copy
-from eto.policies.engine import project
+from eto.policies.logits import logits_of
 from eto.training.attention import TREE_ATTENTION, Layout
 from eto.training.trees import Row, Tree, lay_out
 
@@ -81,7 +81,7 @@ def _predictions(trees: Sequence[Tree], row: Row) -> tuple[np.ndarray, np.ndarra
 
 
 def _score(model: Any, hidden: Tensor, targets: Tensor) -> Tensor:
-    return _TokenLogProbs.apply(project(model, hidden), targets)
+    return _TokenLogProbs.apply(logits_of(model, hidden), targets)
 
 
 class _TokenLogProbs(torch.autograd.Function):

@@ -21,7 +21,7 @@ MOST_CONTEXTS = 200_000
 """Contexts remembered; beyond it all are forgotten, to be learnt anew."""
 
 
-class Drafts:
+class NgramDrafter:
     """Next tokens seen after the last few tokens, in any conversation."""
 
     def __init__(self) -> None:

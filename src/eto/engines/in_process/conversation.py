@@ -1,4 +1,4 @@
-"""Conversations, the beginnings they have in common, and their division among lanes."""
+"""Conversations as tokens with their caches, and the beginnings they have in common."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ import torch
 from torch import Tensor
 
 from eto.policies.lanes import balanced
-from eto.talk import Talk
-from eto.types import Turn
 
 LEAST_SHARED = 8
 """Tokens of a common beginning from which it is passed once."""
@@ -64,12 +62,6 @@ class Conversation:
     cached: int = 0
     cache: Cache | None = None
     """None before the first step, and once released."""
-    temperature: float = 0.0
-    generator: torch.Generator | None = None
-    action: list[int] = field(default_factory=list)
-    """Tokens sampled in the current turn."""
-    talk: Talk | None = None
-    """The conversation as messages; None for one that is ids alone."""
     draft: list[int] = field(default_factory=list)
     """Guesses of the tokens after `ids`, passed with the next step and checked by it."""
 
@@ -77,21 +69,21 @@ class Conversation:
     def pending(self) -> int:
         return len(self.ids) - self.cached
 
-    def observe(self, action: str, observation: str) -> None:
-        """Go on after the action just sampled, whose text is `action`, and what it led to.
+    def replace(self, ids: Sequence[int]) -> None:
+        """Go on with `ids`, of which the cache keeps the beginning it has; the last one always passes anew,
+        as its logits are asked for."""
+        known = len(self.ids)
+        shared = known if list(ids[:known]) == self.ids else common_prefix(self.ids, ids)
+        self.cached = min(self.cached, shared, len(ids) - 1)
+        self.ids = list(ids)
+        self.draft = []
 
-        Where the chat template lays the conversation out anew, the cache keeps its beginning.
-        """
-        self.talk.sampled(self.action)
-        appended, ids = self.talk.go_on(self.action, Turn(action, observation))
-        if appended:
-            self.ids += ids
-        else:
-            self.cached = min(self.cached, common_prefix(self.ids, ids), len(ids) - 1)
-            self.ids = ids
+    def forget(self) -> None:
+        """Free the cache."""
+        self.cache, self.cached, self.draft = None, 0, []
 
 
-def common_prefix(a: list[int], b: list[int]) -> int:
+def common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
     """Number of leading tokens that are equal."""
     for at, (x, y) in enumerate(zip(a, b, strict=False)):
         if x != y:
@@ -99,7 +91,7 @@ def common_prefix(a: list[int], b: list[int]) -> int:
     return min(len(a), len(b))
 
 
-def longest_beginning(
+def longest_shared_prefix(
     conversation: Conversation, others: Sequence[Conversation], *, passed: bool = False
 ) -> tuple[Conversation | None, int]:
     """The one of `others` with which it shares the longest beginning, and that one's number of tokens;

@@ -1,0 +1,1 @@
+"""Fast paths of a CPU behind engines and training: each computes what the plain path does, sooner."""

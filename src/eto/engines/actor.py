@@ -1,0 +1,125 @@
+"""What an episode needs of an agent: an engine, and what lays conversations out for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+from uuid import uuid4
+
+from eto.errors import PromptTooLong
+from eto.protocols import Completion, Engine, EngineFault, Sampling
+from eto.types import Message, Turn
+
+
+class ActorRenderer(Protocol):
+    """What an actor needs of a renderer; see `eto.rendering.Renderer`."""
+
+    fingerprint: str | None
+    """Of the tokenizer; None where its ids mean nothing elsewhere."""
+
+    @property
+    def stops(self) -> tuple[int, ...]:
+        """Ids that end an action."""
+        ...
+
+    def talk(self, messages: Sequence[Message]) -> Any:
+        """A conversation that continues turn by turn; see `eto.talk.Talk`."""
+        ...
+
+    def text(self, action_ids: Sequence[int]) -> str:
+        """The action that these ids are."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """An agent that can act."""
+
+    engine: Engine
+    renderer: ActorRenderer
+    name: str
+    """Stands as `source` in the trajectories it plays."""
+
+    @property
+    def tokenizer_id(self) -> str | None:
+        """Fingerprint of the tokenizer behind the ids of its turns; None: its turns are text alone."""
+        return self.renderer.fingerprint
+
+    def sampling(self, max_tokens: int, temperature: float = 0.0, seed: int = 0) -> Sampling:
+        """How its actions are sampled."""
+        return Sampling(max_tokens, temperature, seed, self.renderer.stops)
+
+    def dialogue(self, messages: Sequence[Message], turns: Sequence[Turn] = (), *, room: int) -> Dialogue:
+        """A conversation that begins with `messages` and `turns`, whose `action_ids`, where there are any,
+        belong to this actor's tokenizer. `room`: tokens to keep free for an action.
+
+        Raises `PromptTooLong` where `messages` alone leave less.
+        """
+        return Dialogue(self, messages, turns, room)
+
+
+class Dialogue:
+    """One conversation of an actor. An asynchronous context manager, which frees what is cached for it."""
+
+    def __init__(self, actor: Actor, messages: Sequence[Message], turns: Sequence[Turn], room: int) -> None:
+        self._actor, self._room = actor, room
+        self._session = uuid4().hex
+        self._talk = actor.renderer.talk(messages)
+        self.ids: list[int] = list(self._talk.ids)
+        """All tokens so far."""
+        if (excess := len(self.ids) + room - actor.engine.max_context) > 0:
+            raise PromptTooLong(
+                f"the prompt takes {len(self.ids)} tokens and an action up to {room}: "
+                f"{excess} more than the context of {actor.engine.max_context} holds",
+                where="model.max_context",
+                mend="use a model with a longer context, or shorten the environment's instruction",
+            )
+        self._action: list[int] = []
+        for turn in turns:
+            self._recall(turn)
+            self.hear(turn)
+
+    async def __aenter__(self) -> Dialogue:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._actor.engine.release(self._session)
+
+    @property
+    def full(self) -> bool:
+        """Whether the context has no room for another action."""
+        return len(self.ids) + self._room > self._actor.engine.max_context
+
+    async def act(self, sampling: Sampling, retries: int = 0) -> Turn | EngineFault:
+        """The next action, as a turn whose observation is still to come. A fault that may pass is retried."""
+        for _ in range(1 + retries):
+            done = await self._actor.engine.generate(self.ids, sampling, session=self._session)
+            if isinstance(done, Completion):
+                self._write(done.ids)
+                self._talk.sampled(self._action)
+                text = self._actor.renderer.text(done.ids)
+                if self._actor.tokenizer_id is None:
+                    return Turn(text, "")
+                return Turn(text, "", action_ids=done.ids, log_probs=done.log_probs)
+            if not done.retryable:
+                break
+        return done
+
+    def hear(self, turn: Turn) -> None:
+        """Go on after `turn`, the action written last with what came back. Where the chat template lays the
+        conversation out anew, all its ids change."""
+        appended, ids = self._talk.go_on(self._action, turn)
+        self.ids = [*self.ids, *ids] if appended else list(ids)
+
+    def _recall(self, turn: Turn) -> None:
+        """Take `turn` as one of its own."""
+        if turn.action_ids:
+            self._write(turn.action_ids)
+            self._talk.sampled(self._action)
+        else:
+            self._write(self._talk.written(turn))
+
+    def _write(self, ids: Sequence[int]) -> None:
+        self._action = list(ids)
+        self.ids = [*self.ids, *ids]
