@@ -16,26 +16,27 @@ import json
 import os
 import queue
 import time
-from collections import deque
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext, suppress
+from collections import Counter, deque
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 import psutil
 
 from eto.environments.contract import checked_spec, payload_fault
-from eto.environments.host import Host, NoExpert
+from eto.environments.host import Host
 from eto.environments.java import SimulatorDied
 from eto.environments.memory import equal_share_mb
-from eto.environments.process import Kind, Request, Result, WorkerProcess, asked, failed
+from eto.environments.process import Inbox, Kind, Request, Result, WorkerProcess, asked, failed
 from eto.environments.worker import begun_from_json, episode_from_json, error_from_json
 from eto.errors import EnvironmentFailure, EtoError, InputError
 from eto.limits import Count, Positive, Whole, check_values
 from eto.protocols import Step, TaskSuite
-from eto.types import Task, Trajectory
+from eto.settings import EnvironmentLimits
+from eto.types import Task
 
-__all__ = ["EnvironmentPool", "Result", "collect_experts"]
+__all__ = ["EnvironmentPool", "Result"]
 
 
 class EnvironmentPool:
@@ -79,7 +80,8 @@ class EnvironmentPool:
         self._lost: dict[int, str | None] = {}
         self._playing: set[int] = set()
         self._proven = False  # an episode has begun
-        self._inbox: queue.SimpleQueue[tuple[WorkerProcess, float, str | None]] = queue.SimpleQueue()
+        self._abandoned: Counter[int] = Counter()  # slot -> results that nobody wants any more
+        self._inbox = Inbox()
         self._host = Host(suite) if workers == 0 else None
         self._workers: list[WorkerProcess] = []
         if workers:
@@ -87,6 +89,17 @@ class EnvironmentPool:
             self._spec = spec
             self._memory_mb = equal_share_mb(workers) if memory_mb is None else memory_mb
             self._workers = [WorkerProcess(spec, self._inbox, self._memory_mb) for _ in range(workers)]
+
+    @classmethod
+    def within(cls, suite: TaskSuite, limits: EnvironmentLimits) -> EnvironmentPool:
+        """Simulators of `suite` with the workers, deadlines and memory of `limits`."""
+        return cls(
+            suite,
+            limits.workers,
+            step_seconds=limits.step_seconds,
+            reset_seconds=limits.reset_seconds,
+            memory_mb=limits.memory_mb,
+        )
 
     def __enter__(self) -> EnvironmentPool:
         return self
@@ -126,13 +139,26 @@ class EnvironmentPool:
         while True:
             self._receive(0.0)
             self._kill_overdue()
-            if self._ready or not self._busy or (end is not None and time.monotonic() >= end):
+            results = self._wanted()
+            if results or not self._busy or (end is not None and time.monotonic() >= end):
                 break
             self._receive(self._wait_seconds(end))
-        results = list(self._ready)
-        self._ready.clear()
         self._busy.difference_update(result.slot for result in results)
         return results
+
+    def notify(self, news: Callable[[], None] | None) -> None:
+        """Have `news` called, in another thread, whenever `poll` may have something new; None: no more."""
+        self._inbox.news = news
+
+    def deadline(self) -> float | None:
+        """When a request will be overdue, as `time.monotonic` counts; `poll` then says so. None: never."""
+        moments = [worker.deadline(self._deadlines) for worker in self._workers]
+        return min((moment for moment in moments if moment is not None), default=None)
+
+    def abandon(self) -> None:
+        """Leave all requests under way unanswered; their slots are free for others."""
+        self._abandoned.update(self._busy)
+        self._busy.clear()
 
     def close(self) -> None:
         """Ends all simulators and worker processes. Safe to call twice."""
@@ -143,6 +169,17 @@ class EnvironmentPool:
             worker.say_goodbye()
         for worker in workers:
             worker.kill(grace=0.0 if worker.requests else 2.0)
+
+    def _wanted(self) -> list[Result]:
+        """The results that are there, without those of abandoned requests."""
+        results = []
+        for result in self._ready:
+            if self._abandoned[result.slot]:
+                self._abandoned[result.slot] -= 1
+            else:
+                results.append(result)
+        self._ready.clear()
+        return results
 
     def _submit(self, request: Request) -> None:
         slot = request.slot
@@ -241,8 +278,7 @@ class EnvironmentPool:
                 fresh.send(request)  # it had not begun: nothing is lost
 
     def _wait_seconds(self, end: float | None) -> float:
-        moments = [worker.deadline(self._deadlines) for worker in self._workers]
-        until = min((moment for moment in [*moments, end] if moment is not None), default=None)
+        until = min((moment for moment in (self.deadline(), end) if moment is not None), default=None)
         return 1.0 if until is None else min(max(until - time.monotonic(), 0.001), 1.0)
 
     def _result(self, request: Request, reply: dict[str, Any]) -> Result:
@@ -273,46 +309,3 @@ class EnvironmentPool:
         if not isinstance(error, EtoError) or (kind != "step" and not self._proven):
             raise error
         return EnvironmentFailure(error.problem, where=error.where, mend=error.mend)
-
-
-def collect_experts(
-    suite: TaskSuite,
-    tasks: Sequence[Task],
-    workers: Whole = 2,
-    on_done: Callable[[Task, Trajectory | None], None] | None = None,
-    tries: Count = 2,
-    pool: EnvironmentPool | None = None,
-    on_none: Callable[[Task, NoExpert], None] | None = None,
-) -> list[Trajectory]:
-    """Verified expert trajectories of `tasks`, in their order.
-
-    Tasks without an expert that succeeds are left out, as are those whose simulator
-    failed `tries` times. on_done: called once a task, as each is finished, with None for
-    one left out; on_none, before it, with the reason. pool: simulators that stand already,
-    with `workers` of them, and stay.
-    """
-    check_values(collect_experts, {"workers": workers, "tries": tries})
-    found: dict[int, Trajectory] = {}
-    waiting = deque((index, 1) for index in range(len(tasks)))
-    running: dict[int, tuple[int, int]] = {}
-    with nullcontext(pool) if pool is not None else EnvironmentPool(suite, workers) as pool:
-        idle = list(range(max(workers, 1)))
-        while waiting or running:
-            while idle and waiting:
-                slot, (index, attempt) = idle.pop(), waiting.popleft()
-                running[slot] = (index, attempt)
-                pool.expert(slot, tasks[index])
-            for result in pool.poll():
-                index, attempt = running.pop(result.slot)
-                idle.append(result.slot)
-                if result.failure is not None and (result.innocent or attempt < tries):
-                    waiting.appendleft((index, attempt + (not result.innocent)))
-                    continue
-                expert = result.expert or NoExpert("failed", str(result.failure))
-                if isinstance(expert, Trajectory):
-                    found[index] = expert
-                elif on_none is not None:
-                    on_none(tasks[index], expert)
-                if on_done is not None:
-                    on_done(tasks[index], found.get(index))
-    return [found[index] for index in sorted(found)]

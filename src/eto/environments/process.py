@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -100,15 +101,26 @@ def failed(request: Request, problem: str | None, late: bool = False) -> Result:
     return Result(request.slot, request.kind, failure=failure, innocent=problem is None, late=late)
 
 
+class Inbox(queue.SimpleQueue):
+    """Replies of workers: (worker, time of arrival, line, or None once it has ended)."""
+
+    news: Callable[[], None] | None = None
+    """Called after each put, in the thread that puts."""
+
+    def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
+        super().put(item)
+        if (news := self.news) is not None:
+            news()
+
+
 class WorkerProcess:
     """A worker with the requests it has been sent and not answered, oldest first.
 
-    Its replies arrive in `inbox` as (this worker, time of arrival, line); the line is
-    None once it has ended. Killed when it and what it started hold more than `memory_mb`.
+    Its replies arrive in `inbox`. Killed when it and what it started hold more than `memory_mb`.
     """
 
     def __init__(
-        self, spec: tuple[str, dict[str, Any]], inbox: queue.SimpleQueue[Any], memory_mb: int
+        self, spec: tuple[str, dict[str, Any]], inbox: Inbox, memory_mb: int
     ) -> None:
         self.requests: deque[Request] = deque()
         self.ready = False
@@ -201,7 +213,7 @@ class WorkerProcess:
             self.process.stdin.write(line + "\n")
             self.process.stdin.flush()
 
-    def _read_replies(self, inbox: queue.SimpleQueue[Any]) -> None:
+    def _read_replies(self, inbox: Inbox) -> None:
         for line in self.process.stdout:
             inbox.put((self, time.monotonic(), line))
         inbox.put((self, time.monotonic(), None))

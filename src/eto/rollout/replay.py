@@ -7,18 +7,22 @@ ruin an agent silently. So their actions are taken, and everything else from the
 
 from __future__ import annotations
 
-from collections import Counter, deque
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import aclosing, nullcontext
 from dataclasses import dataclass, field, replace
 
 from eto.environments.answers import spoken_action
 from eto.environments.contract import listed_tasks, user_code
-from eto.environments.pool import EnvironmentPool, Result
+from eto.environments.pool import EnvironmentPool
 from eto.errors import EnvironmentFailure
-from eto.protocols import Step, TaskSuite
-from eto.rollout.rollouts import RolloutSettings
-from eto.types import Message, StopReason, Task, Trajectory, Turn
+from eto.protocols import TaskSuite
+from eto.rollout.blocking import blocking
+from eto.rollout.episode import Episode, drift, recite
+from eto.rollout.simulators import Simulator, Simulators
+from eto.rollout.slots import play_all
+from eto.settings import EnvironmentLimits, RolloutSettings
+from eto.types import StopReason, Task, Trajectory
 
 CLOSE = 1e-6
 """By which rewards may differ."""
@@ -47,19 +51,14 @@ class Replayed:
 
 @dataclass(slots=True)
 class _Replay:
-    number: int
+    """A trajectory to be played."""
+
     given: Trajectory
+    """In the suite's dialect."""
     task: Task
-    answers: tuple[str, ...]
+    actions: tuple[str, ...]
     """As the environment gets them."""
     is_translated: bool = False
-    failures: int = 0
-    messages: tuple[Message, ...] | None = None
-    """The suite's own prompt."""
-    simulated: float = 0.0
-    """Seconds that the simulator has worked on this try."""
-    turns: list[Turn] = field(default_factory=list)
-    last: Step | None = None
 
 
 def replay(
@@ -67,10 +66,26 @@ def replay(
     suite: TaskSuite,
     *,
     settings: RolloutSettings | None = None,
+    limits: EnvironmentLimits | None = None,
     pool: EnvironmentPool | None = None,
-    on_done: Callable[[Trajectory], None] | None = None,
 ) -> Replayed:
-    """Play every trajectory's actions in `suite` again.
+    """Play every trajectory's actions in `suite` again; see `stream_replay`."""
+    replayed = Replayed()
+    for _ in stream_replay(trajectories, suite, replayed, settings=settings, limits=limits, pool=pool):
+        pass
+    return replayed
+
+
+def stream_replay(
+    trajectories: Sequence[Trajectory],
+    suite: TaskSuite,
+    replayed: Replayed,
+    *,
+    settings: RolloutSettings | None = None,
+    limits: EnvironmentLimits | None = None,
+    pool: EnvironmentPool | None = None,
+) -> Iterator[Trajectory]:
+    """Play every trajectory's actions in `suite` again; each as it ends, and `replayed` is filled at the end.
 
     One is verified where the replay earns at least the reward it states and, if that is 1, solves the
     task. Its task is the suite's task of the same id, or the only one whose id ends on it
@@ -81,34 +96,62 @@ def replay(
     its own and whether its words are known. Translated trajectories get the suite's prompt, as the file's
     explains the other dialect.
     """
-    settings = settings or RolloutSettings()
-    found = Replayed()
-    outcome: dict[int, tuple[list[Trajectory], Trajectory]] = {}
-    waiting: deque[_Replay] = deque()
+    settings, limits = settings or RolloutSettings(), limits or EnvironmentLimits()
+    jobs: dict[int, _Replay] = {}
+    outcomes: dict[int, tuple[list[Trajectory], Trajectory]] = {}
     known = _Known(suite)
-    for number, given in enumerate(trajectories):
-        task = known.find(given.task)
-        called = sorted({call.name for turn in given.turns for call in turn.tool_calls})
-        if task is None or called:
-            why = f"calls functions ({', '.join(called)}), and {suite.name} takes text" if called else ""
-            told = why or f"no task {given.task.id} in {suite.name}"
-            outcome[number] = found.not_replayable, replace(given, detail=told)
+    for index, given in enumerate(trajectories):
+        job = _job(given, suite, known, replayed)
+        if isinstance(job, _Replay):
+            jobs[index] = job
         else:
-            try:
-                told = _translated(given, suite, found)
-            except EnvironmentFailure as failure:
-                outcome[number] = found.not_replayable, replace(given, detail=_simulator_failed(failure))
-                continue
-            waiting.append(_Replay(number, told, task, _answers(told, suite), told is not given))
-    with nullcontext(pool) if pool is not None else settings.pool(suite) as simulators:
-        _play(waiting, simulators, settings, found, outcome, on_done)
-    for number in sorted(outcome):
-        kept, trajectory = outcome[number]
+            outcomes[index] = replayed.not_replayable, replace(given, detail=job)
+
+    async def attempt(simulator: Simulator, index: int) -> Trajectory:
+        return await _played(simulator, jobs[index])
+
+    async def episodes() -> AsyncIterator[tuple[int, Trajectory]]:
+        own = nullcontext(pool) if pool is not None else EnvironmentPool.within(suite, limits)
+        with own as standing, Simulators(standing, episode_seconds=limits.episode_seconds) as simulators:
+            slots, retries = settings.slots, settings.retries
+            async with aclosing(play_all(simulators, jobs, attempt, slots=slots, retries=retries)) as played:
+                async for ended in played:
+                    yield ended
+
+    for index, played in blocking(episodes()):
+        outcomes[index] = _judge(jobs[index], played, replayed)
+        yield outcomes[index][1]
+    for _, (kept, trajectory) in sorted(outcomes.items(), key=lambda item: item[0]):
         kept.append(trajectory)
-    return found
 
 
-def _translated(given: Trajectory, suite: TaskSuite, found: Replayed) -> Trajectory:
+def _job(given: Trajectory, suite: TaskSuite, known: _Known, replayed: Replayed) -> _Replay | str:
+    """What to play for `given`, or why it cannot be."""
+    called = sorted({call.name for turn in given.turns for call in turn.tool_calls})
+    if called:
+        return f"calls functions ({', '.join(called)}), and {suite.name} takes text"
+    task = known.find(given.task)
+    if task is None:
+        return f"no task {given.task.id} in {suite.name}"
+    try:
+        translated = _translated(given, suite, replayed)
+    except EnvironmentFailure as failure:
+        return _simulator_failed(str(failure))
+    return _Replay(translated, task, _spoken(translated, suite), translated is not given)
+
+
+async def _played(simulator: Simulator, job: _Replay) -> Trajectory:
+    """The episode that the actions of `job` make."""
+    episode = Episode(job.task, job.given.source)
+    try:
+        episode.messages = (await simulator.reset(job.task)).messages
+        stop = await recite(simulator, episode, job.given.turns, job.actions)
+    except EnvironmentFailure as failure:
+        return episode.ended(StopReason.ENVIRONMENT_FAILED, str(failure))
+    return episode.ended(stop or StopReason.OUT_OF_TURNS)
+
+
+def _translated(given: Trajectory, suite: TaskSuite, replayed: Replayed) -> Trajectory:
     """`given` in the suite's dialect; itself where nothing had to be changed."""
     translate = getattr(suite, "translate", None)
     if translate is None:
@@ -119,9 +162,9 @@ def _translated(given: Trajectory, suite: TaskSuite, found: Replayed) -> Traject
         with user_code("translate"):
             action, known = translate(spoken)
         if not known:
-            found.unknown_words[(spoken.split() or [""])[0]] += 1
+            replayed.unknown_words[(spoken.split() or [""])[0]] += 1
         if action != spoken.strip():
-            found.translated += 1
+            replayed.translated += 1
             before = turn.action.removesuffix(spoken)
             turn = replace(turn, action=before + action, action_ids=None)
         turns.append(turn)
@@ -148,97 +191,34 @@ class _Known:
         return ending[0] if len(ending) == 1 else None
 
 
-def _play(
-    waiting: deque[_Replay],
-    pool: EnvironmentPool,
-    settings: RolloutSettings,
-    found: Replayed,
-    outcome: dict[int, tuple[list[Trajectory], Trajectory]],
-    on_done: Callable[[Trajectory], None] | None,
-) -> None:
-    running: dict[int, _Replay] = {}
-    idle = list(range(settings.slots))
-    while waiting or running:
-        while idle and waiting:
-            slot, episode = idle.pop(), waiting.popleft()
-            episode.turns, episode.last, episode.simulated = [], None, 0.0
-            running[slot] = episode
-            pool.reset(slot, episode.task)
-        for result in pool.poll():
-            episode = running[result.slot]
-            if result.begun is not None:
-                episode.messages = result.begun.messages
-            episode.simulated += result.seconds
-            if result.failure is None and episode.simulated > settings.episode_seconds:
-                late = f"it worked {episode.simulated:.0f} s on one episode"
-                result = replace(result, failure=EnvironmentFailure(late))
-            if not _advance(result, episode, pool):
-                continue
-            del running[result.slot]
-            idle.append(result.slot)
-            if result.failure is not None:
-                episode.failures += not result.innocent
-                if episode.failures <= settings.retries:
-                    waiting.appendleft(episode)
-                    continue
-            outcome[episode.number] = _judge(episode, result, found)
-            if on_done is not None:
-                on_done(outcome[episode.number][1])
-
-
-def _advance(result: Result, episode: _Replay, pool: EnvironmentPool) -> bool:
-    """Take in one answer and ask for the next step; True at the end."""
-    if result.failure is not None:
-        return True
-    if result.step is not None:
-        step, given = result.step, episode.given.turns[len(episode.turns)]
-        # An answer of a tool stays one, in the replay's words.
-        heard = tuple(replace(each, content=step.observation) for each in given.answers[:1])
-        episode.turns.append(replace(given, observation=step.observation, reward=step.reward, answers=heard))
-        episode.last = step
-        if step.terminated or step.truncated:
-            return True
-    if len(episode.turns) == len(episode.given.turns):
-        return True
-    pool.step(result.slot, episode.answers[len(episode.turns)])
-    return False
-
-
-def _answers(given: Trajectory, suite: TaskSuite) -> tuple[str, ...]:
+def _spoken(given: Trajectory, suite: TaskSuite) -> tuple[str, ...]:
     if getattr(suite, "style", "act") == "react":
         return given.actions
     return tuple(spoken_action(action) for action in given.actions)
 
 
-def _simulator_failed(failure: EnvironmentFailure) -> str:
-    return f"{SIMULATOR_FAILED}: {failure}"
+def _simulator_failed(why: str) -> str:
+    return f"{SIMULATOR_FAILED}: {why}"
 
 
-def _judge(episode: _Replay, result: Result, found: Replayed) -> tuple[list[Trajectory], Trajectory]:
-    given, last = episode.given, episode.last
-    if result.failure is not None:
-        return found.not_replayable, replace(given, detail=_simulator_failed(result.failure))
-    reward = last.reward if last else 0.0
-    success = last.success if last else False
-    unsolved = given.reward == 1 and given.success is not False and success is False
-    if reward < given.reward - CLOSE or unsolved:
-        told = f"replayed, {len(episode.turns)} of {len(given.turns)} actions earn {reward:g}"
-        return found.failed, replace(given, detail=f"{told}; the file says {given.reward:g}")
-    found.other_observations += sum(
-        here.observation != there.observation
-        for here, there in zip(episode.turns, given.turns, strict=False)
-        if there.observation
-    )
-    ended = last is not None and last.terminated
-    prompt = episode.messages if episode.is_translated and episode.messages else given.messages
-    return found.verified, replace(
+def _judge(job: _Replay, played: Trajectory, replayed: Replayed) -> tuple[list[Trajectory], Trajectory]:
+    """Where a replayed trajectory belongs, and what is kept of it."""
+    given = job.given
+    if played.failed:
+        return replayed.not_replayable, replace(given, detail=_simulator_failed(played.detail))
+    unsolved = given.reward == 1 and given.success is not False and played.success is False
+    if played.reward < given.reward - CLOSE or unsolved:
+        told = f"replayed, {len(played.turns)} of {len(given.turns)} actions earn {played.reward:g}"
+        return replayed.failed, replace(given, detail=f"{told}; the file says {given.reward:g}")
+    replayed.other_observations += drift(given.turns, played.turns)
+    return replayed.verified, replace(
         given,
-        task=episode.task,
-        messages=prompt,
-        turns=tuple(episode.turns),
-        reward=reward,
-        success=success,
-        stop=StopReason.TERMINATED if ended else StopReason.OUT_OF_TURNS,
-        score=last.score if last else None,
+        task=job.task,
+        messages=played.messages if job.is_translated and played.messages else given.messages,
+        turns=played.turns,
+        reward=played.reward,
+        success=played.success,
+        stop=played.stop,
+        score=played.score,
         detail="",
     )

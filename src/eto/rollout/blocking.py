@@ -1,0 +1,69 @@
+"""An asynchronous generator, iterated by callers that are not asynchronous."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+Item = TypeVar("Item")
+_END: Any = object()
+
+
+def blocking(items: AsyncGenerator[Item]) -> Iterator[Item]:
+    """`items`, in an event loop that stands still while the caller works on one.
+
+    It runs in the caller's thread; where that runs an event loop itself, as a notebook's does, in
+    another one. Closed, or left by an exception, it cancels what `items` has under way and waits for
+    its end.
+    """
+    loop = asyncio.new_event_loop()
+    here = _iterated(items, loop)
+    if not _runs_a_loop():
+        yield from here
+        return
+    with ThreadPoolExecutor(1, "rollouts") as thread:
+        try:
+            while (item := thread.submit(next, here, _END).result()) is not _END:
+                yield item
+        except BaseException:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(_cancel_all, loop)
+            raise
+        finally:
+            thread.submit(here.close).result()
+
+
+def _iterated(items: AsyncGenerator[Item], loop: asyncio.AbstractEventLoop) -> Iterator[Item]:
+    try:
+        while (item := loop.run_until_complete(_next(items))) is not _END:
+            yield item
+    finally:
+        left = _cancel_all(loop)
+        loop.run_until_complete(_ended(items, left))
+        loop.close()
+
+
+async def _next(items: AsyncGenerator[Item]) -> Item:
+    return await anext(items, _END)
+
+
+async def _ended(items: AsyncGenerator[Item], left: set[asyncio.Task[Any]]) -> None:
+    await asyncio.gather(*left, return_exceptions=True)
+    await items.aclose()
+
+
+def _cancel_all(loop: asyncio.AbstractEventLoop) -> set[asyncio.Task[Any]]:
+    tasks = asyncio.all_tasks(loop)
+    for task in tasks:
+        task.cancel()
+    return tasks
+
+
+def _runs_a_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True

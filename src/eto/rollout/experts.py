@@ -1,0 +1,74 @@
+"""Verified trajectories of a suite's experts."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import aclosing, nullcontext
+
+from eto.environments.host import NoExpert
+from eto.environments.pool import EnvironmentPool
+from eto.errors import EnvironmentFailure
+from eto.limits import Whole, check_values
+from eto.protocols import TaskSuite
+from eto.rollout.blocking import blocking
+from eto.rollout.simulators import Simulator, Simulators
+from eto.rollout.slots import play_all
+from eto.types import Task, Trajectory
+
+
+def collect_experts(
+    suite: TaskSuite,
+    tasks: Sequence[Task],
+    *,
+    workers: Whole = 2,
+    retries: Whole = 1,
+    pool: EnvironmentPool | None = None,
+) -> list[Trajectory]:
+    """Verified expert trajectories of `tasks`, in their order; tasks without one are left out. See
+    `stream_experts`."""
+    experts: dict[int, Trajectory] = {}
+    for index, _, expert in _streamed(suite, tasks, workers, retries, pool):
+        if isinstance(expert, Trajectory):
+            experts[index] = expert
+    return [experts[index] for index in sorted(experts)]
+
+
+def stream_experts(
+    suite: TaskSuite,
+    tasks: Sequence[Task],
+    *,
+    workers: Whole = 2,
+    retries: Whole = 1,
+    pool: EnvironmentPool | None = None,
+) -> Iterator[tuple[Task, Trajectory | NoExpert]]:
+    """Each task with a verified expert trajectory, or why there is none, as they end.
+
+    retries: times a task is tried again after its simulator failed. pool: simulators that stand already,
+    with `workers` of them, and stay.
+    """
+    streamed = _streamed(suite, tasks, workers, retries, pool)
+    return ((task, expert) for _, task, expert in streamed)
+
+
+def _streamed(
+    suite: TaskSuite, tasks: Sequence[Task], workers: int, retries: int, pool: EnvironmentPool | None
+) -> Iterator[tuple[int, Task, Trajectory | NoExpert]]:
+    check_values(collect_experts, {"workers": workers, "retries": retries})
+
+    async def episodes() -> AsyncIterator[tuple[int, Task, Trajectory | NoExpert]]:
+        with nullcontext(pool) if pool is not None else EnvironmentPool(suite, workers) as standing:
+            with Simulators(standing) as simulators:
+                jobs, slots = enumerate(tasks), max(workers, 1)
+                played = play_all(simulators, jobs, _expert, slots=slots, retries=retries)
+                async with aclosing(played) as ended:
+                    async for (index, task), expert in ended:
+                        yield index, task, expert
+
+    return blocking(episodes())
+
+
+async def _expert(simulator: Simulator, job: tuple[int, Task]) -> Trajectory | NoExpert:
+    try:
+        return await simulator.expert(job[1])
+    except EnvironmentFailure as failure:
+        return NoExpert("failed", str(failure))

@@ -1,0 +1,52 @@
+"""What plays when: so many episodes at once, each with its tries."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from typing import TypeVar
+
+from eto.rollout.simulators import Simulator, Simulators
+
+Job = TypeVar("Job")
+Outcome = TypeVar("Outcome")
+Attempt = Callable[[Simulator, Job], Awaitable[Outcome]]
+"""One try of a job; a simulator that fails in it is no exception, but part of the outcome."""
+
+
+async def play_all(
+    simulators: Simulators, jobs: Iterable[Job], attempt: Attempt[Job, Outcome], *, slots: int, retries: int
+) -> AsyncIterator[tuple[Job, Outcome]]:
+    """Each job and its outcome, as they end; `slots` at once, admitted in their order.
+
+    A slot is used again once its outcome was taken, so that it can be kept before more is begun.
+    """
+    waiting, idle = deque(jobs), list(range(slots))[::-1]
+    running: dict[asyncio.Task[Outcome], tuple[int, Job]] = {}
+    try:
+        while waiting or running:
+            while waiting and idle:
+                slot, job = idle.pop(), waiting.popleft()
+                tries = _tries(simulators.slot(slot), job, attempt, retries)
+                running[asyncio.create_task(tries)] = slot, job
+            await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            for task in [task for task in running if task.done()]:
+                slot, job = running.pop(task)
+                idle.append(slot)
+                yield job, task.result()
+    finally:
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+
+async def _tries(simulator: Simulator, job: Job, attempt: Attempt[Job, Outcome], retries: int) -> Outcome:
+    """The outcome of the first try whose simulator did not fail, or of the last one. A failure that another
+    slot's episode caused costs no try."""
+    charged = 0
+    while True:
+        outcome = await attempt(simulator, job)
+        charged += simulator.failed and not simulator.collateral
+        if not simulator.failed or charged > retries:
+            return outcome
