@@ -43,9 +43,9 @@ _ONE_OF = {"turns": "turn", "messages": "message", "answers": "answer", "tool_ca
 
 def to_data(value: Any) -> dict[str, Any]:
     """The JSON object of a dataclass."""
-    # Without warnings: a list where a tuple belongs is written all the same.
-    adapter = _adapter(type(value))
-    return adapter.dump_python((value,), mode="json", exclude_defaults=True, warnings=False)[0]
+    # A list where a tuple belongs, and a mapping that is no dict, are written all the same.
+    options: Any = {"mode": "json", "exclude_defaults": True, "warnings": False, "fallback": dict}
+    return _adapter(type(value)).dump_python((value,), **options)[0]
 
 
 def to_line(value: Any) -> str:
@@ -80,7 +80,8 @@ def _adapter(kind: type) -> TypeAdapter[Any]:
     from pydantic import ConfigDict, TypeAdapter  # here: `import eto` stays quick
 
     # Pydantic takes no settings for a dataclass itself, and hands those of a tuple down to its parts.
-    return TypeAdapter(tuple[kind], config=ConfigDict(extra="forbid", strict=True))
+    config = ConfigDict(extra="forbid", strict=True, ser_json_inf_nan="constants")
+    return TypeAdapter(tuple[kind], config=config)
 
 
 def _without_nulls(value: Any) -> Any:
