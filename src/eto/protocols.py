@@ -1,4 +1,4 @@
-"""What an environment, a task suite and a policy must offer. Duck typing suffices."""
+"""What an environment, a task suite, a policy and a method must offer. Duck typing suffices."""
 
 from __future__ import annotations
 
@@ -120,3 +120,14 @@ class Policy(Protocol):
     def poll(self) -> list[Reply]: ...
 
     def release(self, session: Any) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """A training method: one file of `eto.methods`, which holds it as `METHOD`."""
+
+    name: str
+    summary: str
+    """One line, for lists."""
+    settings: type[Any]
+    """Its subclass of `eto.settings.MethodSettings`, the section `method` of a recipe."""

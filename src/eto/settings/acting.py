@@ -1,0 +1,88 @@
+"""Settings of acting: which tasks are played, where, and how many episodes at once."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Self
+
+from pydantic import Field, model_validator
+
+from eto.limits import Count, Megabytes, NotNegative, Positive, Share, Whole
+from eto.settings.base import Conflict, Most, Settings
+
+_LONGEST = Most(2_592_000)  # 30 days, in seconds
+_HOTTEST = Most(100)
+
+
+class EnvironmentLimits(Settings):
+    """Processes, deadlines and memory of simulators. They decide no result of an episode that ends."""
+
+    workers: Annotated[Whole, Most(1024)] = 2
+    """Processes that run simulators; 0, in Python only, plays in this process."""
+    step_seconds: Annotated[Positive, _LONGEST] = 30.0
+    """Longest wait for the answer to one action."""
+    episode_seconds: Annotated[Positive, _LONGEST] = 600.0
+    """Longest time the simulator may spend on one episode; over it counts as a failed simulator."""
+    reset_seconds: Annotated[Positive, _LONGEST] = 120.0
+    """Longest wait for the start of an episode."""
+    memory_mb: Annotated[Megabytes, Most(1_000_000_000)] | None = None
+    """Most memory of one worker process and all it started, in MB; null: an equal share of the machine's."""
+
+
+class EnvironmentSettings(EnvironmentLimits):
+    """The environment of a recipe."""
+
+    workers: Annotated[Count, Most(1024)] = 2
+    """Processes that run simulators."""
+    name: str = Field(min_length=1)
+    """The task suite, such as `scienceworld` or `webshop`; `eto environments` lists them."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Passed to the task suite: task types, simplification and the like."""
+
+
+class TaskSettings(Settings):
+    """How many tasks of each task type."""
+
+    train_per_kind: Count | None = None
+    """Training tasks of each task type; null takes all."""
+    dev_per_kind: Whole | None = None
+    """Dev tasks of each task type; null takes all."""
+    test_per_kind: Count | None = None
+    """Test tasks of each task type; null takes all."""
+    explore_unseen: Share = 0.0
+    """Share of the training tasks kept from cloning, so that the agent also explores tasks it has
+    not memorised. Paper: 0."""
+
+
+class RolloutSettings(Settings):
+    """How episodes are played, in exploring and evaluating alike."""
+
+    slots: Annotated[Count, Most(10_000)] = 24
+    """Episodes that run at the same time."""
+    max_action_tokens: Annotated[Count, Most(1_000_000)] = 32
+    """Longest action. Paper: 512, with written thoughts; bare actions need about 20."""
+    retries: Annotated[Whole, Most(1000)] = 1
+    """Times an episode is started again after its simulator failed."""
+
+
+class ExploreSettings(Settings):
+    """Collecting the agent's own episodes."""
+
+    samples: Annotated[Count, Most(10_000)] = 1
+    """Episodes of each training task and round. Paper: 1."""
+    temperature: Annotated[NotNegative, _HOTTEST] = 0.0
+    """Sampling temperature; 0 is greedy. Paper: 0."""
+
+    @model_validator(mode="after")
+    def _samples_differ(self) -> Self:
+        if self.samples > 1 and self.temperature == 0:
+            raise Conflict("{place}samples above 1 needs {place}temperature above 0")
+        return self
+
+
+class EvaluationSettings(Settings):
+    """Measuring the agents."""
+
+    temperature: Annotated[NotNegative, _HOTTEST] = 0.0
+    """Sampling temperature on dev and test. Paper: 0."""
+    bootstrap_resamples: Annotated[int, Most(1_000_000)] = Field(2000, ge=100)
+    """Resamples behind each 95% interval."""

@@ -1,0 +1,114 @@
+"""What every settings class is: strict, frozen, documented by field, and valid or not there at all."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from eto.errors import InputError
+from eto.limits import STRICT, wanted
+from eto.texts import brief
+
+SKIPPED = "default_factory_not_called"
+"""Pydantic's error for a default that depends on a field which is wrong itself."""
+
+
+@dataclass(frozen=True)
+class Most:
+    """Beside a field: the largest value in a recipe; a larger one is a slip that would fill the memory
+    or never end."""
+
+    value: float
+
+
+@dataclass(frozen=True)
+class Free:
+    """Beside a field: it may change between two starts of one run, for it does not decide its results."""
+
+
+@dataclass(frozen=True)
+class Yields:
+    """A default that gives way: `instead` where the value of `field`, declared earlier, is such that
+    `default` would have no effect."""
+
+    default: Any
+    field: str
+    when: Callable[[Any], bool]
+    instead: Any
+
+    def __call__(self, validated: dict[str, Any]) -> Any:
+        return self.instead if self.when(validated.get(self.field)) else self.default
+
+
+class Conflict(ValueError):
+    """Settings that do not go together; raised by validators.
+
+    In `text`, `{place}` stands before the name of each field: nothing in Python, `method.sft.` in a recipe.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
+    def at(self, place: str) -> str:
+        """The text for fields whose names have `place` before them."""
+        return self.text.replace("{place}", place)
+
+
+class _Checked(type(BaseModel)):  # type: ignore[misc]
+    """Built in Python with a bad value, a class raises `InputError` that names class and field."""
+
+    def __call__(cls, *args: Any, **values: Any) -> Any:
+        try:
+            return super().__call__(*args, **values)
+        except ValidationError as error:
+            raise _input_error(cls, error) from None
+
+
+class Settings(BaseModel, metaclass=_Checked):
+    """Base of all settings. Raises `InputError` for an unknown name, a value out of range or without
+    effect; a recipe names file and line instead."""
+
+    model_config = ConfigDict(**STRICT, extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    def replace(self, **changes: Any) -> Self:
+        """A copy with other values, validated again; defaults that were not set adapt to them."""
+        given = {name: getattr(self, name) for name in self.model_fields_set}
+        return type(self)(**(given | changes))
+
+
+class MethodSettings(Settings):
+    """Base of a method's settings: its class adds `name: Literal[...]`, its sections and values."""
+
+    name: str
+    """The method, such as `eto`; `eto.methods` has a file of that name."""
+
+    def needs_dev(self) -> str:
+        """The field that asks for dev tasks, such as `guard.dev_every_epoch`; "" where none does."""
+        return ""
+
+    def without_effect(self) -> Mapping[str, str]:
+        """Sections and fields that nothing reads with these values -> what to change, in words."""
+        return {}
+
+
+def _input_error(kind: type[BaseModel], error: ValidationError) -> InputError:
+    """The first mistake as an error; `ClassName: field` says where."""
+    details = [each for each in error.errors(include_url=False) if each["type"] != SKIPPED]
+    detail = details[0]
+    field = ".".join(map(str, detail["loc"]))
+    where = f"{kind.__name__}: {field}" if field else kind.__name__
+    if detail["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(field, kind.model_fields, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(kind.model_fields)}"
+        return InputError("unknown setting", where=where, mend=hint)
+    if isinstance(problem := detail.get("ctx", {}).get("error"), Conflict):
+        return InputError(problem.at(""), where=where, mend="change one of the two")
+    if detail["type"] == "missing":
+        return InputError("is missing", where=where, mend=f"give {field}")
+    problem = f"{wanted(detail)}, but is {brief(detail['input'])}"
+    return InputError(problem, where=where, mend=f"correct {field}")

@@ -1,0 +1,128 @@
+"""Settings of training: cloning, preference training, and the guard. Defaults are the paper's for a 7B
+model (ETO, arXiv 2403.02502, section 4.1) wherever it states one."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from eto.limits import Count, NotNegative, Positive, Share, Smoothing
+from eto.settings.base import Conflict, Free, Most, Settings, Yields
+
+Schedule = Literal["cosine", "linear", "constant", "constant_with_warmup"]
+PreferenceLoss = Literal["sigmoid", "ipo", "length_normalised"]
+
+
+def _warmup(default: float) -> Yields:
+    return Yields(default, "schedule", lambda schedule: schedule == "constant", 0.0)
+
+
+def _batch(default: int) -> Yields:
+    return Yields(default, "batch_tokens", lambda tokens: tokens is not None, None)
+
+
+class TrainingSettings(Settings):
+    """One stage of training, whatever its loss."""
+
+    epochs: Annotated[Count, Most(1_000_000)] = 3
+    """Passes over the data. Paper: 3."""
+    learning_rate: Positive = 1e-5
+    """Peak learning rate. Paper: 1e-5."""
+    batch_tokens: Count | None = None
+    """Tokens of one optimiser step, shared ones once, in place of `batch_size`."""
+    batch_size: Count | None = Field(default_factory=_batch(64))
+    """Examples of one optimiser step; null beside `batch_tokens`. Paper: 64."""
+    schedule: Schedule = "cosine"
+    """Course of the learning rate after warm-up. Paper: cosine."""
+    warmup_ratio: Share = Field(default_factory=_warmup(0.03))
+    """Share of the steps in which the learning rate rises; 0 with `schedule: constant`. Paper: 0.03."""
+    weight_decay: NotNegative = 0.0
+    """AdamW's decoupled decay. Paper: 0."""
+    max_grad_norm: Positive = 1.0
+    """Gradients are scaled down to this norm."""
+    micro_batch_tokens: Annotated[Count | None, Free()] = None
+    """Tokens that pass the model at the same time, shared ones once; decides memory, not the result.
+    Null: by device."""
+    dropout: bool = True
+    """Keep the dropout that model and adapters have."""
+
+    @model_validator(mode="after")
+    def _steps_go_together(self) -> Self:
+        if self.schedule == "constant" and self.warmup_ratio:
+            raise Conflict(
+                "schedule: constant has no warm-up; set {place}warmup_ratio to 0, or use constant_with_warmup"
+            )
+        if self.batch_size is not None and self.batch_tokens is not None:
+            raise Conflict(
+                "batch_size and batch_tokens are both given; set {place}batch_size or the other to null"
+            )
+        if self.batch_size is None and self.batch_tokens is None:
+            raise Conflict("a step needs a size: give {place}batch_size or {place}batch_tokens")
+        return self
+
+
+class SftSettings(TrainingSettings):
+    """Behavioural cloning: supervised fine-tuning on the expert's actions."""
+
+    zero_reward: bool = False
+    """Whether trajectories of reward 0 are cloned too. Left out, they are counted, as failed ones are."""
+
+
+class DpoSettings(TrainingSettings):
+    """Preference training on pairs of trajectories."""
+
+    learning_rate: Positive = 1e-6
+    """Peak learning rate. Paper: 1e-6."""
+    batch_size: Count | None = Field(default_factory=_batch(32))
+    """Pairs, and rehearsed trajectories, of one optimiser step; null beside `batch_tokens`. Paper: 32."""
+    schedule: Schedule = "constant_with_warmup"
+    """Course of the learning rate. Paper's code: constant_with_warmup."""
+    warmup_ratio: Share = Field(default_factory=_warmup(0.1))
+    """Share of the steps in which the learning rate rises; 0 with `schedule: constant`. Paper's code: 0.1."""
+    dropout: bool = False
+    """Keep the dropout of model and adapters in this training too. The reference is scored without any, so
+    that margins then differ from 0 before the first step."""
+    beta: Positive = 0.1
+    """Strength of the pull to the reference. Paper: 0.1."""
+    loss: PreferenceLoss = "sigmoid"
+    """sigmoid is DPO with a plain sum (paper); ipo is arXiv 2310.12036; length_normalised divides each
+    log-ratio by its number of action tokens."""
+    label_smoothing: Smoothing = 0.0
+    """Assumed share of pairs whose order is wrong; with `loss: sigmoid` only. Paper: 0."""
+    sft_weight: NotNegative = 0.0
+    """Weight of the chosen's mean negative log-likelihood. Paper: 0; IPR (arXiv 2406.11176): 1 on its sum."""
+    rehearsal_weight: NotNegative = 0.0
+    """Weight of the mean negative log-likelihood of expert trajectories whose tasks gave no pair, mixed
+    among the pairs against forgetting what is won. Paper: 0."""
+
+    @model_validator(mode="after")
+    def _loss_goes_with_smoothing(self) -> Self:
+        if self.label_smoothing and self.loss != "sigmoid":
+            raise Conflict(
+                f"label_smoothing has no meaning with loss: {self.loss}; set {{place}}label_smoothing to 0"
+            )
+        return self
+
+
+class GuardSettings(Settings):
+    """When preference training stops, and what goes on. The paper has none of these."""
+
+    max_margin: Positive | None = 10.0
+    """Stop when a step's mean reward margin, beta times nats, passes this; null: never."""
+    max_chosen_drop: Positive | None = 20.0
+    """Stop when a step's mean log-ratio of chosen falls this many nats below 0; null: never."""
+    max_drift: Positive | None = None
+    """Stop when a step's mean log-ratio of chosen or rejected is this many nats from 0; null: never."""
+    dev_every_epoch: bool = True
+    """Play the dev tasks after each DPO epoch and go on with the best checkpoint."""
+    patience: Count | None = None
+    """Stop after this many dev checks in a row without a better one; null: never."""
+    ship_only_if_better: bool = True
+    """A round that does not beat its own starting agent on dev is reported and dropped."""
+
+    @model_validator(mode="after")
+    def _patience_counts_checks(self) -> Self:
+        if self.patience is not None and not self.dev_every_epoch:
+            raise Conflict("{place}patience counts dev checks: it needs {place}dev_every_epoch")
+        return self
