@@ -18,12 +18,12 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from eto.codec import META, OWN_FIELDS
 from eto.foreign.forms import READ_AS_PAIRS, REFUSED_FORMS
 from eto.foreign.lists import MESSAGE, PAIR, TRAJECTORY
 from eto.foreign.messages import ROLES
 from eto.limits import MOST
 from eto.recipe import FREE_FIELDS, Recipe, load_recipe
-from eto.records import META, OWN_FIELDS
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = {int: "integer", float: "number", bool: "`true` or `false`", str: "text", type(None): "`null`"}

@@ -12,9 +12,9 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import pytest
 
-from eto.runtime import configure_threads
+from eto.runtime import quiet_libraries  # `eto` itself sets the threads
 
-configure_threads()
+quiet_libraries()
 
 # A shell that starts tests in the background has them ignore Ctrl-C, nohup a hang-up, and so would every
 # process that they start and stop.

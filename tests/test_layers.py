@@ -17,8 +17,8 @@ MAX_FUNCTION_LINES = 70
 # A name stands for the module and, where it is a package, for everything inside.
 LAYERS = (
     "types protocols errors oserrors atomic texts paths runtime",
-    "checks limits settings store formats foreign files jsonfiles jsontext notes records reference_rules"
-    " tables contrast weights losses statistics failures"
+    "checks codec limits settings store formats foreign files jsonfiles jsontext notes records"
+    " reference_rules tables contrast weights losses statistics failures"
     " encoding chat_template turn_forms turns talk model_template rendering",
     "environments policies",
     "rollout training",

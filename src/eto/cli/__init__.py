@@ -285,9 +285,9 @@ def _as_note(
 def main() -> None:
     """Entry point: user errors become one message and an exit code, faults keep their traceback."""
     from eto.cli.streams import standard_streams
-    from eto.runtime import configure_threads
+    from eto.runtime import quiet_libraries
 
-    configure_threads()
+    quiet_libraries()
     warnings.formatwarning = _as_note
     with standard_streams(), stoppable():
         sys.exit(_exit_code())
