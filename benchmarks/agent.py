@@ -15,6 +15,7 @@ from eto.atomic import atomic_directory
 from eto.formats import read_trajectories, write_trajectories
 from eto.paths import cache_dir
 from eto.protocols import TaskSuite
+from eto.settings import ContrastSettings
 from eto.types import Pair, Task, Trajectory
 
 KINDS = ("find-plant", "find-animal", "lifespan-longest-lived", "lifespan-shortest-lived")
@@ -36,7 +37,8 @@ class Prepared:
     def pairs(self, count: int, *, margin_turns: int = 5) -> list[Pair]:
         """The first `count` pairs by task id. Raises RuntimeError where there are fewer."""
         found = sorted(
-            eto.contrast(self.experts, self.explored, margin_turns=margin_turns), key=lambda p: p.task.id
+            eto.contrast(self.experts, self.explored, ContrastSettings(margin_turns=margin_turns)),
+            key=lambda p: p.task.id,
         )
         if len(found) < count:
             raise RuntimeError(f"only {len(found)} pairs, {count} wanted")

@@ -16,7 +16,7 @@ print(policy.name, eto.summarise(eto.rollouts(policy, suite, dev)).reward)
 
 for iteration in (1, 2):
     explored = eto.rollouts(policy, suite, train)
-    pairs = eto.contrast(experts, explored, margin_turns=3)
+    pairs = eto.contrast(experts, explored)
     if not pairs:
         break
     settings = eto.DpoSettings(epochs=1, learning_rate=5e-6, batch_pairs=8, sft_weight=0.2)

@@ -23,7 +23,7 @@ LAYERS = (
     "environments policies",
     "rollout training",
     "algorithms methods",
-    "recipe recipe_fields recipe_yaml machine run run_records reuse report",
+    "recipe recipe_earlier recipe_errors recipe_fields recipe_yaml machine run run_records reuse report",
     "cli __main__",
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names.split()}
@@ -32,7 +32,17 @@ TOP = len(LAYERS) - 1
 # Heavy libraries: loaded by those who compute with them, not by who reads recipes or plays games.
 HEAVY = {"torch", "transformers", "accelerate", "peft"}
 LIGHT = set(LAYERS[0].split()) | set(LAYERS[1].split())
-LIGHT |= {"environments", "recipe", "recipe_fields", "recipe_yaml", "reuse", "report", "methods"}
+LIGHT |= {
+    "environments",
+    "recipe",
+    "recipe_earlier",
+    "recipe_errors",
+    "recipe_fields",
+    "recipe_yaml",
+    "reuse",
+    "report",
+    "methods",
+}
 LIGHT -= {"rendering", "losses", "weights"}
 
 

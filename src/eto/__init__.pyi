@@ -27,6 +27,8 @@ from .recipe import load_recipe as load_recipe
 from .rollout.replay import replay as replay
 from .rollout.rollouts import RolloutSettings as RolloutSettings
 from .rollout.rollouts import rollouts as rollouts
+from .settings import ContrastSettings as ContrastSettings
+from .settings import GuardSettings as GuardSettings
 from .statistics import summarise as summarise
 from .store import TrajectoryStore as TrajectoryStore
 from .types import Message as Message

@@ -12,13 +12,11 @@ import random
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import Literal, get_args
 
 from eto.limits import Seed, check_values
+from eto.settings import ContrastSettings
 from eto.types import Pair, ToolCall, Trajectory
-
-if TYPE_CHECKING:
-    from eto.settings import ContrastSettings
 
 Outcome = Literal[
     "wins",
@@ -114,8 +112,6 @@ def contrast_result(
     seed: Seed = 0,
 ) -> ContrastResult:
     """As `contrast`, with the counts."""
-    from eto.settings import ContrastSettings  # here: `import eto` stays quick
-
     check_values(contrast_result, {"seed": seed})
     rules = settings or ContrastSettings()
     expert = list(expert)
@@ -168,7 +164,9 @@ def _best(group: Sequence[Trajectory]) -> Trajectory:
     return min(group, key=lambda each: (-each.reward, each.sample))
 
 
-def _contrast_task(partner: Trajectory | None, group: list[Trajectory], rules: ContrastSettings) -> list[Fate]:
+def _contrast_task(
+    partner: Trajectory | None, group: list[Trajectory], rules: ContrastSettings
+) -> list[Fate]:
     group = sorted(group, key=lambda each: each.sample)
     usable = [each for each in group if not each.failed and each.turns]
     if partner is None and rules.agent_pairs and usable:

@@ -35,30 +35,6 @@ Names = Annotated[list[str], MinLen(1)]
 Schedule = Literal["cosine", "linear", "constant", "constant_with_warmup"]
 PreferenceLoss = Literal["sigmoid", "ipo", "length_normalised"]
 Dtype = Literal["auto", "float32", "bfloat16"]
-Turns = Literal["all", "from_parting", "window"]
-DiscountKind = Literal["geometric", "dmpo"]
-
-MOST: dict[str, float] = {
-    "checkpoint_seconds": 31_536_000,
-    "model.lora.rank": 65_536,
-    "model.max_context": 1_000_000_000,
-    "environment.workers": 1024,
-    "environment.step_seconds": 2_592_000,
-    "environment.episode_seconds": 2_592_000,
-    "environment.reset_seconds": 2_592_000,
-    "environment.memory_mb": 1_000_000_000,
-    "sft.epochs": 1_000_000,
-    "dpo.epochs": 1_000_000,
-    "explore.iterations": 1000,
-    "explore.samples": 10_000,
-    "explore.slots": 10_000,
-    "explore.temperature": 100,
-    "explore.max_action_tokens": 1_000_000,
-    "evaluation.slots": 10_000,
-    "evaluation.temperature": 100,
-    "evaluation.bootstrap_resamples": 1_000_000,
-}
-"""Field of a recipe -> its largest value; a larger one is a slip that would fill the memory or never end."""
 
 STRICT: Mapping[str, Any] = {"strict": True, "allow_inf_nan": False}
 """How pydantic takes values: as they are, and no infinite or NaN numbers."""
@@ -120,19 +96,10 @@ def conflict(settings: Any, place: str = "") -> str:
         return f"batch_size and batch_tokens are both given; set {place}batch_size or the other to null"
     if has["label_smoothing"] and has["loss"] != "sigmoid":
         return f"label_smoothing has no meaning with loss: {has['loss']}; set {place}label_smoothing to 0"
-    if has["turns"] == "window" and has["window"] is None:
-        return f"turns: window needs {place}window, for example 3"
-    if has["turns"] not in (None, "window") and has["window"] is not None:
-        return f"window has no meaning with turns: {has['turns']}; set {place}window to null"
-    if has["patience"] is not None and has["dev_every_epoch"] is False:
-        return f"{place}patience counts dev checks: it needs {place}dev_every_epoch"
     return ""
 
 
-_TOGETHER = (
-    *("schedule", "warmup_ratio", "batch_size", "batch_tokens", "loss", "label_smoothing"),
-    *("turns", "window", "patience", "dev_every_epoch"),
-)
+_TOGETHER = (*("schedule", "warmup_ratio", "batch_size", "batch_tokens", "loss", "label_smoothing"),)
 
 
 @cache
@@ -144,9 +111,9 @@ def _hints(owner: Callable[..., Any]) -> dict[str, Any]:
 
 @cache
 def _adapter(owner: Callable[..., Any], name: str) -> TypeAdapter[Any]:
-    from pydantic import ConfigDict, InstanceOf, TypeAdapter
+    from pydantic import BaseModel, ConfigDict, InstanceOf, TypeAdapter
 
     hint = _hints(owner)[name]
-    if dataclasses.is_dataclass(hint):
+    if dataclasses.is_dataclass(hint) or (isinstance(hint, type) and issubclass(hint, BaseModel)):
         return TypeAdapter(InstanceOf[hint])
     return TypeAdapter(hint, config=ConfigDict(**STRICT, arbitrary_types_allowed=True))

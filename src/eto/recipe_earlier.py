@@ -35,6 +35,7 @@ class Rewriting:
     def __init__(self, source: str) -> None:
         self._source = source
         self._told: dict[str, str] = {}
+        self._in_file = False
 
     @property
     def note(self) -> str:
@@ -42,7 +43,8 @@ class Rewriting:
         if not self._told:
             return ""
         pairs = ", ".join(f"{old} as {new}" for old, new in self._told.items())
-        return f"{self._source} is in the earlier form, which is still read; write {pairs}"
+        what = f"{self._source} is" if self._in_file else "an override is"
+        return f"{what} in the earlier form, which is still read; now write {pairs}"
 
     def file(self, values: dict[str, Any], lines: Mapping[Location, str]) -> dict[Location, str]:
         """Rewrite `values` in place; returns `lines`, where each field was given, under its present name.
@@ -58,6 +60,7 @@ class Rewriting:
         for section in MOVED:
             if values.get(section) == {}:
                 del values[section]
+        self._in_file = bool(self._told)
         moved = {location: present(location) for location in lines if self._was_told(location)}
         return {moved.get(location, location): line for location, line in lines.items()}
 

@@ -27,7 +27,9 @@ class Origins:
         self.source, self.lines, self.method = source, lines, method
 
     def where(self, location: Location) -> str:
-        known = [location[:length] for length in range(len(location), 0, -1) if location[:length] in self.lines]
+        known = [
+            location[:length] for length in range(len(location), 0, -1) if location[:length] in self.lines
+        ]
         origin = self.lines[known[0]] if known else self.source
         return f"{origin}: {dotted(location)}" if location else origin
 
@@ -100,7 +102,7 @@ class Origins:
         if near:
             return f"did you mean {dotted((*location[:-1], near[0]))}?"
         others = {str(place[-1]) for place in places}
-        near = difflib.get_close_matches(str(location[-1]), others, n=1, cutoff=0.8)
+        near = difflib.get_close_matches(str(location[-1]), others, n=1)
         elsewhere = [dotted(place) for place in places if place[-1] in near]
         if elsewhere:
             return f"did you mean {' or '.join(elsewhere)}?"

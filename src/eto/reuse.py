@@ -19,7 +19,7 @@ from typing import Any
 
 from eto.errors import InputError, RunConflict
 from eto.files import disk_errors, read_rows
-from eto.recipe import FREE_FIELDS, Recipe, recipe_diff, recorded
+from eto.recipe import Recipe, free_fields, recipe_diff, recorded
 from eto.recipe_yaml import read_text
 from eto.run import Run
 from eto.run_records import read_done, read_manifest
@@ -30,23 +30,21 @@ FIRST_STAGE = {
     "environment": "expert",
     "tasks.train_per_kind": "expert",
     "model": "sft",
-    "sft": "sft",
+    "method.sft": "sft",
     "tasks.explore_unseen": "sft",
     "tasks.dev_per_kind": "dev-sft",
     "evaluation.temperature": "dev-sft",
-    "evaluation.slots": "dev-sft",
-    "explore.max_action_tokens": "dev-sft",
-    "explore.samples": "explore-1",
-    "explore.temperature": "explore-1",
-    "explore.slots": "explore-1",
-    "contrast": "contrast-1",
-    "dpo": "dpo-1",
-    "guard": "dpo-1",
-    "explore.iterations": "test",
+    "rollout": "dev-sft",
+    "method.name": "sft",
+    "method.explore": "explore-1",
+    "method.contrast": "contrast-1",
+    "method.dpo": "dpo-1",
+    "method.guard": "dpo-1",
+    "method.iterations": "test",
     "tasks.test_per_kind": "test",
     "evaluation.bootstrap_resamples": "test",
 }
-"""A recipe's field or section -> the first stage whose result it decides. `FREE_FIELDS` decide none."""
+"""A recipe's field or section -> the first stage whose result it decides. Free fields decide none."""
 
 _MADE_WITHOUT_DEV = ("expert", "sft")
 _LEFT_OUT = {"DONE", "seconds", "state", "state.new", "state.old", "model.new"}
@@ -98,8 +96,8 @@ def reusable_stages(source: Path, recipe: Recipe) -> list[str]:
         raise _same_run(source)
     theirs = source / "recipe.yaml"
     changed = recipe_diff(recorded(read_text(theirs), source=str(theirs)), recipe)
-    decided = {line: first_stage(line.split(":")[0]) for line in changed}
-    stages = _finished_before(set(decided.values()), source, recipe.explore.iterations)
+    decided = {line: first_stage(line.split(":")[0], free_fields(recipe)) for line in changed}
+    stages = _finished_before(set(decided.values()), source, getattr(recipe.method, "iterations", 0))
     if stages:
         return stages
     lines = [line for line, stage in decided.items() if stage == "expert"]
@@ -114,12 +112,12 @@ def reusable_stages(source: Path, recipe: Recipe) -> list[str]:
     raise InputError("the run has no finished stage to take", where=str(source), mend=mend)
 
 
-def first_stage(field: str) -> str | None:
+def first_stage(field: str, free: frozenset[str] = frozenset()) -> str | None:
     """The first stage whose result a recipe's field decides; None where it decides none.
 
     A field without a rule can only be in the recipe of another version: it decides all.
     """
-    if field in FREE_FIELDS:
+    if field in free:
         return None
     parts = field.split(".")
     places = (".".join(parts[:length]) for length in range(len(parts), 0, -1))

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from eto.errors import RunConflict
 from eto.files import disk_errors, finite, read_rows, write_atomic, write_json
 from eto.machine import describe_machine
-from eto.recipe import FREE_FIELDS, Recipe, recipe_diff, recorded, resolved_yaml
+from eto.recipe import Recipe, free_fields, recipe_diff, recorded, resolved_yaml
 from eto.recipe_yaml import read_text
 from eto.run_records import check_place, noted_seconds, read_done, read_manifest
 
@@ -187,7 +187,8 @@ class Run:
         path = self.directory / "recipe.yaml"
         if path.exists():
             lines = recipe_diff(recorded(read_text(path), source=str(path)), self.recipe)
-            changed = [line for line in lines if line.split(":")[0] not in FREE_FIELDS]
+            free = free_fields(self.recipe)
+            changed = [line for line in lines if line.split(":")[0] not in free]
             if changed:
                 raise RunConflict(
                     "the run directory belongs to another recipe\n  " + "\n  ".join(changed),

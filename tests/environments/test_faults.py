@@ -234,7 +234,7 @@ def test_the_command_keeps_what_could_be_played(fault, tiny_path, tmp_path, monk
         app,
         [
             *("explore", "--out", str(out), "--model", str(tiny_path), "environment.name=faulty"),
-            *(f"environment.options.fault={fault!r}", "environment.workers=1", "explore.max_action_tokens=4"),
+            *(f"environment.options.fault={fault!r}", "environment.workers=1", "rollout.max_action_tokens=4"),
         ],
     )
     assert done.exit_code == 0, done.output

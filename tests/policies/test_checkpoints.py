@@ -213,8 +213,8 @@ def test_room_for_the_models_is_asked_for(tmp_path, monkeypatch):
         ({"device": "cuda:99"}, ["no device 'cuda:99'"]),
         ({"max_context": 513}, ["the model's 512"]),
         ({"max_context": -1}, ["model.max_context"]),
-        ({"max_action_tokens": 0}, ["explore.max_action_tokens"]),
-        ({"max_action_tokens": 512}, ["explore.max_action_tokens"]),
+        ({"max_action_tokens": 0}, ["rollout.max_action_tokens"]),
+        ({"max_action_tokens": 512}, ["rollout.max_action_tokens"]),
     ],
 )
 def test_values_out_of_range(tiny_path, options, words):

@@ -17,8 +17,8 @@ from eto.contrast import shared_turns
 from eto.errors import InputError
 from eto.recipe import parse_recipe
 from eto.run import Run
+from eto.settings import ContrastSettings
 from eto.types import Pair, Trajectory
-from eto.weights import TurnWeighting
 
 STEP = ("go north", "You are in a long hallway with a door.")
 LONG = trajectory(*[STEP] * 5, ("open the door", ""), number=1)
@@ -59,12 +59,12 @@ def context(learner, turns: int) -> int:
 @pytest.mark.parametrize(
     "weighting",
     [
-        TurnWeighting(),
-        TurnWeighting("from_parting"),
-        TurnWeighting("window", 2),
-        TurnWeighting(discount=0.5),
-        TurnWeighting(discount_kind="dmpo"),
-        TurnWeighting(discount=0.5, discount_kind="dmpo", repeats=False),
+        ContrastSettings(),
+        ContrastSettings(turns="from_divergence"),
+        ContrastSettings(turns="window", window=2),
+        ContrastSettings(discount=0.5),
+        ContrastSettings(discount_kind="dmpo"),
+        ContrastSettings(discount=0.5, discount_kind="dmpo", repeats=False),
     ],
     ids=str,
 )
@@ -72,7 +72,7 @@ def test_sides_that_are_alike_are_left_out(tiny_path, chosen, rejected, reason, 
     learner, sound = policy(tiny_path), sides("ot", "wt", number=1)
     before = weights(learner.model)
     with pytest.raises(InputError, match="no pair is left"):
-        dpo(learner, [sides(chosen, rejected)], PAIRED, weighting=weighting)
+        dpo(learner, [sides(chosen, rejected)], PAIRED, contrast=weighting)
     assert not changed(before, weights(learner.model))
     with pytest.warns(UserWarning, match="1 of 2 pairs are left out"):
         kept, left_out = contrasted(
@@ -85,7 +85,7 @@ def test_sides_that_are_alike_are_left_out(tiny_path, chosen, rejected, reason, 
 
 def test_equality_is_judged_after_the_cut(tiny_path):
     learner = policy(tiny_path)
-    assert len(contrasted(learner, [pair(LONG, LOST)], TurnWeighting(), PAIRED)[0]) == 1
+    assert len(contrasted(learner, [pair(LONG, LOST)], ContrastSettings(), PAIRED)[0]) == 1
     learner.max_context = context(learner, 5)
     with (
         pytest.warns(UserWarning, match="last 1 of 6 turns"),
@@ -105,7 +105,7 @@ def test_a_parting_beyond_the_context_leaves_no_contrast(tiny_path):
 
 def test_a_side_that_only_repeats_itself_has_no_contrast(tiny_path):
     with pytest.raises(InputError, match="no contrast of its own"):
-        dpo(policy(tiny_path), [sides("ot", "oo")], PAIRED, weighting=TurnWeighting(repeats=False))
+        dpo(policy(tiny_path), [sides("ot", "oo")], PAIRED, contrast=ContrastSettings(repeats=False))
 
 
 def test_a_side_that_does_not_fit_at_all_costs_its_pair_alone(tiny_path):

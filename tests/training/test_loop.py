@@ -25,6 +25,7 @@ from eto.algorithms.sft import _objective as sft_objective
 from eto.contrast import shared_turns
 from eto.errors import EngineFailure, InputError
 from eto.policies.transformers import load_policy
+from eto.settings import ContrastSettings
 from eto.training import loop, memory
 from eto.training.batches import at_a_time, split
 from eto.training.computing import Computing
@@ -32,7 +33,6 @@ from eto.training.log_probs import TreeLogProbs
 from eto.training.loop import Example, Optimisation, optimise
 from eto.training.trees import build_tree
 from eto.types import Pair, StopReason
-from eto.weights import TurnWeighting
 
 LORA = {"rank": 4, "alpha": 8.0, "dropout": 0.0}
 FAST = SftSettings(epochs=4, learning_rate=3e-3, batch_size=2, warmup_ratio=0.1, checkpoint_seconds=-1.0)
@@ -140,7 +140,7 @@ def test_what_earned_nothing_is_not_cloned_unless_asked_for(tiny_path):
     for chosen in (FAST, replace(FAST, zero_reward=True)):
         with pytest.raises(InputError, match="no expert trajectory to clone: 1 without"):
             sft(policy(tiny_path), [dull], chosen)
-    with pytest.raises(InputError, match=r"1 of reward 0\n.*sft.zero_reward=true"):
+    with pytest.raises(InputError, match=r"1 of reward 0\n.*method.sft.zero_reward=true"):
         sft(policy(tiny_path), [lost], FAST)
     assert sft(policy(tiny_path), [lost], replace(FAST, epochs=1, zero_reward=True)) == 1
 
@@ -437,7 +437,7 @@ def test_passes_and_lanes_do_not_change_the_step(tiny_path, lanes, threads):
     threads(3)
     learner = policy(tiny_path)
     cloned = [sft_example(learner, episode) for episode in episodes()]
-    paired = [pair_example(learner, pair, TurnWeighting(), PAIRED) for pair in pairs()]
+    paired = [pair_example(learner, pair, ContrastSettings(), PAIRED) for pair in pairs()]
     paired = dpo_module._with_reference(learner, paired, 512, None)
     with torch.no_grad():
         for parameter in learner.model.parameters():

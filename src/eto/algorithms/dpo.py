@@ -18,18 +18,19 @@ import torch
 from torch import Tensor
 
 from eto.algorithms.dpo_settings import DpoSettings, check_effect
-from eto.algorithms.guard import Guard, GuardSettings
+from eto.algorithms.guard import Guard
 from eto.algorithms.sft import clonable, fitted, sft_examples
 from eto.errors import InputError, NothingLeft
 from eto.files import disk_errors, write_atomic
 from eto.losses import dpo_loss, ipo_loss, log_ratio_margin, sequence_log_prob, sft_loss
 from eto.policies.transformers import TransformersPolicy
+from eto.settings import ContrastSettings, GuardSettings
 from eto.training.batches import log_probs_of
 from eto.training.checkpoint import fingerprint
 from eto.training.loop import Example, Optimisation, optimise
 from eto.training.trees import Leaf, tree_of
 from eto.types import Pair, Trajectory
-from eto.weights import TurnWeighting, turn_weights
+from eto.weights import turn_weights
 
 CHOSEN, REJECTED = 0, 1
 LeftOut = dict[str, list[str]]
@@ -52,7 +53,7 @@ def dpo(
     pairs: Sequence[Pair],
     settings: DpoSettings | None = None,
     *,
-    weighting: TurnWeighting | None = None,
+    contrast: ContrastSettings | None = None,
     replay: Sequence[Trajectory] | None = None,
     guard: GuardSettings | None = None,
     directory: Path | None = None,
@@ -74,7 +75,7 @@ def dpo(
     check_effect(settings, policy.model, replay)
     if not pairs:
         raise InputError("no pairs to train on", mend="explore more tasks, or several samples a task")
-    kept, left_out = contrasted(policy, pairs, weighting or TurnWeighting(), settings)
+    kept, left_out = contrasted(policy, pairs, contrast or ContrastSettings(), settings)
     if not kept:
         raise no_pairs_left(left_out, policy.max_context)
     objective = settings.objective
@@ -118,7 +119,7 @@ def dpo(
 
 
 def contrasted(
-    policy: TransformersPolicy, pairs: Sequence[Pair], weighting: TurnWeighting, settings: DpoSettings
+    policy: TransformersPolicy, pairs: Sequence[Pair], contrast: ContrastSettings, settings: DpoSettings
 ) -> tuple[list[tuple[Pair, Example]], LeftOut]:
     """The pairs that have something to contrast, with their examples, and the others by reason.
 
@@ -129,7 +130,7 @@ def contrasted(
     kept, left_out = [], LeftOut()
     for pair in pairs:
         try:
-            example = pair_example(policy, pair, weighting, settings)
+            example = pair_example(policy, pair, contrast, settings)
             reason = _nothing_to_contrast(example)
         except NothingLeft:
             reason = "a side without a turn that carries loss"
@@ -211,7 +212,7 @@ def pair_loss(
 
 
 def pair_example(
-    policy: TransformersPolicy, pair: Pair, weighting: TurnWeighting, settings: DpoSettings
+    policy: TransformersPolicy, pair: Pair, contrast: ContrastSettings, settings: DpoSettings
 ) -> Example:
     """A pair as a tree that holds what its loss needs, and no more; loss and gradients are the whole's.
 
@@ -220,7 +221,7 @@ def pair_example(
     chosen side's where its likelihood is an anchor.
     """
     sides, weights = [], []
-    for side, by_turn in zip((pair.chosen, pair.rejected), turn_weights(pair, weighting), strict=True):
+    for side, by_turn in zip((pair.chosen, pair.rejected), turn_weights(pair, contrast), strict=True):
         samples = [(np.asarray(each.ids), np.asarray(each.turns)) for each in fitted(policy, side)]
         weight = np.asarray(by_turn, dtype=np.float32)
         if side is pair.rejected or not settings.sft_weight:

@@ -80,12 +80,12 @@ def check_effect(settings: DpoSettings, model: Any, replay: Sequence[Trajectory]
     if settings.dropout and not has_dropout(model):
         raise InputError(
             "dropout is asked for, but neither model nor adapters have any",
-            where="dpo.dropout",
+            where="method.dpo.dropout",
             mend="set it to false, or model.lora.dropout above 0",
         )
     if settings.dropout:
         warnings.warn(
-            "dpo.dropout is on: margins and drifts differ from 0 before the first step, for the reference is "
-            "scored without dropout",
+            "method.dpo.dropout is on: margins and drifts differ from 0 before the first step, for the "
+            "reference is scored without dropout",
             stacklevel=3,
         )

@@ -100,7 +100,7 @@ def clonable(trajectories: Sequence[Trajectory], zero_reward: bool = False) -> l
     left_out = Counter(filter(None, fates))
     told = ", ".join(f"{count} {reason}" for reason, count in left_out.items())
     if left_out.total() == len(trajectories):
-        earned = "; `sft.zero_reward=true` clones those of reward 0" if _NO_REWARD in left_out else ""
+        earned = "; `method.sft.zero_reward=true` clones those of reward 0" if _NO_REWARD in left_out else ""
         raise InputError(
             "no expert trajectory to clone" + (f": {told}" if told else ""),
             mend=f"collect some with `eto expert`{earned}",

@@ -10,16 +10,15 @@ from typing import Any, Protocol, TypeVar
 
 from eto.algorithms.dpo import LeftOut, contrasted, dpo, no_pairs_left
 from eto.algorithms.dpo_settings import DpoSettings
-from eto.algorithms.guard import GuardSettings
 from eto.algorithms.sft import SftSettings, sft
-from eto.contrast import ContrastResult, ContrastRules, contrast_result
+from eto.contrast import ContrastResult, contrast_result
 from eto.errors import InputError
 from eto.files import read_json, read_object, write_json
 from eto.formats import read_pairs, write_pairs
-from eto.limits import Count, Whole, check
+from eto.limits import Whole, check
 from eto.policies.transformers import TransformersPolicy
+from eto.settings import ContrastSettings, GuardSettings
 from eto.types import Pair, Trajectory
-from eto.weights import TurnWeighting
 
 T = TypeVar("T")
 OnStep = Callable[[str, dict[str, float]], None]
@@ -49,15 +48,9 @@ class EtoSettings:
 
     iterations: Whole = 2
     sft: SftSettings = field(default_factory=SftSettings)
-    contrast: ContrastRules = field(default_factory=ContrastRules)
-    weighting: TurnWeighting = field(default_factory=TurnWeighting)
+    contrast: ContrastSettings = field(default_factory=ContrastSettings)
     dpo: DpoSettings = field(default_factory=DpoSettings)
     guard: GuardSettings = field(default_factory=GuardSettings)
-    dev_every_epoch: bool = True
-    """False: only the last epoch's checkpoint is measured."""
-    patience: Count | None = None
-    """Dev checks in a row without a better one after which a round ends."""
-    ship_only_if_better: bool = True
 
     def __post_init__(self) -> None:
         check(self)
@@ -127,8 +120,8 @@ def contrast(
     found: list[ContrastResult] = []
 
     def make(directory: Path) -> tuple[list[Pair], LeftOut]:
-        found.append(contrast_result(expert, explored, settings.contrast))
-        kept, left_out = contrasted(policy, found[0].pairs, settings.weighting, settings.dpo)
+        found.append(contrast_result(expert, explored, settings.contrast, seed=settings.dpo.seed))
+        kept, left_out = contrasted(policy, found[0].pairs, settings.contrast, settings.dpo)
         if left_out and not kept and iteration == 1:
             raise no_pairs_left(left_out, policy.max_context)
         pairs = [pair for pair, _ in kept]
@@ -169,7 +162,7 @@ def optimise(
             policy,
             pairs,
             settings.dpo,
-            weighting=settings.weighting,
+            contrast=settings.contrast,
             replay=[t for t in expert if t.task.id not in paired] if settings.dpo.replay_weight else None,
             guard=settings.guard,
             directory=directory,
@@ -180,7 +173,7 @@ def optimise(
         if not checks.made:  # the guard ended training before the only check
             checks.measure(settings.dpo.epochs)
         epoch, reward = checks.best()
-        ships = reward > start_reward or not settings.ship_only_if_better
+        ships = reward > start_reward or not settings.guard.ship_only_if_better
         done = Round(agent, len(pairs), result.fired, epoch, reward, start_reward, ships)
         write_json(directory / "round.json", asdict(done))
         return load(directory)
@@ -222,7 +215,7 @@ class _Checks:
         self._path = directory / "checks.json"
 
     def __call__(self, epoch: int) -> bool:
-        if not self.settings.dev_every_epoch and epoch < self.settings.dpo.epochs:
+        if not self.settings.guard.dev_every_epoch and epoch < self.settings.dpo.epochs:
             return False
         return self.measure(epoch)
 
@@ -235,7 +228,7 @@ class _Checks:
             _save(self.policy, self.directory)
         seen = {**earlier, epoch: reward}
         write_json(self._path, {str(e): r for e, r in seen.items()})
-        patience = self.settings.patience
+        patience = self.settings.guard.patience
         best_epoch = max([0, *seen], key=lambda e: (self.start_reward if e == 0 else seen[e], -e))
         return patience is not None and epoch - best_epoch >= patience
 

@@ -150,7 +150,7 @@ def dpo(
     out: Annotated[Path, typer.Option("--out", help="Directory for the model.")],
     replay: Annotated[
         Path | None,
-        typer.Option("--replay", help="Trajectories to clone beside the pairs, with dpo.replay_weight."),
+        typer.Option("--rehearsal", "--replay", help="Trajectories to clone beside the pairs."),
     ] = None,
     model: Model = None,
     recipe: RecipePath = None,

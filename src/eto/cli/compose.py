@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
+from eto import settings
 from eto.cli.effect import check_effect
-from eto.contrast import ContrastRules
 from eto.environments.contract import listed_tasks
 from eto.errors import InputError
 from eto.recipe import Recipe, load_recipe, parse_recipe
 from eto.types import Task, Trajectory
-from eto.weights import TurnWeighting
 
 if TYPE_CHECKING:
     from eto.algorithms.stages import EtoSettings
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from eto.protocols import TaskSuite
     from eto.rollout.rollouts import RolloutSettings
 
+S = TypeVar("S", bound=settings.Settings)
+T = TypeVar("T")
 BARE = "name: command\nenvironment: {name: scienceworld}\n"
 """What a single stage runs with where no recipe is given: the paper's defaults."""
 
@@ -98,7 +100,7 @@ def policy_of(recipe: Recipe, model: str | None = None, name: str = "policy") ->
         dtype=recipe.model.dtype,
         lora=lora.model_dump() if lora else None,
         max_context=recipe.model.max_context,
-        max_action_tokens=recipe.explore.max_action_tokens,
+        max_action_tokens=recipe.rollout.max_action_tokens,
         chat_template=recipe.model.chat_template,
         chat_template_kwargs=recipe.model.chat_template_kwargs,
         thoughts=recipe.model.thoughts,
@@ -107,7 +109,7 @@ def policy_of(recipe: Recipe, model: str | None = None, name: str = "policy") ->
 
 
 def rollout_settings(
-    recipe: Recipe, *, temperature: float, slots: int, seed: int | None = None
+    recipe: Recipe, *, temperature: float, slots: int | None = None, seed: int | None = None
 ) -> RolloutSettings:
     from eto.rollout.rollouts import RolloutSettings
 
@@ -115,7 +117,8 @@ def rollout_settings(
     return RolloutSettings(
         temperature=temperature,
         seed=recipe.seed if seed is None else seed,
-        slots=slots,
+        slots=recipe.rollout.slots if slots is None else slots,
+        retries=recipe.rollout.retries,
         workers=environment.workers,
         step_seconds=environment.step_seconds,
         reset_seconds=environment.reset_seconds,
@@ -124,52 +127,39 @@ def rollout_settings(
     )
 
 
-def contrast_rules(recipe: Recipe) -> ContrastRules:
-    given = recipe.contrast
-    return ContrastRules(
-        margin_turns=given.margin_turns,
-        min_gap=given.min_gap,
-        per_task=given.per_task,
-        both_directions=given.both_directions,
-        per_kind=given.per_kind,
-        seed=recipe.seed,
-    )
-
-
-def turn_weighting(recipe: Recipe) -> TurnWeighting:
-    given = recipe.contrast
-    return TurnWeighting(
-        turns=given.turns,
-        window=given.window,
-        discount=given.discount,
-        discount_kind=given.discount_kind,
-        repeats=given.repeats,
-    )
-
-
 def settings_of(recipe: Recipe) -> EtoSettings:
     """The recipe's values as the algorithm takes them."""
     from eto.algorithms.dpo import DpoSettings
-    from eto.algorithms.guard import GuardSettings
     from eto.algorithms.sft import SftSettings
     from eto.algorithms.stages import EtoSettings
 
-    common = {
-        "activation_checkpointing": recipe.model.activation_checkpointing,
-        "checkpoint_seconds": float(recipe.checkpoint_seconds),
-        "seed": recipe.seed,
-    }
-    guard = recipe.guard
     return EtoSettings(
-        iterations=recipe.explore.iterations,
-        sft=SftSettings(**recipe.sft.model_dump(), **common),
-        contrast=contrast_rules(recipe),
-        weighting=turn_weighting(recipe),
-        dpo=DpoSettings(**recipe.dpo.model_dump(), **common),
-        guard=GuardSettings(guard.max_margin, guard.max_chosen_drop, guard.max_drift),
-        dev_every_epoch=guard.dev_every_epoch,
-        patience=guard.patience,
-        ship_only_if_better=guard.ship_only_if_better,
+        iterations=getattr(recipe.method, "iterations", 0),
+        sft=training_settings(recipe, SftSettings, section(recipe, settings.SftSettings)),
+        contrast=section(recipe, settings.ContrastSettings),
+        dpo=training_settings(recipe, DpoSettings, section(recipe, settings.DpoSettings)),
+        guard=section(recipe, settings.GuardSettings),
+    )
+
+
+def section(recipe: Recipe, kind: type[S]) -> S:
+    """The settings of class `kind` among those of the recipe's method, which `check_effect` has seen to."""
+    values = (getattr(recipe.method, name) for name in type(recipe.method).model_fields)
+    return next((value for value in values if isinstance(value, kind)), None) or kind()
+
+
+def training_settings(recipe: Recipe, kind: type[T], given: settings.TrainingSettings) -> T:
+    """`given` as the training loops take it."""
+    names = {field.name for field in fields(kind)} & set(type(given).model_fields)  # type: ignore[arg-type]
+    values = {name: getattr(given, name) for name in names}
+    if "batch_pairs" in {field.name for field in fields(kind)}:  # type: ignore[arg-type]
+        values |= {"batch_pairs": given.batch_size, "replay_weight": given.rehearsal_weight}
+    values["micro_batch_tokens"] = given.micro_batch_tokens or 1024
+    return kind(
+        **values,
+        activation_checkpointing=recipe.model.activation_checkpointing,
+        checkpoint_seconds=float(recipe.checkpoint_seconds),
+        seed=recipe.seed,
     )
 
 

@@ -78,7 +78,7 @@ def check_for_training(policy: TransformersPolicy, out: Path, agents: int = 0) -
 def agents_left(recipe: Recipe) -> int:
     """Models that the recipe's run has yet to save."""
     saved = len(list(recipe.directory.glob("stages/*/model/config.json")))
-    return max(0, 1 + recipe.explore.iterations - saved)
+    return max(0, 1 + getattr(recipe.method, "iterations", 0) - saved)
 
 
 def check_embedded_room(recipe: Recipe) -> None:

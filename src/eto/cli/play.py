@@ -98,7 +98,7 @@ def tell_failures(played: Sequence[Trajectory], suite: str, say: Callable[[str],
         raise InputError(
             f"no prompt of {count} episodes fits the context\n{commonest(t.detail for t in unfit)}",
             where="model.max_context",
-            mend="use a model with a longer context, or lower explore.max_action_tokens",
+            mend="use a model with a longer context, or lower rollout.max_action_tokens",
         )
     if failed:
         told = f"{len(failed)} of {count} episodes failed and are set aside:"

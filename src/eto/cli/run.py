@@ -11,6 +11,7 @@ from eto.cli.compose import (
     cloned_part,
     read_recipe,
     rollout_settings,
+    section,
     settings_of,
     step_reporter,
     suite_of,
@@ -34,6 +35,7 @@ from eto.report import terminal, write_report
 from eto.reuse import reusable_stages, reuse_stages
 from eto.run import Run
 from eto.run_records import check_place, check_template
+from eto.settings import ExploreSettings
 from eto.types import Task, Trajectory
 
 if TYPE_CHECKING:
@@ -152,11 +154,9 @@ class _Episodes:
 
     def explore(self, policy: Policy, name: str) -> list[Trajectory]:
         """The agent's own episodes on the training tasks, for iteration `name`."""
-        explore = self.recipe.explore
+        explore = section(self.recipe, ExploreSettings)
         seed = self.recipe.seed * 1000 + int(name)
-        settings = rollout_settings(
-            self.recipe, temperature=explore.temperature, slots=explore.slots, seed=seed
-        )
+        settings = rollout_settings(self.recipe, temperature=explore.temperature, seed=seed)
         phase = f"explore/{name}"
         return self.run.stage(
             f"explore-{name}",
@@ -182,7 +182,7 @@ class _Episodes:
         from eto.statistics import mean_interval, rate_interval
 
         evaluation = self.recipe.evaluation
-        settings = rollout_settings(self.recipe, temperature=evaluation.temperature, slots=evaluation.slots)
+        settings = rollout_settings(self.recipe, temperature=evaluation.temperature)
         played = self._play(policy, split, settings, f"evaluate/{name}/{split}")
         reward = mean_interval([t.reward for t in played])
         success = rate_interval([float(t.success) for t in played if t.success is not None])

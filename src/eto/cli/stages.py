@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eto.cli.compose import (
-    contrast_rules,
     policy_of,
     read_recipe,
     rollout_settings,
+    section,
     settings_of,
     step_reporter,
     suite_of,
@@ -27,6 +27,7 @@ from eto.cli.terminal import say, terminal
 from eto.errors import InputError
 from eto.formats import read_pairs, read_trajectories, write_pairs, write_trajectories
 from eto.recipe import Recipe
+from eto.settings import ContrastSettings, DpoSettings, ExploreSettings
 from eto.texts import shown
 from eto.types import Trajectory
 
@@ -86,7 +87,7 @@ def replay_file(
         seen.append(trajectory)
         progress.update("replay", len(seen), len(given))
 
-    settings = rollout_settings(recipe, temperature=0.0, slots=recipe.explore.slots)
+    settings = rollout_settings(recipe, temperature=0.0)
     with progress:
         found = replay(given, suite_of(recipe), settings=settings, on_done=done)
     others = [*found.failed, *found.not_replayable]
@@ -150,8 +151,8 @@ def explore_tasks(
     check_file(
         out, overwrite=overwrite, inputs=inputs_of(model=model or recipe.model.path, recipe=recipe_path)
     )
-    explore = recipe.explore
-    settings = rollout_settings(recipe, temperature=explore.temperature, slots=explore.slots)
+    explore = section(recipe, ExploreSettings)
+    settings = rollout_settings(recipe, temperature=explore.temperature)
     played = _play("explore", out, recipe, split, model, settings, explore.samples, overwrite)
     failed = sum(t.failed for t in played)
     say(f"{len(played)} trajectories written: {out}" + (f" ({failed} failed and set aside)" * bool(failed)))
@@ -174,7 +175,7 @@ def evaluate_model(
         inputs = inputs_of(model=model or recipe.model.path, recipe=recipe_path)
         check_file(out, overwrite=overwrite, inputs=inputs)
     evaluation = recipe.evaluation
-    settings = rollout_settings(recipe, temperature=evaluation.temperature, slots=evaluation.slots)
+    settings = rollout_settings(recipe, temperature=evaluation.temperature)
     played = _play("evaluate", out, recipe, split, model, settings, overwrite=overwrite)
     summary = summarise(played, resamples=evaluation.bootstrap_resamples).to_dict()
     terminal().print(agent_table({model or recipe.model.path: summary}, title=f"{split} tasks"))
@@ -212,7 +213,12 @@ def make_pairs(
     recipe = read_recipe(recipe_path, overrides, "pairs")
     # Where nobody says who acted: an expert's missing reward counts as 1; here it must be an error.
     played = read_trajectories(explored, in_place_of_expert="explored")
-    result = contrast_result(read_trajectories(expert, source="expert"), played, contrast_rules(recipe))
+    result = contrast_result(
+        read_trajectories(expert, source="expert"),
+        played,
+        section(recipe, ContrastSettings),
+        seed=recipe.seed,
+    )
     write_pairs(out, result.pairs, form=form)
     say(f"{len(result.pairs)} pairs written: {out}")
     for name, count in asdict(result.summary).items():
@@ -247,7 +253,7 @@ def optimise(
             policy,
             found,
             settings.dpo,
-            weighting=settings.weighting,
+            contrast=settings.contrast,
             replay=replayed,
             guard=settings.guard,
             on_start=partial(report, "dpo"),
@@ -262,18 +268,18 @@ def optimise(
 
 def _replayed(file: Path | None, recipe: Recipe) -> list[Trajectory] | None:
     """What is mixed among the pairs. File and weight go together: one without the other has no effect."""
-    weight = recipe.dpo.replay_weight
+    weight = section(recipe, DpoSettings).rehearsal_weight
     if file is None and weight:
         raise InputError(
-            f"dpo.replay_weight is {weight:g}, but there is nothing to replay",
+            f"method.dpo.rehearsal_weight is {weight:g}, but there is nothing to rehearse",
             where="eto dpo",
-            mend="give --replay FILE, for example the expert's trajectories, or dpo.replay_weight=0",
+            mend="give --rehearsal FILE, for example the expert's, or method.dpo.rehearsal_weight=0",
         )
     if file is not None and not weight:
         raise InputError(
-            "dpo.replay_weight is 0",
-            where="--replay",
-            mend="set dpo.replay_weight, for example to 1, or leave --replay out",
+            "method.dpo.rehearsal_weight is 0",
+            where="--rehearsal",
+            mend="set method.dpo.rehearsal_weight, for example to 1, or leave --rehearsal out",
         )
     return None if file is None else read_trajectories(file, source="expert")
 

@@ -187,7 +187,7 @@ class OpenEnvEnvironment:
             self._hang_up()
             if time.monotonic() > until:
                 problem = f"it holds {told.get('max_sessions', 'no more')} sessions at a time, all taken"
-                mend = "start it with a larger max_concurrent_envs, or lower explore.slots, evaluation.slots"
+                mend = "start it with a larger max_concurrent_envs, or lower rollout.slots"
                 raise InputError(problem, where=self._address, mend=mend)
             time.sleep(0.1)
         return reply["data"]

@@ -28,7 +28,7 @@ FIELDS = {
     "dtype": "model.dtype",
     "lora": "model.lora",
     "max_context": "model.max_context",
-    "max_action_tokens": "explore.max_action_tokens",
+    "max_action_tokens": "rollout.max_action_tokens",
 }
 """Arguments of a policy as a recipe calls them."""
 
@@ -70,7 +70,7 @@ class TransformersPolicy:
             raise InputError(
                 f"an action of up to {max_action_tokens} tokens leaves no room for a prompt: "
                 f"the context holds {self.max_context}",
-                where="explore.max_action_tokens",
+                where="rollout.max_action_tokens",
                 mend="lower it, or raise model.max_context",
             )
         self._engine: Engine | None = None
