@@ -40,10 +40,10 @@ def prefer(learner, directory):
 @pytest.mark.parametrize(
     ("train", "size", "where", "kept"),
     [
-        (clone, 200_000, "state.new", []),
-        (clone, 600_000, "state.new", []),
+        (clone, 200_000, "state", []),
+        (clone, 600_000, "state", []),
         (prefer, 300, "reference.npz", []),
-        (prefer, 100_000, "state.new", ["reference.npz"]),
+        (prefer, 100_000, "state", ["reference.npz"]),
     ],
     ids=["weights", "moments", "reference", "after the reference"],
 )

@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeVar
 from eto.algorithms.dpo import LeftOut, contrasted, dpo, no_pairs_left
 from eto.algorithms.dpo_settings import DpoSettings
 from eto.algorithms.sft import SftSettings, sft
+from eto.atomic import atomic_directory
 from eto.contrast import ContrastResult, contrast_result
 from eto.errors import InputError
 from eto.files import read_json, read_object, write_json
@@ -253,12 +254,8 @@ class _Checks:
 
 
 def _save(policy: TransformersPolicy, directory: Path) -> None:
-    """Write the model beside the old one, then take its place."""
-    fresh, place = directory / "model.new", directory / "model"
-    shutil.rmtree(fresh, ignore_errors=True)
-    policy.save(fresh)
-    shutil.rmtree(place, ignore_errors=True)
-    fresh.rename(place)
+    with atomic_directory(directory / "model") as fresh:
+        policy.save(fresh)
 
 
 def _starter(stage: str, on_step: OnStep | None) -> Callable[[dict[str, float]], object] | None:

@@ -276,11 +276,8 @@ def _replayed(file: Path | None, recipe: Recipe) -> list[Trajectory] | None:
             mend="give --rehearsal FILE, for example the expert's, or method.dpo.rehearsal_weight=0",
         )
     if file is not None and not weight:
-        raise InputError(
-            "method.dpo.rehearsal_weight is 0",
-            where="--rehearsal",
-            mend="set method.dpo.rehearsal_weight, for example to 1, or leave --rehearsal out",
-        )
+        mend = "set method.dpo.rehearsal_weight, for example to 1, or leave --rehearsal out"
+        raise InputError("method.dpo.rehearsal_weight is 0", where="--rehearsal", mend=mend)
     return None if file is None else read_trajectories(file, source="expert")
 
 
