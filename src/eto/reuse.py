@@ -17,6 +17,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
+from eto.atomic import atomic_directory
 from eto.errors import InputError, RunConflict
 from eto.files import disk_errors, read_rows
 from eto.recipe import Recipe, free_fields, recipe_diff, recorded
@@ -163,16 +164,14 @@ def _take(stage: str, source: Path, episodes: TrajectoryStore, run: Run, earlier
         measured = row["stage"] == "dev" and _played_in(stage, f"evaluate/{row.get('agent')}/dev")
         if measured or row["stage"] == stage:
             run.log(**row)
-    # Not below stages/: whoever looks for finished stages must not meet a DONE that is on its way.
-    fresh = run.directory / ".taking"
-    with disk_errors(run.directory):
-        shutil.rmtree(fresh, ignore_errors=True)
+    # Not made below stages/, where a DONE on its way would pass for a finished stage.
+    place = run.stage_directory(stage)
+    with disk_errors(run.directory), atomic_directory(place, within=run.directory) as fresh:
         _link_tree(_done_file(source, stage).parent, fresh)
         _link(_done_file(source, stage), fresh / "DONE")
         versions = ({"versions": r["versions"]} for r in (read_manifest(source), run.manifest))
         origin = {"directory": str(source), "stages": [*earlier, stage], "changed": recipe_diff(*versions)}
         run.add_to_manifest(taken_from=origin)
-        fresh.rename(run.stage_directory(stage))
 
 
 def _played_in(stage: str, phase: str) -> bool:
@@ -185,8 +184,8 @@ def _played_in(stage: str, phase: str) -> bool:
 
 
 def _link_tree(source: Path, target: Path) -> None:
-    """`source` as a new directory `target` that shares its files; temporary ones are left out."""
-    target.mkdir()
+    """`source` as a directory `target` that shares its files; temporary ones are left out."""
+    target.mkdir(exist_ok=True)
     for path in source.iterdir():
         if path.name in _LEFT_OUT or path.name.startswith("."):
             continue
