@@ -122,7 +122,7 @@ def measured(model: Path, pairs: Sequence[Pair], quick: bool) -> Outcome:
 def train_ours(model: Path, pairs: Sequence[Pair]) -> float:
     """Seconds of one epoch with the paper's loss, from the weights in `model`."""
     policy = eto.load_policy(model)
-    settings = eto.DpoSettings(epochs=1, batch_pairs=BATCH, learning_rate=1e-6)
+    settings = eto.DpoSettings(epochs=1, batch_size=BATCH, learning_rate=1e-6)
     begun = time.perf_counter()
     eto.dpo(policy, pairs, settings)
     return time.perf_counter() - begun
@@ -145,7 +145,7 @@ def same_losses(model: Path, pairs: Sequence[Pair], *, bf16: bool) -> str:
     found: list[dict[str, float]] = []
     settings = eto.DpoSettings(
         epochs=2,
-        batch_pairs=len(pairs),
+        batch_size=len(pairs),
         learning_rate=CHECK_RATE,
         schedule="constant",
         warmup_ratio=0.0,

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from benchmarks.frame import alternate
 from eto.policies.transformers import TransformersPolicy
-from eto.training.loop import Example, Optimisation, optimise
+from eto.settings import TrainingSettings
+from eto.training.loop import Example, optimise
 from eto.training.trees import Row, Tree, build_tree, lay_out
 from eto.types import Pair
 
@@ -100,9 +101,7 @@ def difference_step(
         signs = [torch.from_numpy(weights).to(leaves[0].device) for weights in example.weights]
         return -sum((leaf * sign).sum() for leaf, sign in zip(leaves, signs, strict=True)), {}
 
-    settings = Optimisation(
-        epochs=1, learning_rate=1e-12, batch_size=batch, schedule="constant", dtype=policy.dtype
-    )
+    settings = TrainingSettings(epochs=1, learning_rate=1e-12, batch_size=batch, schedule="constant")
     losses: list[float] = []
     begun = time.perf_counter()
     optimise(
@@ -110,6 +109,7 @@ def difference_step(
         examples,
         difference,
         settings,
+        dtype=policy.dtype,
         on_start=lambda _: begin(),
         on_step=lambda figures: bool(losses.append(figures["loss"])),
     )

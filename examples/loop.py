@@ -19,7 +19,7 @@ for iteration in (1, 2):
     pairs = eto.contrast(experts, explored)
     if not pairs:
         break
-    settings = eto.DpoSettings(epochs=1, learning_rate=5e-6, batch_pairs=8, sft_weight=0.2)
+    settings = eto.DpoSettings(epochs=1, learning_rate=5e-6, batch_size=8, sft_weight=0.2)
     eto.dpo(policy, pairs, settings)
     policy.name = f"eto-{iteration}"
     print(policy.name, eto.summarise(eto.rollouts(policy, suite, dev)).reward)

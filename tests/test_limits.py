@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from eto.algorithms.dpo import DpoSettings
-from eto.algorithms.sft import SftSettings
-from eto.algorithms.stages import EtoSettings
 from eto.environments.pool import EnvironmentPool, collect_experts
 from eto.errors import InputError, RecipeError
 from eto.limits import check_values
@@ -14,7 +11,8 @@ from eto.policies.adapters import add_lora
 from eto.policies.transformers import TransformersPolicy, load_policy
 from eto.recipe import parse_recipe, recorded
 from eto.rollout.rollouts import RolloutSettings, rollouts
-from eto.training.loop import Optimisation
+from eto.settings import SftSettings
+from eto.training.loop import optimise
 
 NAN, INF = float("nan"), float("inf")
 
@@ -22,39 +20,12 @@ NAN, INF = float("nan"), float("inf")
 @pytest.mark.parametrize(
     ("kind", "wrong"),
     [
-        (DpoSettings, {"loss": "foo"}),
-        (DpoSettings, {"schedule": "foo"}),
-        (DpoSettings, {"beta": -1}),
-        (DpoSettings, {"beta": 0.0}),
-        (DpoSettings, {"beta": NAN}),
-        (DpoSettings, {"beta": "0.1"}),
-        (DpoSettings, {"learning_rate": INF}),
-        (DpoSettings, {"label_smoothing": 0.5}),
-        (DpoSettings, {"replay_weight": -0.1}),
-        (DpoSettings, {"batch_pairs": True}),
-        (DpoSettings, {"warmup_ratio": 1.0}),
-        (DpoSettings, {"dropout": 0.1}),
-        (DpoSettings, {"seed": 2**32}),
-        (SftSettings, {"epochs": 0}),
-        (SftSettings, {"epochs": 1.0}),
-        (SftSettings, {"epochs": None}),
-        (SftSettings, {"learning_rate": 0}),
-        (SftSettings, {"batch_tokens": 0}),
-        (SftSettings, {"max_grad_norm": 0.0}),
-        (SftSettings, {"weight_decay": -1e-9}),
-        (SftSettings, {"micro_batch_tokens": 0}),
-        (SftSettings, {"checkpoint_seconds": NAN}),
-        (SftSettings, {"activation_checkpointing": 1}),
-        (SftSettings, {"seed": -1}),
         (RolloutSettings, {"slots": 0}),
         (RolloutSettings, {"temperature": -0.1}),
         (RolloutSettings, {"temperature": NAN}),
         (RolloutSettings, {"workers": -1}),
         (RolloutSettings, {"step_seconds": 0}),
         (RolloutSettings, {"retries": -1}),
-        (EtoSettings, {"iterations": -1}),
-        (EtoSettings, {"dpo": SftSettings()}),
-        (Optimisation, {"epochs": 1, "learning_rate": 1e-3, "dtype": "bfloat16"}),
     ],
     ids=lambda value: getattr(value, "__name__", None) or "-".join(map(str, value)),
 )
@@ -66,26 +37,19 @@ def test_a_value_out_of_range_is_refused_by_name(kind, wrong):
 
 
 @pytest.mark.parametrize(
-    ("kind", "void"),
+    "wrong",
     [
-        (SftSettings, {"batch_size": 8, "batch_tokens": 1000}),
-        (SftSettings, {"schedule": "constant", "warmup_ratio": 0.1}),
-        (DpoSettings, {"schedule": "constant", "warmup_ratio": 0.1}),
-        (DpoSettings, {"loss": "ipo", "label_smoothing": 0.1}),
-        (DpoSettings, {"loss": "length_normalised", "label_smoothing": 0.1}),
+        {"seed": -1},
+        {"seed": 2**32},
+        {"checkpoint_seconds": NAN},
+        {"activation_checkpointing": 1},
+        {"dtype": "bfloat16"},
     ],
-    ids=lambda value: getattr(value, "__name__", None) or "-".join(value),
+    ids=lambda wrong: "-".join(wrong),
 )
-def test_a_setting_without_effect_is_refused(kind, void):
-    with pytest.raises(InputError, match=next(iter(void))):
-        kind(**void)
-
-
-def test_defaults_give_way_to_what_leaves_them_without_effect():
-    for settings in (SftSettings(schedule="constant"), DpoSettings(schedule="constant")):
-        assert Optimisation.of(settings, warmup_ratio=0.1).warmup_ratio == 0.0
-    assert Optimisation.of(SftSettings(), warmup_ratio=0.03).warmup_ratio == 0.03
-    assert Optimisation.of(SftSettings(warmup_ratio=0.2), warmup_ratio=0.03).warmup_ratio == 0.2
+def test_arguments_of_training_are_checked(wrong):
+    with pytest.raises(InputError, match=f"optimise: {next(iter(wrong))}"):
+        optimise(None, [], None, SftSettings(), **wrong)
 
 
 @pytest.mark.parametrize("value", ["nan", "inf", "-inf"])

@@ -1,8 +1,6 @@
 """The public interface: `eto/__init__.py` loads each of these names on first use."""
 
-from .algorithms.dpo import DpoSettings as DpoSettings
 from .algorithms.dpo import dpo as dpo
-from .algorithms.sft import SftSettings as SftSettings
 from .algorithms.sft import sft as sft
 from .contrast import contrast as contrast
 from .environments import load_suite as load_suite
@@ -28,7 +26,9 @@ from .rollout.replay import replay as replay
 from .rollout.rollouts import RolloutSettings as RolloutSettings
 from .rollout.rollouts import rollouts as rollouts
 from .settings import ContrastSettings as ContrastSettings
+from .settings import DpoSettings as DpoSettings
 from .settings import GuardSettings as GuardSettings
+from .settings import SftSettings as SftSettings
 from .statistics import summarise as summarise
 from .store import TrajectoryStore as TrajectoryStore
 from .types import Message as Message

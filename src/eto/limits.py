@@ -1,4 +1,4 @@
-"""What a setting may be: types with their bounds, and which settings go together.
+"""What a setting may be: types with their bounds.
 
 Recipes, the settings of the functions in Python and their arguments all take their bounds from
 here; `check` applies them where pydantic does not, with the errors of a recipe.
@@ -32,8 +32,6 @@ Smoothing = Annotated[float, Ge(0), Lt(0.5)]
 Discount = Annotated[float, Gt(0), Le(1)]
 Names = Annotated[list[str], MinLen(1)]
 
-Schedule = Literal["cosine", "linear", "constant", "constant_with_warmup"]
-PreferenceLoss = Literal["sigmoid", "ipo", "length_normalised"]
 Dtype = Literal["auto", "float32", "bfloat16"]
 
 STRICT: Mapping[str, Any] = {"strict": True, "allow_inf_nan": False}
@@ -54,11 +52,9 @@ _WANTED = {
 
 def check(settings: Any) -> None:
     """Raises `InputError` naming the field of the dataclass `settings` whose value its type does not
-    allow, or which another setting leaves without effect."""
-    kind = type(settings)
-    check_values(kind, {field.name: getattr(settings, field.name) for field in dataclasses.fields(settings)})
-    if problem := conflict(settings):
-        raise InputError(problem, where=kind.__name__, mend="change one of the two")
+    allow."""
+    names = (field.name for field in dataclasses.fields(settings))
+    check_values(type(settings), {name: getattr(settings, name) for name in names})
 
 
 def check_values(
@@ -82,24 +78,6 @@ def check_values(
 def wanted(detail: Mapping[str, Any]) -> str:
     """What a value must be, by one of pydantic's error details."""
     return _WANTED.get(detail["type"]) or detail["msg"][0].lower() + detail["msg"][1:]
-
-
-def conflict(settings: Any, place: str = "") -> str:
-    """Which setting has no effect beside the others, or lacks one that it needs; "" where all go together.
-
-    `settings`: a section of a recipe or a dataclass; `place` stands before names: `contrast.`.
-    """
-    has = {name: getattr(settings, name, None) for name in _TOGETHER}
-    if has["schedule"] == "constant" and has["warmup_ratio"]:
-        return f"schedule: constant has no warm-up; set {place}warmup_ratio to 0, or use constant_with_warmup"
-    if has["batch_size"] is not None and has["batch_tokens"] is not None:
-        return f"batch_size and batch_tokens are both given; set {place}batch_size or the other to null"
-    if has["label_smoothing"] and has["loss"] != "sigmoid":
-        return f"label_smoothing has no meaning with loss: {has['loss']}; set {place}label_smoothing to 0"
-    return ""
-
-
-_TOGETHER = (*("schedule", "warmup_ratio", "batch_size", "batch_tokens", "loss", "label_smoothing"),)
 
 
 @cache

@@ -6,18 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from eto.algorithms.dpo import DpoSettings
-from eto.algorithms.stages import EtoSettings, Round, optimise
+from eto.algorithms.stages import Round, optimise
 from eto.contrast import contrast
+from eto.methods.eto import EtoSettings
 from eto.policies.transformers import TransformersPolicy, load_policy
 from eto.recipe import parse_recipe
 from eto.run import Run
-from eto.settings import GuardSettings
+from eto.settings import DpoSettings, GuardSettings
 from eto.types import Message, Pair, StopReason, Task, Trajectory, Turn
 
 RECIPE = parse_recipe("name: guard\nenvironment: {name: textworld-express}")
 SETTINGS = EtoSettings(
-    dpo=DpoSettings(epochs=4, learning_rate=3e-3, batch_pairs=2, schedule="constant", warmup_ratio=0.0),
+    dpo=DpoSettings(epochs=4, learning_rate=3e-3, batch_size=2, schedule="constant", warmup_ratio=0.0),
     guard=GuardSettings(max_margin=0.5, dev_every_epoch=False),
 )
 

@@ -18,11 +18,12 @@ from test_engine import (
 from test_engine import trained_path as trained_path
 from tiny import trajectory
 
-from eto.algorithms.sft import SftSettings, sft
+from eto.algorithms.sft import sft
 from eto.policies.conversation import Conversation
 from eto.policies.drafts import Drafts
 from eto.policies.engine import Engine, extend
 from eto.policies.transformers import load_policy
+from eto.settings import SftSettings
 
 END = 7
 

@@ -11,7 +11,7 @@ import transformers
 from safetensors import SafetensorError
 from tiny import tiny_model, tiny_tokenizer, trajectory
 
-from eto.algorithms.sft import SftSettings, sft
+from eto.algorithms.sft import sft
 from eto.errors import InputError, MissingRequirement
 from eto.policies import conversation as conversation_module
 from eto.policies import engine as engine_module
@@ -20,6 +20,7 @@ from eto.policies.engine import Engine
 from eto.policies.scripted import ScriptedPolicy
 from eto.policies.transformers import TransformersPolicy, load_policy
 from eto.protocols import ReplyEnd
+from eto.settings import SftSettings
 from eto.types import Message, Turn
 
 VOCABULARY = 434

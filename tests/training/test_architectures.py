@@ -13,10 +13,11 @@ from tiny import tiny_tokenizer, trajectory
 from torch.testing import assert_close
 from transformers import AutoModelForCausalLM
 
-from eto.algorithms.sft import SftSettings, sft
+from eto.algorithms.sft import sft
 from eto.errors import InputError
 from eto.policies.probe import check_acting
 from eto.policies.transformers import TransformersPolicy, load_policy
+from eto.settings import SftSettings
 from eto.training.batches import log_probs_of
 from eto.training.memory import kept_activations
 from eto.training.trees import build_tree

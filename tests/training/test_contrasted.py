@@ -11,13 +11,14 @@ from test_loop import PAIRED, changed, episodes, policy, weights
 from tiny import trajectory
 
 from eto.algorithms.dpo import contrasted, dpo
-from eto.algorithms.sft import SftSettings, sft
-from eto.algorithms.stages import EtoSettings, contrast
+from eto.algorithms.sft import sft
+from eto.algorithms.stages import contrast
 from eto.contrast import shared_turns
 from eto.errors import InputError
+from eto.methods.eto import EtoSettings
 from eto.recipe import parse_recipe
 from eto.run import Run
-from eto.settings import ContrastSettings
+from eto.settings import ContrastSettings, SftSettings
 from eto.types import Pair, Trajectory
 
 STEP = ("go north", "You are in a long hallway with a door.")
@@ -76,7 +77,7 @@ def test_sides_that_are_alike_are_left_out(tiny_path, chosen, rejected, reason, 
     assert not changed(before, weights(learner.model))
     with pytest.warns(UserWarning, match="1 of 2 pairs are left out"):
         kept, left_out = contrasted(
-            learner, [sides(chosen, rejected), sound], weighting, replace(PAIRED, sft_weight=1.0)
+            learner, [sides(chosen, rejected), sound], weighting, PAIRED.replace(sft_weight=1.0)
         )
     assert [each for each, _ in kept] == [sound]
     [(told, ids)] = left_out.items()
@@ -112,7 +113,7 @@ def test_a_side_that_does_not_fit_at_all_costs_its_pair_alone(tiny_path):
     learner, long = policy(tiny_path), "You see a door. " * 200
     wide = trajectory(("wait", ""), ("go north", ""), prompt=long)
     with pytest.warns(UserWarning, match="1 with a side without a turn that carries loss"):
-        result = dpo(learner, [pair(wide, LOST), sides("ot", "wt")], replace(PAIRED, epochs=1))
+        result = dpo(learner, [pair(wide, LOST), sides("ot", "wt")], PAIRED.replace(epochs=1))
     assert result.steps == 1
 
 

@@ -15,12 +15,12 @@ from torch import tensor
 from trl import DPOConfig, DPOTrainer
 
 from eto.algorithms import dpo as dpo_module
-from eto.algorithms.dpo import DpoSettings, pair_example, pair_loss
+from eto.algorithms.dpo import pair_example, pair_loss
 from eto.algorithms.sft import _objective
 from eto.contrast import shared_turns
 from eto.losses import dpo_loss, ipo_loss, log_ratio_margin, sequence_log_prob, sft_loss
 from eto.policies.transformers import TransformersPolicy
-from eto.settings import ContrastSettings
+from eto.settings import ContrastSettings, DpoSettings
 from eto.training.log_probs import TreeLogProbs
 from eto.training.loop import Example
 from eto.training.trees import build_tree

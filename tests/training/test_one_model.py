@@ -18,8 +18,9 @@ from eto.algorithms.sft import sft_example
 from eto.policies.conversation import Conversation
 from eto.policies.engine import Engine
 from eto.policies.transformers import TransformersPolicy, load_policy
+from eto.settings import TrainingSettings
 from eto.training.batches import log_probs_of
-from eto.training.loop import Optimisation, optimise
+from eto.training.loop import optimise
 from eto.types import Trajectory
 
 EPISODE = trajectory(
@@ -62,8 +63,10 @@ def in_training(policy: TransformersPolicy, episode: Trajectory) -> torch.Tensor
         seen.append(leaves[0].detach().clone())
         return leaves[0].sum(), {}
 
-    settings = Optimisation(1, 1e-9, dtype=policy.dtype)
-    optimise(policy.model, [sft_example(policy, episode)], objective, settings, on_step=lambda _: True)
+    settings, dtype = TrainingSettings(epochs=1, learning_rate=1e-9, warmup_ratio=0.0), policy.dtype
+    optimise(
+        policy.model, [sft_example(policy, episode)], objective, settings, dtype=dtype, on_step=lambda _: True
+    )
     return seen[0]
 
 

@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from eto.algorithms.stages import EtoSettings, OnStep, Round, Workbench, clone, contrast, home, optimise
+from eto.algorithms.stages import OnStep, Round, Workbench, clone, contrast, home, optimise
+from eto.methods.eto import EtoSettings
 from eto.policies.transformers import TransformersPolicy
 from eto.types import Trajectory
 

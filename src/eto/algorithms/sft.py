@@ -6,48 +6,19 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from torch import Tensor
 
 from eto.errors import InputError, NothingLeft
-from eto.limits import Count, NotNegative, Positive, Schedule, Seed, Share, check
 from eto.losses import sft_loss
 from eto.policies.transformers import TransformersPolicy
 from eto.rendering import Rendered, check_mask
-from eto.training.loop import Example, Optimisation, optimise
+from eto.settings import SftSettings
+from eto.training.loop import Example, optimise
 from eto.training.trees import tree_of
 from eto.types import Trajectory
-
-
-@dataclass(frozen=True, slots=True)
-class SftSettings:
-    """Defaults are the paper's for a 7B model. Raises `InputError` for a value out of range, or without
-    effect."""
-
-    epochs: Count = 3
-    learning_rate: Positive = 1e-5
-    batch_size: Count | None = None
-    """Trajectories of an optimiser step; None: 64, or what `batch_tokens` says."""
-    batch_tokens: Count | None = None
-    """Tokens of an optimiser step, in place of `batch_size`."""
-    schedule: Schedule = "cosine"
-    warmup_ratio: Share | None = None
-    """None: 0.03, and 0 with `schedule="constant"`, which has no warm-up."""
-    weight_decay: NotNegative = 0.0
-    max_grad_norm: Positive = 1.0
-    micro_batch_tokens: Count = 1024
-    activation_checkpointing: bool | None = None
-    """None: where memory asks for it."""
-    checkpoint_seconds: float = 120.0
-    zero_reward: bool = False
-    """Whether trajectories of reward 0 are cloned too."""
-    seed: Seed = 0
-
-    def __post_init__(self) -> None:
-        check(self)
 
 
 def sft(
@@ -55,7 +26,10 @@ def sft(
     trajectories: Sequence[Trajectory],
     settings: SftSettings | None = None,
     *,
+    seed: int = 0,
     directory: Path | None = None,
+    checkpoint_seconds: float = 120.0,
+    activation_checkpointing: bool | None = None,
     on_start: Callable[[dict[str, float]], object] | None = None,
     on_step: Callable[[dict[str, float]], object] | None = None,
 ) -> int:
@@ -75,12 +49,15 @@ def sft(
             where="model.max_context",
             mend="raise it, use a model with a longer context, or shorten the prompts",
         )
-    size = None if settings.batch_tokens else settings.batch_size or 64
     steps = optimise(
         policy.model,
         examples,
         _objective,
-        Optimisation.of(settings, warmup_ratio=0.03, batch_size=size, dtype=policy.dtype),
+        settings,
+        seed=seed,
+        dtype=policy.dtype,
+        activation_checkpointing=activation_checkpointing,
+        checkpoint_seconds=checkpoint_seconds,
         objective_settings="cloning",
         directory=directory,
         on_start=on_start,

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from eto.algorithms.dpo import LeftOut, contrasted, dpo, no_pairs_left
-from eto.algorithms.dpo_settings import DpoSettings
-from eto.algorithms.sft import SftSettings, sft
+from eto.algorithms.sft import sft
 from eto.atomic import atomic_directory
 from eto.contrast import ContrastResult, contrast_result
 from eto.errors import InputError
 from eto.files import read_json, read_object, write_json
 from eto.formats import read_pairs, write_pairs
-from eto.limits import Whole, check
+from eto.methods.eto import EtoSettings
 from eto.policies.transformers import TransformersPolicy
-from eto.settings import ContrastSettings, GuardSettings
+from eto.settings import SftSettings
 from eto.types import Pair, Trajectory
 
 T = TypeVar("T")
@@ -28,6 +27,9 @@ DevReward = Callable[[TransformersPolicy, str], float]
 
 class Workbench(Protocol):
     """Where stages keep their results; `eto.run.Run` is one."""
+
+    recipe: Any
+    """Has the seed, and what else is not a setting of one stage."""
 
     def stage(
         self,
@@ -41,20 +43,6 @@ class Workbench(Protocol):
     def stage_directory(self, name: str) -> Path: ...
 
     def log(self, stage: str, **fields: Any) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class EtoSettings:
-    """One run of the algorithm. Raises `InputError` for a value out of range, or without effect."""
-
-    iterations: Whole = 2
-    sft: SftSettings = field(default_factory=SftSettings)
-    contrast: ContrastSettings = field(default_factory=ContrastSettings)
-    dpo: DpoSettings = field(default_factory=DpoSettings)
-    guard: GuardSettings = field(default_factory=GuardSettings)
-
-    def __post_init__(self) -> None:
-        check(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +85,7 @@ def clone(
             cloned,
             settings,
             directory=directory,
+            **_of_the_run(run),
             on_start=_starter("sft", on_step),
             on_step=_logger(run, "sft", on_step),
         )
@@ -121,7 +110,7 @@ def contrast(
     found: list[ContrastResult] = []
 
     def make(directory: Path) -> tuple[list[Pair], LeftOut]:
-        found.append(contrast_result(expert, explored, settings.contrast, seed=settings.dpo.seed))
+        found.append(contrast_result(expert, explored, settings.contrast, seed=run.recipe.seed))
         kept, left_out = contrasted(policy, found[0].pairs, settings.contrast, settings.dpo)
         if left_out and not kept and iteration == 1:
             raise no_pairs_left(left_out, policy.max_context)
@@ -164,9 +153,12 @@ def optimise(
             pairs,
             settings.dpo,
             contrast=settings.contrast,
-            replay=[t for t in expert if t.task.id not in paired] if settings.dpo.replay_weight else None,
+            rehearsal=[t for t in expert if t.task.id not in paired]
+            if settings.dpo.rehearsal_weight
+            else None,
             guard=settings.guard,
             directory=directory,
+            **_of_the_run(run),
             on_start=_starter(stage, on_step),
             on_step=_logger(run, stage, on_step),
             on_epoch=checks,
@@ -256,6 +248,15 @@ class _Checks:
 def _save(policy: TransformersPolicy, directory: Path) -> None:
     with atomic_directory(directory / "model") as fresh:
         policy.save(fresh)
+
+
+def _of_the_run(run: Workbench) -> dict[str, Any]:
+    recipe = run.recipe
+    return {
+        "seed": recipe.seed,
+        "checkpoint_seconds": float(recipe.checkpoint_seconds),
+        "activation_checkpointing": recipe.model.activation_checkpointing,
+    }
 
 
 def _starter(stage: str, on_step: OnStep | None) -> Callable[[dict[str, float]], object] | None:

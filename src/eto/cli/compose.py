@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from eto import settings
 from eto.cli.effect import check_effect
 from eto.environments.contract import listed_tasks
 from eto.errors import InputError
 from eto.recipe import Recipe, load_recipe, parse_recipe
+from eto.settings import Settings
 from eto.types import Task, Trajectory
 
 if TYPE_CHECKING:
-    from eto.algorithms.stages import EtoSettings
     from eto.policies.transformers import TransformersPolicy
     from eto.protocols import TaskSuite
     from eto.rollout.rollouts import RolloutSettings
 
-S = TypeVar("S", bound=settings.Settings)
-T = TypeVar("T")
+S = TypeVar("S", bound=Settings)
 BARE = "name: command\nenvironment: {name: scienceworld}\n"
 """What a single stage runs with where no recipe is given: the paper's defaults."""
 
@@ -127,40 +124,19 @@ def rollout_settings(
     )
 
 
-def settings_of(recipe: Recipe) -> EtoSettings:
-    """The recipe's values as the algorithm takes them."""
-    from eto.algorithms.dpo import DpoSettings
-    from eto.algorithms.sft import SftSettings
-    from eto.algorithms.stages import EtoSettings
-
-    return EtoSettings(
-        iterations=getattr(recipe.method, "iterations", 0),
-        sft=training_settings(recipe, SftSettings, section(recipe, settings.SftSettings)),
-        contrast=section(recipe, settings.ContrastSettings),
-        dpo=training_settings(recipe, DpoSettings, section(recipe, settings.DpoSettings)),
-        guard=section(recipe, settings.GuardSettings),
-    )
-
-
 def section(recipe: Recipe, kind: type[S]) -> S:
     """The settings of class `kind` among those of the recipe's method, which `check_effect` has seen to."""
     values = (getattr(recipe.method, name) for name in type(recipe.method).model_fields)
     return next((value for value in values if isinstance(value, kind)), None) or kind()
 
 
-def training_settings(recipe: Recipe, kind: type[T], given: settings.TrainingSettings) -> T:
-    """`given` as the training loops take it."""
-    names = {field.name for field in fields(kind)} & set(type(given).model_fields)  # type: ignore[arg-type]
-    values = {name: getattr(given, name) for name in names}
-    if "batch_pairs" in {field.name for field in fields(kind)}:  # type: ignore[arg-type]
-        values |= {"batch_pairs": given.batch_size, "replay_weight": given.rehearsal_weight}
-    values["micro_batch_tokens"] = given.micro_batch_tokens or 1024
-    return kind(
-        **values,
-        activation_checkpointing=recipe.model.activation_checkpointing,
-        checkpoint_seconds=float(recipe.checkpoint_seconds),
-        seed=recipe.seed,
-    )
+def training_arguments(recipe: Recipe) -> dict[str, Any]:
+    """What training takes from the recipe beside its settings."""
+    return {
+        "seed": recipe.seed,
+        "checkpoint_seconds": float(recipe.checkpoint_seconds),
+        "activation_checkpointing": recipe.model.activation_checkpointing,
+    }
 
 
 def step_reporter(update: Callable[..., None]) -> Callable[[str, dict[str, float]], None]:

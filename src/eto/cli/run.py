@@ -12,7 +12,6 @@ from eto.cli.compose import (
     read_recipe,
     rollout_settings,
     section,
-    settings_of,
     step_reporter,
     suite_of,
     tasks_of,
@@ -119,7 +118,7 @@ def _train(policy: TransformersPolicy, experts: list[Trajectory], episodes: _Epi
         cloned_part(recipe, experts),
         episodes.explore,
         episodes.check,
-        settings_of(recipe),
+        recipe.method,
         run,
         on_step=step_reporter(episodes.progress.update),
     )

@@ -14,10 +14,10 @@ from eto.cli.compose import (
     read_recipe,
     rollout_settings,
     section,
-    settings_of,
     step_reporter,
     suite_of,
     tasks_of,
+    training_arguments,
 )
 from eto.cli.kept import Kept, command_of
 from eto.cli.loading import check_for_training
@@ -27,7 +27,7 @@ from eto.cli.terminal import say, terminal
 from eto.errors import InputError
 from eto.formats import read_pairs, read_trajectories, write_pairs, write_trajectories
 from eto.recipe import Recipe
-from eto.settings import ContrastSettings, DpoSettings, ExploreSettings
+from eto.settings import ContrastSettings, DpoSettings, ExploreSettings, GuardSettings, SftSettings
 from eto.texts import shown
 from eto.types import Trajectory
 
@@ -132,7 +132,8 @@ def clone(
     check_for_training(policy, out)
     with progress:
         show = partial(report, "sft")
-        sft(policy, trajectories, settings_of(recipe).sft, on_start=show, on_step=show)
+        settings = section(recipe, SftSettings)
+        sft(policy, trajectories, settings, on_start=show, on_step=show, **training_arguments(recipe))
     with new_model(out) as fresh:
         policy.save(fresh)
     progress.say(f"model written: {out}")
@@ -243,7 +244,6 @@ def optimise(
     check_directory(out, overwrite=overwrite, inputs=inputs)
     from eto.algorithms.dpo import dpo
 
-    settings = settings_of(recipe)
     progress = Progress()
     report = step_reporter(progress.update)
     policy = policy_of(recipe, model)
@@ -252,10 +252,11 @@ def optimise(
         result = dpo(
             policy,
             found,
-            settings.dpo,
-            contrast=settings.contrast,
-            replay=replayed,
-            guard=settings.guard,
+            section(recipe, DpoSettings),
+            contrast=section(recipe, ContrastSettings),
+            rehearsal=replayed,
+            guard=section(recipe, GuardSettings),
+            **training_arguments(recipe),
             on_start=partial(report, "dpo"),
             on_step=partial(report, "dpo"),
         )

@@ -7,10 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from eto.limits import ContextLength, Count, Names, Positive, Share
+from eto.limits import ContextLength, Count, Dtype, Names, Positive, Share
 from eto.settings.base import Most, Settings
-
-Dtype = Literal["auto", "float32", "bfloat16"]
 
 
 class LoraSettings(Settings):
