@@ -28,7 +28,17 @@ from .rollout.replay import replay as replay
 from .rollout.rollouts import RolloutSettings as RolloutSettings
 from .rollout.rollouts import rollouts as rollouts
 from .settings import ContrastSettings as ContrastSettings
+from .settings import EnvironmentLimits as EnvironmentLimits
+from .settings import EnvironmentSettings as EnvironmentSettings
+from .settings import EvaluationSettings as EvaluationSettings
+from .settings import ExploreSettings as ExploreSettings
 from .settings import GuardSettings as GuardSettings
+from .settings import LoraSettings as LoraSettings
+from .settings import MethodSettings as MethodSettings
+from .settings import ModelSettings as ModelSettings
+from .settings import Settings as Settings
+from .settings import TaskSettings as TaskSettings
+from .settings import TrainingSettings as TrainingSettings
 from .statistics import summarise as summarise
 from .store import TrajectoryStore as TrajectoryStore
 from .types import Message as Message
