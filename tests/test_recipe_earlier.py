@@ -126,6 +126,8 @@ def test_a_run_recorded_in_the_earlier_form_is_the_same_run():
         assert recipe_diff(recorded(EARLIER), parse_recipe(PRESENT)) == []
         changed = recipe_diff(recorded(EARLIER), parse_recipe(PRESENT, ["method.dpo.beta=0.5"]))
     assert changed == ["method.dpo.beta: 0.2 -> 0.5"]
+    written_out = EARLIER.replace("  epochs: 2\n", "  epochs: 2\n  micro_batch_tokens: 1024\n")
+    assert recipe_diff(recorded(written_out), parse_recipe(PRESENT)) == []
 
 
 def test_without_a_note(tmp_path: Path):

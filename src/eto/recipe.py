@@ -91,7 +91,8 @@ def recorded(text: str, *, source: str = "recipe") -> Mapping[str, Any]:
     values, _ = read_yaml(text, source)
     if not isinstance(values, dict):
         return {}
-    Rewriting(source).file(values, {})
+    rewriting = Rewriting(source)
+    rewriting.file(values, {})
     method = values.get("method")
     for section in ("sft", "dpo"):  # earlier versions wrote out defaults that had no effect
         given = method.get(section) if isinstance(method, dict) else None
@@ -99,6 +100,8 @@ def recorded(text: str, *, source: str = "recipe") -> Mapping[str, Any]:
             given["batch_size"] = None
         if isinstance(given, dict) and given.get("schedule") == "constant":
             given["warmup_ratio"] = 0.0
+        if isinstance(given, dict) and rewriting.note and given.get("micro_batch_tokens") == 1024:
+            given["micro_batch_tokens"] = None  # was the default on every device
     try:
         return Recipe.model_validate(values).model_dump(mode="json")
     except (ValidationError, InputError):  # of a version with other fields: compared as it stands

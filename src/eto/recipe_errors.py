@@ -102,7 +102,7 @@ class Origins:
         if near:
             return f"did you mean {dotted((*location[:-1], near[0]))}?"
         others = {str(place[-1]) for place in places}
-        near = difflib.get_close_matches(str(location[-1]), others, n=1)
+        near = difflib.get_close_matches(str(location[-1]), others, n=1, cutoff=0.65)
         elsewhere = [dotted(place) for place in places if place[-1] in near]
         if elsewhere:
             return f"did you mean {' or '.join(elsewhere)}?"
