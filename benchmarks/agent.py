@@ -15,6 +15,7 @@ from eto.atomic import atomic_directory
 from eto.formats import read_trajectories, write_trajectories
 from eto.paths import cache_dir
 from eto.protocols import TaskSuite
+from eto.settings import ContrastSettings
 from eto.types import Pair, Task, Trajectory
 
 KINDS = ("find-plant", "find-animal", "lifespan-longest-lived", "lifespan-shortest-lived")
@@ -27,7 +28,7 @@ class Prepared:
     """What the benchmarks measure on."""
 
     model: Path
-    """The cloned agent, as `load_policy` takes it."""
+    """The cloned agent, as `load_learner` takes it."""
     suite: TaskSuite
     tasks: Sequence[Task]
     experts: Sequence[Trajectory]
@@ -36,7 +37,8 @@ class Prepared:
     def pairs(self, count: int, *, margin_turns: int = 5) -> list[Pair]:
         """The first `count` pairs by task id. Raises RuntimeError where there are fewer."""
         found = sorted(
-            eto.contrast(self.experts, self.explored, margin_turns=margin_turns), key=lambda p: p.task.id
+            eto.contrast(self.experts, self.explored, ContrastSettings(margin_turns=margin_turns)),
+            key=lambda p: p.task.id,
         )
         if len(found) < count:
             raise RuntimeError(f"only {len(found)} pairs, {count} wanted")
@@ -53,7 +55,7 @@ def prepared() -> Prepared:
         with atomic_directory(home) as fresh:
             experts = eto.collect_experts(suite, tasks)
             write_trajectories(fresh / "expert.jsonl", experts)
-            policy = eto.load_policy("embedded", name="sft")
+            policy = eto.load_learner("embedded", name="sft")
             eto.sft(policy, experts, eto.SftSettings(epochs=EPOCHS, learning_rate=1e-4, batch_tokens=1000))
             policy.save(fresh / "model")
             write_trajectories(fresh / "explored.jsonl", eto.rollouts(policy, suite, tasks))

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from eto.policies.transformers import TransformersPolicy
+from eto.training.learner import Learner
 from eto.training.trees import Tree, build_tree
 from eto.types import Message
 
@@ -30,7 +30,7 @@ class Script:
     observations: Sequence[str]
 
 
-def play(policy: TransformersPolicy, scripts: Sequence[Script], slots: int) -> list[list[tuple[int, ...]]]:
+def play(policy: Learner, scripts: Sequence[Script], slots: int) -> list[list[tuple[int, ...]]]:
     """Token ids of the greedy actions of each script, at most `slots` scripts at the same time."""
     waiting = deque(enumerate(scripts))
     playing: dict[int, int] = {}  # id of session -> number of script
@@ -58,7 +58,7 @@ def observation(words: random.Random) -> str:
     return f"Go on, and let these appear: {', '.join(words.choices(WORDS, k=11))}."
 
 
-def pair_tree(policy: TransformersPolicy, length: int, seed: int) -> Tree:
+def pair_tree(policy: Learner, length: int, seed: int) -> Tree:
     """A pair of at least `length` tree tokens; both sides share the first third."""
     words, renderer = random.Random(seed), policy.renderer
     prompt = renderer.prompt_ids(PROMPT)

@@ -72,7 +72,7 @@ def measured(model: Path, pairs: Sequence[Pair], quick: bool) -> Outcome:
     from benchmarks.layouts import ROWS, TREES, layout_speeds, layouts
 
     repetitions = 1 if quick else 5
-    policy = eto.load_policy(model)
+    policy = eto.load_learner(model)
     bf16 = policy.dtype == torch.bfloat16
     trees, singles = layouts(policy, pairs)
     plain, shared = (sum(len(e.tree) for e in layout) for layout in (singles, trees))
@@ -121,8 +121,8 @@ def measured(model: Path, pairs: Sequence[Pair], quick: bool) -> Outcome:
 
 def train_ours(model: Path, pairs: Sequence[Pair]) -> float:
     """Seconds of one epoch with the paper's loss, from the weights in `model`."""
-    policy = eto.load_policy(model)
-    settings = eto.DpoSettings(epochs=1, batch_pairs=BATCH, learning_rate=1e-6)
+    policy = eto.load_learner(model)
+    settings = eto.DpoSettings(epochs=1, batch_size=BATCH, learning_rate=1e-6)
     begun = time.perf_counter()
     eto.dpo(policy, pairs, settings)
     return time.perf_counter() - begun
@@ -145,12 +145,12 @@ def same_losses(model: Path, pairs: Sequence[Pair], *, bf16: bool) -> str:
     found: list[dict[str, float]] = []
     settings = eto.DpoSettings(
         epochs=2,
-        batch_pairs=len(pairs),
+        batch_size=len(pairs),
         learning_rate=CHECK_RATE,
         schedule="constant",
         warmup_ratio=0.0,
     )
-    policy = eto.load_policy(model, dtype="bfloat16" if bf16 else "float32")
+    policy = eto.load_learner(model, dtype="bfloat16" if bf16 else "float32")
     eto.dpo(policy, pairs, settings, on_step=found.append)
     trained = train_dpo(
         model,

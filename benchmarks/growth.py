@@ -27,8 +27,8 @@ from benchmarks.conversations import PROMPT, Script, observation, pair_tree, pla
 from benchmarks.frame import RESULTS, Outcome, Ratio, Row, alternate, median_ratio, rows
 from eto.losses import dpo_loss
 from eto.policies.precision import weights_in
-from eto.policies.transformers import TransformersPolicy
 from eto.rollout.rollouts import RolloutSettings
+from eto.training.learner import Learner
 from eto.training.log_probs import TreeLogProbs
 from eto.training.trees import Tree
 
@@ -83,7 +83,7 @@ class Curve:
 def run(quick: bool) -> Outcome:
     sizes = QUICK if quick else FULL
     ready = prepared()
-    storyteller = eto.load_policy("embedded", max_action_tokens=ACTION_TOKENS, drafting=False)
+    storyteller = eto.load_learner("embedded", max_action_tokens=ACTION_TOKENS, drafting=False)
     outcome = Outcome(
         title="How costs grow",
         setting=f"SmolLM2-135M in {storyteller.dtype}, {torch.get_num_threads()} threads. Turns: {SLOTS} "
@@ -106,7 +106,7 @@ def run(quick: bool) -> Outcome:
 # -- turns --------------------------------------------------------------------------------
 
 
-def add_turns(outcome: Outcome, policy: TransformersPolicy, sizes: Sizes) -> Curve:
+def add_turns(outcome: Outcome, policy: Learner, sizes: Sizes) -> Curve:
     seconds, tokens = seconds_of_turns(policy, sizes.turns, SLOTS)
     for turn in sizes.shown:
         near = seconds[max(0, turn - 1 - NEIGHBOURS) : turn + NEIGHBOURS]
@@ -123,7 +123,7 @@ def add_turns(outcome: Outcome, policy: TransformersPolicy, sizes: Sizes) -> Cur
     return Curve("turns", "turn", "time of the turn, first turn = 1", points)
 
 
-def seconds_of_turns(policy: TransformersPolicy, turns: int, count: int) -> tuple[list[float], int]:
+def seconds_of_turns(policy: Learner, turns: int, count: int) -> tuple[list[float], int]:
     """Wall seconds of each turn of `count` conversations together, and the tokens sampled in all."""
     sessions = [policy.open(PROMPT) for _ in range(count)]
     words = random.Random(0)
@@ -147,7 +147,7 @@ def seconds_of_turns(policy: TransformersPolicy, turns: int, count: int) -> tupl
 # -- slots --------------------------------------------------------------------------------
 
 
-def add_slots(outcome: Outcome, policy: TransformersPolicy, sizes: Sizes) -> Curve:
+def add_slots(outcome: Outcome, policy: Learner, sizes: Sizes) -> Curve:
     words = random.Random(1)
     scripts = [Script(PROMPT, [observation(words)]) for _ in range(max(sizes.slots))]
 
@@ -165,7 +165,7 @@ def add_slots(outcome: Outcome, policy: TransformersPolicy, sizes: Sizes) -> Cur
 
 def check_slots(ready: Prepared, count: int, turns: int = 3) -> str:
     """Raises AssertionError where an action depends on who plays beside it, in fp32."""
-    policy = eto.load_policy(ready.model, dtype="float32", max_action_tokens=16)
+    policy = eto.load_learner(ready.model, dtype="float32", max_action_tokens=16)
     spread = [ready.experts[number * len(ready.experts) // count] for number in range(count)]
     scripts = [Script(e.messages, [turn.observation for turn in e.turns[: turns - 1]]) for e in spread]
     alone, together = play(policy, scripts, 1), play(policy, scripts, SLOTS)
@@ -181,7 +181,7 @@ def check_slots(ready: Prepared, count: int, turns: int = 3) -> str:
 # -- pairs --------------------------------------------------------------------------------
 
 
-def add_pairs(outcome: Outcome, policy: TransformersPolicy, sizes: Sizes) -> Curve:
+def add_pairs(outcome: Outcome, policy: Learner, sizes: Sizes) -> Curve:
     scorer = TreeLogProbs(weights_in(copy.deepcopy(policy.model), policy.dtype))
     trees = {
         length: [pair_tree(policy, length, number) for number in range(max(1, sizes.pass_tokens // length))]
@@ -212,7 +212,7 @@ def ms_a_token(scorer: TreeLogProbs, trees: Sequence[Tree]) -> float:
 
 
 def add_tasks(outcome: Outcome, ready: Prepared, sizes: Sizes) -> Curve:
-    agent = eto.load_policy(ready.model)
+    agent = eto.load_learner(ready.model)
 
     def seconds_a_task(count: int) -> float:
         tasks = [ready.tasks[number * len(ready.tasks) // count] for number in range(count)]

@@ -17,8 +17,9 @@ import torch
 from torch import Tensor
 
 from benchmarks.frame import alternate
-from eto.policies.transformers import TransformersPolicy
-from eto.training.loop import Example, Optimisation, optimise
+from eto.settings import TrainingSettings
+from eto.training.learner import Learner
+from eto.training.loop import Example, optimise
 from eto.training.trees import Row, Tree, build_tree, lay_out
 from eto.types import Pair
 
@@ -28,7 +29,7 @@ NOTHING_SHARED = 10**9
 """Tokens that sharing would have to save."""
 
 
-def layouts(policy: TransformersPolicy, pairs: Sequence[Pair]) -> tuple[list[Example], list[Example]]:
+def layouts(policy: Learner, pairs: Sequence[Pair]) -> tuple[list[Example], list[Example]]:
     """The pairs as one tree each, and as two trees of one leaf each."""
     trees, singles = [], []
     for pair in pairs:
@@ -49,7 +50,7 @@ def signed(sides: Sequence[tuple[Sequence[int], Sequence[int]]], signs: Sequence
 
 
 def layout_speeds(
-    policy: TransformersPolicy,
+    policy: Learner,
     trees: Sequence[Example],
     singles: Sequence[Example],
     batch_pairs: int,
@@ -89,7 +90,7 @@ def layout_speeds(
 
 
 def difference_step(
-    policy: TransformersPolicy, examples: Sequence[Example], batch: int, begin: Callable[[], object]
+    policy: Learner, examples: Sequence[Example], batch: int, begin: Callable[[], object]
 ) -> tuple[float, float]:
     """Seconds and mean loss of an epoch at learning rate 0, which leaves the weights as they are.
 
@@ -100,9 +101,7 @@ def difference_step(
         signs = [torch.from_numpy(weights).to(leaves[0].device) for weights in example.weights]
         return -sum((leaf * sign).sum() for leaf, sign in zip(leaves, signs, strict=True)), {}
 
-    settings = Optimisation(
-        epochs=1, learning_rate=1e-12, batch_size=batch, schedule="constant", dtype=policy.dtype
-    )
+    settings = TrainingSettings(epochs=1, learning_rate=1e-12, batch_size=batch, schedule="constant")
     losses: list[float] = []
     begun = time.perf_counter()
     optimise(
@@ -110,6 +109,7 @@ def difference_step(
         examples,
         difference,
         settings,
+        dtype=policy.dtype,
         on_start=lambda _: begin(),
         on_step=lambda figures: bool(losses.append(figures["loss"])),
     )

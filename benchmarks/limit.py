@@ -23,7 +23,7 @@ import eto
 from benchmarks.agent import prepared
 from benchmarks.frame import Outcome, Ratio, alternate, median_ratio, rows
 from benchmarks.machine import Peak, read_bytes_a_second
-from eto.policies.transformers import TransformersPolicy
+from eto.training.learner import Learner
 from eto.types import Message, Trajectory
 
 TRAINING, PRODUCTS = "training", "matrix products"
@@ -40,7 +40,7 @@ def run(quick: bool) -> Outcome:
     experts = prepared().experts
     experts = experts[:: max(1, len(experts) // (4 if quick else 12))]
     steps, repetitions = (12, 2) if quick else (48, 5)
-    policy = eto.load_policy("embedded", max_action_tokens=128, drafting=False)
+    policy = eto.load_learner("embedded", max_action_tokens=128, drafting=False)
     same = check_count(policy)
     tales = [tale(experts[0], number) for number in range(32)]
     acting, speeds = measure_acting(policy, tales, repetitions, steps)
@@ -83,7 +83,7 @@ def run(quick: bool) -> Outcome:
 
 
 def measure_training(
-    policy: TransformersPolicy, experts: Sequence[Trajectory], peak: Callable[[], float], repetitions: int
+    policy: Learner, experts: Sequence[Trajectory], peak: Callable[[], float], repetitions: int
 ) -> tuple[dict[str, list[float]], list[float]]:
     """FLOP/s of training and of products in turn, and the seconds of all optimiser steps, the first too."""
     found: dict[str, list[float]] = {TRAINING: [], PRODUCTS: []}
@@ -105,7 +105,7 @@ def measure_training(
     return found, seconds
 
 
-def work(policy: TransformersPolicy, experts: Sequence[Trajectory]) -> float:
+def work(policy: Learner, experts: Sequence[Trajectory]) -> float:
     """FLOPs of a forward and backward pass over `experts`, as this module's docstring counts them."""
     config = policy.model.config.get_text_config()
     size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
@@ -121,16 +121,16 @@ def work(policy: TransformersPolicy, experts: Sequence[Trajectory]) -> float:
     return float(total)
 
 
-def body_weights(policy: TransformersPolicy) -> int:
+def body_weights(policy: Learner) -> int:
     """Weights of all matrices that every token passes: the model without embedding and vocabulary."""
     return sum(layer.weight.numel() for layer in linear_layers(policy))
 
 
-def linear_layers(policy: TransformersPolicy) -> list[nn.Linear]:
+def linear_layers(policy: Learner) -> list[nn.Linear]:
     return [layer for layer in policy.model.get_decoder().modules() if isinstance(layer, nn.Linear)]
 
 
-def check_count(policy: TransformersPolicy, tokens: int = 16) -> str:
+def check_count(policy: Learner, tokens: int = 16) -> str:
     """Compare the count with torch's own of a forward pass. Raises AssertionError where they differ."""
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         hidden = policy.model.get_decoder()(
@@ -148,7 +148,7 @@ def check_count(policy: TransformersPolicy, tokens: int = 16) -> str:
     return "the FLOPs counted for the layers of a forward pass are those that torch's counter finds in it."
 
 
-def shapes(policy: TransformersPolicy, largest: int) -> list[tuple[int, int, int]]:
+def shapes(policy: Learner, largest: int) -> list[tuple[int, int, int]]:
     """Square products, and those of a forward pass in training."""
     vocabulary, width = policy.model.get_output_embeddings().weight.shape
     return [
@@ -162,7 +162,7 @@ def shapes(policy: TransformersPolicy, largest: int) -> list[tuple[int, int, int
 
 
 def measure_acting(
-    policy: TransformersPolicy, talks: Sequence[Talk], repetitions: int, steps: int, size: int = READ_BYTES
+    policy: Learner, talks: Sequence[Talk], repetitions: int, steps: int, size: int = READ_BYTES
 ) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
     """Bytes a second of acting and of reading memory in turn, and acting's tokens a second."""
     speeds: dict[str, list[float]] = {ACTING: [], TOGETHER: []}
@@ -179,7 +179,7 @@ def measure_acting(
     return found, speeds
 
 
-def steps_a_second(policy: TransformersPolicy, talks: Sequence[Talk], steps: int) -> float:
+def steps_a_second(policy: Learner, talks: Sequence[Talk], steps: int) -> float:
     """Steps of one token each for all `talks`. Raises RuntimeError where an answer ends too soon."""
     sessions = [policy.open(messages) for messages in talks]
     for session in sessions:
@@ -196,7 +196,7 @@ def steps_a_second(policy: TransformersPolicy, talks: Sequence[Talk], steps: int
     return steps / seconds
 
 
-def bytes_of_step(policy: TransformersPolicy, context: int) -> int:
+def bytes_of_step(policy: Learner, context: int) -> int:
     """Bytes that a step of one conversation reads: the weights, and keys and values of `context` tokens."""
     config = policy.model.config.get_text_config()
     size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
@@ -219,11 +219,11 @@ def tale(expert: Trajectory, number: int) -> Talk:
     return (Message("system", "You are a novelist."), Message("user", f"{log}\n\n{wish}"))
 
 
-def prompt_tokens(policy: TransformersPolicy, talk: Talk) -> int:
+def prompt_tokens(policy: Learner, talk: Talk) -> int:
     return len(policy.renderer.prompt_ids(talk))
 
 
-def tokens_of(policy: TransformersPolicy, experts: Sequence[Trajectory]) -> int:
+def tokens_of(policy: Learner, experts: Sequence[Trajectory]) -> int:
     return sum(len(policy.renderer.render(expert, max_tokens=policy.max_context).ids) for expert in experts)
 
 

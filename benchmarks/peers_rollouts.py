@@ -9,11 +9,11 @@ from pathlib import Path
 from unittest import mock
 
 import torch
+from eto.policies.conversation import common_prefix
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from eto.environments.java import ensure_java, gateway_text
 from eto.environments.scienceworld import cut_at_line
-from eto.policies.conversation import common_prefix
 from eto.protocols import Step, TaskSuite
 from eto.rendering import Renderer
 from eto.types import Message, StopReason, Task, Trajectory, Turn

@@ -74,7 +74,7 @@ def run(quick: bool) -> Outcome:
     tasks = spread(agent.tasks, 8 if quick else 24)
     few = spread(tasks, 4 if quick else 6)
     settings = RolloutSettings()
-    policy = eto.load_policy(agent.model, dtype="float32")
+    policy = eto.load_learner(agent.model, dtype="float32")
     one_by_one = OneByOne(agent.model, torch.float32, stops(policy))
     with EnvironmentPool(agent.suite, settings.workers) as pool:
         start_simulators(pool, tasks, settings.slots)
@@ -147,7 +147,7 @@ def explore(
 ) -> tuple[list[Trajectory], float]:
     """As after cloning: a new acting copy of the weights, nothing cached, and no action to guess from but
     those of the experts that were cloned."""
-    policy = eto.load_policy(agent.model, dtype=dtype)
+    policy = eto.load_learner(agent.model, dtype=dtype)
     for expert in agent.experts:
         policy.remember(policy.renderer.render(expert))
     return timed_rollouts(policy, agent, tasks, settings, pool)

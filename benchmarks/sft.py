@@ -45,7 +45,7 @@ def measured(model: Path, trajectories: Sequence[Trajectory], quick: bool) -> Ou
     """Speed and equality on `trajectories`."""
     import torch
 
-    policy = eto.load_policy(model)
+    policy = eto.load_learner(model)
     bf16 = policy.dtype == torch.bfloat16
     rendered = [policy.renderer.render(trajectory) for trajectory in trajectories]
     tokens = sum(len(each.ids) for each in rendered)
@@ -89,7 +89,7 @@ def measured(model: Path, trajectories: Sequence[Trajectory], quick: bool) -> Ou
 
 def train_ours(model: Path, trajectories: Sequence[Trajectory]) -> tuple[float, int]:
     """Seconds and steps of one epoch, from the weights in `model`."""
-    policy = eto.load_policy(model)
+    policy = eto.load_learner(model)
     settings = eto.SftSettings(epochs=1, learning_rate=LEARNING_RATE, batch_tokens=STEP_TOKENS)
     begun = time.perf_counter()
     steps = eto.sft(policy, trajectories, settings)
@@ -119,7 +119,7 @@ def same_losses(model: Path, trajectories: Sequence[Trajectory]) -> str:
 
     found: list[dict[str, float]] = []
     settings = eto.SftSettings(epochs=1, learning_rate=LEARNING_RATE, batch_size=len(trajectories))
-    eto.sft(eto.load_policy(model, dtype="float32"), trajectories, settings, on_step=found.append)
+    eto.sft(eto.load_learner(model, dtype="float32"), trajectories, settings, on_step=found.append)
     trained = train_sft(model, trajectories, bf16=False, packed_tokens=None, batch_size=len(trajectories))
     text = (
         f"fp32, {len(trajectories)} trajectories, unpacked: loss {found[0]['loss']:.6f} (TRL "

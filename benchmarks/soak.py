@@ -28,11 +28,11 @@ from typing import Any
 
 import psutil
 import yaml
+from eto.policies.scripted import ScriptedPolicy
 
 from eto.environments import load_suite, suite_names
 from eto.environments.memory import tree_mb
 from eto.environments.pool import EnvironmentPool, collect_experts
-from eto.policies.scripted import ScriptedPolicy
 from eto.protocols import TaskSuite
 from eto.rollout.rollouts import RolloutSettings, rollouts
 from eto.types import Message

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import sys
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -18,35 +18,37 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from eto.codec import META, OWN_FIELDS
 from eto.foreign.forms import READ_AS_PAIRS, REFUSED_FORMS
 from eto.foreign.lists import MESSAGE, PAIR, TRAJECTORY
 from eto.foreign.messages import ROLES
-from eto.limits import MOST
-from eto.recipe import FREE_FIELDS, Recipe, load_recipe
-from eto.records import META, OWN_FIELDS
+from eto.methods import METHODS
+from eto.recipe import Recipe, load_recipe
+from eto.recipe_fields import default_of, is_free, most_of, section_of
+from eto.settings import MethodSettings
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = {int: "integer", float: "number", bool: "`true` or `false`", str: "text", type(None): "`null`"}
 SIGNS = {Ge: ("ge", "≥"), Gt: ("gt", ">"), Le: ("le", "≤"), Lt: ("lt", "<")}
 
 
-def section_of(annotation: Any) -> type[BaseModel] | None:
-    """The section behind a field's type, an optional one included."""
-    for kind in (annotation, *get_args(annotation)):
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            return kind
-    return None
-
-
 def fields(section: type[BaseModel] = Recipe, path: str = "") -> Iterator[tuple[str, FieldInfo]]:
-    """Every field that holds a value, by its dotted path; a section's own before those inside it."""
+    """Every field that holds a value, by its dotted path; a section's own before those inside it.
+
+    The fields of `method` are not among a recipe's: they are the method's own, see `method_fields`.
+    """
     inner = {name: section_of(field.annotation) for name, field in section.model_fields.items()}
     for name, field in section.model_fields.items():
-        if inner[name] is None or type(None) in get_args(field.annotation):
+        if inner[name] in (None, MethodSettings) or type(None) in get_args(field.annotation):
             yield path + name, field
     for name, kind in inner.items():
-        if kind is not None:
+        if kind not in (None, MethodSettings):
             yield from fields(kind, f"{path}{name}.")
+
+
+def method_fields(name: str) -> Iterator[tuple[str, FieldInfo]]:
+    """As `fields`, of the section `method` with the method `name`."""
+    return fields(METHODS[name].settings, "method.")
 
 
 def type_text(annotation: Any, field: FieldInfo | None = None) -> str:
@@ -87,50 +89,64 @@ def value_text(value: Any) -> str:
 
 
 def default_text(field: FieldInfo) -> str:
-    if field.is_required():
-        return "required"
-    return f"`{value_text(field.get_default(call_default_factory=True))}`"
+    return "required" if field.is_required() else f"`{value_text(default_of(field))}`"
 
 
-def field_tables() -> str:
-    """A heading and a table for each section of the recipe."""
+def recipe_tables() -> str:
+    """The tables of what all recipes have, then those of each method."""
+    parts = [field_tables(fields(), Recipe, 2)]
+    for name in sorted(METHODS):
+        method = METHODS[name]
+        about = f"`method: {{name: {name}}}`: {method.summary}."
+        parts += [f"## Method `{name}`", about, field_tables(method_fields(name), method.settings, 3)]
+    return "\n\n".join(parts)
+
+
+def field_tables(listed: Iterable[tuple[str, FieldInfo]], kind: type[BaseModel], level: int) -> str:
+    """A heading and a table for each section."""
     parts: list[str] = []
     heading: str | None = None
-    for path, field in fields():
+    for path, field in listed:
         section = path.rpartition(".")[0]
         if section != heading:
             heading = section
-            parts += ["", f"## `{section}`" if section else "## Top level", "", *_about(section)]
+            title = f"`{section}`" if section else "Top level"
+            if section != "method":
+                parts += ["", f"{'#' * level} {title}", "", *_about(kind, section)]
             parts += ["| field | type | default | meaning |", "|---|---|---|---|"]
-        mark = " °" if path in FREE_FIELDS else ""
+        mark = " °" if is_free(field) else ""
         meaning = " ".join((field.description or "").split()).replace("|", "\\|")
-        if path in MOST:
-            meaning += f" At most {MOST[path]:,}."
-        parts.append(
-            f"| `{path}`{mark} | {type_text(field.annotation, field)} | {default_text(field)} | {meaning} |"
-        )
+        if most := most_of(field):
+            meaning += f" At most {most:,}."
+        default = "`eto`" if section_of(field.annotation) is MethodSettings else default_text(field)
+        parts.append(f"| `{path}`{mark} | {type_text(field.annotation, field)} | {default} | {meaning} |")
     return "\n".join(parts).strip()
 
 
-def _about(section: str) -> list[str]:
-    kind: Any = Recipe
+def _about(kind: Any, section: str) -> list[str]:
     description = ""
-    for name in filter(None, section.split(".")):
+    for name in section.removeprefix("method.").split("."):
+        if not name:
+            return []
         field = kind.model_fields[name]
         kind, description = section_of(field.annotation), field.description or ""
-    return [" ".join(description.split()), ""] if description else []
+    return [" ".join(description.split()), ""]
 
 
 def quickstart_table() -> str:
     """Every field that recipes/quickstart.yaml sets to other than its default."""
     lines = ["| field | default | quickstart |", "|---|---|---|"]
     recipe = load_recipe(ROOT / "recipes" / "quickstart.yaml")
-    for path, field in fields():
+    for path, field in (*fields(), *method_fields(recipe.method.name)):
         *sections, name = path.split(".")
         holder: Any = recipe
         for section in sections:
             holder = holder and getattr(holder, section)  # None where a recipe leaves a section out
-        if holder is None or path.split(".")[0] in ("name", "seed", "environment", "tasks"):
+        if (
+            holder is None
+            or path.split(".")[0] in ("name", "seed", "environment", "tasks")
+            or path == "method"
+        ):
             continue
         value = f"`{value_text(getattr(holder, name))}`"
         if default_text(field) != value:
@@ -170,7 +186,7 @@ def _names(names: tuple[str, ...]) -> str:
 
 
 PARTS: dict[str, tuple[str, Callable[[], str]]] = {
-    "docs/recipes.md": ("fields", field_tables),
+    "docs/recipes.md": ("fields", recipe_tables),
     "docs/eto.md": ("quickstart", quickstart_table),
     "docs/files.md": ("fields", data_tables),
 }

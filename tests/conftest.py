@@ -12,9 +12,9 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import pytest
 
-from eto.runtime import configure_threads
+from eto.runtime import quiet_libraries  # `eto` itself sets the threads
 
-configure_threads()
+quiet_libraries()
 
 # A shell that starts tests in the background has them ignore Ctrl-C, nohup a hang-up, and so would every
 # process that they start and stop.
@@ -44,6 +44,6 @@ def tiny_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def tiny_policy(tiny_path: Path):
     """A fresh fp32 policy on the tiny Llama."""
-    from eto.policies.transformers import load_policy
+    from eto.training.learner import load_learner
 
-    return load_policy(tiny_path, dtype="float32", max_action_tokens=12)
+    return load_learner(tiny_path, dtype="float32")

@@ -116,3 +116,11 @@ def test_a_shared_writer_says_why_it_cannot(tmp_path: Path):
     with pytest.raises(OSError):
         filled(path, "new", shared=True)
     assert os.listdir(tmp_path) == ["d"]
+
+
+def test_a_directory_is_made_elsewhere_where_asked(tmp_path: Path):
+    path = tmp_path / "stages" / "d"
+    with atomic_directory(path, within=tmp_path) as fresh:
+        assert fresh.parent == tmp_path
+        (fresh / "a.txt").write_text("new")
+    assert os.listdir(tmp_path) == ["stages"] and os.listdir(path) == ["a.txt"]

@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eto.contrast import (
-    ContrastRules,
     ContrastSummary,
     contrast,
     contrast_result,
@@ -17,6 +16,7 @@ from eto.contrast import (
     shared_turns,
 )
 from eto.errors import InputError
+from eto.settings import ContrastSettings
 from eto.types import Message, StopReason, Task, ToolCall, Trajectory, Turn
 
 
@@ -57,14 +57,14 @@ def test_the_higher_reward_is_chosen_in_both_directions() -> None:
 
 
 def test_one_direction_only_counts_the_unused_wins() -> None:
-    rules = ContrastRules(both_directions=False)
+    rules = ContrastSettings(both_directions=False)
     result = contrast_result([expert("t", reward=0.5)], [episode("t", "xy", 1.0)], rules)
     assert (result.pairs, result.summary.wins_unused) == ([], 1)
 
 
 @pytest.mark.parametrize(("margin", "turns"), [(5, 8), (0, 3), (2, 5), (None, 20)])
 def test_the_rejected_side_ends_a_margin_after_the_chosen(margin: int | None, turns: int) -> None:
-    (pair,) = contrast([expert("t")], [episode("t", "x" * 20, 0.0)], margin_turns=margin)
+    (pair,) = contrast([expert("t")], [episode("t", "x" * 20, 0.0)], ContrastSettings(margin_turns=margin))
     assert len(pair.rejected.turns) == turns
     assert (pair.rejected.reward, len(pair.chosen.turns)) == (0.0, 3)
 
@@ -78,7 +78,7 @@ def test_an_expert_that_lost_is_cut_as_well_and_a_chosen_side_never() -> None:
 
 @pytest.mark.parametrize(("gap", "pairs"), [(0.0, 1), (0.24, 1), (0.25, 0), (0.3, 0)])
 def test_a_small_gap_is_a_tie(gap: float, pairs: int) -> None:
-    assert len(contrast([expert("t")], [episode("t", "xy", 0.75)], min_gap=gap)) == pairs
+    assert len(contrast([expert("t")], [episode("t", "xy", 0.75)], ContrastSettings(min_gap=gap))) == pairs
 
 
 @pytest.mark.parametrize("stop", [StopReason.ENVIRONMENT_FAILED, StopReason.ENGINE_FAILED])
@@ -106,18 +106,18 @@ def test_a_side_without_a_turn_after_the_parting_gives_no_pair(actions: str) -> 
 
 
 def test_cutting_may_leave_nothing_to_prefer() -> None:
-    rules = ContrastRules(margin_turns=0)
+    rules = ContrastSettings(margin_turns=0)
     result = contrast_result([expert("t", "ab", 0.5), expert("u")], [episode("t", "abxyz", 0.0)], rules)
     assert result.summary.no_parting == 1
 
 
 def test_samples_of_a_task_give_distinct_pairs_up_to_the_cap() -> None:
     explored = [episode("t", actions, 0.0, sample=n) for n, actions in enumerate(["xa", "xb", "xa", "xc"])]
-    result = contrast_result([expert("t")], reversed(explored), ContrastRules(per_task=2))
+    result = contrast_result([expert("t")], reversed(explored), ContrastSettings(per_task=2))
     assert [pair.rejected.sample for pair in result.pairs] == [0, 1]
     assert (result.summary.duplicates, result.summary.over_task_cap) == (1, 1)
     assert len(contrast([expert("t")], explored)) == 1
-    assert len(contrast([expert("t")], explored, per_task=None)) == 3
+    assert len(contrast([expert("t")], explored, ContrastSettings(per_task=None))) == 3
 
 
 def test_the_best_of_several_experts_is_the_partner() -> None:
@@ -129,7 +129,7 @@ def test_the_best_of_several_experts_is_the_partner() -> None:
 def test_agents_are_paired_where_there_is_no_expert() -> None:
     explored = [episode("t", "x", 0.2), episode("t", "y", 0.9, sample=1), episode("t", "z", 0.9, sample=2)]
     assert contrast([], explored) == []
-    result = contrast_result([], explored, ContrastRules(agent_pairs=True))
+    result = contrast_result([], explored, ContrastSettings(agent_pairs=True))
     assert [(pair.chosen, pair.rejected) for pair in result.pairs] == [(explored[1], explored[0])]
     assert (result.summary.partners, result.summary.ties, result.summary.losses) == (1, 1, 1)
 
@@ -137,20 +137,25 @@ def test_agents_are_paired_where_there_is_no_expert() -> None:
 def test_kinds_are_balanced_and_do_not_depend_on_each_other() -> None:
     experts = [expert(f"{kind}/{n:02}", kind=kind) for kind in ("find", "boil") for n in range(20)]
     explored = [episode(each.task.id, "xy", 0.0, kind=each.task.kind) for each in experts]
-    rules = ContrastRules(per_kind=5, seed=1)
-    result = contrast_result(experts, explored, rules)
+    rules = ContrastSettings(per_kind=5)
+    result = contrast_result(experts, explored, rules, seed=1)
     assert result.summary.kinds == {"boil": 5, "find": 5} and result.summary.over_kind_cap == 30
     found = [pair.task.id for pair in result.pairs]
-    assert found == sorted(found) == [p.task.id for p in contrast_result(experts, explored, rules).pairs]
-    only = contrast_result(experts[:20], explored[:20], rules).pairs
+    assert found == sorted(found) == [p.task.id for p in contrast(experts, explored, rules, seed=1)]
+    only = contrast(experts[:20], explored[:20], rules, seed=1)
     assert [pair for pair in result.pairs if pair.task.kind == "find"] == only
-    assert found != [p.task.id for p in contrast(experts, explored, per_kind=5, seed=2)]
+    assert found != [p.task.id for p in contrast(experts, explored, rules, seed=2)]
+
+
+def test_the_seed_is_bounded() -> None:
+    with pytest.raises(InputError, match="contrast_result: seed"):
+        contrast([], [], seed=-1)
 
 
 @pytest.mark.parametrize("wrong", [{"margin_turns": -1}, {"per_task": 0}, {"per_kind": 0}, {"min_gap": -0.1}])
 def test_a_rule_out_of_range_is_refused(wrong: dict) -> None:
     with pytest.raises(InputError, match=next(iter(wrong))):
-        contrast([], [], **wrong)
+        contrast([], [], ContrastSettings(**wrong))
 
 
 def test_shared_turns_compares_observations_too() -> None:
@@ -178,7 +183,7 @@ def explorations(draw) -> tuple[list[Trajectory], list[Trajectory]]:
 @given(
     explorations(),
     st.builds(
-        ContrastRules,
+        ContrastSettings,
         margin_turns=st.none() | st.integers(0, 6),
         min_gap=st.sampled_from([0.0, 0.5]),
         per_task=st.none() | st.integers(1, 3),
@@ -188,7 +193,7 @@ def explorations(draw) -> tuple[list[Trajectory], list[Trajectory]]:
     ),
     st.randoms(use_true_random=False),
 )
-def test_every_pair_is_sound_and_every_trajectory_counted(found, rules: ContrastRules, random) -> None:
+def test_every_pair_is_sound_and_every_trajectory_counted(found, rules: ContrastSettings, random) -> None:
     experts, explored = found
     result = contrast_result(experts, explored, rules)
     assert result.summary.explored == len(explored)
@@ -227,7 +232,7 @@ def test_samples_that_call_otherwise_are_no_duplicates() -> None:
         replace(episode("t", "x", 0.0, sample=n), turns=(Turn("", "", tool_calls=calls),))
         for n, calls in enumerate((*CALLS, CALLS[0]))
     ]
-    result = contrast_result([expert("t")], explored, ContrastRules(per_task=None))
+    result = contrast_result([expert("t")], explored, ContrastSettings(per_task=None))
     assert (len(result.pairs), result.summary.duplicates) == (2, 1)
 
 

@@ -144,13 +144,13 @@ def test_the_tree_names_every_module_once():
     assert modules == {str(path.relative_to(ROOT)) for path in SOURCE.rglob("*.py")}
 
 
-def test_the_example_uses_the_public_names_and_no_others():
+def test_the_example_uses_public_names_alone():
     [example] = blocks(text_of("README.md"), "python")
     used = set()
     for node in ast.walk(ast.parse(example)):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "eto":
             used.add(node.attr)
-    assert used == set(eto.__all__)
+    assert used and used <= set(eto.__all__)
     assert len(example.splitlines()) <= 25
 
 

@@ -55,8 +55,15 @@ def test_what_decides_the_episodes_makes_the_command(tmp_path):
         return command_of("explore", "train", parse_recipe(RECIPE, overrides, source="test"), model)
 
     plain = command()
-    assert command("environment.workers=5", "dpo.beta=0.3", "name=other", "tasks.dev_per_kind=3") == plain
-    for change in ("seed=1", "explore.temperature=0.5", "tasks.train_per_kind=3", "model.dtype=float32"):
+    assert (
+        command("environment.workers=5", "method.dpo.beta=0.3", "name=other", "tasks.dev_per_kind=3") == plain
+    )
+    for change in (
+        "seed=1",
+        "method.explore.temperature=0.5",
+        "tasks.train_per_kind=3",
+        "model.dtype=float32",
+    ):
         assert command(change) != plain
     (tmp_path / "config.json").write_text("{}")
     model = command(model=str(tmp_path))

@@ -17,13 +17,14 @@ MAX_FUNCTION_LINES = 70
 # A name stands for the module and, where it is a package, for everything inside.
 LAYERS = (
     "types protocols errors oserrors atomic texts paths runtime",
-    "checks limits settings store formats foreign files jsonfiles jsontext notes records reference_rules"
-    " tables contrast weights losses statistics failures"
+    "checks codec limits settings store formats foreign files jsonfiles jsontext notes records"
+    " reference_rules tables contrast weights losses statistics failures"
     " encoding chat_template turn_forms turns talk model_template rendering",
     "environments policies",
+    "cpu engines",
     "rollout training",
     "algorithms methods",
-    "recipe recipe_fields recipe_yaml machine run run_records reuse report",
+    "recipe recipe_earlier recipe_errors recipe_fields recipe_yaml machine run run_records reuse report",
     "cli __main__",
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names.split()}
@@ -32,7 +33,17 @@ TOP = len(LAYERS) - 1
 # Heavy libraries: loaded by those who compute with them, not by who reads recipes or plays games.
 HEAVY = {"torch", "transformers", "accelerate", "peft"}
 LIGHT = set(LAYERS[0].split()) | set(LAYERS[1].split())
-LIGHT |= {"environments", "recipe", "recipe_fields", "recipe_yaml", "reuse", "report", "methods"}
+LIGHT |= {
+    "environments",
+    "recipe",
+    "recipe_earlier",
+    "recipe_errors",
+    "recipe_fields",
+    "recipe_yaml",
+    "reuse",
+    "report",
+    "methods",
+}
 LIGHT -= {"rendering", "losses", "weights"}
 
 

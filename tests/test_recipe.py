@@ -27,9 +27,21 @@ def test_shipped_recipes_load_and_round_trip(path):
 
 def test_defaults_are_the_papers():
     recipe = parse_recipe(SMALL)
-    assert (recipe.sft.epochs, recipe.sft.learning_rate, recipe.sft.batch_size) == (3, 1e-5, 64)
-    assert (recipe.dpo.epochs, recipe.dpo.learning_rate, recipe.dpo.beta) == (3, 1e-6, 0.1)
-    assert recipe.dpo.sft_weight == 0 and recipe.contrast.turns == "all" and recipe.contrast.margin_turns == 5
+    assert (recipe.method.sft.epochs, recipe.method.sft.learning_rate, recipe.method.sft.batch_size) == (
+        3,
+        1e-5,
+        64,
+    )
+    assert (recipe.method.dpo.epochs, recipe.method.dpo.learning_rate, recipe.method.dpo.beta) == (
+        3,
+        1e-6,
+        0.1,
+    )
+    assert (
+        recipe.method.dpo.sft_weight == 0
+        and recipe.method.contrast.turns == "all"
+        and recipe.method.contrast.margin_turns == 5
+    )
     assert recipe.directory == Path("runs/small")
 
 
@@ -46,9 +58,14 @@ def test_every_field_says_what_it_is():
 
 
 def test_overrides_reach_every_depth_and_read_yaml():
-    overrides = ["sft.learning_rate=2e-4", "model.lora.rank=4", "environment.options.kinds=[a, b]", "seed=7"]
+    overrides = [
+        "method.sft.learning_rate=2e-4",
+        "model.lora.rank=4",
+        "environment.options.kinds=[a, b]",
+        "seed=7",
+    ]
     recipe = parse_recipe(SMALL, overrides)
-    assert recipe.sft.learning_rate == 2e-4
+    assert recipe.method.sft.learning_rate == 2e-4
     assert recipe.model.lora is not None and recipe.model.lora.rank == 4
     assert recipe.environment.options == {"kinds": ["a", "b"]}
     assert recipe.seed == 7
@@ -61,7 +78,10 @@ def test_a_later_override_wins_and_null_takes_back():
 
 @pytest.mark.parametrize("number", ["1e-4", "1.0e-4", "1E-4", "0.0001"])
 def test_all_spellings_of_a_number(number):
-    assert parse_recipe(f"{SMALL}sft:\n  learning_rate: {number}\n").sft.learning_rate == 1e-4
+    assert (
+        parse_recipe(f"{SMALL}method:\n  sft:\n    learning_rate: {number}\n").method.sft.learning_rate
+        == 1e-4
+    )
 
 
 def test_recipes_are_frozen():
@@ -70,28 +90,28 @@ def test_recipes_are_frozen():
 
 
 def test_unknown_key_names_line_field_and_neighbour():
-    error = error_of(SMALL + "sft:\n  epoch: 3\n")
-    assert error.where == "f.yaml:5: sft.epoch"
-    assert error.problem == "unknown key" and error.mend == "did you mean sft.epochs?"
+    error = error_of(SMALL + "method:\n  sft:\n    epoch: 3\n")
+    assert error.where == "f.yaml:6: method.sft.epoch"
+    assert error.problem == "unknown key" and error.mend == "did you mean method.sft.epochs?"
 
 
 def test_unknown_key_in_the_wrong_section():
-    assert "sft.learning_rate or dpo.learning_rate" in error_of(SMALL, ["learning_rate=1"]).mend
+    assert "method.sft.learning_rate or method.dpo.learning_rate" in error_of(SMALL, ["learning_rate=1"]).mend
     assert "known here: rank, alpha" in error_of(SMALL, ["model.lora.zzz=1"]).mend
 
 
 @pytest.mark.parametrize(
     ("override", "problem"),
     [
-        ("sft.epochs=two", "must be a whole number, but is 'two'"),
-        ("sft.epochs=true", "must be a whole number"),
-        ("sft.epochs=2.5", "must be a whole number"),
-        ("sft.learning_rate=fast", "must be a number"),
-        ("sft.learning_rate=null", "must be a number"),
-        ("contrast.repeats=1", "must be true or false"),
-        ("contrast.turns=al", "'all', 'from_parting' or 'window'"),
-        ("dpo.beta=0", "greater than 0"),
-        ("sft=3", "must be a mapping"),
+        ("method.sft.epochs=two", "must be a whole number, but is 'two'"),
+        ("method.sft.epochs=true", "must be a whole number"),
+        ("method.sft.epochs=2.5", "must be a whole number"),
+        ("method.sft.learning_rate=fast", "must be a number"),
+        ("method.sft.learning_rate=null", "must be a number"),
+        ("method.contrast.repeats=1", "must be true or false"),
+        ("method.contrast.turns=al", "'all', 'from_divergence' or 'window'"),
+        ("method.dpo.beta=0", "greater than 0"),
+        ("method=3", "must be a mapping"),
         ("name=a/b", "pattern"),
     ],
 )
@@ -101,7 +121,7 @@ def test_wrong_value_says_what_is_allowed(override, problem):
     assert error.where == f"override {override}: {override.split('=')[0]}"
 
 
-@pytest.mark.parametrize("override", ["foo", "=3", "a..b=1", ".=1", "sft.epochs.x=3", "seed=["])
+@pytest.mark.parametrize("override", ["foo", "=3", "a..b=1", ".=1", "method.sft.epochs.x=3", "seed=["])
 def test_malformed_override(override):
     assert "override" in error_of(SMALL, [override]).where
 
@@ -109,12 +129,15 @@ def test_malformed_override(override):
 @pytest.mark.parametrize(
     ("overrides", "problem"),
     [
-        (["contrast.turns=window"], "window needs contrast.window"),
-        (["contrast.window=3"], "no meaning with turns: all"),
-        (["explore.samples=4"], "needs explore.temperature above 0"),
-        (["dpo.loss=ipo", "dpo.label_smoothing=0.1"], "no meaning with loss: ipo"),
+        (["method.contrast.turns=window"], "window needs method.contrast.window"),
+        (["method.contrast.window=3"], "no meaning with turns: all"),
+        (["method.explore.samples=4"], "needs method.explore.temperature above 0"),
+        (["method.dpo.loss=ipo", "method.dpo.label_smoothing=0.1"], "no meaning with loss: ipo"),
         (["tasks.dev_per_kind=0"], "needs dev tasks"),
-        (["guard.dev_every_epoch=false", "guard.patience=1"], "needs guard.dev_every_epoch"),
+        (
+            ["method.guard.dev_every_epoch=false", "method.guard.patience=1"],
+            "needs method.guard.dev_every_epoch",
+        ),
     ],
 )
 def test_values_that_do_not_go_together(overrides, problem):
@@ -122,8 +145,8 @@ def test_values_that_do_not_go_together(overrides, problem):
 
 
 def test_several_mistakes_are_all_told():
-    text = str(error_of("name: x\nsft:\n  epoch: 3\n  learning_rate: fast\n"))
-    assert all(part in text for part in ("3 fields", "environment: is missing", "f.yaml:3", "f.yaml:4"))
+    text = str(error_of("name: x\nmethod:\n  sft:\n    epoch: 3\n    learning_rate: fast\n"))
+    assert all(part in text for part in ("3 fields", "environment: is missing", "f.yaml:4", "f.yaml:5"))
 
 
 @pytest.mark.parametrize(
@@ -154,12 +177,12 @@ def test_file_errors_name_the_file(tmp_path):
 
 def test_diff_lists_changed_added_and_removed_fields():
     old = parse_recipe(SMALL, ["environment.options.a=1"])
-    new = parse_recipe(SMALL, ["sft.epochs=5", "environment.options.b=null"])
+    new = parse_recipe(SMALL, ["method.sft.epochs=5", "environment.options.b=null"])
     assert recipe_diff(old, old) == []
     assert sorted(recipe_diff(old, new)) == [
         "environment.options.a: 1 -> (absent)",
         "environment.options.b: (absent) -> null",
-        "sft.epochs: 3 -> 5",
+        "method.sft.epochs: 3 -> 5",
     ]
     assert recipe_diff(yaml.safe_load(resolved_yaml(old)), old) == []
 

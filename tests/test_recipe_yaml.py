@@ -98,9 +98,9 @@ def test_text_that_looks_like_something_else_is_written_as_text(text):
 
 
 def test_an_override_changes_one_place_of_what_an_alias_repeats():
-    text = SMALL + "sft: &same {epochs: 1}\ndpo: *same\n"
-    recipe = parse_recipe(text, ["sft.epochs=2"])
-    assert (recipe.sft.epochs, recipe.dpo.epochs) == (2, 1)
+    text = SMALL + "method: {sft: &same {epochs: 1}, dpo: *same}\n"
+    recipe = parse_recipe(text, ["method.sft.epochs=2"])
+    assert (recipe.method.sft.epochs, recipe.method.dpo.epochs) == (2, 1)
 
 
 @pytest.mark.parametrize(
@@ -109,14 +109,14 @@ def test_an_override_changes_one_place_of_what_an_alias_repeats():
         ("a." * 3000 + "b=1", "levels deep"),
         ("seed=" + "9" * 5000, "64 bits"),
         ("environment.options=" + "[" * 20_000, "levels in one another"),
-        ("sft={epochs: 1, epochs: 2}", "given twice"),
+        ("method.sft={epochs: 1, epochs: 2}", "given twice"),
         ("seed=&a [*a]", "refers to what it is part of"),
         ("name=\udcff", "U\\+DCFF"),
         ("name=no", "must be text, but is False"),
-        ("sft={1: 2}", "a key must be text"),
+        ("method.sft={1: 2}", "a key must be text"),
         ("name=" + "a" * 300, "at most 200 characters"),
         ("evaluation.bootstrap_resamples=100000000000", "must be at most 1,000,000"),
-        ("explore.slots=1000000000", "must be at most 10,000"),
+        ("rollout.slots=1000000000", "must be at most 10,000"),
         ("environment.workers=1000000000", "must be at most 1,024"),
         ("environment.step_seconds=1e300", "must be at most 2,592,000"),
         ("seed=4294967296", "less than or equal to 4294967295"),

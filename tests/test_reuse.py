@@ -14,7 +14,7 @@ import pytest
 
 from eto import reuse
 from eto.errors import InputError, RunConflict
-from eto.recipe import FREE_FIELDS, Recipe, parse_recipe
+from eto.recipe import Recipe, free_fields, parse_recipe
 from eto.report import build_results, markdown
 from eto.reuse import FIRST_STAGE, first_stage, reusable_stages, reuse_stages
 from eto.run import Run
@@ -115,7 +115,8 @@ def content(directory: Path) -> dict[str, Any]:
 
 
 def test_every_field_of_a_recipe_has_a_rule() -> None:
-    values = parse_recipe("name: x\nenvironment: {name: x}\nmodel: {lora: {}}\n").model_dump()
+    known = parse_recipe("name: x\nenvironment: {name: x}\nmodel: {lora: {}}\n")
+    values, free = known.model_dump(), free_fields(known)
 
     def leaves(values: dict, path: str = "") -> list[str]:
         found = []
@@ -124,9 +125,9 @@ def test_every_field_of_a_recipe_has_a_rule() -> None:
         return found
 
     fields = leaves(values)
-    assert {"explore.samples", "model.lora.rank", "environment.options"} <= set(fields)
-    sections = {field: {field, field.split(".")[0]} for field in fields}
-    assert [f for f in fields if f not in FREE_FIELDS and not sections[f] & set(FIRST_STAGE)] == []
+    assert {"method.explore.samples", "model.lora.rank", "environment.options"} <= set(fields)
+    sections = {field: {field, field.split(".")[0], ".".join(field.split(".")[:2])} for field in fields}
+    assert [f for f in fields if f not in free and not sections[f] & set(FIRST_STAGE)] == []
     assert set(FIRST_STAGE) <= {place for places in sections.values() for place in places}
     assert set(FIRST_STAGE.values()) <= set(STAGES)
 
@@ -136,17 +137,16 @@ def test_every_field_of_a_recipe_has_a_rule() -> None:
     [
         ("model.dtype=float32", "expert"),
         ("model.lora.rank=4", "expert"),
-        ("sft.micro_batch_tokens=100", "expert"),
+        ("method.sft.max_grad_norm=9", "expert"),
         ("tasks.explore_unseen=0.5", "expert"),
-        ("evaluation.slots=3", "sft"),
-        ("explore.max_action_tokens=8", "sft"),
+        ("rollout.slots=3", "sft"),
+        ("rollout.max_action_tokens=8", "sft"),
         ("tasks.dev_per_kind=1", "sft"),
-        ("explore.slots=3", "dev-sft"),
-        ("contrast.turns=from_parting", "explore-1"),
-        ("dpo.replay_weight=1", "contrast-1"),
-        ("guard.patience=1", "contrast-1"),
-        ("explore.iterations=1", "dpo-1"),
-        ("explore.iterations=3", "dpo-2"),
+        ("method.contrast.turns=from_divergence", "explore-1"),
+        ("method.dpo.rehearsal_weight=1", "contrast-1"),
+        ("method.guard.patience=1", "contrast-1"),
+        ("method.iterations=1", "dpo-1"),
+        ("method.iterations=3", "dpo-2"),
         ("tasks.test_per_kind=1", "dpo-2"),
         ("checkpoint_seconds=7", "dpo-2"),
         ("environment.workers=7", "dpo-2"),
@@ -160,12 +160,14 @@ def test_stages_before_the_first_that_a_differing_field_decides(
 
 
 def test_the_earliest_of_several_fields_counts(tmp_path: Path, source: Make) -> None:
-    changed = recipe(tmp_path, "new", "dpo.beta=1", "explore.slots=2", "guard.patience=1")
+    changed = recipe(
+        tmp_path, "new", "method.dpo.beta=1", "method.explore.temperature=1", "method.guard.patience=1"
+    )
     assert reusable_stages(source(), changed) == ["expert", "sft", "dev-sft"]
 
 
 def test_a_field_of_another_version_decides_all() -> None:
-    assert first_stage("sft.gone") == "sft"
+    assert first_stage("method.sft.gone") == "sft"
     assert first_stage("gone") == first_stage("explore.gone") == "expert"
 
 
@@ -190,7 +192,11 @@ def test_a_stage_under_way_is_not_taken(tmp_path: Path, source: Make) -> None:
 
 
 def test_without_dev_tasks_no_dev_check_is_missed(source: Make, start) -> None:
-    same = ["tasks.dev_per_kind=0", "guard.dev_every_epoch=false", "guard.ship_only_if_better=false"]
+    same = [
+        "tasks.dev_per_kind=0",
+        "method.guard.dev_every_epoch=false",
+        "method.guard.ship_only_if_better=false",
+    ]
     splits = {**SPLITS, "dev": []}
     stages = ["expert", "sft", "explore-1", "contrast-1"]
     assert reuse_stages(source(*same, stages=stages, splits=splits), start(*same, splits=splits)) == stages
@@ -204,7 +210,7 @@ def test_a_dev_check_on_other_tasks_is_not_taken(source: Make, start) -> None:
 
 
 def test_a_run_goes_on_from_what_it_took(tmp_path: Path, source: Make, start) -> None:
-    old, run = source(), start("contrast.min_gap=0.1")
+    old, run = source(), start("method.contrast.min_gap=0.1")
     before = content(old)
     taken = reuse_stages(old, run)
     assert taken == ["expert", "sft", "dev-sft", "explore-1"]
@@ -225,7 +231,7 @@ def test_a_run_goes_on_from_what_it_took(tmp_path: Path, source: Make, start) ->
 
 
 def test_episodes_failed_ones_included_and_metrics_come_along(source: Make, start) -> None:
-    run = start("explore.iterations=1")
+    run = start("method.iterations=1")
     reuse_stages(source(), run)
     dpo = PHASES["dpo-1"]
     assert run.store.phases() == sorted(["expert", "explore/1", "evaluate/sft/dev", *dpo])
@@ -239,7 +245,7 @@ def test_episodes_failed_ones_included_and_metrics_come_along(source: Make, star
 
 
 def test_the_manifest_names_the_origin_and_keeps_the_rest(source: Make, start) -> None:
-    run, old = start("sft.epochs=1"), source()
+    run, old = start("method.sft.epochs=1"), source()
     manifest = json.loads((old / "manifest.json").read_text())
     manifest["versions"]["torch"] = "1.0"
     (old / "manifest.json").write_text(json.dumps(manifest))
@@ -318,7 +324,7 @@ def test_a_kill_in_the_middle_leaves_nothing_half(source: Make, start, monkeypat
     run.close()
     again = start()
     assert reuse_stages(old, again) == STAGES[:-1]
-    assert not (again.directory / ".taking").exists()
+    assert list(again.directory.glob(".*.tmp")) == []
     keys = [(row["stage"], row.get("agent"), row["step"]) for row in again.logged()]
     assert len(keys) == len(set(keys))
     assert all(again.store.count(phase) == 1 for phase in again.store.phases())
@@ -330,9 +336,9 @@ def test_a_kill_before_the_rename_is_mended(source: Make, start, monkeypatch) ->
 
     old, run = source(), start()
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Path, "rename", dies)
+        patch.setattr("os.rename", dies)
         reuse_stages(old, run)
-    assert (run.directory / ".taking" / "DONE").exists() and run.done("expert") is None
+    assert run.done("expert") is None
     assert reuse_stages(old, run) == STAGES[:-1]
 
 
@@ -392,7 +398,7 @@ def test_the_run_itself(tmp_path: Path, source: Make) -> None:
 
 
 def test_nothing_to_take_names_the_deciding_fields(tmp_path: Path, source: Make) -> None:
-    changed = recipe(tmp_path, "new", "seed=3", "environment.options.kinds=[a]", "dpo.beta=1")
+    changed = recipe(tmp_path, "new", "seed=3", "environment.options.kinds=[a]", "method.dpo.beta=1")
     with pytest.raises(RunConflict) as error:
         reusable_stages(source(), changed)
     lines = error.value.problem.split("\n  ")[1:]

@@ -157,10 +157,10 @@ def test_the_same_process_cannot_open_twice_but_can_reopen(tmp_path):
 
 def test_another_recipe_is_refused_with_the_difference(tmp_path):
     Run.open(tmp_path / "run", RECIPE).close()
-    other = parse_recipe(SMALL, ["sft.epochs=9", "seed=4"])
+    other = parse_recipe(SMALL, ["method.sft.epochs=9", "seed=4"])
     with pytest.raises(RunConflict) as caught:
         Run.open(tmp_path / "run", other)
-    assert "sft.epochs: 3 -> 9" in caught.value.problem and "seed: 0 -> 4" in caught.value.problem
+    assert "method.sft.epochs: 3 -> 9" in caught.value.problem and "seed: 0 -> 4" in caught.value.problem
     assert "another directory" in caught.value.mend
     Run.open(tmp_path / "run", RECIPE).close()  # the refusal let go of the lock
 
@@ -169,7 +169,7 @@ def test_fields_that_change_no_result_may_change(tmp_path):
     Run.open(tmp_path / "run", RECIPE).close()
     other = parse_recipe(SMALL, ["environment.workers=7", "checkpoint_seconds=5"])
     with Run.open(tmp_path / "run", other) as run:
-        assert run.notes == ["environment.workers: 2 -> 7", "checkpoint_seconds: 120 -> 5"]
+        assert run.notes == ["checkpoint_seconds: 120 -> 5", "environment.workers: 2 -> 7"]
         assert [start["changed"] for start in run.manifest["starts"]] == [[], run.notes]
     assert load_recipe(tmp_path / "run" / "recipe.yaml") == RECIPE
 

@@ -13,7 +13,7 @@ import pytest
 
 from eto import runtime
 
-NAMES = (*runtime.WAITING, *runtime.THREAD_VARIABLES, *runtime.QUIET_DEFAULTS)
+NAMES = (*runtime.WAITING, *runtime.THREAD_VARIABLES, *runtime.QUIET)
 
 
 def run(code: str, **variables: str) -> dict:
@@ -40,7 +40,6 @@ def test_defaults_are_passive_waiting_and_one_thread_a_core():
     assert out["warning"] is None
     assert (out["OMP_WAIT_POLICY"], out["KMP_BLOCKTIME"]) == ("PASSIVE", "0")
     assert out["OMP_NUM_THREADS"] == out["MKL_NUM_THREADS"] == str(runtime.available_cores())
-    assert out["TOKENIZERS_PARALLELISM"] == "false"
 
 
 def test_what_the_user_set_stays():
@@ -70,6 +69,32 @@ def test_torch_first_is_warned_of_and_nothing_pretended():
     assert "import eto first" in out["warning"]
     assert out["threads"] == 1
     assert out["policy"] is None
+
+
+def test_importing_eto_sets_threads_and_waiting_alone():
+    code = "before = dict(os.environ)\nimport eto\n"
+    code += "out['new'] = sorted(name for name in os.environ if os.environ[name] != before.get(name))"
+    assert run(code)["new"] == sorted((*runtime.WAITING, *runtime.THREAD_VARIABLES))
+
+
+def test_the_commands_have_the_libraries_quiet_unless_the_user_wants_them_loud():
+    code = "import sys, eto.cli\nsys.argv = ['eto', '--version']\n"
+    code += "try:\n    eto.cli.main()\nexcept SystemExit:\n    out.update(os.environ)"
+    out = run(code, TRANSFORMERS_VERBOSITY="info")
+    assert out["TRANSFORMERS_VERBOSITY"] == "info"
+    assert out["HF_HUB_DISABLE_PROGRESS_BARS"] == out["HF_HUB_DISABLE_TELEMETRY"] == "1"
+
+
+@pytest.mark.parametrize(("first", "told"), [("torch, eto", True), ("eto, torch", False), ("eto", False)])
+def test_importing_eto_says_if_torch_was_there_first(first, told):
+    code = "import warnings\nwith warnings.catch_warnings(record=True) as caught:\n"
+    code += f"    warnings.simplefilter('always')\n    import {first}\n"
+    code += "told = [each for each in caught if 'eto' in str(each.message)]\n"
+    code += "out['told'] = [[str(each.message), each.filename] for each in told]"
+    found = run(code)["told"]
+    assert len(found) == told
+    if told:
+        assert "import eto first" in found[0][0] and found[0][1] == "<string>"
 
 
 def test_no_threads_is_refused():

@@ -1,5 +1,6 @@
 """Intervals and comparisons against scipy and against numbers worked out by hand."""
 
+import itertools
 import json
 import math
 from dataclasses import replace
@@ -38,14 +39,25 @@ def episode(
     )
 
 
-def test_mean_interval_agrees_with_scipy():
+def resampled(values, resamples, seed):
+    """Percentile bounds written out by hand."""
+    generator = np.random.default_rng(seed)
+    means = [np.mean(generator.choice(values, len(values))) for _ in range(resamples)]
+    return np.quantile(means, [0.025, 0.975])
+
+
+def test_mean_interval_agrees_with_resampling_by_hand():
     values = np.random.default_rng(1).beta(2, 1, size=40)
-    theirs = scipy.stats.bootstrap(
-        (values,), np.mean, method="percentile", n_resamples=20000, random_state=np.random.default_rng(2)
-    ).confidence_interval
-    ours = mean_interval(values, resamples=20000)
-    assert ours.mean == pytest.approx(values.mean())
-    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=0.004)
+    found = mean_interval(values, resamples=20000)
+    assert found.mean == pytest.approx(values.mean())
+    assert (found.low, found.high) == pytest.approx(resampled(values, 20000, 2), abs=0.004)
+
+
+def test_intervals_stay_what_they_were():
+    """Bounds of one seed, from before they were drawn by scipy, which draws the same."""
+    clusters = {str(task): float(task % 7) for task in range(23)}
+    found = pooled_difference([(clusters, dict.fromkeys(clusters, 3.0)), ({"0": 1.0}, {"0": 0.0})], seed=4)
+    assert (found.low, found.high) == pytest.approx((-0.9266908212560373, 0.6086956521739131), abs=1e-12)
 
 
 def test_interval_does_not_depend_on_block_size(monkeypatch):
@@ -102,16 +114,18 @@ def test_paired_difference_uses_common_tasks_and_its_sign():
     assert paired_difference({"a": 1.0}, {"b": 1.0}).n == 0
 
 
-def test_p_value_agrees_with_scipys_exact_sign_flips():
-    generator = np.random.default_rng(5)
-    first, second = generator.normal(0.5, 1, 10), generator.normal(0, 1, 10)
-    exact = scipy.stats.permutation_test(
-        (first - second,), np.sum, permutation_type="samples", n_resamples=np.inf, alternative="two-sided"
-    ).pvalue
-    ours = paired_difference(
-        {str(i): v for i, v in enumerate(first)}, {str(i): v for i, v in enumerate(second)}, resamples=20000
-    )
-    assert ours.p == pytest.approx(exact, abs=0.015)
+def test_p_value_agrees_with_all_signs_flipped_by_hand():
+    values = np.random.default_rng(5).normal(0.4, 1, 10)
+    signs = np.array(list(itertools.product([-1, 1], repeat=10)))
+    exact = np.mean(np.abs(signs @ values) >= abs(values.sum()) - 1e-12)
+    first, second = {str(i): v for i, v in enumerate(values)}, dict.fromkeys(map(str, range(10)), 0.0)
+    assert paired_difference(first, second, resamples=2000).p == pytest.approx(exact, abs=1e-12)
+    assert paired_difference(first, second, resamples=1000).p == pytest.approx(exact, abs=0.03)
+
+
+def test_a_sampled_p_value_is_never_zero():
+    first, second = {str(i): 1.0 for i in range(40)}, {str(i): 0.0 for i in range(40)}
+    assert paired_difference(first, second, resamples=999).p == pytest.approx(1 / 1000)
 
 
 def test_no_difference_has_p_one():

@@ -6,6 +6,7 @@ template itself: contexts are its text with the generation prompt, turns what it
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 import json
 import warnings
@@ -14,6 +15,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from playing import Talk
 from tiny import CHATML, SPECIAL, TEXT, tiny_model, tiny_tokenizer, trajectory
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
@@ -21,8 +23,8 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from eto.encoding import BREAK, Encoding
 from eto.errors import InputError
 from eto.model_template import RECORD
-from eto.policies.transformers import TransformersPolicy, load_policy
 from eto.rendering import Rendered, Renderer
+from eto.training.learner import Learner, load_learner
 from eto.types import Message, ToolCall, Trajectory, Turn
 
 pytestmark = [
@@ -600,26 +602,22 @@ def test_half_of_a_pair_is_replaced():
 # -- acting, training and saving ------------------------------------------------------
 
 
-def policy(family: str, **options) -> TransformersPolicy:
+def policy(family: str, **options) -> Learner:
     template, named = FAMILIES[family]
     tokenizer = tiny_tokenizer(template, **named)
-    options = {"dtype": "float32", "max_action_tokens": 6, **options}
-    return TransformersPolicy(tiny_model(len(tokenizer)), tokenizer, **options)
+    options = {"dtype": "float32", **options}
+    return Learner(tiny_model(len(tokenizer)), tokenizer, **options)
 
 
-def play(agent: TransformersPolicy, observations) -> tuple[Trajectory, list[list[int]]]:
+def play(agent: Learner, observations) -> tuple[Trajectory, list[list[int]]]:
     """Greedy actions, and what stood before each when it was written."""
-    session, turns, contexts = agent.open(PROMPT), [], []
-    agent.submit(session)
+    talk, contexts = Talk(agent.actor("a"), PROMPT, max_tokens=6), []
     for observation in observations:
-        while not (replies := agent.poll()):
-            pass
-        (reply,) = replies
-        contexts.append(session.ids[: len(session.ids) - len(reply.action_ids)])
-        turns.append(Turn(reply.action, observation, 0.0, reply.action_ids))
-        agent.submit(session, observation)
-    played = trajectory(turns=tuple(turns), messages=PROMPT, tokenizer=agent.tokenizer_id)
-    return played, contexts
+        turn = talk.act()
+        contexts.append(talk.ids[: len(talk.ids) - len(turn.action_ids)])
+        talk.hear(observation)
+    tokenizer = talk.actor.tokenizer_id
+    return trajectory(turns=tuple(talk.turns), messages=PROMPT, tokenizer=tokenizer), contexts
 
 
 @every_family
@@ -639,13 +637,9 @@ def test_a_conversation_laid_out_anew_acts_as_a_new_one():
     agent = policy("r1")
     played, contexts = play(agent, ("a door", "a cup", "an apple"))
     for context, turn in zip(contexts, played.turns, strict=True):
-        fresh = policy("r1")
-        session = fresh.open(PROMPT)
-        session.ids = list(context)
-        fresh.submit(session)
-        while not (replies := fresh.poll()):
-            pass
-        assert replies[0].action_ids == turn.action_ids
+        actor = policy("r1").actor("fresh")
+        done = asyncio.run(actor.engine.generate(context, actor.sampling(6)))
+        assert done.ids == turn.action_ids
 
 
 @pytest.mark.parametrize("family", ["r1", "last system"])
@@ -687,7 +681,7 @@ def test_the_saved_agent_speaks_in_its_form(family, tmp_path):
         [{"role": m.role, "content": m.content} for m in talk], add_generation_prompt=True, return_dict=False
     )
     assert ids == agent.renderer.prompt_ids(talk)
-    again = load_policy(tmp_path / "agent", dtype="float32")
+    again = load_learner(tmp_path / "agent", dtype="float32")
     assert again.renderer.fingerprint == agent.renderer.fingerprint
     assert again.renderer.prompt_ids(talk) == ids
 
@@ -695,7 +689,7 @@ def test_the_saved_agent_speaks_in_its_form(family, tmp_path):
 def test_arguments_date_and_thoughts_go_with_the_agent(tmp_path):
     both = QWEN + "{{ strftime_now('%Y') if false }}"
     tokenizer = tiny_tokenizer(both)
-    agent = TransformersPolicy(
+    agent = Learner(
         tiny_model(len(tokenizer)),
         tokenizer,
         dtype="float32",
@@ -705,19 +699,19 @@ def test_arguments_date_and_thoughts_go_with_the_agent(tmp_path):
     )
     agent.save(tmp_path / "agent")
     assert json.loads((tmp_path / "agent" / "tokenizer_config.json").read_text())[RECORD] == "keep"
-    again = load_policy(tmp_path / "agent", dtype="float32", chat_template_kwargs={"enable_thinking": False})
+    again = load_learner(tmp_path / "agent", dtype="float32", chat_template_kwargs={"enable_thinking": False})
     assert again.renderer.thoughts == "keep"
     assert again.renderer.fingerprint == agent.renderer.fingerprint
     assert tokenizer.chat_template == both
     with pytest.raises(InputError, match="fixed at 2025-12-24"):
-        load_policy(tmp_path / "agent", dtype="float32", date="2026-01-01")
+        load_learner(tmp_path / "agent", dtype="float32", date="2026-01-01")
 
 
 def test_a_tokenizer_larger_than_the_embedding_is_refused():
     tokenizer = tiny_tokenizer()
     with pytest.raises(InputError, match=f"has {len(tokenizer)} tokens, the model {len(tokenizer) - 2} emb"):
-        TransformersPolicy(tiny_model(len(tokenizer) - 2), tokenizer)
-    agent = TransformersPolicy(tiny_model(len(tokenizer) + 30), tokenizer)
+        Learner(tiny_model(len(tokenizer) - 2), tokenizer)
+    agent = Learner(tiny_model(len(tokenizer) + 30), tokenizer)
     case = trajectory(turns=(Turn("look", "", 0.0, (len(tokenizer) + 29,)),), tokenizer=agent.tokenizer_id)
     agent.renderer.samples(case)
     beyond = replace(case, turns=(replace(case.turns[0], action_ids=(len(tokenizer) + 30,)),))

@@ -85,7 +85,7 @@ def tiny_model(vocabulary: int, kind: type = LlamaForCausalLM, config: type = Ll
 
 
 def save_tiny(folder: Path, **changes: Any) -> Path:
-    """Write tokenizer and model to `folder`, for `load_policy`."""
+    """Write tokenizer and model to `folder`, for `load_learner`."""
     tokenizer = tiny_tokenizer()
     tokenizer.save_pretrained(folder)
     tiny_model(len(tokenizer), **changes).save_pretrained(folder)

@@ -32,21 +32,22 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def atomic_directory(path: Path, *, shared: bool = False) -> Iterator[Path]:
+def atomic_directory(path: Path, *, shared: bool = False, within: Path | None = None) -> Iterator[Path]:
     """An empty directory that replaces `path` when the block ends without an error; makes its parents.
 
     The caller alone writes `path`, or holds a lock, so what a killed writer left is removed first. With
     `shared`, several processes may make the same directory at once: the first one stays, and the others
-    discard theirs.
+    discard theirs. `within`: the directory, on the same disk, to make it in; beside `path` where not given.
 
     While the new directory takes its place there is an instant without one. A kill there leaves the
     old one as `path.old`; `recover` gives it its name back, as does the next `atomic_directory`.
     """
+    place = (within or path.parent) / path.name
     if not shared:
         recover(path)
-        for left_over in path.parent.glob(f".{path.name}.*.tmp"):
+        for left_over in place.parent.glob(f".{path.name}.*.tmp"):
             shutil.rmtree(left_over, ignore_errors=True)
-    temporary = _beside(path)
+    temporary = _beside(place)
     try:
         temporary.mkdir(parents=True)
         yield temporary
@@ -76,6 +77,7 @@ def _old(path: Path) -> Path:
 
 
 def _replace(made: Path, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
     # A directory cannot be renamed onto one that holds files.
     if path.exists():
         os.rename(path, _old(path))

@@ -32,8 +32,16 @@ def reward_of(value: Any, where: str, key: str = "reward") -> float:
 
 def bad(where: str, key: str, problem: str, mend: str = "") -> InputError:
     """An `InputError` at a field of an item."""
-    place = f"{where}, field '{key}'" if where else f"field '{key}'"
-    return InputError(problem, where=place, mend=mend or "correct this field, or delete the item")
+    return InputError(
+        problem,
+        where=joined(where, f"field '{key}'"),
+        mend=mend or "correct this field, or delete the item",
+    )
+
+
+def joined(where: str, part: str) -> str:
+    """The place `part` within `where`, which may be ""."""
+    return f"{where}, {part}" if where else part
 
 
 def _checked(value: Any, key: str, kind: type | tuple[type, ...], where: str) -> Any:
@@ -55,14 +63,6 @@ _JSON_NAMES = {
     list: "a list",
     type(None): "null",
 }
-
-
-def optional(
-    record: Mapping[str, Any], key: str, kind: type | tuple[type, ...], where: str, empty: Any
-) -> Any:
-    """`record[key]` of type `kind`; `empty` where it is missing or null."""
-    value = record.get(key)
-    return empty if value is None else _checked(value, key, kind, where)
 
 
 def is_finite(value: float) -> bool:

@@ -14,7 +14,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Literal, get_args
 
-from eto.limits import Count, Seed, Share, Whole, check
+from eto.limits import Seed, check_values
+from eto.settings import ContrastSettings
 from eto.types import Pair, ToolCall, Trajectory
 
 Outcome = Literal[
@@ -32,28 +33,6 @@ Outcome = Literal[
     "over_task_cap",
     "over_kind_cap",
 ]
-
-
-@dataclass(frozen=True, slots=True)
-class ContrastRules:
-    """Which pairs are made. Raises `InputError` for a value out of range."""
-
-    margin_turns: Whole | None = 5
-    """Turns the rejected side may have beyond the chosen side; None: no limit (paper: 5)."""
-    min_gap: Share = 0.0
-    """Reward difference up to which two trajectories count as a tie (paper: 0)."""
-    per_task: Count | None = 1
-    """Pairs a task may give; None: one for every distinct explored trajectory (paper: 1)."""
-    both_directions: bool = True
-    """An explored trajectory better than the expert's becomes chosen."""
-    agent_pairs: bool = False
-    """Where a task has no expert, its best explored trajectory takes the expert's place."""
-    per_kind: Count | None = None
-    """Pairs a task kind may give; which ones stay is drawn by `seed`."""
-    seed: Seed = 0
-
-    def __post_init__(self) -> None:
-        check(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,36 +92,35 @@ class ContrastResult:
 def contrast(
     expert: Iterable[Trajectory],
     explored: Iterable[Trajectory],
+    settings: ContrastSettings | None = None,
     *,
-    margin_turns: int | None = 5,
-    min_gap: float = 0.0,
-    per_task: int | None = 1,
-    both_directions: bool = True,
-    agent_pairs: bool = False,
-    per_kind: int | None = None,
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> list[Pair]:
     """Pairs of expert and explored trajectories, sorted by task id, then sample.
 
-    The options are the fields of `ContrastRules`. Raises `InputError` for an option out
-    of range. Use `contrast_result` to learn why a trajectory gave no pair.
+    `seed` draws which pairs stay where `settings.per_kind` bounds them. Use `contrast_result` to learn
+    why a trajectory gave no pair.
     """
-    rules = ContrastRules(margin_turns, min_gap, per_task, both_directions, agent_pairs, per_kind, seed)
-    return contrast_result(expert, explored, rules).pairs
+    return contrast_result(expert, explored, settings, seed=seed).pairs
 
 
 def contrast_result(
-    expert: Iterable[Trajectory], explored: Iterable[Trajectory], rules: ContrastRules | None = None
+    expert: Iterable[Trajectory],
+    explored: Iterable[Trajectory],
+    settings: ContrastSettings | None = None,
+    *,
+    seed: Seed = 0,
 ) -> ContrastResult:
     """As `contrast`, with the counts."""
-    rules = rules or ContrastRules()
+    check_values(contrast_result, {"seed": seed})
+    rules = settings or ContrastSettings()
     expert = list(expert)
     usable = [each for each in expert if not each.failed and each.turns]
     partners = {task_id: _best(group) for task_id, group in _by_task(usable).items()}
     fates: list[Fate] = []
     for task_id, group in sorted(_by_task(explored).items()):
         fates += _contrast_task(partners.get(task_id), group, rules)
-    fates = _cap_kinds(fates, rules)
+    fates = _cap_kinds(fates, rules, seed)
     pairs = [pair for _, pair in fates if pair is not None]
     counts = Counter(outcome for outcome, _ in fates)
     kinds = dict(sorted(Counter(pair.task.kind for pair in pairs).items()))
@@ -186,7 +164,9 @@ def _best(group: Sequence[Trajectory]) -> Trajectory:
     return min(group, key=lambda each: (-each.reward, each.sample))
 
 
-def _contrast_task(partner: Trajectory | None, group: list[Trajectory], rules: ContrastRules) -> list[Fate]:
+def _contrast_task(
+    partner: Trajectory | None, group: list[Trajectory], rules: ContrastSettings
+) -> list[Fate]:
     group = sorted(group, key=lambda each: each.sample)
     usable = [each for each in group if not each.failed and each.turns]
     if partner is None and rules.agent_pairs and usable:
@@ -209,7 +189,7 @@ def _contrast_task(partner: Trajectory | None, group: list[Trajectory], rules: C
     return fates
 
 
-def _judge(partner: Trajectory | None, explored: Trajectory, rules: ContrastRules) -> Fate:
+def _judge(partner: Trajectory | None, explored: Trajectory, rules: ContrastSettings) -> Fate:
     """What one explored trajectory gives, caps and duplicates aside."""
     if explored.failed:
         return "failed", None
@@ -238,7 +218,7 @@ def _pair(chosen: Trajectory, rejected: Trajectory, margin_turns: int | None) ->
     return Pair(chosen.task, chosen, rejected, shared_turns(chosen, rejected))
 
 
-def _cap_kinds(fates: list[Fate], rules: ContrastRules) -> list[Fate]:
+def _cap_kinds(fates: list[Fate], rules: ContrastSettings, seed: int) -> list[Fate]:
     if rules.per_kind is None:
         return fates
     places: dict[str, list[int]] = {}
@@ -248,7 +228,7 @@ def _cap_kinds(fates: list[Fate], rules: ContrastRules) -> list[Fate]:
     capped = list(fates)
     for kind, found in places.items():
         # Seeded by kind: what one kind gives does not depend on the others.
-        kept = set(random.Random(f"{rules.seed}/{kind}").sample(found, min(rules.per_kind, len(found))))
+        kept = set(random.Random(f"{seed}/{kind}").sample(found, min(rules.per_kind, len(found))))
         for place in found:
             if place not in kept:
                 capped[place] = ("over_kind_cap", None)

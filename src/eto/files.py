@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 
 from eto.atomic import atomic_file
 from eto.errors import InputError
+from eto.jsontext import parse_json
 from eto.oserrors import NO_DESCRIPTORS, NO_ROOM, REFUSED, unreadable, unwritable
 
 
@@ -32,7 +33,7 @@ def write_json(path: Path, value: Any) -> None:
 
 def read_json(path: Path) -> Any:
     """The JSON value in `path`. Raises `InputError` naming what keeps it from being read."""
-    return parse_json(_read(path), str(path), "restore it from a copy")
+    return _parsed(_read(path), str(path), "restore it from a copy")
 
 
 def read_object(path: Path, *fields: str) -> dict[str, Any]:
@@ -47,21 +48,15 @@ def read_rows(path: Path, *fields: str) -> Iterator[dict[str, Any]]:
         return
     for number, line in enumerate(_read(path).split("\n")[:-1], start=1):
         where, mend = f"{path}:{number}", "delete the line"
-        row = parse_json(line, where, mend)
+        row = _parsed(line, where, mend)
         yield _object(row, fields, where, mend)
 
 
-def parse_json(text: str, where: str, mend: str) -> Any:
-    """The JSON value of `text`. Raises `InputError` saying why it has none."""
+def _parsed(text: str, where: str, mend: str) -> Any:
     try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        place = where if "\n" not in text.strip() else f"{where}:{error.lineno}"
-        raise InputError(f"is not JSON: {error.msg}", where=place, mend=mend) from None
-    except RecursionError:
-        raise InputError("the JSON is nested too deeply", where=where, mend=mend) from None
-    except ValueError:  # what int() says of thousands of digits
-        raise InputError("a number has too many digits", where=where, mend=mend) from None
+        return parse_json(text, where)
+    except InputError as error:
+        raise InputError(error.problem, where=error.where, mend=mend) from error
 
 
 def _object(value: Any, fields: Sequence[str], where: str, mend: str) -> dict[str, Any]:

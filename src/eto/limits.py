@@ -1,4 +1,4 @@
-"""What a setting may be: types with their bounds, and which settings go together.
+"""What a setting may be: types with their bounds.
 
 Recipes, the settings of the functions in Python and their arguments all take their bounds from
 here; `check` applies them where pydantic does not, with the errors of a recipe.
@@ -32,33 +32,7 @@ Smoothing = Annotated[float, Ge(0), Lt(0.5)]
 Discount = Annotated[float, Gt(0), Le(1)]
 Names = Annotated[list[str], MinLen(1)]
 
-Schedule = Literal["cosine", "linear", "constant", "constant_with_warmup"]
-PreferenceLoss = Literal["sigmoid", "ipo", "length_normalised"]
 Dtype = Literal["auto", "float32", "bfloat16"]
-Turns = Literal["all", "from_parting", "window"]
-DiscountKind = Literal["geometric", "dmpo"]
-
-MOST: dict[str, float] = {
-    "checkpoint_seconds": 31_536_000,
-    "model.lora.rank": 65_536,
-    "model.max_context": 1_000_000_000,
-    "environment.workers": 1024,
-    "environment.step_seconds": 2_592_000,
-    "environment.episode_seconds": 2_592_000,
-    "environment.reset_seconds": 2_592_000,
-    "environment.memory_mb": 1_000_000_000,
-    "sft.epochs": 1_000_000,
-    "dpo.epochs": 1_000_000,
-    "explore.iterations": 1000,
-    "explore.samples": 10_000,
-    "explore.slots": 10_000,
-    "explore.temperature": 100,
-    "explore.max_action_tokens": 1_000_000,
-    "evaluation.slots": 10_000,
-    "evaluation.temperature": 100,
-    "evaluation.bootstrap_resamples": 1_000_000,
-}
-"""Field of a recipe -> its largest value; a larger one is a slip that would fill the memory or never end."""
 
 STRICT: Mapping[str, Any] = {"strict": True, "allow_inf_nan": False}
 """How pydantic takes values: as they are, and no infinite or NaN numbers."""
@@ -78,11 +52,9 @@ _WANTED = {
 
 def check(settings: Any) -> None:
     """Raises `InputError` naming the field of the dataclass `settings` whose value its type does not
-    allow, or which another setting leaves without effect."""
-    kind = type(settings)
-    check_values(kind, {field.name: getattr(settings, field.name) for field in dataclasses.fields(settings)})
-    if problem := conflict(settings):
-        raise InputError(problem, where=kind.__name__, mend="change one of the two")
+    allow."""
+    names = (field.name for field in dataclasses.fields(settings))
+    check_values(type(settings), {name: getattr(settings, name) for name in names})
 
 
 def check_values(
@@ -108,33 +80,6 @@ def wanted(detail: Mapping[str, Any]) -> str:
     return _WANTED.get(detail["type"]) or detail["msg"][0].lower() + detail["msg"][1:]
 
 
-def conflict(settings: Any, place: str = "") -> str:
-    """Which setting has no effect beside the others, or lacks one that it needs; "" where all go together.
-
-    `settings`: a section of a recipe or a dataclass; `place` stands before names: `contrast.`.
-    """
-    has = {name: getattr(settings, name, None) for name in _TOGETHER}
-    if has["schedule"] == "constant" and has["warmup_ratio"]:
-        return f"schedule: constant has no warm-up; set {place}warmup_ratio to 0, or use constant_with_warmup"
-    if has["batch_size"] is not None and has["batch_tokens"] is not None:
-        return f"batch_size and batch_tokens are both given; set {place}batch_size or the other to null"
-    if has["label_smoothing"] and has["loss"] != "sigmoid":
-        return f"label_smoothing has no meaning with loss: {has['loss']}; set {place}label_smoothing to 0"
-    if has["turns"] == "window" and has["window"] is None:
-        return f"turns: window needs {place}window, for example 3"
-    if has["turns"] not in (None, "window") and has["window"] is not None:
-        return f"window has no meaning with turns: {has['turns']}; set {place}window to null"
-    if has["patience"] is not None and has["dev_every_epoch"] is False:
-        return f"{place}patience counts dev checks: it needs {place}dev_every_epoch"
-    return ""
-
-
-_TOGETHER = (
-    *("schedule", "warmup_ratio", "batch_size", "batch_tokens", "loss", "label_smoothing"),
-    *("turns", "window", "patience", "dev_every_epoch"),
-)
-
-
 @cache
 def _hints(owner: Callable[..., Any]) -> dict[str, Any]:
     return {
@@ -144,9 +89,9 @@ def _hints(owner: Callable[..., Any]) -> dict[str, Any]:
 
 @cache
 def _adapter(owner: Callable[..., Any], name: str) -> TypeAdapter[Any]:
-    from pydantic import ConfigDict, InstanceOf, TypeAdapter
+    from pydantic import BaseModel, ConfigDict, InstanceOf, TypeAdapter
 
     hint = _hints(owner)[name]
-    if dataclasses.is_dataclass(hint):
+    if dataclasses.is_dataclass(hint) or (isinstance(hint, type) and issubclass(hint, BaseModel)):
         return TypeAdapter(InstanceOf[hint])
     return TypeAdapter(hint, config=ConfigDict(**STRICT, arbitrary_types_allowed=True))

@@ -1,10 +1,9 @@
-"""What an environment, a task suite, a policy and a method must offer. Duck typing suffices."""
+"""What an environment, a task suite, an engine and a method must offer. Duck typing suffices."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -151,49 +150,6 @@ class Engine(Protocol):
     async def close(self) -> None:
         """Free everything. Safe to call twice."""
         ...
-
-
-class ReplyEnd(StrEnum):
-    """Why the policy stopped writing."""
-
-    END_OF_TURN = "end_of_turn"
-    LENGTH = "length"
-    """The cap on action tokens: a runaway turn, kept and counted."""
-    CONTEXT = "context"
-    """No room left in the model's context; the action is not to be used."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """One finished action."""
-
-    session: Any
-    action: str
-    action_ids: tuple[int, ...] | None
-    end: ReplyEnd
-
-
-class Policy(Protocol):
-    """A language model that plays many episodes at once.
-
-    A session is one append-only conversation: `open` it with the prompt, then `submit`
-    (None first, each new observation later) asks for an action, and `poll` advances all
-    submitted sessions and returns those that finished one. `release` frees a session.
-    `open` raises `PromptTooLong` for a prompt that the context does not hold: its episode
-    ends without a turn.
-    """
-
-    name: str
-    tokenizer_id: str | None
-    """Fingerprint of the tokenizer behind `action_ids`; None for text-only policies."""
-
-    def open(self, messages: Sequence[Message], *, temperature: float = 0.0, seed: int = 0) -> Any: ...
-
-    def submit(self, session: Any, observation: str | None = None) -> None: ...
-
-    def poll(self) -> list[Reply]: ...
-
-    def release(self, session: Any) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)

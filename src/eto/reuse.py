@@ -17,9 +17,10 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
+from eto.atomic import atomic_directory
 from eto.errors import InputError, RunConflict
 from eto.files import disk_errors, read_rows
-from eto.recipe import FREE_FIELDS, Recipe, recipe_diff, recorded
+from eto.recipe import Recipe, free_fields, recipe_diff, recorded
 from eto.recipe_yaml import read_text
 from eto.run import Run
 from eto.run_records import read_done, read_manifest
@@ -30,23 +31,21 @@ FIRST_STAGE = {
     "environment": "expert",
     "tasks.train_per_kind": "expert",
     "model": "sft",
-    "sft": "sft",
+    "method.sft": "sft",
     "tasks.explore_unseen": "sft",
     "tasks.dev_per_kind": "dev-sft",
     "evaluation.temperature": "dev-sft",
-    "evaluation.slots": "dev-sft",
-    "explore.max_action_tokens": "dev-sft",
-    "explore.samples": "explore-1",
-    "explore.temperature": "explore-1",
-    "explore.slots": "explore-1",
-    "contrast": "contrast-1",
-    "dpo": "dpo-1",
-    "guard": "dpo-1",
-    "explore.iterations": "test",
+    "rollout": "dev-sft",
+    "method.name": "sft",
+    "method.explore": "explore-1",
+    "method.contrast": "contrast-1",
+    "method.dpo": "dpo-1",
+    "method.guard": "dpo-1",
+    "method.iterations": "test",
     "tasks.test_per_kind": "test",
     "evaluation.bootstrap_resamples": "test",
 }
-"""A recipe's field or section -> the first stage whose result it decides. `FREE_FIELDS` decide none."""
+"""A recipe's field or section -> the first stage whose result it decides. Free fields decide none."""
 
 _MADE_WITHOUT_DEV = ("expert", "sft")
 _LEFT_OUT = {"DONE", "seconds", "state", "state.new", "state.old", "model.new"}
@@ -98,8 +97,8 @@ def reusable_stages(source: Path, recipe: Recipe) -> list[str]:
         raise _same_run(source)
     theirs = source / "recipe.yaml"
     changed = recipe_diff(recorded(read_text(theirs), source=str(theirs)), recipe)
-    decided = {line: first_stage(line.split(":")[0]) for line in changed}
-    stages = _finished_before(set(decided.values()), source, recipe.explore.iterations)
+    decided = {line: first_stage(line.split(":")[0], free_fields(recipe)) for line in changed}
+    stages = _finished_before(set(decided.values()), source, getattr(recipe.method, "iterations", 0))
     if stages:
         return stages
     lines = [line for line, stage in decided.items() if stage == "expert"]
@@ -114,12 +113,12 @@ def reusable_stages(source: Path, recipe: Recipe) -> list[str]:
     raise InputError("the run has no finished stage to take", where=str(source), mend=mend)
 
 
-def first_stage(field: str) -> str | None:
+def first_stage(field: str, free: frozenset[str] = frozenset()) -> str | None:
     """The first stage whose result a recipe's field decides; None where it decides none.
 
     A field without a rule can only be in the recipe of another version: it decides all.
     """
-    if field in FREE_FIELDS:
+    if field in free:
         return None
     parts = field.split(".")
     places = (".".join(parts[:length]) for length in range(len(parts), 0, -1))
@@ -165,16 +164,14 @@ def _take(stage: str, source: Path, episodes: TrajectoryStore, run: Run, earlier
         measured = row["stage"] == "dev" and _played_in(stage, f"evaluate/{row.get('agent')}/dev")
         if measured or row["stage"] == stage:
             run.log(**row)
-    # Not below stages/: whoever looks for finished stages must not meet a DONE that is on its way.
-    fresh = run.directory / ".taking"
-    with disk_errors(run.directory):
-        shutil.rmtree(fresh, ignore_errors=True)
+    # Not made below stages/, where a DONE on its way would pass for a finished stage.
+    place = run.stage_directory(stage)
+    with disk_errors(run.directory), atomic_directory(place, within=run.directory) as fresh:
         _link_tree(_done_file(source, stage).parent, fresh)
         _link(_done_file(source, stage), fresh / "DONE")
         versions = ({"versions": r["versions"]} for r in (read_manifest(source), run.manifest))
         origin = {"directory": str(source), "stages": [*earlier, stage], "changed": recipe_diff(*versions)}
         run.add_to_manifest(taken_from=origin)
-        fresh.rename(run.stage_directory(stage))
 
 
 def _played_in(stage: str, phase: str) -> bool:
@@ -187,8 +184,8 @@ def _played_in(stage: str, phase: str) -> bool:
 
 
 def _link_tree(source: Path, target: Path) -> None:
-    """`source` as a new directory `target` that shares its files; temporary ones are left out."""
-    target.mkdir()
+    """`source` as a directory `target` that shares its files; temporary ones are left out."""
+    target.mkdir(exist_ok=True)
     for path in source.iterdir():
         if path.name in _LEFT_OUT or path.name.startswith("."):
             continue

@@ -1,7 +1,7 @@
 """The run directory: one recipe, its stages and their artefacts, and what is needed to go on after a kill.
 
     with Run.open(recipe.directory, recipe) as run:
-        policy = run.stage("sft", train, load=load_policy)
+        policy = run.stage("sft", train, load=load_learner)
 
 A stage that finished has `stages/<name>/DONE` and is loaded; one that did not is called again with
 its own directory, where it finds its earlier checkpoints. Files are written beside their place,
@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from eto.errors import RunConflict
 from eto.files import disk_errors, finite, read_rows, write_atomic, write_json
 from eto.machine import describe_machine
-from eto.recipe import FREE_FIELDS, Recipe, recipe_diff, recorded, resolved_yaml
+from eto.recipe import Recipe, free_fields, recipe_diff, recorded, resolved_yaml
 from eto.recipe_yaml import read_text
 from eto.run_records import check_place, noted_seconds, read_done, read_manifest
 
@@ -187,7 +187,8 @@ class Run:
         path = self.directory / "recipe.yaml"
         if path.exists():
             lines = recipe_diff(recorded(read_text(path), source=str(path)), self.recipe)
-            changed = [line for line in lines if line.split(":")[0] not in FREE_FIELDS]
+            free = free_fields(self.recipe)
+            changed = [line for line in lines if line.split(":")[0] not in free]
             if changed:
                 raise RunConflict(
                     "the run directory belongs to another recipe\n  " + "\n  ".join(changed),

@@ -9,20 +9,18 @@ import os
 import sys
 from pathlib import Path
 
-QUIET_DEFAULTS = {
-    # Rust tokenizers fork badly under worker processes and gain nothing on short texts.
-    "TOKENIZERS_PARALLELISM": "false",
-    "HF_HUB_DISABLE_TELEMETRY": "1",
-    # The stages draw their own progress; a second bar in the same terminal garbles both.
-    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-    "TRANSFORMERS_VERBOSITY": "error",
-}
-
 WAITING = {
     # A spinning OpenMP thread keeps its core while it waits. Beside one other busy process
     # every parallel region then waits for a descheduled thread, and decoding slows tenfold.
     "OMP_WAIT_POLICY": "PASSIVE",
     "KMP_BLOCKTIME": "0",
+}
+
+QUIET = {
+    # The stages draw their own progress; a second bar in the same terminal garbles both.
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "TRANSFORMERS_VERBOSITY": "error",
 }
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
@@ -34,7 +32,7 @@ LATE = (
 
 
 def configure_threads(threads: int | None = None) -> str | None:
-    """Set threads, passive OpenMP waiting and quiet libraries through the environment.
+    """Set threads and passive OpenMP waiting through the environment.
 
     What the user has set stays, but for the number of threads when `threads` is given.
     Without it, one thread per physical core this process may use. Call it before torch is
@@ -45,8 +43,6 @@ def configure_threads(threads: int | None = None) -> str | None:
     """
     if threads is not None and threads < 1:
         raise ValueError(f"threads must be at least 1, not {threads}")
-    for name, value in QUIET_DEFAULTS.items():
-        os.environ.setdefault(name, value)
     torch = sys.modules.get("torch")
     if torch is not None:
         if threads is not None and hasattr(torch, "set_num_threads"):
@@ -63,6 +59,15 @@ def configure_threads(threads: int | None = None) -> str | None:
             # torch takes the larger of the two: the one that is unset follows the one the user set.
             os.environ.setdefault(name, given or str(available_cores()))
     return None
+
+
+def quiet_libraries() -> None:
+    """Have the model libraries print nothing but errors, unless the user has set otherwise.
+
+    For the commands, which draw their own output, before a library is imported.
+    """
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
 
 
 def available_cores() -> int:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import nan, sqrt
+from math import nan
 from typing import TYPE_CHECKING, Any
 
 from eto.errors import EnvironmentFailure, InputError
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 Value = Callable[[Trajectory], float | None]
-_BLOCK = 1_000_000  # numbers drawn at once, to bound memory
+_BLOCK = 1_000_000  # numbers that scipy draws at once, to bound memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,13 +126,10 @@ def rate_interval(
 
 def wilson_interval(successes: int, n: int, *, confidence: float = 0.95) -> Interval:
     """Wilson's score interval of a success rate, from `n` > 0 independent tasks."""
-    from scipy.stats import norm
+    from scipy.stats import binomtest
 
-    z = float(norm.ppf(0.5 + confidence / 2))
-    rate, scale = successes / n, 1 + z * z / n
-    centre = (rate + z * z / (2 * n)) / scale
-    half = z * sqrt(rate * (1 - rate) / n + z * z / (4 * n * n)) / scale
-    return Interval(rate, max(0.0, centre - half), min(1.0, centre + half), n)
+    bounds = binomtest(successes, n).proportion_ci(confidence, method="wilson")
+    return Interval(successes / n, float(bounds.low), float(bounds.high), n)
 
 
 def by_task(trajectories: Iterable[Trajectory], value: Value) -> dict[str, float]:
@@ -262,33 +259,40 @@ def _bootstrap(
 ) -> tuple[float, float]:
     """Percentile bounds of sum/count over resampled clusters; `sums` and `counts` are (clusters,)."""
     import numpy as np
+    from scipy.stats import bootstrap
 
-    generator = np.random.default_rng(seed)
-    n, means = len(sums), []
-    for rows in _blocks(resamples, n):
-        drawn = generator.integers(n, size=(rows, n))
-        means.append(sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1))
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(np.concatenate(means), [tail, 1 - tail])
-    return float(low), float(high)
+    bounds = bootstrap(
+        (sums, counts),
+        lambda sums, counts, axis: sums.sum(axis) / counts.sum(axis),
+        paired=True,
+        method="percentile",
+        n_resamples=resamples,
+        batch=max(1, _BLOCK // len(sums)),
+        confidence_level=confidence,
+        random_state=np.random.default_rng(seed),
+    ).confidence_interval
+    return float(bounds.low), float(bounds.high)
 
 
 def _sign_flip_p(sums: np.ndarray, resamples: int, seed: int) -> float:
-    """Monte Carlo p-value, (hits + 1) / (resamples + 1), of |sum| under random signs."""
+    """Two-sided p-value of |sum| under random signs: exact where `resamples` hold all 2^clusters of
+    them, else (hits + 1) / (resamples + 1)."""
     import numpy as np
+    from scipy.stats import permutation_test
 
-    generator = np.random.default_rng(seed)
-    seen, hits = abs(sums.sum()), 0
-    for rows in _blocks(resamples, len(sums)):
-        signs = generator.choice([-1.0, 1.0], size=(rows, len(sums)))
-        hits += int((np.abs(signs @ sums) >= seen - 1e-12).sum())
-    return (hits + 1) / (resamples + 1)
-
-
-def _blocks(resamples: int, n: int) -> Iterable[int]:
-    """Numbers of rows of `n` numbers each, adding up to `resamples`."""
-    size = max(1, _BLOCK // n)
-    return (min(size, resamples - start) for start in range(0, resamples, size))
+    # With `permutation_type="samples"`, one sample has the signs of its values flipped.
+    return float(
+        permutation_test(
+            (sums,),
+            lambda sums, axis: np.abs(sums.sum(axis)),
+            permutation_type="samples",
+            alternative="greater",
+            vectorized=True,
+            n_resamples=resamples,
+            batch=max(1, _BLOCK // len(sums)),
+            random_state=np.random.default_rng(seed),
+        ).pvalue
+    )
 
 
 def _known(number: float) -> float | None:

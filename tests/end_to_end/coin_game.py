@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,9 +40,12 @@ RECIPE: Mapping[str, Any] = {
         "workers": 1,
     },
     "tasks": {"train_per_kind": 48, "dev_per_kind": 16, "test_per_kind": 32},
-    "sft": {"epochs": 6, "learning_rate": 2e-3, "batch_size": 12, "schedule": "constant"},
-    "explore": {"iterations": 1, "slots": 16, "max_action_tokens": 8},
-    "dpo": {"epochs": 2, "learning_rate": 3e-4, "batch_pairs": 4, "sft_weight": 0.1},
+    "rollout": {"slots": 16, "max_action_tokens": 8},
+    "method": {
+        "iterations": 1,
+        "sft": {"epochs": 6, "learning_rate": 2e-3, "batch_size": 12, "schedule": "constant"},
+        "dpo": {"epochs": 2, "learning_rate": 3e-4, "batch_size": 4, "sft_weight": 0.1},
+    },
 }
 
 
@@ -65,14 +69,13 @@ def save_model(folder: Path, **changes: Any) -> Path:
 
 
 def write_recipe(path: Path, model: Path | str, run_directory: Path, **sections: Mapping[str, Any]) -> Path:
-    """`RECIPE` with `sections` laid over it, as a file."""
-    recipe: dict[str, Any] = {
-        key: dict(value) if isinstance(value, Mapping) else value for key, value in RECIPE.items()
-    }
+    """`RECIPE` with `sections` laid over it, as a file; those it does not know are the method's."""
+    recipe: dict[str, Any] = deepcopy(dict(RECIPE))
     recipe["run_directory"] = str(run_directory)
     recipe["model"]["path"] = str(model)
     for name, values in sections.items():
-        recipe[name] = {**recipe.get(name, {}), **values}
+        holder = recipe["method"] if name in ("sft", "explore", "contrast", "dpo", "guard") else recipe
+        holder[name] = {**holder.get(name, {}), **values}
     path.write_text(yaml.safe_dump(recipe, sort_keys=False))
     return path
 

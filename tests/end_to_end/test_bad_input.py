@@ -36,11 +36,11 @@ def lines(*items: object) -> str:
 @pytest.mark.parametrize(
     ("override", "says"),
     [
-        ("sft.epoch=3", ["sft.epoch", "unknown key", "did you mean sft.epochs"]),
-        ("stf.epochs=3", ["stf", "unknown key", "did you mean sft"]),
-        ("sft.epochs=many", ["sft.epochs", "'many'"]),
-        ("sft.epochs", ["sft.epochs", "key.path=value"]),
-        ("dpo.beta=-1", ["dpo.beta", "-1", "greater than 0"]),
+        ("method.sft.epoch=3", ["method.sft.epoch", "unknown key", "did you mean method.sft.epochs"]),
+        ("stf.epochs=3", ["stf", "unknown key", "did you mean method.sft"]),
+        ("method.sft.epochs=many", ["method.sft.epochs", "'many'"]),
+        ("method.sft.epochs", ["method.sft.epochs", "key.path=value"]),
+        ("method.dpo.beta=-1", ["method.dpo.beta", "-1", "greater than 0"]),
         ("environment.name=alfwrld", ["environment 'alfwrld'", "scienceworld, scienceworld-eto"]),
         ("environment.options={game: chess}", ["chess", "simonsays"]),
         ("environment.options={gme: coin}", ["gme", "known ones: game"]),
@@ -55,7 +55,7 @@ def test_recipe(override: str, says: list[str], recipe: Path, tmp_path: Path, co
 def test_a_key_in_the_file_is_named_with_its_line(recipe: Path, command) -> None:
     recipe.write_text(recipe.read_text() + "explor:\n  samples: 2\n")
     line = len(recipe.read_text().splitlines()) - 1
-    command.fails("run", recipe, says=[f"recipe.yaml:{line}: explor", "did you mean explore"])
+    command.fails("run", recipe, says=[f"recipe.yaml:{line}: explor", "did you mean method.explore"])
 
 
 def test_no_recipe_there(tmp_path: Path, command) -> None:

@@ -40,7 +40,7 @@ def test_the_loop_by_hand(tmp_path: Path, model: Path, command) -> None:
     command.succeeds("sft", "--recipe", recipe, "--expert", expert, "--out", cloned)
     command.succeeds(
         *("explore", "--recipe", recipe, "--model", cloned, "--out", explored),
-        *("explore.samples=2", "explore.temperature=0.8"),
+        *("method.explore.samples=2", "method.explore.temperature=0.8"),
     )
     episodes = read_trajectories(explored)
     assert {(t.task.id, t.sample) for t in episodes} == {(t.task.id, n) for t in experts for n in (0, 1)}
@@ -79,7 +79,7 @@ def check_masks(command, expert: Path, pairs: Path, model: Path) -> None:
 @pytest.mark.timeout(120)
 def test_a_report_is_made_from_the_directory_alone(tmp_path: Path, model: Path, command) -> None:
     recipe, run = write_recipe(tmp_path / "recipe.yaml", model, tmp_path / "run", **SMALL), tmp_path / "run"
-    printed = command.succeeds("run", recipe, "explore.iterations=0", "sft.epochs=2")
+    printed = command.succeeds("run", recipe, "method.iterations=0", "method.sft.epochs=2")
     assert "sft" in printed and "eto-1" not in printed
     results = json.loads((run / "results.json").read_text())
     assert set(results["splits"]["test"]["agents"]) == {"sft"}
@@ -94,14 +94,16 @@ def test_a_report_is_made_from_the_directory_alone(tmp_path: Path, model: Path, 
 
     # A finished run is shown again, not run again; a changed recipe is refused, field by field.
     marks = {mark: mark.stat().st_mtime_ns for mark in run.rglob("DONE")}
-    again = command.succeeds("run", recipe, "explore.iterations=0", "sft.epochs=2", "environment.workers=2")
+    again = command.succeeds(
+        "run", recipe, "method.iterations=0", "method.sft.epochs=2", "environment.workers=2"
+    )
     assert "loss" not in again and "environment.workers: 1 -> 2" in again
     assert marks == {mark: mark.stat().st_mtime_ns for mark in run.rglob("DONE")}
     command.fails(
-        *("run", recipe, "explore.iterations=0", "sft.epochs=3", "tasks.test_per_kind=7"),
+        *("run", recipe, "method.iterations=0", "method.sft.epochs=3", "tasks.test_per_kind=7"),
         says=[
             "another recipe",
-            "sft.epochs: 2 -> 3",
+            "method.sft.epochs: 2 -> 3",
             "tasks.test_per_kind: 8 -> 7",
             str(run),
             "run_directory=",
@@ -115,8 +117,8 @@ def test_a_run_from_anothers_stages_comes_to_what_it_comes_to_alone(
 ) -> None:
     recipe = write_recipe(tmp_path / "recipe.yaml", model, tmp_path / "old", **SMALL, dpo={"epochs": 1})
     old, alone, new = (tmp_path / name for name in ("old", "alone", "new"))
-    few = "sft.epochs=2"
-    command.succeeds("run", recipe, few, "dpo.beta=0.3")
+    few = "method.sft.epochs=2"
+    command.succeeds("run", recipe, few, "method.dpo.beta=0.3")
     command.succeeds("run", recipe, few, f"run_directory={alone}")
     printed = command.succeeds("run", recipe, few, f"run_directory={new}", "--from", old)
     taken = ["expert", "sft", "dev-sft", "explore-1", "contrast-1"]
@@ -157,7 +159,12 @@ def test_own_successes_and_failures_become_a_better_model(tmp_path: Path, model:
         assert [pair.chosen.actions for pair in pairs] == [("take coin",)] * 3
         assert [pair.rejected.actions for pair in pairs] == [("move north", "move north")] * 3
 
-    options = ("dpo.epochs=2", "dpo.learning_rate=1e-3", "dpo.schedule=constant", "model.dtype=float32")
+    options = (
+        "method.dpo.epochs=2",
+        "method.dpo.learning_rate=1e-3",
+        "method.dpo.schedule=constant",
+        "model.dtype=float32",
+    )
     printed = command.succeeds(
         *("dpo", "--pairs", tmp_path / "pairs.json", "--model", model, "--out", tmp_path / "out"),
         *options,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from coin_game import write_recipe
 
-from eto.cli.effect import NOT_READ, READ
+from eto.cli.effect import COMMANDS
 from eto.recipe import parse_recipe
 
 PAIR = {
@@ -53,27 +53,27 @@ ARGUMENTS = {
 @pytest.mark.parametrize(
     ("name", "override", "says"),
     [
-        ("dpo", "sft.epochs=2", "read by `eto run`, `eto sft`"),
-        ("dpo", "dpo={epochs: 1, replay_weight: 1}", "give --replay FILE"),
-        ("dpo", "explore.max_action_tokens=9", "explore.max_action_tokens has no effect on `eto dpo`"),
-        ("dpo", "contrast.margin_turns=1", "read by `eto run`, `eto pairs`"),
-        ("dpo", "guard.dev_every_epoch=false", "read by `eto run`"),
+        ("dpo", "method.sft.epochs=2", "read by `eto run`, `eto sft`"),
+        ("dpo", "method.dpo={epochs: 1, rehearsal_weight: 1}", "give --rehearsal FILE"),
+        ("dpo", "rollout.max_action_tokens=9", "rollout.max_action_tokens has no effect on `eto dpo`"),
+        ("dpo", "method.contrast.margin_turns=1", "read by `eto run`, `eto pairs`"),
+        ("dpo", "method.guard.dev_every_epoch=false", "read by `eto run`"),
         ("dpo", "checkpoint_seconds=9", "read by `eto run`"),
-        ("dpo", "model={lora: {dropout: 0.1}}", "set dpo.dropout=true"),
+        ("dpo", "model={lora: {dropout: 0.1}}", "set method.dpo.dropout=true"),
         ("dpo", "environment.options={game: coin}", "environment.options has no effect"),
-        ("sft", "dpo.beta=0.2", "read by `eto run`, `eto dpo`"),
+        ("sft", "method.dpo.beta=0.2", "read by `eto run`, `eto dpo`"),
         ("sft", "tasks.explore_unseen=0.5", "read by `eto run`"),
         ("expert", "model.path=embedded", "model.path has no effect on `eto expert`"),
         ("expert", "tasks.dev_per_kind=2", "tasks.dev_per_kind has no effect"),
-        ("replay", "explore.temperature=0.5", "explore.temperature has no effect"),
-        ("explore", "explore.iterations=3", "read by `eto run`"),
-        ("explore", "evaluation.temperature=0.5", "use explore.temperature"),
+        ("replay", "method.explore.temperature=0.5", "method.explore.temperature has no effect"),
+        ("explore", "method.iterations=3", "read by `eto run`"),
+        ("explore", "evaluation.temperature=0.5", "use method.explore.temperature"),
         ("explore", "model.lora={rank: 4}", "model.lora.rank has no effect"),
-        ("evaluate", "explore.temperature=0.5", "use evaluation.temperature"),
+        ("evaluate", "method.explore.temperature=0.5", "use evaluation.temperature"),
         ("evaluate", "model.activation_checkpointing=true", "read by `eto run`, `eto sft`, `eto dpo`"),
         ("evaluate", "name=other", "read by `eto run`"),
-        ("pairs", "contrast.turns=from_parting", "read by `eto run`, `eto dpo`"),
-        ("pairs", "dpo.beta=0.2", "read by `eto run`, `eto dpo`"),
+        ("pairs", "method.contrast.turns=from_divergence", "read by `eto run`, `eto dpo`"),
+        ("pairs", "method.dpo.beta=0.2", "read by `eto run`, `eto dpo`"),
     ],
 )
 def test_an_override_that_a_command_ignores_is_refused(
@@ -87,18 +87,21 @@ def test_an_override_that_a_command_ignores_is_refused(
 
 def test_a_recipe_is_for_all_commands(recipe, files, tmp_path, model, command) -> None:
     """Sections of other stages stand in it, as in any recipe of a run."""
-    command.succeeds(
-        *("dpo", "--recipe", recipe, "--pairs", files["pairs"], "--out", tmp_path / "a", "dpo.epochs=1")
-    )
-    with_replay = write_recipe(recipe, model, tmp_path / "run", dpo={"replay_weight": 1.0, "epochs": 1})
+    dpo = ("dpo", "--recipe", recipe, "--pairs", files["pairs"], "--out", tmp_path / "a")
+    command.succeeds(*dpo, "method.dpo.epochs=1")
+    with_replay = write_recipe(recipe, model, tmp_path / "run", dpo={"rehearsal_weight": 1.0, "epochs": 1})
     dpo = ("dpo", "--recipe", with_replay, "--pairs", files["pairs"])
-    command.fails(*dpo, "--out", tmp_path / "b", says=["dpo.replay_weight is 1", "--replay FILE"])
-    command.succeeds(*dpo, "--out", tmp_path / "b", "dpo.replay_weight=0")
-    command.succeeds(*dpo, "--out", tmp_path / "c", "--replay", files["expert"])
+    command.fails(
+        *dpo, "--out", tmp_path / "b", says=["method.dpo.rehearsal_weight is 1", "--rehearsal FILE"]
+    )
+    command.succeeds(*dpo, "--out", tmp_path / "b", "method.dpo.rehearsal_weight=0")
+    command.succeeds(*dpo, "--out", tmp_path / "c", "--rehearsal", files["expert"])
     written = [(tmp_path / name / "model.safetensors").read_bytes() for name in "bc"]
     assert written[0] != written[1], "what is replayed is trained on"
-    none = ("--replay", files["expert"], "dpo.replay_weight=0")
-    command.fails(*dpo, "--out", tmp_path / "d", *none, says=["--replay", "dpo.replay_weight is 0"])
+    none = ("--rehearsal", files["expert"], "method.dpo.rehearsal_weight=0")
+    command.fails(
+        *dpo, "--out", tmp_path / "d", *none, says=["--rehearsal", "method.dpo.rehearsal_weight is 0"]
+    )
 
 
 def test_options_without_effect_are_refused(recipe, files, tmp_path, model, command) -> None:
@@ -108,14 +111,19 @@ def test_options_without_effect_are_refused(recipe, files, tmp_path, model, comm
         says=["model.path has no effect beside --model"],
     )
     both = ("--expert", files["expert"], "--explored", files["expert"], "--out", tmp_path / "p.jsonl")
-    for more in (("--format", "trl"), ("--recipe", recipe), ("contrast.min_gap=0.1",)):
+    for more in (("--format", "trl"), ("--recipe", recipe), ("method.contrast.min_gap=0.1",)):
         command.fails("pairs", "--rules", "reference", *both, *more, says=["--rules reference", "leave out"])
 
 
 def test_a_run_without_rounds_has_nothing_to_optimise(recipe, command) -> None:
-    for override in ("dpo.beta=0.2", "contrast.min_gap=0.1", "guard.patience=1", "explore.slots=3"):
-        says = ["has no effect on `eto run`", "explore.iterations above 0"]
-        command.fails("run", recipe, "explore.iterations=0", override, says=says)
+    for override in (
+        "method.dpo.beta=0.2",
+        "method.contrast.min_gap=0.1",
+        "method.guard.patience=1",
+        "method.explore={samples: 3, temperature: 1}",
+    ):
+        says = ["has no effect on `eto run`", "method.iterations above 0"]
+        command.fails("run", recipe, "method.iterations=0", override, says=says)
 
 
 def test_the_smallest_trainings_move_weights(files, tmp_path, model, command) -> None:
@@ -123,7 +131,7 @@ def test_the_smallest_trainings_move_weights(files, tmp_path, model, command) ->
     before = (model / "model.safetensors").read_bytes()
     for name, option in (("sft", "--expert"), ("dpo", "--pairs")):
         file, out = files[option[2:]], tmp_path / name
-        command.succeeds(name, option, file, "--model", model, "--out", out, f"{name}.epochs=1")
+        command.succeeds(name, option, file, "--model", model, "--out", out, f"method.{name}.epochs=1")
         assert (out / "model.safetensors").read_bytes() != before
 
 
@@ -142,7 +150,7 @@ def test_pairs_that_are_alike_after_the_cut_are_counted_and_none_left_is_an_erro
         files["pairs"],
         "--model",
         model,
-        "dpo.epochs=1",
+        "method.dpo.epochs=1",
         "model.max_context=128",
         "--out",
     )
@@ -157,7 +165,7 @@ def test_pairs_that_are_alike_after_the_cut_are_counted_and_none_left_is_an_erro
 
 def test_the_table_names_fields_there_are() -> None:
     recipe = parse_recipe("name: a\nenvironment: {name: b}\nmodel: {lora: {rank: 1}}\n").model_dump()
-    for path in {each for table in (READ, NOT_READ) for paths in table.values() for each in paths} - {""}:
+    for path in {each for reads in COMMANDS.values() for each in (*reads.fields, *reads.but)} - {""}:
         inner = recipe
         for key in path.split("."):
             assert key in inner, path

@@ -17,10 +17,10 @@ from eto.types import StopReason
 
 pytestmark = pytest.mark.timeout(180)
 SMALL = ("environment.workers=1", "environment.name=odd")
-FEW = ("explore.max_action_tokens=8", "model.dtype=float32")
+FEW = ("rollout.max_action_tokens=8", "model.dtype=float32")
 PLAYED = {
-    "explore": (*SMALL, *FEW, "explore.slots=1"),
-    "evaluate": (*SMALL, *FEW, "evaluation.slots=1"),
+    "explore": (*SMALL, *FEW, "rollout.slots=1"),
+    "evaluate": (*SMALL, *FEW, "rollout.slots=1"),
     "expert": SMALL,
 }
 """Overrides for each command, of what it reads."""
@@ -123,7 +123,9 @@ def test_experts_that_are_not_there_are_told_with_their_reasons(package, command
 def test_a_run_whose_simulators_all_fail_says_why(fault, says, package, model, command, tmp_path):
     """Of the experts in its first stage, of the cloned agent in its dev check."""
     recipe, directory = tmp_path / "recipe.yaml", tmp_path / "run"
-    recipe.write_text("name: odd\nenvironment: {name: odd}\nsft: {epochs: 1, learning_rate: 1e-9}\n")
+    recipe.write_text(
+        "name: odd\nenvironment: {name: odd}\nmethod: {sft: {epochs: 1, learning_rate: 1e-9}}\n"
+    )
     fields = (f"run_directory={directory}", f"model.path={model}", *FEW, options(**fault))
     command.fails("run", recipe, *fields, code=3, says=says)
 

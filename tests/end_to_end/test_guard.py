@@ -6,20 +6,19 @@ from pathlib import Path
 
 import pytest
 
-from eto.algorithms.dpo import DpoSettings
-from eto.algorithms.guard import GuardSettings
-from eto.algorithms.stages import EtoSettings, Round, optimise
+from eto.algorithms.stages import Round, optimise
 from eto.contrast import contrast
-from eto.policies.transformers import TransformersPolicy, load_policy
+from eto.methods.eto import EtoSettings
 from eto.recipe import parse_recipe
 from eto.run import Run
+from eto.settings import DpoSettings, GuardSettings
+from eto.training.learner import Learner, load_learner
 from eto.types import Message, Pair, StopReason, Task, Trajectory, Turn
 
 RECIPE = parse_recipe("name: guard\nenvironment: {name: textworld-express}")
 SETTINGS = EtoSettings(
-    dpo=DpoSettings(epochs=4, learning_rate=3e-3, batch_pairs=2, schedule="constant", warmup_ratio=0.0),
-    guard=GuardSettings(max_margin=0.5),
-    dev_every_epoch=False,
+    dpo=DpoSettings(epochs=4, learning_rate=3e-3, batch_size=2, schedule="constant", warmup_ratio=0.0),
+    guard=GuardSettings(max_margin=0.5, dev_every_epoch=False),
 )
 
 
@@ -37,8 +36,8 @@ def pairs() -> list[Pair]:
 
 
 @pytest.fixture
-def policy(model: Path) -> TransformersPolicy:
-    return load_policy(model, dtype="float32")
+def policy(model: Path) -> Learner:
+    return load_learner(model, dtype="float32")
 
 
 def round_of(policy, pairs, directory: Path, dev_reward, settings: EtoSettings = SETTINGS) -> Round:
@@ -49,7 +48,7 @@ def round_of(policy, pairs, directory: Path, dev_reward, settings: EtoSettings =
 def test_an_agent_stopped_before_its_only_check_is_checked(policy, pairs, tmp_path: Path) -> None:
     asked: list[str] = []
 
-    def dev_reward(_: TransformersPolicy, name: str) -> float:
+    def dev_reward(_: Learner, name: str) -> float:
         asked.append(name)
         return 0.7
 
@@ -64,11 +63,11 @@ def test_an_agent_stopped_before_its_only_check_is_checked(policy, pairs, tmp_pa
 def test_the_rule_that_fired_is_known_after_an_interruption(
     policy, pairs, model: Path, tmp_path: Path
 ) -> None:
-    def interrupted(_: TransformersPolicy, name: str) -> float:
+    def interrupted(_: Learner, name: str) -> float:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         round_of(policy, pairs, tmp_path, interrupted)
-    calm = round_of(load_policy(model, dtype="float32"), pairs, tmp_path / "calm", lambda *_: 0.4)
-    resumed = round_of(load_policy(model, dtype="float32"), pairs, tmp_path, lambda *_: 0.4)
+    calm = round_of(load_learner(model, dtype="float32"), pairs, tmp_path / "calm", lambda *_: 0.4)
+    resumed = round_of(load_learner(model, dtype="float32"), pairs, tmp_path, lambda *_: 0.4)
     assert resumed == calm and not calm.shipped and "max_margin" in calm.fired

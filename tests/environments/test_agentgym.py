@@ -14,13 +14,14 @@ import pytest
 import uvicorn
 from counting import Counting
 from fastapi import FastAPI
+from playing import how
 
+from eto.engines.scripted import scripted_actor
 from eto.environments import load_suite
 from eto.environments.conformance import check_environment
 from eto.environments.server import build_app
 from eto.errors import EnvironmentFailure, InputError
-from eto.policies.scripted import ScriptedPolicy
-from eto.rollout.rollouts import RolloutSettings, rollouts
+from eto.rollout.rollouts import rollouts
 
 
 @contextmanager
@@ -65,8 +66,8 @@ def test_episodes_are_played_in_workers():
     app = build_app(suite, suite.tasks("train"))
     with serving(app) as address:
         remote = client(address)
-        policy = ScriptedPolicy(lambda messages: "up")
-        played = rollouts(policy, remote, remote.tasks("train"), settings=RolloutSettings(slots=3, workers=2))
+        policy = scripted_actor(lambda messages: "up")
+        played = rollouts(policy, remote, remote.tasks("train"), **how(slots=3, workers=2))
         assert [trajectory.success for trajectory in played] == [True] * 3
         assert len(app.state.sessions) == 0
 

@@ -11,6 +11,7 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
+from playing import how
 
 from benchmarks.alfworld_original import logic
 from eto.environments import load_suite
@@ -21,12 +22,11 @@ from eto.environments.alfworld.house import House, Play
 from eto.environments.alfworld.problem import Goal, parse_problem
 from eto.environments.alfworld.scenes import load_vocabulary
 from eto.environments.conformance import check_environment
-from eto.environments.pool import collect_experts
 from eto.errors import InputError, MissingRequirement
+from eto.rollout.experts import collect_experts
 from eto.rollout.replay import replay
-from eto.rollout.rollouts import RolloutSettings
 
-HERE = RolloutSettings(workers=0, slots=2)
+HERE = how(workers=0, slots=2)
 
 
 def play_of(game: Game, dialect: str = "move") -> Play:
@@ -280,7 +280,7 @@ def test_expert_data_of_the_other_dialect_is_translated_and_replayed(tmp_path):
     given = collect_experts(old, old.tasks("train"), workers=0)
     extra = replace(given[0].turns[0], action="teleport home")
     spoilt = replace(given[0], turns=(extra, *given[0].turns))
-    found = replay([*given, spoilt], new, settings=HERE)
+    found = replay([*given, spoilt], new, **HERE)
     assert len(found.verified) == len(given) + 1
     assert found.unknown_words == Counter(teleport=1)
     # one put a game, two in the two games of two objects; lamps are switched on with the same word

@@ -5,19 +5,23 @@ from __future__ import annotations
 import os
 import signal
 import time
+from typing import Any
 
 import pytest
 from faulty import ANSWERS, DEADLY, FAULTS, HARMLESS, RAISING, Faulty
+from playing import how
 from typer.testing import CliRunner
 
 from eto.cli import app
+from eto.engines.actor import Actor
+from eto.engines.scripted import scripted_actor
 from eto.environments import SUITES, load_suite
 from eto.environments.conformance import check_environment
-from eto.environments.pool import EnvironmentPool, collect_experts
+from eto.environments.pool import EnvironmentPool
 from eto.errors import EtoError, InputError
 from eto.formats import read_trajectories, write_trajectories
-from eto.policies.scripted import ScriptedPolicy
-from eto.rollout.rollouts import RolloutSettings, rollouts
+from eto.rollout.experts import stream_experts
+from eto.rollout.rollouts import rollouts
 from eto.store import TrajectoryStore
 from eto.types import StopReason
 
@@ -26,15 +30,15 @@ EXPERTS = [fault for fault in FAULTS if fault.startswith(("expert", "actions"))]
 ACROSS = ["reset: value error", "step: exit", "step: hang", "reset: hang", "set", "five values", *DEADLY]
 
 
-def lookers() -> ScriptedPolicy:
-    return ScriptedPolicy(
+def lookers() -> Actor:
+    return scripted_actor(
         lambda messages: ("look", "win")[min(sum(m.role == "assistant" for m in messages), 1)]
     )
 
 
-def played(fault: str, settings: RolloutSettings):
+def played(fault: str, settings: dict[str, Any]):
     suite = Faulty(fault)
-    return rollouts(lookers(), suite, suite.tasks("train"), settings=settings)
+    return rollouts(lookers(), suite, suite.tasks("train"), **settings)
 
 
 def expect_one_failure(found, fault: str) -> None:
@@ -49,7 +53,7 @@ def expect_one_failure(found, fault: str) -> None:
 
 @pytest.mark.parametrize("fault", [fault for fault in PLAYED if "hang" not in fault])
 def test_a_fault_is_its_episode_s_failure_in_this_process(fault, tmp_path):
-    found = played(fault, RolloutSettings(workers=0, slots=2))
+    found = played(fault, how(workers=0, slots=2))
     expect_one_failure(found, fault)
     with TrajectoryStore(tmp_path / "store.sqlite") as store:
         for trajectory in found:
@@ -61,13 +65,13 @@ def test_a_fault_is_its_episode_s_failure_in_this_process(fault, tmp_path):
 
 @pytest.mark.parametrize("fault", ACROSS)
 def test_a_fault_is_its_episode_s_failure_across_the_pipe(fault):
-    settings = RolloutSettings(workers=1, slots=3, step_seconds=1.0, reset_seconds=3.0, retries=0)
+    settings = how(workers=1, slots=3, step_seconds=1.0, reset_seconds=3.0, retries=0)
     expect_one_failure(played(fault, settings), fault)
 
 
 @pytest.mark.parametrize("fault", [*ANSWERS, *HARMLESS])
 def test_what_does_no_harm_does_none(fault):
-    found = played(fault, RolloutSettings(workers=1, slots=3))
+    found = played(fault, how(workers=1, slots=3))
     assert all(t.success and len(t.turns) == 2 for t in found), [t.detail for t in found]
     bad = found[1].turns[0]
     assert type(bad.reward) is float and type(bad.observation) is str and bad.reward == 0.5
@@ -90,7 +94,7 @@ def test_the_check_reports_what_fails_in_a_run(fault):
 @pytest.mark.parametrize("kind", ["value error", "exit"])
 def test_simulators_that_cannot_be_made(kind, workers):
     suite = Faulty(f"environment: {kind}")
-    found = rollouts(lookers(), suite, suite.tasks("train"), settings=RolloutSettings(workers=workers))
+    found = rollouts(lookers(), suite, suite.tasks("train"), **how(workers=workers))
     assert [t.stop for t in found] == [StopReason.ENVIRONMENT_FAILED] * 3
     assert all("faulty.py:" in t.detail for t in found)
     assert check_environment(suite, workers=workers)
@@ -112,14 +116,11 @@ def test_tasks_that_cannot_be_listed(fault, words):
 
 @pytest.mark.parametrize("fault", [*EXPERTS, "step: value error"])
 def test_an_expert_that_fails_is_told_with_its_reason(fault):
-    missing = []
     suite = Faulty(fault)
-    found = collect_experts(
-        suite, suite.tasks("train"), workers=0, on_none=lambda task, why: missing.append((task.id, why))
-    )
-    assert [t.task.id for t in found] == ["faulty/0", "faulty/2"]
-    [(task, why)] = missing
-    assert task == "faulty/1" and why.reason == "failed" and why.detail
+    found = dict((task.id, found) for task, found in stream_experts(suite, suite.tasks("train"), workers=0))
+    assert found["faulty/0"].success and found["faulty/2"].success
+    why = found["faulty/1"]
+    assert why.reason == "failed" and why.detail
 
 
 class Elsewhere(Faulty):
@@ -162,7 +163,7 @@ def test_the_first_word_on_a_suite_that_cannot_be_played_ends_the_call():
             raise InputError("no server of that name", mend="start it")
 
     with pytest.raises(InputError, match="no server of that name"):
-        rollouts(lookers(), Closed(), Closed().tasks("train"), settings=RolloutSettings(workers=0))
+        rollouts(lookers(), Closed(), Closed().tasks("train"), **how(workers=0))
 
 
 def test_listing_leaves_directory_and_signals_as_they_are(monkeypatch):
@@ -187,21 +188,19 @@ def test_a_worker_that_dies_between_two_requests_is_charged_to_someone():
         return "look"
 
     suite = Faulty("dies late")
-    [found] = rollouts(
-        ScriptedPolicy(slowly), suite, suite.tasks("train")[1:2], settings=RolloutSettings(workers=1)
-    )
+    [found] = rollouts(scripted_actor(slowly), suite, suite.tasks("train")[1:2], **how(workers=1))
     assert found.failed and "exit status 6" in found.detail
 
 
 def test_a_policy_that_gives_no_text_is_not_the_environment_s_fault():
     suite = Faulty()
     with pytest.raises(InputError, match="answered NoneType, not text"):
-        rollouts(ScriptedPolicy(lambda _: None), suite, suite.tasks("train"))
+        rollouts(scripted_actor(lambda _: None), suite, suite.tasks("train"))
 
 
 def test_ctrl_c_is_no_fault_of_the_environment():
     with pytest.raises(KeyboardInterrupt):
-        played("step: interrupt", RolloutSettings(workers=0))
+        played("step: interrupt", how(workers=0))
 
 
 @pytest.mark.parametrize(
@@ -234,7 +233,7 @@ def test_the_command_keeps_what_could_be_played(fault, tiny_path, tmp_path, monk
         app,
         [
             *("explore", "--out", str(out), "--model", str(tiny_path), "environment.name=faulty"),
-            *(f"environment.options.fault={fault!r}", "environment.workers=1", "explore.max_action_tokens=4"),
+            *(f"environment.options.fault={fault!r}", "environment.workers=1", "rollout.max_action_tokens=4"),
         ],
     )
     assert done.exit_code == 0, done.output

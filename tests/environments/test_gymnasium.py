@@ -6,12 +6,13 @@ import re
 
 import gymnasium
 import pytest
+from playing import how
 
+from eto.engines.scripted import scripted_actor
 from eto.environments import load_suite
 from eto.environments.conformance import check_environment
 from eto.errors import InputError
-from eto.policies.scripted import ScriptedPolicy
-from eto.rollout.rollouts import RolloutSettings, rollouts
+from eto.rollout.rollouts import rollouts
 
 
 class Guess(gymnasium.Env):
@@ -91,18 +92,18 @@ gymnasium.register("Shouting-v0", Shouting)
 
 def test_an_action_it_cannot_read_fails_the_episode_or_is_told_to_the_agent():
     says = ["I guess 3", "3"]
-    policy = ScriptedPolicy(lambda said: says[min(sum(m.role == "assistant" for m in said), 1)])
-    settings = RolloutSettings(workers=1, slots=2)
+    policy = scripted_actor(lambda said: says[min(sum(m.role == "assistant" for m in said), 1)])
+    settings = how(workers=1, slots=2)
     options = {"id": "test_gymnasium:Shouting-v0", "max_turns": 4, **RANGES}
     suite = load_suite("gymnasium", **options)
-    for trajectory in rollouts(policy, suite, suite.tasks("train")[:2], settings=settings):
+    for trajectory in rollouts(policy, suite, suite.tasks("train")[:2], **settings):
         assert trajectory.failed
         assert re.search(r"test_gymnasium.py:\d+: ValueError: invalid literal", trajectory.detail)
     problems = check_environment(suite, suite.tasks("train")[:1])
     assert any("ValueError" in problem and "mend: answer an action" in problem for problem in problems)
 
     told = load_suite("gymnasium", raises="tell", **options)
-    for trajectory in rollouts(policy, told, told.tasks("train")[:2], settings=settings):
+    for trajectory in rollouts(policy, told, told.tasks("train")[:2], **settings):
         assert not trajectory.failed and len(trajectory.turns) > 1
         first = trajectory.turns[0]
         assert first.observation.startswith("The action cannot be read: invalid literal") and not first.reward
@@ -124,9 +125,9 @@ def test_a_step_that_is_none_of_gymnasium_s(answer, words, monkeypatch):
     monkeypatch.setattr(Guess, "step", lambda self, action: answer)
     suite = load_suite("gymnasium", id="Guess-v0", **RANGES)
     [played] = rollouts(
-        ScriptedPolicy(lambda _: "1"),
+        scripted_actor(lambda _: "1"),
         suite,
         suite.tasks("train")[:1],
-        settings=RolloutSettings(workers=0),
+        **how(workers=0),
     )
     assert played.failed and words in played.detail

@@ -16,13 +16,14 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from playing import how
 
+from eto.engines.scripted import scripted_actor
 from eto.environments import load_suite, openenv
 from eto.environments.conformance import check_environment
 from eto.environments.openenv_fields import find_fields
 from eto.errors import EnvironmentFailure, InputError
-from eto.policies.scripted import ScriptedPolicy
-from eto.rollout.rollouts import RolloutSettings, rollouts
+from eto.rollout.rollouts import rollouts
 
 SERVER = Path(__file__).with_name("openenv_server.py")
 PYTHON = os.environ.get("ETO_OPENENV_PYTHON") or (sys.executable if find_spec("openenv") else None)
@@ -97,8 +98,8 @@ def test_it_keeps_the_contract(address):
 
 def test_episodes_are_played_in_workers(address):
     suite = client(address)
-    policy = ScriptedPolicy(lambda messages: "up")
-    played = rollouts(policy, suite, suite.tasks("train"), settings=RolloutSettings(slots=3, workers=2))
+    policy = scripted_actor(lambda messages: "up")
+    played = rollouts(policy, suite, suite.tasks("train"), **how(slots=3, workers=2))
     assert [trajectory.success for trajectory in played] == [True] * 3
 
 

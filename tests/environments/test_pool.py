@@ -12,12 +12,15 @@ import time
 import psutil
 import pytest
 from counting import Counting
+from playing import how
 
+from eto.engines.scripted import scripted_actor
+from eto.environments.host import NoExpert
 from eto.environments.memory import equal_share_mb, tree_mb
-from eto.environments.pool import EnvironmentPool, collect_experts
+from eto.environments.pool import EnvironmentPool
 from eto.errors import EnvironmentFailure, InputError
-from eto.policies.scripted import ScriptedPolicy
-from eto.rollout.rollouts import RolloutSettings, rollouts
+from eto.rollout.experts import collect_experts, stream_experts
+from eto.rollout.rollouts import rollouts
 
 HERE = os.path.dirname(__file__)
 
@@ -192,13 +195,13 @@ def test_a_worker_killed_for_its_memory_between_two_requests_is_charged_to_the_l
 
 def test_a_slow_leak_costs_tries_and_no_episode(monkeypatch):
     monkeypatch.setattr("eto.environments.process.WATCH_SECONDS", 0.05)
-    suite, settings = Counting(), RolloutSettings(workers=1, slots=2, memory_mb=300)
+    suite, settings = Counting(), how(workers=1, slots=2, memory_mb=300)
     script = ["hoard 60 here", "sleep 0.2", *["up"] * 8]
-    policy = ScriptedPolicy(lambda messages: script[sum(message.role == "assistant" for message in messages)])
+    policy = scripted_actor(lambda messages: script[sum(message.role == "assistant" for message in messages)])
     tasks = suite.tasks("train") + suite.tasks("test")
-    with settings.pool(suite) as pool:
+    with EnvironmentPool.within(suite, settings["limits"]) as pool:
         first = pool._workers[0].process.pid
-        played = rollouts(policy, suite, tasks, samples=2, settings=settings, pool=pool)
+        played = rollouts(policy, suite, tasks, samples=2, **settings, pool=pool)
         assert pool._workers[0].process.pid != first
     assert len(played) == 12 and all(t.success and not t.failed for t in played)
 
@@ -287,11 +290,11 @@ def test_nothing_outlives_a_killed_parent():
 def test_experts_are_replayed_and_kept_in_order(workers):
     suite = Counting()
     tasks = suite.tasks("test") + suite.tasks("train")
-    done = []
-    found = collect_experts(suite, tasks, workers, on_done=lambda task, expert: done.append((task, expert)))
+    done = list(stream_experts(suite, tasks, workers=workers))
+    found = collect_experts(suite, tasks, workers=workers)
     assert [expert.task.id for expert in found] == [f"counting/{n}" for n in (4, 5, 6, 1, 3)]
-    assert {task.id for task, expert in done if expert is None} == {"counting/2"}
-    assert len(done) == len(tasks)
+    assert {task.id for task, expert in done if isinstance(expert, NoExpert)} == {"counting/2"}
+    assert {task.id for task, _ in done} == {task.id for task in tasks} and len(done) == len(tasks)
     assert found[0].actions == ("up",) * 4, "what follows the end is cut off"
     assert [turn.observation for turn in found[0].turns] == ["at 1", "at 2", "at 3", "at 4"]
     assert [turn.reward for turn in found[0].turns] == [0.25, 0.5, 0.75, 1.0]

@@ -6,15 +6,16 @@ import json
 from contextlib import closing
 
 import pytest
+from playing import how
 
+from eto.engines.scripted import scripted_actor
 from eto.environments import load_suite
 from eto.environments.answers import spoken_action
-from eto.environments.pool import collect_experts
 from eto.environments.textworld_express import GAMES
 from eto.errors import InputError
-from eto.policies.scripted import ScriptedPolicy
+from eto.rollout.experts import collect_experts
 from eto.rollout.replay import replay
-from eto.rollout.rollouts import RolloutSettings, rollouts
+from eto.rollout.rollouts import rollouts
 from eto.types import StopReason
 
 # (suite, options, what the simulator says to a command it does not know; None: the page again)
@@ -94,10 +95,10 @@ def test_react_experts_think_and_succeed_and_can_be_replayed(name):
     for action in (action for expert in experts for action in expert.actions):
         thought, label, _ = action.partition("\nAction: ")
         assert label and thought.startswith("Thought: ") and thought.endswith(".") and "{}" not in thought
-    settings = RolloutSettings(workers=0, slots=1)
-    assert len(replay(experts, suite, settings=settings).verified) == 2
+    settings = how(workers=0, slots=1)
+    assert len(replay(experts, suite, **settings).verified) == 2
     plain = load_suite(name, **options)
-    assert len(replay(experts, plain, settings=settings).verified) == 2, "their actions alone"
+    assert len(replay(experts, plain, **settings).verified) == 2, "their actions alone"
 
 
 @pytest.mark.parametrize("game", GAMES)
@@ -136,9 +137,9 @@ def test_an_answer_without_an_action_is_told_so_and_counts(name):
 
 def test_turns_without_an_action_run_out():
     suite = load_suite("textworld-express", game="coin", tasks_per_split=2, style="react", max_turns=4)
-    policy = ScriptedPolicy(lambda messages: "take coin")
-    settings = RolloutSettings(workers=0, slots=1)
-    [played] = rollouts(policy, suite, suite.tasks("train")[:1], settings=settings)
+    policy = scripted_actor(lambda messages: "take coin")
+    settings = how(workers=0, slots=1)
+    [played] = rollouts(policy, suite, suite.tasks("train")[:1], **settings)
     assert (played.stop, len(played.turns), played.reward) == (StopReason.OUT_OF_TURNS, 4, 0.0)
     assert not played.failed
 

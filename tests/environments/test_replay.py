@@ -7,17 +7,17 @@ from dataclasses import replace
 
 import pytest
 from counting import Counting
+from playing import how
 from typer.testing import CliRunner
 
 from eto.cli import app
 from eto.environments import load_suite
-from eto.environments.pool import collect_experts
 from eto.formats import read_trajectories
+from eto.rollout.experts import collect_experts
 from eto.rollout.replay import replay
-from eto.rollout.rollouts import RolloutSettings
 from eto.types import Message, StopReason, Task, ToolCall, Trajectory, Turn
 
-HERE = RolloutSettings(workers=0, slots=2)
+HERE = how(workers=0, slots=2)
 
 
 def told(identity: str, actions: list[str], reward: float = 1.0, **changes) -> Trajectory:
@@ -37,7 +37,7 @@ def test_each_is_judged_by_what_its_actions_earn():
         told("counting/2", ["up"], reward=0.5),
         told("counting/5", ["fail"]),
     ]
-    found = replay(given, suite, settings=HERE)
+    found = replay(given, suite, **HERE)
     assert [t.task.id for t in found.verified] == ["counting/1", "counting/4", "counting/2"]
     one, four, half = found.verified
     assert (one.task.environment, one.success, one.turns[0].observation) == ("counting", True, "at 1")
@@ -56,7 +56,7 @@ def test_each_is_judged_by_what_its_actions_earn():
 def test_calls_of_functions_cannot_be_played():
     called = told("counting/1", ["up"])
     called = replace(called, turns=(replace(called.turns[0], tool_calls=(ToolCall("count"),)),))
-    found = replay([called], Counting(), settings=HERE)
+    found = replay([called], Counting(), **HERE)
     assert [t.detail for t in found.not_replayable] == ["calls functions (count), and counting takes text"]
     assert found.not_replayable[0].turns == called.turns
 
@@ -64,22 +64,24 @@ def test_calls_of_functions_cannot_be_played():
 def test_a_replayed_turn_keeps_what_the_agent_said():
     given = told("counting/2", ["up", "up"])
     first = replace(given.turns[0], reasoning="Two.", loss=False, answers=(Message("tool", "as told"),))
-    [found] = replay([replace(given, turns=(first, given.turns[1]))], Counting(), settings=HERE).verified
+    [found] = replay([replace(given, turns=(first, given.turns[1]))], Counting(), **HERE).verified
     answers = (Message("tool", "at 1"),)
     assert found.turns[0] == replace(first, observation="at 1", reward=0.5, answers=answers)
 
 
 def test_a_simulator_too_slow_for_an_episode_fails():
-    settings = replace(HERE, episode_seconds=1e-9)
-    found = replay([told("counting/1", ["up"])], Counting(), settings=settings)
-    assert [t.detail for t in found.not_replayable] == ["the simulator failed: it worked 0 s on one episode"]
+    settings = how(workers=0, slots=2, episode_seconds=1e-9)
+    found = replay([told("counting/1", ["up"])], Counting(), **settings)
+    assert [t.detail for t in found.not_replayable] == [
+        "the simulator failed: the simulator worked 0 s on one episode"
+    ]
 
 
 def test_what_is_verified_can_be_replayed_in_workers():
     suite = load_suite("webshop", tagger="words", products=40)
     experts = collect_experts(suite, suite.tasks("train")[:6])
     lost = [replace(t, turns=t.turns[:-1]) for t in experts]
-    found = replay([*experts, *lost], suite, settings=RolloutSettings(workers=2, slots=4))
+    found = replay([*experts, *lost], suite, **how(workers=2, slots=4))
     assert found.verified == experts
     assert len(found.failed) == len(experts)
     assert found.other_observations == 0

@@ -13,7 +13,6 @@ import pytest
 
 from eto.environments import load_suite, textworld_games
 from eto.environments.conformance import check_environment
-from eto.environments.pool import collect_experts
 from eto.environments.textworld import (
     INSTRUCTIONS,
     NOT_UNDERSTOOD,
@@ -23,6 +22,7 @@ from eto.environments.textworld import (
 )
 from eto.environments.textworld_games import complete_params, game_files
 from eto.errors import EnvironmentFailure, InputError, MissingRequirement
+from eto.rollout.experts import collect_experts
 
 pytest.importorskip("textworld", reason="TextWorld is not installed: pip install 'eto-agent[textworld]'")
 

@@ -6,9 +6,9 @@ import pytest
 
 from eto.environments import load_suite
 from eto.environments.conformance import check_environment
-from eto.environments.pool import collect_experts
 from eto.environments.textworld_express import FIRST_SEED, GAMES, SEEDS_PER_FOLD
 from eto.errors import InputError
+from eto.rollout.experts import collect_experts
 
 
 @pytest.mark.parametrize("game", GAMES)

@@ -2,19 +2,57 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import replace
+from types import MappingProxyType
 
+import pytest
 from hypothesis import given, settings
 from test_formats import trajectories
 
-from eto.environments.worker import episode_from_json, episode_to_json
-from eto.types import StopReason, Trajectory
+from eto.codec import from_line, to_line
+from eto.environments.contract import Begun
+from eto.environments.host import NoExpert
+from eto.environments.java import SimulatorDied
+from eto.environments.requests import Fault, Reply, Request
+from eto.errors import EnvironmentFailure, InputError
+from eto.protocols import Step
+from eto.types import Message, Task, ToolCall, Trajectory
 
 
 @settings(max_examples=60, deadline=None)
 @given(trajectories())
 def test_an_expert_episode_comes_back_whole(one: Trajectory) -> None:
-    back = episode_from_json(one.task, json.loads(json.dumps(episode_to_json(one))))
-    as_expert = {"success": True, "stop": StopReason.TERMINATED, "source": "expert", "sample": 0, "seed": 0}
-    assert back == replace(one, **as_expert, tokenizer=None, detail="", tools=())
+    assert from_line(Reply, to_line(Reply(expert=one))) == Reply(expert=one)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        Reply(),
+        Reply(expert=NoExpert("unsolved", "it fails")),
+        Reply(step=Step("a door\u2028", 0.5, False, success=None, score=-100.0)),
+        Reply(begun=Begun("here", (Message("user", "go", tool_calls=(ToolCall("f"),)),), 30)),
+        Request(3, "reset", Task("a/1", "a", "k", "dev", {"n": [1, {"deep": None}], "x": float("inf")})),
+        Request(3, "step", action="look\n"),
+        Request(0, "quit"),
+        Request(1, "expert", Task("a/1", "a", "k", "dev", MappingProxyType({"n": 1}))),
+    ],
+)
+def test_requests_and_replies_come_back_whole(value: Request | Reply) -> None:
+    line = to_line(value)
+    assert line.isascii() and "\n" not in line
+    assert from_line(type(value), line) == value
+
+
+@pytest.mark.parametrize("line", ["", "what a simulator prints", "5", "[]", '{"begun": 5}', "{}, {}"])
+def test_what_is_no_reply_is_refused(line: str) -> None:
+    with pytest.raises(ValueError):
+        from_line(Reply, line)
+
+
+def test_errors_come_back_as_what_they_are() -> None:
+    failure = Fault.of(EnvironmentFailure("it hangs", where="step", mend="restart")).error()
+    assert (type(failure), failure.where, failure.mend) == (EnvironmentFailure, "step", "restart")
+    assert type(Fault.of(InputError("no")).error()) is InputError
+    assert Fault.of(SimulatorDied("gone")).died
+    bug = from_line(Reply, to_line(Reply(fault=Fault.of(ZeroDivisionError("oh"))))).fault.error()
+    assert type(bug) is RuntimeError and "ZeroDivisionError: oh" in str(bug)

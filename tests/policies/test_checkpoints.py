@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from tiny import save_tiny
 from transformers import AutoModelForCausalLM, BloomConfig
@@ -17,7 +18,7 @@ from eto.errors import InputError, MissingRequirement
 from eto.policies import room
 from eto.policies.architecture import chosen_context
 from eto.policies.room import check_room, needed_bytes
-from eto.policies.transformers import load_policy
+from eto.training.learner import load_learner
 
 WEIGHTS = "model.safetensors"
 
@@ -29,7 +30,7 @@ def folder(tiny_path: Path, tmp_path: Path) -> Path:
 
 def refused(path: object, *words: str, **options: object) -> None:
     with pytest.raises(InputError) as caught:
-        load_policy(path, dtype="float32", **options)
+        load_learner(path, dtype="float32", **options)
     assert caught.value.mend
     for word in words:
         assert word in str(caught.value)
@@ -72,13 +73,13 @@ def test_weights_of_another_architecture_are_refused(folder):
 def test_frequencies_saved_by_old_versions_are_ignored(folder):
     key = "model.layers.0.self_attn.rotary_emb.inv_freq"
     edit_weights(folder, lambda weights: weights.update({key: torch.ones(8)}))
-    assert load_policy(folder).max_context == 512
+    assert load_learner(folder).max_context == 512
 
 
 def test_a_tied_output_layer_may_be_absent_but_not_differ(tmp_path):
     folder = save_tiny(tmp_path / "tied", tie_word_embeddings=True)
     assert "lm_head.weight" not in load_file(folder / WEIGHTS)
-    model = load_policy(folder).model
+    model = load_learner(folder).model
     assert model.lm_head.weight is model.model.embed_tokens.weight
     edit_weights(folder, lambda w: w.update({"lm_head.weight": w["model.embed_tokens.weight"] + 1}))
     refused(folder, "tie_word_embeddings is true")
@@ -116,7 +117,7 @@ def test_shards_that_an_index_names_must_be_there(folder):
         save_file(part, folder / shard, metadata={"format": "pt"})
     index = folder / "model.safetensors.index.json"
     index.write_text(json.dumps({"metadata": {}, "weight_map": shards}))
-    load_policy(folder)
+    load_learner(folder)
     (folder / "model-00002-of-00002.safetensors").unlink()
     refused(folder, "model-00002-of-00002.safetensors", "missing")
     index.write_text("{}")
@@ -213,13 +214,11 @@ def test_room_for_the_models_is_asked_for(tmp_path, monkeypatch):
         ({"device": "cuda:99"}, ["no device 'cuda:99'"]),
         ({"max_context": 513}, ["the model's 512"]),
         ({"max_context": -1}, ["model.max_context"]),
-        ({"max_action_tokens": 0}, ["explore.max_action_tokens"]),
-        ({"max_action_tokens": 512}, ["explore.max_action_tokens"]),
     ],
 )
 def test_values_out_of_range(tiny_path, options, words):
     with pytest.raises(InputError) as caught:
-        load_policy(tiny_path, **options)
+        load_learner(tiny_path, **options)
     for word in words:
         assert word in str(caught.value)
 
@@ -273,13 +272,13 @@ def save_adapter(base: Path, folder: Path, **settings: object) -> torch.Tensor:
 )
 def test_an_adapter_is_loaded_merged_into_its_base(tiny_path, tmp_path, settings):
     expected = save_adapter(tiny_path, tmp_path / "adapter", **settings)
-    policy = load_policy(tmp_path / "adapter", dtype="float32")
+    policy = load_learner(tmp_path / "adapter", dtype="float32")
     with torch.no_grad():
         found = policy.model(input_ids=torch.tensor([[*range(5, 25)]])).logits
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
     policy.save(tmp_path / "whole")
     assert not (tmp_path / "whole" / "adapter_config.json").exists()
-    load_policy(tmp_path / "whole")
+    load_learner(tmp_path / "whole")
 
 
 def test_adapters_that_do_not_fit(tiny_path, folder, tmp_path):
@@ -300,3 +299,18 @@ def test_adapters_that_do_not_fit(tiny_path, folder, tmp_path):
     refused(adapter, "has an adapter itself")
     shutil.copy(settings, folder)
     refused(folder, "both a model and an adapter")
+
+
+def test_a_full_disk_is_told_when_a_model_is_saved(tiny_path, tmp_path, monkeypatch):
+    learner = load_learner(tiny_path)
+
+    def full(*_args, **_kwargs):
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(learner.model, "save_pretrained", full)
+    with pytest.raises(MissingRequirement, match="out"):
+        learner.save(tmp_path / "out")
+    (tmp_path / "file").write_text("")
+    monkeypatch.undo()
+    with pytest.raises(InputError, match="file"):
+        learner.save(tmp_path / "file" / "out")

@@ -2,40 +2,58 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from guessing import TURNS, Guessing, guess
+from playing import how
 
 from eto.contrast import contrast_result
+from eto.engines.actor import Actor
+from eto.engines.scripted import ScriptedEngine
+from eto.environments.pool import EnvironmentPool
 from eto.errors import InputError
-from eto.policies.scripted import ScriptedPolicy
-from eto.policies.transformers import load_policy
-from eto.rollout.rollouts import RolloutSettings, episode_seed, rollouts
-from eto.types import Message, StopReason
-
-HERE = RolloutSettings(workers=0, slots=3)
-"""Simulators in this process."""
+from eto.protocols import EngineFault
+from eto.rollout.episode import drift, episode_seed, turn_seed
+from eto.rollout.rollouts import rollouts, stream_rollouts
+from eto.training.learner import load_learner
+from eto.types import Message, StopReason, Turn
 
 
-class Bisecting(ScriptedPolicy):
-    """Guesses 0, 1, 2, ...: the number n takes n + 1 turns. Keeps count of its sessions."""
+def here(**changes: Any) -> dict[str, Any]:
+    """Simulators in this process, three episodes at once."""
+    return how(**{"workers": 0, "slots": 3, **changes})
 
-    def __init__(self) -> None:
-        super().__init__(count_up, name="counter")
-        self.opened, self.released, self.most = [], [], 0
 
-    def open(self, messages, **options):
-        session = super().open(messages, **options)
-        self.opened.append(session)
+HERE = here()
+
+
+class Counted(ScriptedEngine):
+    """Keeps count of its sessions."""
+
+    def __init__(self, respond, seconds: float = 0.0) -> None:
+        super().__init__(respond)
+        self.opened, self.released, self.most, self.seconds = [], [], 0, seconds
+
+    async def generate(self, ids, sampling, *, session=None):
+        if session not in self.opened:
+            self.opened.append(session)
         self.most = max(self.most, len(self.opened) - len(self.released))
-        return session
+        time.sleep(self.seconds)
+        return await super().generate(ids, sampling, session=session)
 
-    def release(self, session):
+    async def release(self, session):
         assert session not in self.released
         self.released.append(session)
-        super().release(session)
+
+
+def bisecting(seconds: float = 0.0) -> Actor:
+    """Guesses 0, 1, 2, ...: the number n takes n + 1 turns; `seconds` each."""
+    engine = Counted(count_up, seconds)
+    return Actor(engine, engine.renderer, "counter")
 
 
 def count_up(messages) -> str:
@@ -53,9 +71,9 @@ def stops(trajectories) -> dict[str, StopReason]:
 @pytest.mark.parametrize("workers", [0, 1, 2])
 @pytest.mark.parametrize("slots", [1, 3, 64])
 def test_every_episode_once_and_in_order(workers, slots):
-    suite, policy = Guessing(), Bisecting()
+    suite, policy = Guessing(), bisecting()
     tasks = suite.tasks("train")
-    played = rollouts(policy, suite, tasks, samples=2, settings=RolloutSettings(workers=workers, slots=slots))
+    played = rollouts(policy, suite, tasks, samples=2, **how(workers=workers, slots=slots))
     assert keys(played) == [(task.id, sample) for task in tasks for sample in (0, 1)]
     for trajectory in played:
         number = trajectory.task.payload["number"]
@@ -69,112 +87,99 @@ def test_every_episode_once_and_in_order(workers, slots):
         assert [m.role for m in trajectory.messages] == ["system", "user"]
         assert (trajectory.source, trajectory.tokenizer, trajectory.detail) == ("counter", None, "")
         assert trajectory.seed == episode_seed(0, trajectory.task.id, trajectory.sample)
-    assert policy.most <= slots
-    assert len(policy.opened) == len(policy.released) == 20
+    assert policy.engine.most <= slots
+    assert len(policy.engine.opened) == len(policy.engine.released) == 20
 
 
 def test_standing_simulators_serve_one_call_after_the_other():
     suite = Guessing()
     tasks = suite.tasks("train")
-    settings = RolloutSettings(workers=2, slots=3)
-    with settings.pool(suite) as pool:
+    settings = how(workers=2, slots=3)
+    with EnvironmentPool.within(suite, settings["limits"]) as pool:
         processes = [worker.process.pid for worker in pool._workers]
-        first = rollouts(Bisecting(), suite, tasks, settings=settings, pool=pool)
-        second = rollouts(Bisecting(), suite, tasks[::-1], settings=settings, pool=pool)
+        first = rollouts(bisecting(), suite, tasks, **settings, pool=pool)
+        second = rollouts(bisecting(), suite, tasks[::-1], **settings, pool=pool)
         assert [worker.process.pid for worker in pool._workers] == processes
-    assert first == second[::-1] == rollouts(Bisecting(), suite, tasks, settings=settings)
+    assert first == second[::-1] == rollouts(bisecting(), suite, tasks, **settings)
 
 
 def test_done_episodes_are_left_out():
     suite = Guessing()
     done = frozenset({("guessing/0", 1), ("guessing/2", 0), ("guessing/2", 1)})
-    played = rollouts(Bisecting(), suite, suite.tasks("train")[:3], samples=2, settings=HERE, done=done)
+    played = rollouts(bisecting(), suite, suite.tasks("train")[:3], samples=2, **HERE, done=done)
     assert keys(played) == [("guessing/0", 0), ("guessing/1", 0), ("guessing/1", 1)]
     everything = frozenset((task.id, sample) for task in suite.tasks("train") for sample in (0, 1))
-    assert rollouts(Bisecting(), suite, suite.tasks("train"), samples=2, settings=HERE, done=everything) == []
-    assert rollouts(Bisecting(), suite, [], settings=HERE) == []
+    assert rollouts(bisecting(), suite, suite.tasks("train"), samples=2, **HERE, done=everything) == []
+    assert rollouts(bisecting(), suite, [], **HERE) == []
 
 
 @pytest.mark.parametrize("slots", [1, 2])
 def test_an_episode_is_handed_over_before_its_slot_is_used_again(slots):
     suite, handed = Guessing(), []
-
-    def on_trajectory(trajectory):
+    for trajectory in stream_rollouts(bisecting(), suite, suite.tasks("train"), **here(slots=slots)):
         handed.append(trajectory)
         # No more episodes have begun than slots beyond those handed over.
         assert len(suite.resets) <= len(handed) - 1 + slots
-
-    settings = replace(HERE, slots=slots)
-    played = rollouts(
-        Bisecting(), suite, suite.tasks("train"), settings=settings, on_trajectory=on_trajectory
-    )
-    assert sorted(keys(handed)) == sorted(keys(played))
+    assert sorted(keys(handed)) == sorted((task.id, 0) for task in suite.tasks("train"))
     assert len(suite.resets) == 10
     if slots == 1:
         assert suite.resets == [t.task.id for t in handed]
 
 
-def test_an_interrupted_call_is_gone_on_with():
+def test_an_interrupted_call_is_resumed():
     suite, kept = Guessing(), []
-
-    def on_trajectory(trajectory):
+    tasks = suite.tasks("train")
+    for trajectory in stream_rollouts(bisecting(), suite, tasks, **HERE):
         kept.append(trajectory)
         if len(kept) == 4:
-            raise KeyboardInterrupt
-
-    tasks = suite.tasks("train")
-    with pytest.raises(KeyboardInterrupt):
-        rollouts(Bisecting(), suite, tasks, settings=HERE, on_trajectory=on_trajectory)
-    rest = rollouts(Bisecting(), suite, tasks, settings=HERE, done=frozenset(keys(kept)))
-    whole = rollouts(Bisecting(), Guessing(), tasks, settings=HERE)
+            break
+    rest = rollouts(bisecting(), suite, tasks, **HERE, done=frozenset(keys(kept)))
+    whole = rollouts(bisecting(), Guessing(), tasks, **HERE)
     assert sorted([*kept, *rest], key=lambda t: t.task.id) == sorted(whole, key=lambda t: t.task.id)
 
 
 def test_a_slot_is_filled_as_soon_as_it_is_free():
     suite = Guessing()
-    handed = []
     tasks = [guess("long", 5), guess("a", 0), guess("b", 0), guess("c", 0)]
-    rollouts(Bisecting(), suite, tasks, settings=replace(HERE, slots=2), on_trajectory=handed.append)
-    assert [t.task.id for t in handed] == [f"guessing/{name}" for name in ("a", "b", "c", "long")]
+    played = stream_rollouts(bisecting(), suite, tasks, **here(slots=2))
+    assert [t.task.id for t in played] == [f"guessing/{name}" for name in ("a", "b", "c", "long")]
 
 
 def test_the_environments_own_limit_is_out_of_turns():
-    [played] = rollouts(Bisecting(), Guessing(), [guess(0, 5, "truncates")], settings=HERE)
+    [played] = rollouts(bisecting(), Guessing(), [guess(0, 5, "truncates")], **HERE)
     assert (played.stop, len(played.turns), played.success) == (StopReason.OUT_OF_TURNS, 2, False)
     assert played.truncated and not played.failed
 
 
 @pytest.mark.parametrize("fault", ["fail", "at reset"])
 def test_a_failing_simulator_costs_one_retry(fault):
-    suite, policy = Guessing(), Bisecting()
+    suite, policy = Guessing(), bisecting()
     tasks = [guess("bad", 5, fault), guess("good", 3)]
-    bad, good = rollouts(policy, suite, tasks, settings=HERE)
+    bad, good = rollouts(policy, suite, tasks, **HERE)
     assert bad.stop is StopReason.ENVIRONMENT_FAILED and bad.failed
     assert ("the simulator says no" if fault == "fail" else "it does not start") in bad.detail
     assert suite.resets.count("guessing/bad") == 2
     assert suite.resets.count("guessing/good") == 1
     assert (good.stop, len(good.turns)) == (StopReason.TERMINATED, 4)
-    assert len(policy.opened) == len(policy.released)
+    assert len(policy.engine.opened) == len(policy.engine.released)
 
 
 @pytest.mark.parametrize("retries", [0, 1, 3])
 def test_a_retry_may_succeed(retries):
     suite = Guessing()
-    [played] = rollouts(
-        Bisecting(), suite, [guess("once", 5, "fail", times=1)], settings=replace(HERE, retries=retries)
-    )
+    [played] = rollouts(bisecting(), suite, [guess("once", 5, "fail", times=1)], **here(retries=retries))
     assert played.stop is (StopReason.TERMINATED if retries else StopReason.ENVIRONMENT_FAILED)
     if retries:
         assert played == replace(
-            rollouts(Bisecting(), Guessing(), [guess("once", 5)], settings=HERE)[0], task=played.task
+            rollouts(bisecting(), Guessing(), [guess("once", 5)], **HERE)[0], task=played.task
         ), "nothing of the failed try is left"
 
 
 def test_a_simulator_too_slow_for_an_episode_fails():
     suite = Guessing()
-    settings = replace(HERE, episode_seconds=0.15)
+    settings = here(episode_seconds=0.15)
     slow, once = [guess("slow", 5, "slow"), guess("once", 5, "slow", times=1)]
-    assert set(stops(rollouts(Bisecting(), suite, [slow, once], settings=settings)).values()) == {
+    assert set(stops(rollouts(bisecting(), suite, [slow, once], **settings)).values()) == {
         StopReason.ENVIRONMENT_FAILED,
         StopReason.TERMINATED,
     }
@@ -182,22 +187,17 @@ def test_a_simulator_too_slow_for_an_episode_fails():
 
 
 def test_a_slow_policy_is_not_the_simulators_fault():
-    class Slow(Bisecting):
-        def poll(self):
-            time.sleep(0.06)
-            return super().poll()
-
-    [played] = rollouts(Slow(), Guessing(), [guess("a", 5)], settings=replace(HERE, episode_seconds=0.15))
+    [played] = rollouts(bisecting(seconds=0.06), Guessing(), [guess("a", 5)], **here(episode_seconds=0.15))
     assert played.stop is StopReason.TERMINATED
 
 
 @pytest.mark.parametrize("fault", ["crash", "hang"])
 def test_a_dying_worker_is_charged_to_one_episode_alone(fault, tmp_path):
     """All share one worker; each of the two deaths takes the others down, and they are not charged."""
-    suite, policy = Guessing(str(tmp_path)), Bisecting()
+    suite, policy = Guessing(str(tmp_path)), bisecting()
     tasks = [guess("a", 5), guess("bad", 5, fault), guess("b", 4), guess("c", 5)]
-    settings = RolloutSettings(workers=1, slots=4, step_seconds=0.5)
-    played = rollouts(policy, suite, tasks, settings=settings)
+    settings = how(workers=1, slots=4, step_seconds=0.5)
+    played = rollouts(policy, suite, tasks, **settings)
     assert keys(played) == [(task.id, 0) for task in tasks]
     assert stops(played) == {
         "guessing/a": StopReason.TERMINATED,
@@ -207,13 +207,13 @@ def test_a_dying_worker_is_charged_to_one_episode_alone(fault, tmp_path):
     }
     assert (tmp_path / "guessing-bad").read_text() == "xx"
     assert [len(t.turns) for t in played if not t.failed] == [6, 5, 6]
-    assert len(policy.opened) == len(policy.released) > 4
+    assert len(policy.engine.opened) == len(policy.engine.released) > 4
 
 
 def test_a_worker_that_died_once_is_replaced(tmp_path):
     suite = Guessing(str(tmp_path))
     tasks = [guess("bad", 5, "crash", times=1), guess("a", 5)]
-    played = rollouts(Bisecting(), suite, tasks, settings=RolloutSettings(workers=1, slots=2))
+    played = rollouts(bisecting(), suite, tasks, **how(workers=1, slots=2))
     assert set(stops(played).values()) == {StopReason.TERMINATED}
 
 
@@ -229,20 +229,46 @@ def test_seeds_tell_episodes_apart():
 
 @pytest.fixture
 def model(tiny_path):
-    return load_policy(tiny_path, name="tiny", dtype="float32", max_action_tokens=6)
+    return load_learner(tiny_path, dtype="float32")
+
+
+def model_here(**changes: Any) -> dict[str, Any]:
+    return here(**{"max_action_tokens": 6, **changes})
+
+
+def ids(played):
+    return [[turn.action_ids for turn in t.turns] for t in played]
+
+
+def same(played, others) -> bool:
+    """Equal but for log-probs, which differ by rounding in batches of other sizes."""
+
+    def without(t):
+        return replace(t, turns=tuple(replace(turn, log_probs=None) for turn in t.turns))
+
+    def log_probs(trajectories):
+        return [p for t in trajectories for turn in t.turns for p in turn.log_probs]
+
+    plain = [without(t) for t in played] == [without(t) for t in others]
+    return plain and log_probs(played) == pytest.approx(log_probs(others), abs=1e-4)
 
 
 def test_a_model_plays_the_same_in_any_company(model):
-    suite = Guessing()
+    suite, actor = Guessing(), model.actor("tiny")
     tasks = suite.tasks("train")[:4]
-    alone = replace(HERE, slots=1, temperature=1.0, seed=7)
-    played = rollouts(model, suite, tasks, samples=2, settings=alone)
+
+    def play(tasks, **changes):
+        return rollouts(
+            actor, suite, tasks, samples=2, temperature=1.0, **model_here(**{"seed": 7, **changes})
+        )
+
+    played = play(tasks, slots=1)
     assert keys(played) == [(task.id, sample) for task in tasks for sample in (0, 1)]
     assert all(t.tokenizer == model.tokenizer_id and t.source == "tiny" for t in played)
     assert len({t.actions for t in played}) == 8, "samples and tasks are drawn apart"
-    assert rollouts(model, suite, tasks, samples=2, settings=replace(alone, slots=8)) == played
-    assert rollouts(model, suite, tasks[2:], samples=2, settings=replace(alone, slots=3)) == played[4:]
-    assert rollouts(model, suite, tasks, samples=2, settings=replace(alone, seed=8)) != played
+    assert same(play(tasks, slots=8), played)
+    assert same(play(tasks[2:], slots=3), played[4:])
+    assert ids(play(tasks, slots=1, seed=8)) != ids(played)
     for trajectory in played:
         rendered = model.renderer.render(trajectory)
         assert sum(rendered.mask) == sum(len(turn.action_ids) for turn in trajectory.turns)
@@ -251,9 +277,9 @@ def test_a_model_plays_the_same_in_any_company(model):
 def test_a_full_context_is_out_of_tokens(model, tiny_path):
     suite = Guessing()
     task = guess(0, 7)
-    prompt = model.open(suite.messages(task, "Guess a number from 0 to 7.")).ids
-    tight = load_policy(tiny_path, dtype="float32", max_action_tokens=6, max_context=len(prompt) + 30)
-    [played] = rollouts(tight, suite, [task], settings=HERE)
+    prompt = model.renderer.prompt_ids(suite.messages(task, "Guess a number from 0 to 7."))
+    tight = load_learner(tiny_path, dtype="float32", max_context=len(prompt) + 30)
+    [played] = rollouts(tight.actor("tight"), suite, [task], **model_here())
     assert played.stop is StopReason.OUT_OF_TOKENS
     assert 0 < len(played.turns) < TURNS
     assert not played.success and played.truncated and not played.failed
@@ -268,8 +294,8 @@ def test_an_observation_beyond_the_context_ends_its_episode(tiny_path):
             made.step = lambda action: replace(step(action), observation="look " * 100_000)
             return made
 
-    policy = load_policy(tiny_path, dtype="float32", max_action_tokens=6)
-    [played] = rollouts(policy, Talking(), [guess(0, 7)], settings=HERE)
+    policy = load_learner(tiny_path, dtype="float32")
+    [played] = rollouts(policy.actor("a"), Talking(), [guess(0, 7)], **model_here())
     assert (played.stop, len(played.turns), played.failed) == (StopReason.OUT_OF_TOKENS, 1, False)
 
 
@@ -279,14 +305,14 @@ def test_a_prompt_that_does_not_fit_ends_its_episode_alone(tiny_path):
             long = " look" * 200 if task.id == "guessing/wordy" else ""
             return Message("system", "Guess."), Message("user", observation + long)
 
-    policy = load_policy(tiny_path, dtype="float32", max_action_tokens=6, max_context=150)
-    wordy, fits = rollouts(policy, Wordy(), [guess("wordy", 7), guess("fits", 7)], settings=HERE)
+    policy = load_learner(tiny_path, dtype="float32", max_context=150)
+    wordy, fits = rollouts(policy.actor("a"), Wordy(), [guess("wordy", 7), guess("fits", 7)], **model_here())
     assert (wordy.stop, wordy.turns, wordy.failed) == (StopReason.OUT_OF_TOKENS, (), False)
     assert "more than the context of 150 holds" in wordy.detail
     assert len(fits.turns) > 0
     assert contrast_result([fits], [wordy]).summary.empty == 1
     with pytest.raises(InputError, match="leaves no room for a prompt"):
-        load_policy(tiny_path, dtype="float32", max_action_tokens=150, max_context=150)
+        rollouts(policy.actor("a"), Wordy(), [], **here(max_action_tokens=150))
 
 
 @pytest.mark.parametrize(
@@ -300,4 +326,113 @@ def test_a_prompt_that_does_not_fit_ends_its_episode_alone(tiny_path):
 )
 def test_tasks_that_cannot_be_told_apart_or_written_down_are_refused(tasks, words):
     with pytest.raises(InputError, match=words):
-        rollouts(Bisecting(), Guessing(), tasks, settings=HERE)
+        rollouts(bisecting(), Guessing(), tasks, **HERE)
+
+
+# -- prefixes, faults and event loops -----------------------------------------------------
+
+
+def test_an_episode_begins_with_its_prefix():
+    suite, task = Guessing(), guess("five", 5)
+    [whole] = rollouts(bisecting(), suite, [task], **HERE)
+    told = tuple(replace(turn, observation="as told", log_probs=None) for turn in whole.turns[:2])
+    actor = bisecting()
+    [played] = rollouts(actor, suite, [task], prefixes={task.id: told}, **HERE)
+    assert played.turns == whole.turns, "the observations are the simulator's"
+    assert drift(told, played.turns) == 2 and drift(whole.turns, played.turns) == 0
+    assert len(actor.engine.opened) == 1
+    # Ended by the simulator within the prefix, it needs no actor.
+    silent = Actor(ScriptedEngine(lambda _: pytest.fail("asked")), actor.renderer, "silent")
+    [ended] = rollouts(silent, suite, [task], prefixes={task.id: whole.turns}, **HERE)
+    assert (ended.turns, ended.stop) == (whole.turns, StopReason.TERMINATED)
+
+
+def test_a_prefix_counts_for_the_cap_and_the_context(model):
+    suite, task = Guessing(), guess("far", 7)
+    wrong = tuple(Turn("guess 0", "") for _ in range(TURNS - 1))
+    [played] = rollouts(bisecting(), suite, [task], prefixes={task.id: wrong}, **HERE)
+    assert (len(played.turns), played.stop) == (TURNS, StopReason.OUT_OF_TURNS)
+    model.max_context = 120
+    [full] = rollouts(model.actor("m"), suite, [task], prefixes={task.id: wrong}, **model_here())
+    assert (len(full.turns), full.stop) == (TURNS - 1, StopReason.OUT_OF_TOKENS)
+
+
+def test_a_model_goes_on_after_a_prefix_as_it_did(model):
+    suite, task = Guessing(), guess("far", 7)
+    actor = model.actor("m")
+    [whole] = rollouts(actor, suite, [task], temperature=1.0, **model_here())
+    [again] = rollouts(
+        actor, suite, [task], temperature=1.0, prefixes={task.id: whole.turns[:2]}, **model_here()
+    )
+    assert ids([again]) == ids([whole]), "each turn has its own seed"
+
+
+class Faulty(ScriptedEngine):
+    """Fails so often, then answers."""
+
+    def __init__(self, times: int, retryable: bool) -> None:
+        super().__init__(count_up)
+        self.times, self.fault, self.asked = times, EngineFault("the server is gone", retryable), 0
+
+    async def generate(self, ids, sampling, *, session=None):
+        self.asked += 1
+        if self.asked <= self.times:
+            return self.fault
+        return await super().generate(ids, sampling, session=session)
+
+
+@pytest.mark.parametrize(
+    ("times", "retryable", "stop", "asked"),
+    [
+        (1, True, StopReason.TERMINATED, 5),
+        (2, True, StopReason.ENGINE_FAILED, 2),
+        (1, False, StopReason.ENGINE_FAILED, 1),
+    ],
+)
+def test_a_fault_of_the_engine_is_no_one_elses(times, retryable, stop, asked):
+    suite, engine = Guessing(), Faulty(times, retryable)
+    [played] = rollouts(Actor(engine, engine.renderer, "a"), suite, [guess("three", 3)], **HERE)
+    assert (played.stop, engine.asked, len(suite.resets)) == (stop, asked, 1)
+    if stop is StopReason.ENGINE_FAILED:
+        assert played.failed and played.detail == "the server is gone"
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_callers_may_run_an_event_loop(workers):
+    """As a notebook does."""
+
+    async def cell():
+        played = []
+        for trajectory in stream_rollouts(bisecting(), suite, tasks, **how(workers=workers, slots=2)):
+            played.append(trajectory)
+            if len(played) == 3:
+                break
+        return played, rollouts(bisecting(), suite, tasks, **how(workers=workers, slots=2))
+
+    suite = Guessing()
+    tasks = suite.tasks("train")
+    some, all_of_them = asyncio.run(cell())
+    assert len(some) == 3 and set(keys(some)) <= set(keys(all_of_them))
+    assert keys(all_of_them) == [(task.id, 0) for task in tasks]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_standing_simulators_survive_a_call_that_was_left(workers):
+    suite = Guessing()
+    tasks, settings = suite.tasks("train"), how(workers=workers, slots=4)
+    with EnvironmentPool.within(suite, settings["limits"]) as pool:
+        for _ in range(3):
+            next(stream_rollouts(bisecting(), suite, tasks, **settings, pool=pool))
+        assert len(rollouts(bisecting(), suite, tasks, **settings, pool=pool)) == len(tasks)
+
+
+def test_what_an_engine_raises_ends_the_call_and_releases_the_others():
+    engine = Counted(lambda said: 1 / 0 if "guess 1" in str(said) else count_up(said))
+    with pytest.raises(ZeroDivisionError):
+        rollouts(Actor(engine, engine.renderer, "a"), Guessing(), [guess("a", 5), guess("b", 5)], **HERE)
+    assert sorted(engine.opened) == sorted(engine.released)
+
+
+def test_turns_have_seeds_of_their_own():
+    assert turn_seed(7, 0) == 7
+    assert len({turn_seed(seed, turn) for seed in (7, 8) for turn in range(5)}) == 10

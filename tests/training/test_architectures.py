@@ -9,15 +9,17 @@ import numpy as np
 import pytest
 import torch
 from architectures import REFUSED, SUPPORTED, tiny_architecture
+from playing import Talk, act_together
 from tiny import tiny_tokenizer, trajectory
 from torch.testing import assert_close
 from transformers import AutoModelForCausalLM
 
-from eto.algorithms.sft import SftSettings, sft
+from eto.algorithms.sft import sft
+from eto.engines.in_process.probe import check_acting
 from eto.errors import InputError
-from eto.policies.probe import check_acting
-from eto.policies.transformers import TransformersPolicy, load_policy
+from eto.settings import SftSettings
 from eto.training.batches import log_probs_of
+from eto.training.learner import Learner, load_learner
 from eto.training.memory import kept_activations
 from eto.training.trees import build_tree
 
@@ -50,27 +52,21 @@ def assert_scored_alike(model, own, **tolerance: float) -> None:
             assert_close(torch.from_numpy(leaf), plain_log_probs(own, ids), **tolerance)
 
 
-def assert_plays_as_generate(policy: TransformersPolicy, own) -> None:
+def assert_plays_as_generate(policy: Learner, own) -> None:
     """Greedy actions of two conversations that move along together are `transformers`' own."""
-    sessions = [policy.open(episode.messages) for episode in EPISODES]
-    observations: tuple[str | None, ...] = (None, "a door", "The door is now open. " * 3)
-    for observation in observations:
-        for session in sessions:
-            policy.submit(session, observation)
-        replies = []
-        while len(replies) < len(sessions):
-            replies += policy.poll()
-        for reply in replies:
-            start = reply.session.ids[: -len(reply.action_ids)]
+    talks = [Talk(policy.actor("a"), episode.messages, max_tokens=6) for episode in EPISODES]
+    for observation in (None, "a door", "The door is now open. " * 3):
+        for talk, turn in zip(talks, act_together(talks, observation), strict=True):
+            start = talk.ids[: -len(turn.action_ids)]
             expected = own.generate(
                 torch.tensor([start]),
                 attention_mask=torch.ones(1, len(start), dtype=torch.long),
                 do_sample=False,
-                max_new_tokens=policy.max_action_tokens,
+                max_new_tokens=6,
                 eos_token_id=policy.renderer.end_of_turn,
                 pad_token_id=0,
             )[0, len(start) :].tolist()
-            assert list(reply.action_ids) == expected
+            assert list(turn.action_ids) == expected
 
 
 @pytest.mark.parametrize("name", SUPPORTED)
@@ -78,7 +74,7 @@ def test_an_architecture_is_played_trained_and_saved(name, tmp_path):
     kind, _, changes = SUPPORTED[name]
     tiny_architecture(kind, changes).save_pretrained(tmp_path / "start")
     tiny_tokenizer().save_pretrained(tmp_path / "start")
-    policy = load_policy(tmp_path / "start", dtype="float32", max_action_tokens=6)
+    policy = load_learner(tmp_path / "start", dtype="float32")
     own = AutoModelForCausalLM.from_pretrained(tmp_path / "start", dtype=torch.float32)
     assert float(plain_log_probs(own, sequences(0)[0]).std()) > 0.1, "a model that predicts nothing"
     assert_plays_as_generate(policy, own)
@@ -117,9 +113,9 @@ def test_longrope_reaches_as_far_as_its_first_length(tmp_path):
     kind, _, changes = SUPPORTED["Phi-3, longrope"]
     tiny_architecture(kind, changes).save_pretrained(tmp_path)
     tiny_tokenizer().save_pretrained(tmp_path)
-    assert load_policy(tmp_path).max_context == 256
+    assert load_learner(tmp_path).max_context == 256
     with pytest.raises(InputError, match="more than the model's 256: beyond it, longrope"):
-        load_policy(tmp_path, max_context=257)
+        load_learner(tmp_path, max_context=257)
 
 
 @pytest.mark.parametrize("name", ["GPT-2", "Mixtral", "DeepSeek-V2", "Gemma 3"])
@@ -128,7 +124,7 @@ def test_adapters_of_an_architecture_act_and_are_saved_as_they_train(name, tmp_p
     tiny_architecture(kind, changes).save_pretrained(tmp_path / "start")
     tiny_tokenizer().save_pretrained(tmp_path / "start")
     lora = {"rank": 4, "alpha": 16.0, "dropout": 0.0}
-    policy = load_policy(tmp_path / "start", dtype="float32", max_action_tokens=6, lora=lora)
+    policy = load_learner(tmp_path / "start", dtype="float32", lora=lora)
     sft(policy, EPISODES, SftSettings(epochs=3, learning_rate=3e-2, batch_size=2, warmup_ratio=0.0))
     policy.save(tmp_path / "saved")
     saved = AutoModelForCausalLM.from_pretrained(tmp_path / "saved", dtype=torch.float32)

@@ -5,15 +5,12 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 
 import pytest
-from test_loop import FAST, PAIRED, Interrupt, changed, episodes, pairs, policy, raise_at, weights
+from test_loop import FAST, PAIRED, Interrupt, changed, dpo, episodes, pairs, policy, raise_at, sft, weights
 
-from eto.algorithms.dpo import dpo
-from eto.algorithms.guard import GuardSettings
-from eto.algorithms.sft import sft
 from eto.errors import InputError, MissingRequirement
+from eto.settings import GuardSettings
 
 resource = pytest.importorskip("resource")
 
@@ -40,10 +37,10 @@ def prefer(learner, directory):
 @pytest.mark.parametrize(
     ("train", "size", "where", "kept"),
     [
-        (clone, 200_000, "state.new", []),
-        (clone, 600_000, "state.new", []),
+        (clone, 200_000, "state", []),
+        (clone, 600_000, "state", []),
         (prefer, 300, "reference.npz", []),
-        (prefer, 100_000, "state.new", ["reference.npz"]),
+        (prefer, 100_000, "state", ["reference.npz"]),
     ],
     ids=["weights", "moments", "reference", "after the reference"],
 )
@@ -56,12 +53,12 @@ def test_a_full_disk_is_told_as_that(tiny_path, tmp_path, train, size, where, ke
 
 
 def test_why_the_guard_fired_is_told_to_be_unwritable(tiny_path, tmp_path):
-    settings, guard = replace(PAIRED, epochs=20, checkpoint_seconds=1e9), GuardSettings(max_margin=0.01)
+    settings, guard = PAIRED.replace(epochs=20), GuardSettings(max_margin=0.01)
     prefer(policy(tiny_path), tmp_path)
     learner = policy(tiny_path)
     shutil.rmtree(tmp_path / "state")
     with files_up_to(5), pytest.raises(MissingRequirement, match="no room left"):
-        dpo(learner, pairs(), settings, guard=guard, directory=tmp_path)
+        dpo(learner, pairs(), settings, guard=guard, directory=tmp_path, checkpoint_seconds=1e9)
 
 
 def test_the_state_before_a_full_disk_is_resumed(tiny_path, tmp_path):
@@ -81,8 +78,8 @@ def test_the_state_before_a_full_disk_is_resumed(tiny_path, tmp_path):
     "other",
     [
         lambda path, directory: sft(policy(path), episodes(4), FAST, directory=directory),
-        lambda path, directory: sft(policy(path), episodes(), replace(FAST, seed=1), directory=directory),
-        lambda path, directory: sft(policy(path), episodes(), replace(FAST, epochs=5), directory=directory),
+        lambda path, directory: sft(policy(path), episodes(), FAST, seed=1, directory=directory),
+        lambda path, directory: sft(policy(path), episodes(), FAST.replace(epochs=5), directory=directory),
         lambda path, directory: dpo(policy(path), pairs(), PAIRED, directory=directory),
     ],
     ids=["data", "seed", "epochs", "method"],
@@ -93,7 +90,7 @@ def test_a_state_of_another_training_is_refused(tiny_path, tmp_path, other):
         other(tiny_path, tmp_path)
 
 
-@pytest.mark.parametrize("settings", [replace(PAIRED, beta=0.2), replace(PAIRED, sft_weight=1.0)])
+@pytest.mark.parametrize("settings", [PAIRED.replace(beta=0.2), PAIRED.replace(sft_weight=1.0)])
 def test_a_preference_training_of_other_settings_is_refused(tiny_path, tmp_path, settings):
     dpo(policy(tiny_path), pairs(), PAIRED, directory=tmp_path)
     with pytest.raises(InputError, match="to train anew"):
@@ -105,8 +102,8 @@ def test_a_preference_training_of_other_settings_is_refused(tiny_path, tmp_path,
 def test_what_decides_no_result_may_change(tiny_path, tmp_path):
     with pytest.raises(Interrupt):
         sft(policy(tiny_path), episodes(), FAST, directory=tmp_path, on_step=raise_at(4))
-    free = replace(FAST, micro_batch_tokens=100, checkpoint_seconds=5.0, activation_checkpointing=True)
-    assert sft(policy(tiny_path), episodes(), free, directory=tmp_path) == 12
+    free = {"checkpoint_seconds": 5.0, "activation_checkpointing": True, "directory": tmp_path}
+    assert sft(policy(tiny_path), episodes(), FAST.replace(micro_batch_tokens=100), **free) == 12
 
 
 @pytest.mark.parametrize("name", ["trained.safetensors", "moments.safetensors"])

@@ -11,14 +11,15 @@ from test_loop import PAIRED, changed, episodes, policy, weights
 from tiny import trajectory
 
 from eto.algorithms.dpo import contrasted, dpo
-from eto.algorithms.sft import SftSettings, sft
-from eto.algorithms.stages import EtoSettings, contrast
+from eto.algorithms.sft import sft
+from eto.algorithms.stages import contrast
 from eto.contrast import shared_turns
 from eto.errors import InputError
+from eto.methods.eto import EtoSettings
 from eto.recipe import parse_recipe
 from eto.run import Run
+from eto.settings import ContrastSettings, SftSettings
 from eto.types import Pair, Trajectory
-from eto.weights import TurnWeighting
 
 STEP = ("go north", "You are in a long hallway with a door.")
 LONG = trajectory(*[STEP] * 5, ("open the door", ""), number=1)
@@ -59,12 +60,12 @@ def context(learner, turns: int) -> int:
 @pytest.mark.parametrize(
     "weighting",
     [
-        TurnWeighting(),
-        TurnWeighting("from_parting"),
-        TurnWeighting("window", 2),
-        TurnWeighting(discount=0.5),
-        TurnWeighting(discount_kind="dmpo"),
-        TurnWeighting(discount=0.5, discount_kind="dmpo", repeats=False),
+        ContrastSettings(),
+        ContrastSettings(turns="from_divergence"),
+        ContrastSettings(turns="window", window=2),
+        ContrastSettings(discount=0.5),
+        ContrastSettings(discount_kind="dmpo"),
+        ContrastSettings(discount=0.5, discount_kind="dmpo", repeats=False),
     ],
     ids=str,
 )
@@ -72,11 +73,11 @@ def test_sides_that_are_alike_are_left_out(tiny_path, chosen, rejected, reason, 
     learner, sound = policy(tiny_path), sides("ot", "wt", number=1)
     before = weights(learner.model)
     with pytest.raises(InputError, match="no pair is left"):
-        dpo(learner, [sides(chosen, rejected)], PAIRED, weighting=weighting)
+        dpo(learner, [sides(chosen, rejected)], PAIRED, contrast=weighting)
     assert not changed(before, weights(learner.model))
     with pytest.warns(UserWarning, match="1 of 2 pairs are left out"):
         kept, left_out = contrasted(
-            learner, [sides(chosen, rejected), sound], weighting, replace(PAIRED, sft_weight=1.0)
+            learner, [sides(chosen, rejected), sound], weighting, PAIRED.replace(sft_weight=1.0)
         )
     assert [each for each, _ in kept] == [sound]
     [(told, ids)] = left_out.items()
@@ -85,7 +86,7 @@ def test_sides_that_are_alike_are_left_out(tiny_path, chosen, rejected, reason, 
 
 def test_equality_is_judged_after_the_cut(tiny_path):
     learner = policy(tiny_path)
-    assert len(contrasted(learner, [pair(LONG, LOST)], TurnWeighting(), PAIRED)[0]) == 1
+    assert len(contrasted(learner, [pair(LONG, LOST)], ContrastSettings(), PAIRED)[0]) == 1
     learner.max_context = context(learner, 5)
     with (
         pytest.warns(UserWarning, match="last 1 of 6 turns"),
@@ -105,14 +106,14 @@ def test_a_parting_beyond_the_context_leaves_no_contrast(tiny_path):
 
 def test_a_side_that_only_repeats_itself_has_no_contrast(tiny_path):
     with pytest.raises(InputError, match="no contrast of its own"):
-        dpo(policy(tiny_path), [sides("ot", "oo")], PAIRED, weighting=TurnWeighting(repeats=False))
+        dpo(policy(tiny_path), [sides("ot", "oo")], PAIRED, contrast=ContrastSettings(repeats=False))
 
 
 def test_a_side_that_does_not_fit_at_all_costs_its_pair_alone(tiny_path):
     learner, long = policy(tiny_path), "You see a door. " * 200
     wide = trajectory(("wait", ""), ("go north", ""), prompt=long)
     with pytest.warns(UserWarning, match="1 with a side without a turn that carries loss"):
-        result = dpo(learner, [pair(wide, LOST), sides("ot", "wt")], replace(PAIRED, epochs=1))
+        result = dpo(learner, [pair(wide, LOST), sides("ot", "wt")], PAIRED.replace(epochs=1))
     assert result.steps == 1
 
 

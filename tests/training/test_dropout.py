@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 import torch
 from test_loop import PAIRED, episodes, pairs, policy
@@ -11,11 +9,12 @@ from tiny import save_tiny, tiny_model, tiny_tokenizer
 from transformers import GPT2Config, GPT2LMHeadModel, OPTConfig, OPTForCausalLM
 
 from eto.algorithms.dpo import dpo
-from eto.algorithms.sft import SftSettings, sft
+from eto.algorithms.sft import sft
 from eto.errors import InputError
+from eto.settings import SftSettings
 from eto.training.computing import has_dropout
 
-STILL = replace(PAIRED, epochs=2, batch_pairs=1, learning_rate=1e-9)
+STILL = PAIRED.replace(epochs=2, batch_size=1, learning_rate=1e-9)
 LORA = {"rank": 4, "alpha": 8.0, "dropout": 0.5}
 
 
@@ -50,8 +49,8 @@ KINDS = ["attention", "adapters", "modules", "functions"]
 @pytest.mark.parametrize("dropping", KINDS, indirect=True)
 def test_steps_that_change_nothing_have_margin_and_drift_0(dropping, recomputed):
     rows = []
-    settings = replace(STILL, activation_checkpointing=recomputed)
-    dpo(dropping, pairs(2), settings, on_start=rows.append, on_step=rows.append)
+    told = {"on_start": rows.append, "on_step": rows.append}
+    dpo(dropping, pairs(2), STILL, activation_checkpointing=recomputed, **told)
     assert rows[0]["checkpointing"] == recomputed
     for row in rows[1:]:
         found = [row[name] for name in ("margin", "chosen_drift", "rejected_drift")]
@@ -62,7 +61,7 @@ def test_steps_that_change_nothing_have_margin_and_drift_0(dropping, recomputed)
 def test_dropout_asked_for_by_name_is_there_and_told(dropping):
     rows = []
     with pytest.warns(UserWarning, match="reference is scored without dropout"):
-        dpo(dropping, pairs(2), replace(STILL, dropout=True), on_step=rows.append)
+        dpo(dropping, pairs(2), STILL.replace(dropout=True), on_step=rows.append)
     assert max(abs(row["chosen_drift"]) for row in rows) > 1e-2
 
 
@@ -74,7 +73,7 @@ def test_dropout_is_seen(dropping):
 def test_dropout_where_there_is_none_is_refused(tiny_path):
     assert not has_dropout(policy(tiny_path).model)
     with pytest.raises(InputError, match="neither model nor adapters"):
-        dpo(policy(tiny_path), pairs(1), replace(STILL, dropout=True))
+        dpo(policy(tiny_path), pairs(1), STILL.replace(dropout=True))
 
 
 @pytest.mark.parametrize("dropping", ["attention"], indirect=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,25 +19,31 @@ from tiny import trajectory
 from transformers import AutoModelForCausalLM
 
 from eto.algorithms import dpo as dpo_module
-from eto.algorithms.dpo import DpoSettings, dpo, pair_example, pair_loss
-from eto.algorithms.guard import Guard, GuardSettings
-from eto.algorithms.sft import SftSettings, clonable, sft, sft_example
+from eto.algorithms.dpo import dpo as preferred
+from eto.algorithms.dpo import pair_example, pair_loss
+from eto.algorithms.guard import Guard
 from eto.algorithms.sft import _objective as sft_objective
+from eto.algorithms.sft import clonable, sft_example
+from eto.algorithms.sft import sft as cloned
 from eto.contrast import shared_turns
 from eto.errors import EngineFailure, InputError
-from eto.policies.transformers import load_policy
+from eto.settings import ContrastSettings, DpoSettings, GuardSettings, SftSettings, TrainingSettings
 from eto.training import loop, memory
 from eto.training.batches import at_a_time, split
 from eto.training.computing import Computing
+from eto.training.learner import load_learner
 from eto.training.log_probs import TreeLogProbs
-from eto.training.loop import Example, Optimisation, optimise
+from eto.training.loop import Example, optimise
 from eto.training.trees import build_tree
 from eto.types import Pair, StopReason
-from eto.weights import TurnWeighting
 
 LORA = {"rank": 4, "alpha": 8.0, "dropout": 0.0}
-FAST = SftSettings(epochs=4, learning_rate=3e-3, batch_size=2, warmup_ratio=0.1, checkpoint_seconds=-1.0)
-PAIRED = DpoSettings(epochs=3, learning_rate=1e-3, batch_pairs=2, checkpoint_seconds=-1.0)
+FAST = SftSettings(epochs=4, learning_rate=3e-3, batch_size=2, warmup_ratio=0.1)
+PAIRED = DpoSettings(epochs=3, learning_rate=1e-3, batch_size=2)
+
+# Each keeps its state after every step.
+sft = partial(cloned, checkpoint_seconds=-1.0)
+dpo = partial(preferred, checkpoint_seconds=-1.0)
 
 
 def episodes(count: int = 5):
@@ -67,7 +74,7 @@ def pairs(count: int = 4) -> list[Pair]:
 
 
 def policy(path: Path, **options):
-    return load_policy(path, dtype="float32", **options)
+    return load_learner(path, dtype="float32", **options)
 
 
 def weights(model) -> dict[str, torch.Tensor]:
@@ -115,9 +122,7 @@ def test_a_steps_loss_is_the_mean_over_its_agent_tokens(tiny_path):
         loss = learner.model(input_ids=torch.tensor([rendered.ids]), labels=labels).loss
         total, tokens = total + float(loss.detach()) * count, tokens + count
     found = []
-    sft(
-        learner, episodes(3), replace(FAST, epochs=1, batch_size=3), on_step=lambda f: found.append(f["loss"])
-    )
+    sft(learner, episodes(3), FAST.replace(epochs=1, batch_size=3), on_step=lambda f: found.append(f["loss"]))
     assert found == pytest.approx([total / tokens], rel=1e-5)
 
 
@@ -126,7 +131,7 @@ def test_failed_episodes_are_not_cloned(tiny_path):
     failed = [replace(e, stop=StopReason.ENVIRONMENT_FAILED) for e in episodes(2)]
     with pytest.raises(InputError, match="no expert trajectory"):
         sft(learner, failed, FAST)
-    assert sft(learner, [*failed, *episodes(1)], replace(FAST, epochs=1)) == 1
+    assert sft(learner, [*failed, *episodes(1)], FAST.replace(epochs=1)) == 1
 
 
 def test_what_earned_nothing_is_not_cloned_unless_asked_for(tiny_path):
@@ -137,12 +142,12 @@ def test_what_earned_nothing_is_not_cloned_unless_asked_for(tiny_path):
         assert clonable([won, lost, dull]) == [won]
     with pytest.warns(UserWarning, match="1 without a turn"):
         assert clonable([won, lost, dull], zero_reward=True) == [won, lost]
-    for chosen in (FAST, replace(FAST, zero_reward=True)):
+    for chosen in (FAST, FAST.replace(zero_reward=True)):
         with pytest.raises(InputError, match="no expert trajectory to clone: 1 without"):
             sft(policy(tiny_path), [dull], chosen)
-    with pytest.raises(InputError, match=r"1 of reward 0\n.*sft.zero_reward=true"):
+    with pytest.raises(InputError, match=r"1 of reward 0\n.*method.sft.zero_reward=true"):
         sft(policy(tiny_path), [lost], FAST)
-    assert sft(policy(tiny_path), [lost], replace(FAST, epochs=1, zero_reward=True)) == 1
+    assert sft(policy(tiny_path), [lost], FAST.replace(epochs=1, zero_reward=True)) == 1
 
 
 def test_preferences_are_learnt(tiny_path):
@@ -160,10 +165,10 @@ def test_preferences_are_learnt(tiny_path):
 
 def test_replay_is_weighed_and_not_counted_among_the_pairs(tiny_path):
     agent, rows = policy(tiny_path), []
-    settings = DpoSettings(epochs=1, batch_pairs=100, learning_rate=1e-3, replay_weight=0.5)
-    dpo(agent, pairs(), settings, replay=episodes(2), on_step=rows.append)
+    settings = DpoSettings(epochs=1, batch_size=100, learning_rate=1e-3, rehearsal_weight=0.5)
+    dpo(agent, pairs(), settings, rehearsal=episodes(2), on_step=rows.append)
     alone, replayed = policy(tiny_path), []
-    dpo(alone, pairs(), replace(settings, replay_weight=0.0), on_step=replayed.append)
+    dpo(alone, pairs(), settings.replace(rehearsal_weight=0.0), on_step=replayed.append)
     [row], [bare] = rows, replayed
     assert (row["margin"], row["chosen_drift"]) == pytest.approx((0.0, 0.0), abs=1e-5)
     nll = [
@@ -178,8 +183,15 @@ def test_replay_is_weighed_and_not_counted_among_the_pairs(tiny_path):
 
 def test_a_step_of_replay_alone_passes_the_guard(tiny_path):
     rows = []
-    settings = DpoSettings(epochs=1, batch_pairs=1, replay_weight=1.0)
-    dpo(policy(tiny_path), pairs(), settings, replay=episodes(2), guard=GuardSettings(), on_step=rows.append)
+    settings = DpoSettings(epochs=1, batch_size=1, rehearsal_weight=1.0)
+    dpo(
+        policy(tiny_path),
+        pairs(),
+        settings,
+        rehearsal=episodes(2),
+        guard=GuardSettings(),
+        on_step=rows.append,
+    )
     assert sum("margin" not in row for row in rows) == 2
     assert len(rows) == len(pairs()) + 2
 
@@ -195,8 +207,8 @@ def test_replay_keeps_a_won_episode_likely(tiny_path):
         dpo(
             agent,
             pairs(),
-            DpoSettings(epochs=4, batch_pairs=3, learning_rate=3e-3, beta=0.5, replay_weight=weight),
-            replay=won if weight else None,
+            DpoSettings(epochs=4, batch_size=3, learning_rate=3e-3, beta=0.5, rehearsal_weight=weight),
+            rehearsal=won if weight else None,
         )
         with torch.no_grad():
             drift[weight] = float(TreeLogProbs(agent.model)([tree])[0][0].sum() - before)
@@ -264,21 +276,21 @@ def test_an_interrupted_preference_training_ends_as_the_undisturbed(tiny_path, t
 
 
 def test_an_interruption_at_an_epochs_end_repeats_its_check(tiny_path, tmp_path):
-    quiet = replace(PAIRED, checkpoint_seconds=1e9)
+    quiet = partial(preferred, checkpoint_seconds=1e9)
     undisturbed = policy(tiny_path)
-    dpo(undisturbed, pairs(), quiet)
+    quiet(undisturbed, pairs(), PAIRED)
 
     def die(epoch):
         if epoch == 2:
             raise Interrupt
 
     with pytest.raises(Interrupt):
-        dpo(policy(tiny_path), pairs(), quiet, directory=tmp_path, on_epoch=die)
+        quiet(policy(tiny_path), pairs(), PAIRED, directory=tmp_path, on_epoch=die)
     resumed, epochs, steps = policy(tiny_path), [], []
-    dpo(
+    quiet(
         resumed,
         pairs(),
-        quiet,
+        PAIRED,
         directory=tmp_path,
         on_epoch=lambda epoch: bool(epochs.append(epoch)),
         on_step=lambda figures: steps.append(figures["step"]),
@@ -297,7 +309,7 @@ def test_the_guard_stops(tiny_path):
     result = dpo(
         policy(tiny_path),
         pairs(),
-        replace(PAIRED, epochs=20),
+        PAIRED.replace(epochs=20),
         guard=GuardSettings(max_margin=0.5),
         on_step=figures.append,
         on_epoch=lambda epoch: bool(epochs.append(epoch)),
@@ -315,7 +327,7 @@ def test_a_guard_that_fired_is_remembered(tiny_path, tmp_path):
         return dpo(
             policy(tiny_path),
             pairs(),
-            replace(PAIRED, epochs=20),
+            PAIRED.replace(epochs=20),
             guard=GuardSettings(max_margin=0.5),
             directory=tmp_path,
             on_epoch=on_epoch,
@@ -377,8 +389,8 @@ def bare_examples(sizes) -> list[Example]:
 @settings(max_examples=200, deadline=None)
 def test_an_epoch_takes_each_example_once(sizes, batch_size, batch_tokens, epochs, seed):
     size = batch_size if batch_tokens is None else None
-    chosen = Optimisation(epochs, 1e-3, batch_size=size, batch_tokens=batch_tokens, seed=seed)
-    plan = loop._plan(bare_examples(sizes), chosen)
+    chosen = TrainingSettings(epochs=epochs, batch_size=size, batch_tokens=batch_tokens)
+    plan = loop._plan(bare_examples(sizes), chosen, seed)
     assert [epoch for epoch, _ in plan] == sorted(epoch for epoch, _ in plan)
     for epoch in range(epochs):
         batches = [batch for e, batch in plan if e == epoch]
@@ -388,7 +400,7 @@ def test_an_epoch_takes_each_example_once(sizes, batch_size, batch_tokens, epoch
                 assert len(batch) <= batch_size
             else:
                 assert sum(sizes[i] for i in batch) <= batch_tokens or len(batch) == 1
-    assert plan == loop._plan(bare_examples(sizes), chosen)
+    assert plan == loop._plan(bare_examples(sizes), chosen, seed)
 
 
 def test_epochs_and_seeds_have_orders_of_their_own():
@@ -396,7 +408,7 @@ def test_epochs_and_seeds_have_orders_of_their_own():
     orders = [
         [
             i
-            for e, batch in loop._plan(examples, Optimisation(2, 1e-3, seed=seed))
+            for e, batch in loop._plan(examples, TrainingSettings(epochs=2), seed)
             if e == epoch
             for i in batch
         ]
@@ -437,7 +449,7 @@ def test_passes_and_lanes_do_not_change_the_step(tiny_path, lanes, threads):
     threads(3)
     learner = policy(tiny_path)
     cloned = [sft_example(learner, episode) for episode in episodes()]
-    paired = [pair_example(learner, pair, TurnWeighting(), PAIRED) for pair in pairs()]
+    paired = [pair_example(learner, pair, ContrastSettings(), PAIRED) for pair in pairs()]
     paired = dpo_module._with_reference(learner, paired, 512, None)
     with torch.no_grad():
         for parameter in learner.model.parameters():
@@ -464,7 +476,7 @@ def test_an_error_in_a_lane_is_raised(tiny_path):
         raise Interrupt
 
     with pytest.raises(Interrupt):
-        optimise(learner.model, examples, broken, Optimisation(1, 1e-3))
+        optimise(learner.model, examples, broken, TrainingSettings(epochs=1, learning_rate=1e-3))
 
 
 def test_early_stop_and_figures(tiny_path):
@@ -475,7 +487,7 @@ def test_early_stop_and_figures(tiny_path):
         seen.append(figures)
         return figures["step"] == 4
 
-    chosen = Optimisation(3, 1e-3, batch_size=2, schedule="cosine", warmup_ratio=0.2)
+    chosen = TrainingSettings(epochs=3, learning_rate=1e-3, batch_size=2, schedule="cosine", warmup_ratio=0.2)
     assert optimise(learner.model, examples, sft_objective, chosen, on_step=on_step) == 4
     assert [f["epoch"] for f in seen] == [1, 1, 1, 2]
     assert all(f["steps"] == 9 and f["grad_norm"] > 0 and f["tokens_per_second"] > 0 for f in seen)
@@ -497,7 +509,7 @@ def test_lora_trains_adapters_alone_and_saves_them_merged(tiny_path, tmp_path):
     learner = policy(tiny_path, lora=LORA)
     before = weights(learner.model)
     losses = []
-    sft(learner, episodes(), replace(FAST, learning_rate=2e-2), on_step=lambda f: losses.append(f["loss"]))
+    sft(learner, episodes(), FAST.replace(learning_rate=2e-2), on_step=lambda f: losses.append(f["loss"]))
     assert losses[-1] < 0.6 * losses[0]
     moved = changed(before, weights(learner.model))
     assert moved == {name for name in before if "lora_" in name}
@@ -513,14 +525,14 @@ def test_lora_trains_adapters_alone_and_saves_them_merged(tiny_path, tmp_path):
     learner.reload(tmp_path / "model")
     torch.testing.assert_close(logits(learner.model, ids), trained, atol=1e-4, rtol=1e-4)
     figures = []
-    dpo(learner, pairs(), replace(PAIRED, epochs=1), on_step=figures.append)
+    dpo(learner, pairs(), PAIRED.replace(epochs=1), on_step=figures.append)
     assert figures[0]["loss"] == pytest.approx(math.log(2), abs=1e-5), "reference: the model merged before"
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")
 def test_lora_with_dropout_resumes_exactly(tiny_path, tmp_path):
     adapters = {**LORA, "dropout": 0.3}
-    chosen = replace(FAST, learning_rate=2e-2)
+    chosen = FAST.replace(learning_rate=2e-2)
     undisturbed = policy(tiny_path, lora=adapters)
     sft(undisturbed, episodes(), chosen)
     with pytest.raises(Interrupt):
@@ -539,13 +551,13 @@ def test_lora_with_dropout_resumes_exactly(tiny_path, tmp_path):
 def test_a_saved_model_is_a_plain_one(tiny_path, tmp_path):
     """Training swaps the attention; the files do not know."""
     learner = policy(tiny_path)
-    sft(learner, episodes(2), replace(FAST, epochs=1))
+    sft(learner, episodes(2), FAST.replace(epochs=1))
     learner.save(tmp_path)
     loaded = AutoModelForCausalLM.from_pretrained(tmp_path)
     assert loaded.config._attn_implementation in {"sdpa", "eager"}
     assert "eto" not in (tmp_path / "config.json").read_text()
     assert_same(weights(loaded), weights(learner.model), within=0.0)
-    assert load_policy(tmp_path, dtype="float32").tokenizer_id == learner.tokenizer_id
+    assert load_learner(tmp_path, dtype="float32").tokenizer_id == learner.tokenizer_id
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -555,8 +567,9 @@ def test_recomputed_activations_change_no_weight(tiny_path, dtype):
     for checkpointing in (False, True):
         learner = policy(tiny_path)
         examples = [sft_example(learner, episode) for episode in episodes()]
-        chosen = Optimisation(2, 1e-3, batch_size=2, dtype=dtype, activation_checkpointing=checkpointing)
-        optimise(learner.model, examples, sft_objective, chosen, on_start=told.append)
+        chosen = TrainingSettings(epochs=2, learning_rate=1e-3, batch_size=2)
+        how = {"dtype": dtype, "activation_checkpointing": checkpointing}
+        optimise(learner.model, examples, sft_objective, chosen, **how, on_start=told.append)
         states.append(dict(learner.model.named_parameters()))
         assert not any(getattr(m, "gradient_checkpointing", False) for m in learner.model.modules())
     assert_same(*states, within=1e-6)
@@ -569,5 +582,11 @@ def test_activations_are_recomputed_where_memory_asks_for_it(tiny_path, monkeypa
     learner = policy(tiny_path)
     examples = [sft_example(learner, episode) for episode in episodes()]
     monkeypatch.setattr(memory, "free_memory", lambda device: 1)
-    optimise(learner.model, examples, sft_objective, Optimisation(1, 1e-3), on_start=told.append)
+    optimise(
+        learner.model,
+        examples,
+        sft_objective,
+        TrainingSettings(epochs=1, learning_rate=1e-3),
+        on_start=told.append,
+    )
     assert told[0]["checkpointing"] == 1.0

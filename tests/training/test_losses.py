@@ -15,16 +15,17 @@ from torch import tensor
 from trl import DPOConfig, DPOTrainer
 
 from eto.algorithms import dpo as dpo_module
-from eto.algorithms.dpo import DpoSettings, pair_example, pair_loss
+from eto.algorithms.dpo import pair_example, pair_loss
 from eto.algorithms.sft import _objective
 from eto.contrast import shared_turns
 from eto.losses import dpo_loss, ipo_loss, log_ratio_margin, sequence_log_prob, sft_loss
-from eto.policies.transformers import TransformersPolicy
+from eto.settings import ContrastSettings, DpoSettings
+from eto.training.learner import Learner
 from eto.training.log_probs import TreeLogProbs
 from eto.training.loop import Example
 from eto.training.trees import build_tree
 from eto.types import Pair
-from eto.weights import TurnWeighting, turn_weights
+from eto.weights import turn_weights
 
 # Two sides of a pair whose agent tokens have these probabilities now and under the reference.
 CHOSEN, CHOSEN_REFERENCE = (0.5, 0.8, 0.9), (0.4, 0.5, 0.9)
@@ -163,7 +164,7 @@ def perturbed(model):
     return other
 
 
-def rendered_rows(policy: TransformersPolicy, pair: Pair) -> dict[str, list[int]]:
+def rendered_rows(policy: Learner, pair: Pair) -> dict[str, list[int]]:
     row = {}
     for name, side in (("chosen", pair.chosen), ("rejected", pair.rejected)):
         rendered = policy.renderer.render(side)
@@ -217,7 +218,7 @@ def trl_loss_and_gradients(policy, trained, rows, folder: Path, **options):
 
 def tree_loss_and_gradients(policy, trained, settings: DpoSettings):
     """The mean pair loss of `trained`, with `policy` as the reference, as `dpo` computes it."""
-    examples = [pair_example(policy, pair, TurnWeighting(), settings) for pair in pairs()]
+    examples = [pair_example(policy, pair, ContrastSettings(), settings) for pair in pairs()]
     examples = dpo_module._with_reference(policy, examples, 512, None)
     leaves = TreeLogProbs(trained)([e.tree for e in examples])
     losses = [pair_loss(e, sides, settings)[0] for e, sides in zip(examples, leaves, strict=True)]
@@ -227,7 +228,7 @@ def tree_loss_and_gradients(policy, trained, settings: DpoSettings):
     return float(loss.detach()), {name: p.grad.clone() for name, p in trained.named_parameters()}
 
 
-def whole_example(policy, pair: Pair, weighting: TurnWeighting, settings: DpoSettings) -> Example:
+def whole_example(policy, pair: Pair, weighting: ContrastSettings, settings: DpoSettings) -> Example:
     """The pair with every token of both sides."""
     rendered = [policy.renderer.render(side) for side in (pair.chosen, pair.rejected)]
     tree = build_tree([(side.ids, side.turns) for side in rendered])
@@ -252,7 +253,11 @@ def whole_example(policy, pair: Pair, weighting: TurnWeighting, settings: DpoSet
 )
 @pytest.mark.parametrize(
     "weighting",
-    [TurnWeighting(), TurnWeighting("window", window=1), TurnWeighting(discount=0.5, discount_kind="dmpo")],
+    [
+        ContrastSettings(),
+        ContrastSettings(turns="window", window=1),
+        ContrastSettings(discount=0.5, discount_kind="dmpo"),
+    ],
     ids=["all", "window", "dmpo"],
 )
 def test_what_a_pair_leaves_out_changes_neither_loss_nor_gradients(tiny_policy, settings, weighting):

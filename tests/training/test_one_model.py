@@ -15,11 +15,13 @@ from torch.testing import assert_close
 from transformers import AutoModelForCausalLM
 
 from eto.algorithms.sft import sft_example
-from eto.policies.conversation import Conversation
-from eto.policies.engine import Engine
-from eto.policies.transformers import TransformersPolicy, load_policy
+from eto.engines.in_process.conversation import Conversation
+from eto.engines.in_process.decoder import Decoder
+from eto.engines.in_process.weights import acting_copy
+from eto.settings import TrainingSettings
 from eto.training.batches import log_probs_of
-from eto.training.loop import Optimisation, optimise
+from eto.training.learner import Learner, load_learner
+from eto.training.loop import optimise
 from eto.types import Trajectory
 
 EPISODE = trajectory(
@@ -44,7 +46,7 @@ CASES = [
 ]
 
 
-def disturb_adapters(policy: TransformersPolicy) -> None:
+def disturb_adapters(policy: Learner) -> None:
     """Adapters as after some training; fresh ones change nothing."""
     with torch.no_grad(), torch.random.fork_rng():
         torch.manual_seed(1)
@@ -54,7 +56,7 @@ def disturb_adapters(policy: TransformersPolicy) -> None:
     policy.weights_changed()
 
 
-def in_training(policy: TransformersPolicy, episode: Trajectory) -> torch.Tensor:
+def in_training(policy: Learner, episode: Trajectory) -> torch.Tensor:
     """Log-probs that the loss sees in the first step."""
     seen: list[torch.Tensor] = []
 
@@ -62,17 +64,19 @@ def in_training(policy: TransformersPolicy, episode: Trajectory) -> torch.Tensor
         seen.append(leaves[0].detach().clone())
         return leaves[0].sum(), {}
 
-    settings = Optimisation(1, 1e-9, dtype=policy.dtype)
-    optimise(policy.model, [sft_example(policy, episode)], objective, settings, on_step=lambda _: True)
+    settings, dtype = TrainingSettings(epochs=1, learning_rate=1e-9, warmup_ratio=0.0), policy.dtype
+    optimise(
+        policy.model, [sft_example(policy, episode)], objective, settings, dtype=dtype, on_step=lambda _: True
+    )
     return seen[0]
 
 
-def acting(policy: TransformersPolicy, ids: list[int], wanted: np.ndarray) -> torch.Tensor:
+def acting(policy: Learner, ids: list[int], wanted: np.ndarray) -> torch.Tensor:
     """Log-probs under the engine's logits, with all tokens as guesses."""
-    engine = Engine(policy._acting_copy())
-    [logits] = engine.step([Conversation(ids=ids[:1], draft=ids[1:])])
-    engine.close()
-    return of_tokens(logits, ids, wanted)
+    decoder = Decoder(acting_copy(policy.model, policy.dtype))
+    [predictions] = decoder.step([Conversation(ids=ids[:1], draft=ids[1:])])
+    decoder.close()
+    return of_tokens(predictions.logits, ids, wanted)
 
 
 def of_tokens(logits: torch.Tensor, ids: list[int], wanted: np.ndarray) -> torch.Tensor:
@@ -80,7 +84,7 @@ def of_tokens(logits: torch.Tensor, ids: list[int], wanted: np.ndarray) -> torch
     return scores[torch.from_numpy(wanted[1:])]
 
 
-def four(policy: TransformersPolicy, episode: Trajectory, folder) -> dict[str, torch.Tensor]:
+def four(policy: Learner, episode: Trajectory, folder) -> dict[str, torch.Tensor]:
     example, rendered = sft_example(policy, episode), policy.renderer.render(episode)
     ids, wanted = list(rendered.ids), np.asarray(rendered.turns) >= 0
     policy.save(folder)
@@ -100,11 +104,11 @@ def four(policy: TransformersPolicy, episode: Trajectory, folder) -> dict[str, t
 @pytest.mark.parametrize(("form", "tied", "dtype"), CASES)
 def test_four_models_are_one(tmp_path, form, tied, dtype):
     start = save_tiny(tmp_path / "start", tie_word_embeddings=tied)
-    policy = load_policy(start, dtype=dtype, lora=FORMS[form])
+    policy = load_learner(start, dtype=dtype, lora=FORMS[form])
     disturb_adapters(policy)
     found = four(policy, EPISODE, tmp_path / "saved")
     if FORMS[form]:
-        before = four(load_policy(start, dtype=dtype), EPISODE, tmp_path / "before")["saved"]
+        before = four(load_learner(start, dtype=dtype), EPISODE, tmp_path / "before")["saved"]
         assert float((found["saved"] - before).abs().max()) > 0.3, "adapters that do nothing show nothing"
     agree(found, dtype)
 
@@ -126,7 +130,7 @@ def agree(found: dict[str, torch.Tensor], dtype: str) -> None:
 @pytest.mark.filterwarnings("ignore::FutureWarning")
 @pytest.mark.parametrize("lora", [None, LORA], ids=["full", "lora"])
 def test_a_trained_model_generates_as_it_did_before(tmp_path, lora):
-    policy = load_policy(save_tiny(tmp_path), dtype="float32", lora=lora)
+    policy = load_learner(save_tiny(tmp_path), dtype="float32", lora=lora)
     prompt = torch.tensor([policy.renderer.prompt_ids(EPISODE.messages)])
 
     def generated() -> list[int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import get_args
 
 import pytest
@@ -10,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_loop import Interrupt, changed, episodes, pairs, policy, raise_at, weights
 
-from eto.algorithms.dpo import DpoSettings, dpo
-from eto.algorithms.sft import SftSettings, sft
-from eto.limits import Schedule
+from eto.algorithms.dpo import dpo
+from eto.algorithms.sft import sft
+from eto.settings import DpoSettings, SftSettings
+from eto.settings.training import Schedule
 from eto.training.schedule import rate_share, warmup_steps
 
 SCHEDULES = get_args(Schedule)
@@ -59,8 +59,8 @@ def test_a_step_of_replay_alone_moves_weights(tiny_path):
         moved.append("margin" not in row and bool(changed(before, weights(learner.model))))
         before.update(weights(learner.model))
 
-    settings = DpoSettings(epochs=1, batch_pairs=1, replay_weight=1.0)
-    dpo(learner, pairs(1), settings, replay=episodes(1), on_step=on_step)
+    settings = DpoSettings(epochs=1, batch_size=1, rehearsal_weight=1.0)
+    dpo(learner, pairs(1), settings, rehearsal=episodes(1), on_step=on_step)
     assert sorted(moved) == [False, True]
 
 
@@ -69,7 +69,7 @@ def test_the_rate_logged_is_the_rate_used(tiny_path, schedule):
     """Without weight decay and from fresh moments, AdamW moves a weight by the rate."""
     settings = SftSettings(epochs=5, learning_rate=1e-3, batch_size=5, schedule=schedule)
     if schedule != "constant":
-        settings = replace(settings, warmup_ratio=0.4)
+        settings = settings.replace(warmup_ratio=0.4)
     learner, rows, sizes = policy(tiny_path), [], []
     before = weights(learner.model)
 
@@ -87,11 +87,18 @@ def test_the_rate_logged_is_the_rate_used(tiny_path, schedule):
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_a_resumed_training_has_the_same_rates(tiny_path, tmp_path, schedule):
-    settings = SftSettings(epochs=6, learning_rate=1e-3, schedule=schedule, checkpoint_seconds=-1.0)
+    settings = SftSettings(epochs=6, learning_rate=1e-3, schedule=schedule)
     undisturbed = []
     sft(policy(tiny_path), episodes(), settings, on_step=lambda f: undisturbed.append(f["learning_rate"]))
     with pytest.raises(Interrupt):
-        sft(policy(tiny_path), episodes(), settings, directory=tmp_path, on_step=raise_at(4))
+        sft(
+            policy(tiny_path),
+            episodes(),
+            settings,
+            directory=tmp_path,
+            checkpoint_seconds=-1.0,
+            on_step=raise_at(4),
+        )
     resumed = []
     sft(
         policy(tiny_path),

@@ -1,7 +1,7 @@
 """DPO on whole multi-turn trajectories (ETO, section 3.2.2, eq. 11), with a collapse guard.
 
 Deviations from the paper, all off by default: an anchor on the chosen side's likelihood
-(IPR, arXiv 2406.11176; RPO, arXiv 2404.19733), replayed expert trajectories, turn weights
+(IPR, arXiv 2406.11176; RPO, arXiv 2404.19733), rehearsed expert trajectories, turn weights
 (`eto.weights`), IPO, length normalisation, label smoothing. The guard has no counterpart in the paper.
 """
 
@@ -17,19 +17,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from eto.algorithms.dpo_settings import DpoSettings, check_effect
-from eto.algorithms.guard import Guard, GuardSettings
+from eto.algorithms.dpo_checks import check_effect
+from eto.algorithms.guard import Guard
 from eto.algorithms.sft import clonable, fitted, sft_examples
 from eto.errors import InputError, NothingLeft
 from eto.files import disk_errors, write_atomic
 from eto.losses import dpo_loss, ipo_loss, log_ratio_margin, sequence_log_prob, sft_loss
-from eto.policies.transformers import TransformersPolicy
+from eto.settings import ContrastSettings, DpoSettings, GuardSettings
 from eto.training.batches import log_probs_of
 from eto.training.checkpoint import fingerprint
-from eto.training.loop import Example, Optimisation, optimise
+from eto.training.learner import Learner
+from eto.training.loop import Example, at_once, optimise
 from eto.training.trees import Leaf, tree_of
 from eto.types import Pair, Trajectory
-from eto.weights import TurnWeighting, turn_weights
+from eto.weights import turn_weights
 
 CHOSEN, REJECTED = 0, 1
 LeftOut = dict[str, list[str]]
@@ -48,14 +49,17 @@ class DpoResult:
 
 
 def dpo(
-    policy: TransformersPolicy,
+    policy: Learner,
     pairs: Sequence[Pair],
     settings: DpoSettings | None = None,
     *,
-    weighting: TurnWeighting | None = None,
-    replay: Sequence[Trajectory] | None = None,
+    contrast: ContrastSettings | None = None,
+    rehearsal: Sequence[Trajectory] | None = None,
     guard: GuardSettings | None = None,
+    seed: int = 0,
     directory: Path | None = None,
+    checkpoint_seconds: float = 120.0,
+    activation_checkpointing: bool | None = None,
     on_start: Callable[[dict[str, float]], object] | None = None,
     on_step: Callable[[dict[str, float]], object] | None = None,
     on_epoch: Callable[[int], bool] | None = None,
@@ -63,25 +67,19 @@ def dpo(
     """Train `policy` in place on `pairs`; the policy as it comes in is the reference.
 
     Its log-probs are computed once, before the first update, without dropout. Pairs that, cut to
-    the context, have nothing to contrast are left out, see `contrasted`. `replay` trajectories, such
-    as the expert's on tasks that gave no pair, are mixed among the pairs with `replay_weight`,
+    the context, have nothing to contrast are left out, see `contrasted`. `rehearsal` trajectories, such
+    as the expert's on tasks that gave no pair, are mixed among the pairs with `rehearsal_weight`,
     against forgetting what is won; one goes with the other. `on_start` gets what training will take
     (see `eto.training.loop.optimise`), `on_step` each step's figures; `on_epoch` is called with each
     finished epoch and may return True to stop. With `directory` an interrupted call is resumed.
     Raises `InputError` where no pairs are left, or a setting has no effect.
     """
     settings = settings or DpoSettings()
-    check_effect(settings, policy.model, replay)
-    if not pairs:
-        raise InputError("no pairs to train on", mend="explore more tasks, or several samples a task")
-    kept, left_out = contrasted(policy, pairs, weighting or TurnWeighting(), settings)
-    if not kept:
-        raise no_pairs_left(left_out, policy.max_context)
-    objective = settings.objective
-    examples = [example for _, example in kept]
-    examples = _with_reference(policy, examples, settings.micro_batch_tokens, directory)
-    if replay:
-        examples += sft_examples(policy, clonable(replay), size=1.0)
+    check_effect(settings, policy.model, rehearsal)
+    examples = _examples(policy, pairs, contrast or ContrastSettings(), settings)
+    examples = _with_reference(policy, examples, at_once(settings), directory)
+    if rehearsal:
+        examples += sft_examples(policy, clonable(rehearsal), size=1.0)
     watch = Guard(guard or GuardSettings(max_margin=None, max_chosen_drop=None))
     last: dict[str, float] = {}
 
@@ -97,28 +95,53 @@ def dpo(
         return stop
 
     def epoch_done(epoch: int) -> bool:
+        stop = bool(on_epoch and on_epoch(epoch))
         policy.weights_changed()
-        return bool(on_epoch and on_epoch(epoch))
+        return stop
 
+    policy.weights_changed()
     steps = optimise(
         policy.model,
         examples,
         lambda example, leaves: pair_loss(example, leaves, settings),
-        Optimisation.of(settings, warmup_ratio=0.1, batch_size=settings.batch_pairs, dtype=policy.dtype),
-        objective_settings=objective,
+        settings,
+        seed=seed,
+        dtype=policy.dtype,
+        activation_checkpointing=activation_checkpointing,
+        checkpoint_seconds=checkpoint_seconds,
+        objective_settings=_decisive(settings),
         directory=directory,
         on_start=on_start,
         on_step=step_done,
         on_epoch=epoch_done if on_epoch else None,
     )
-    policy.weights_changed()
     note = directory / "fired.txt" if directory is not None else None
     fired = note.read_text(encoding="utf-8") if note and note.exists() else watch.fired
     return DpoResult(steps, fired, last)
 
 
+def _examples(
+    policy: Learner, pairs: Sequence[Pair], contrast: ContrastSettings, settings: DpoSettings
+) -> list[Example]:
+    """Those of the pairs that have something to contrast. Raises `InputError` where none has."""
+    if not pairs:
+        raise InputError("no pairs to train on", mend="explore more tasks, or several samples a task")
+    kept, left_out = contrasted(policy, pairs, contrast, settings)
+    if not kept:
+        raise no_pairs_left(left_out, policy.max_context)
+    return [example for _, example in kept]
+
+
+def _decisive(settings: DpoSettings) -> tuple[object, ...]:
+    """Values that decide the loss."""
+    return (
+        *(settings.loss, settings.beta, settings.label_smoothing),
+        *(settings.sft_weight, settings.rehearsal_weight),
+    )
+
+
 def contrasted(
-    policy: TransformersPolicy, pairs: Sequence[Pair], weighting: TurnWeighting, settings: DpoSettings
+    policy: Learner, pairs: Sequence[Pair], contrast: ContrastSettings, settings: DpoSettings
 ) -> tuple[list[tuple[Pair, Example]], LeftOut]:
     """The pairs that have something to contrast, with their examples, and the others by reason.
 
@@ -129,7 +152,7 @@ def contrasted(
     kept, left_out = [], LeftOut()
     for pair in pairs:
         try:
-            example = pair_example(policy, pair, weighting, settings)
+            example = pair_example(policy, pair, contrast, settings)
             reason = _nothing_to_contrast(example)
         except NothingLeft:
             reason = "a side without a turn that carries loss"
@@ -180,14 +203,14 @@ def pair_loss(
 ) -> tuple[Tensor, dict[str, float]]:
     """Loss of one pair from both sides' token log-probs `[agent tokens]`, and its figures.
 
-    An example of one side only is a replayed trajectory and has no figures of its own.
+    An example of one side only is a rehearsed trajectory and has no figures of its own.
 
     Figures: `margin` beta x log-ratio difference (weighted), `accuracy` 1 where it is
     above 0, `chosen_drift` and `rejected_drift` the sides' log-ratios in nats, each sum
     over the tokens that carry the contrast with weight 1.
     """
     if len(leaves) == 1:
-        return settings.replay_weight * sft_loss(leaves[0]), {}
+        return settings.rehearsal_weight * sft_loss(leaves[0]), {}
     policy, reference, drift = [], [], []
     for leaf, weights, ref in zip(leaves, example.weights, example.reference, strict=True):
         weight = torch.from_numpy(weights).to(leaf.device)
@@ -210,9 +233,7 @@ def pair_loss(
     }
 
 
-def pair_example(
-    policy: TransformersPolicy, pair: Pair, weighting: TurnWeighting, settings: DpoSettings
-) -> Example:
+def pair_example(policy: Learner, pair: Pair, contrast: ContrastSettings, settings: DpoSettings) -> Example:
     """A pair as a tree that holds what its loss needs, and no more; loss and gradients are the whole's.
 
     Tokens that both sides share with one weight cancel in the log-ratio difference; nothing
@@ -220,7 +241,7 @@ def pair_example(
     chosen side's where its likelihood is an anchor.
     """
     sides, weights = [], []
-    for side, by_turn in zip((pair.chosen, pair.rejected), turn_weights(pair, weighting), strict=True):
+    for side, by_turn in zip((pair.chosen, pair.rejected), turn_weights(pair, contrast), strict=True):
         samples = [(np.asarray(each.ids), np.asarray(each.turns)) for each in fitted(policy, side)]
         weight = np.asarray(by_turn, dtype=np.float32)
         if side is pair.rejected or not settings.sft_weight:
@@ -267,7 +288,7 @@ def _cancel(leaves: Sequence[Leaf], weights: list[np.ndarray]) -> None:
 
 
 def _with_reference(
-    policy: TransformersPolicy, examples: list[Example], tokens: int, directory: Path | None
+    policy: Learner, examples: list[Example], tokens: int, directory: Path | None
 ) -> list[Example]:
     """Examples with the reference's log-probs, kept in `directory` for a later start."""
     path = directory / "reference.npz" if directory else None

@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from eto.algorithms.stages import EtoSettings, OnStep, Round, Workbench, clone, contrast, home, optimise
-from eto.policies.transformers import TransformersPolicy
+from eto.algorithms.stages import OnStep, Round, Workbench, clone, contrast, home, optimise
+from eto.methods.eto import EtoSettings
+from eto.training.learner import Learner
 from eto.types import Trajectory
 
 
@@ -26,11 +27,11 @@ class Outcome:
 
 
 def train(
-    policy: TransformersPolicy,
+    policy: Learner,
     expert: Sequence[Trajectory],
     cloned: Sequence[Trajectory],
-    explore: Callable[[TransformersPolicy, str], list[Trajectory]],
-    dev_reward: Callable[[TransformersPolicy, str], float],
+    explore: Callable[[Learner, str], list[Trajectory]],
+    dev_reward: Callable[[Learner, str], float],
     settings: EtoSettings,
     run: Workbench,
     on_step: OnStep | None = None,

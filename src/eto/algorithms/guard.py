@@ -2,25 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from eto.limits import Positive, check
-
-
-@dataclass(frozen=True, slots=True)
-class GuardSettings:
-    """Bounds on a step's mean figures; None switches a bound off. Raises `InputError` for a value out
-    of range."""
-
-    max_margin: Positive | None = 10.0
-    """Of beta x the log-ratio difference."""
-    max_chosen_drop: Positive | None = 20.0
-    """Nats by which the chosen side may have lost likelihood."""
-    max_drift: Positive | None = None
-    """Nats by which either side's likelihood may have moved."""
-
-    def __post_init__(self) -> None:
-        check(self)
+from eto.settings import GuardSettings
 
 
 class Guard:

@@ -6,56 +6,30 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from torch import Tensor
 
 from eto.errors import InputError, NothingLeft
-from eto.limits import Count, NotNegative, Positive, Schedule, Seed, Share, check
 from eto.losses import sft_loss
-from eto.policies.transformers import TransformersPolicy
 from eto.rendering import Rendered, check_mask
-from eto.training.loop import Example, Optimisation, optimise
+from eto.settings import SftSettings
+from eto.training.learner import Learner
+from eto.training.loop import Example, optimise
 from eto.training.trees import tree_of
 from eto.types import Trajectory
 
 
-@dataclass(frozen=True, slots=True)
-class SftSettings:
-    """Defaults are the paper's for a 7B model. Raises `InputError` for a value out of range, or without
-    effect."""
-
-    epochs: Count = 3
-    learning_rate: Positive = 1e-5
-    batch_size: Count | None = None
-    """Trajectories of an optimiser step; None: 64, or what `batch_tokens` says."""
-    batch_tokens: Count | None = None
-    """Tokens of an optimiser step, in place of `batch_size`."""
-    schedule: Schedule = "cosine"
-    warmup_ratio: Share | None = None
-    """None: 0.03, and 0 with `schedule="constant"`, which has no warm-up."""
-    weight_decay: NotNegative = 0.0
-    max_grad_norm: Positive = 1.0
-    micro_batch_tokens: Count = 1024
-    activation_checkpointing: bool | None = None
-    """None: where memory asks for it."""
-    checkpoint_seconds: float = 120.0
-    zero_reward: bool = False
-    """Whether trajectories of reward 0 are cloned too."""
-    seed: Seed = 0
-
-    def __post_init__(self) -> None:
-        check(self)
-
-
 def sft(
-    policy: TransformersPolicy,
+    policy: Learner,
     trajectories: Sequence[Trajectory],
     settings: SftSettings | None = None,
     *,
+    seed: int = 0,
     directory: Path | None = None,
+    checkpoint_seconds: float = 120.0,
+    activation_checkpointing: bool | None = None,
     on_start: Callable[[dict[str, float]], object] | None = None,
     on_step: Callable[[dict[str, float]], object] | None = None,
 ) -> int:
@@ -75,19 +49,21 @@ def sft(
             where="model.max_context",
             mend="raise it, use a model with a longer context, or shorten the prompts",
         )
-    size = None if settings.batch_tokens else settings.batch_size or 64
-    steps = optimise(
+    policy.weights_changed()
+    return optimise(
         policy.model,
         examples,
         _objective,
-        Optimisation.of(settings, warmup_ratio=0.03, batch_size=size, dtype=policy.dtype),
+        settings,
+        seed=seed,
+        dtype=policy.dtype,
+        activation_checkpointing=activation_checkpointing,
+        checkpoint_seconds=checkpoint_seconds,
         objective_settings="cloning",
         directory=directory,
         on_start=on_start,
         on_step=(lambda figures: bool(on_step(figures) and False)) if on_step else None,
     )
-    policy.weights_changed()
-    return steps
 
 
 def clonable(trajectories: Sequence[Trajectory], zero_reward: bool = False) -> list[Trajectory]:
@@ -100,7 +76,7 @@ def clonable(trajectories: Sequence[Trajectory], zero_reward: bool = False) -> l
     left_out = Counter(filter(None, fates))
     told = ", ".join(f"{count} {reason}" for reason, count in left_out.items())
     if left_out.total() == len(trajectories):
-        earned = "; `sft.zero_reward=true` clones those of reward 0" if _NO_REWARD in left_out else ""
+        earned = "; `method.sft.zero_reward=true` clones those of reward 0" if _NO_REWARD in left_out else ""
         raise InputError(
             "no expert trajectory to clone" + (f": {told}" if told else ""),
             mend=f"collect some with `eto expert`{earned}",
@@ -122,7 +98,7 @@ def _why_not(trajectory: Trajectory, zero_reward: bool) -> str:
 
 
 def sft_examples(
-    policy: TransformersPolicy, trajectories: Sequence[Trajectory], size: float | None = None
+    policy: Learner, trajectories: Sequence[Trajectory], size: float | None = None
 ) -> list[Example]:
     """Those of `trajectories` that have a turn to clone within the policy's context, as by `sft_example`;
     a warning counts the others."""
@@ -139,10 +115,10 @@ def sft_examples(
     return examples
 
 
-def sft_example(policy: TransformersPolicy, trajectory: Trajectory, size: float | None = None) -> Example:
+def sft_example(policy: Learner, trajectory: Trajectory, size: float | None = None) -> Example:
     """A trajectory to clone; it counts in a step's mean by its agent tokens, or by `size`.
 
-    The policy's guesses of actions learn from it too (see `eto.policies.drafts`).
+    The policy's guesses of actions learn from it too (see `eto.engines.in_process.ngram_drafter`).
     """
     samples = fitted(policy, trajectory)
     for rendered in samples:
@@ -152,7 +128,7 @@ def sft_example(policy: TransformersPolicy, trajectory: Trajectory, size: float 
     return Example(tree, (np.ones(tokens, dtype=np.float32),), size=float(tokens) if size is None else size)
 
 
-def fitted(policy: TransformersPolicy, trajectory: Trajectory) -> tuple[Rendered, ...]:
+def fitted(policy: Learner, trajectory: Trajectory) -> tuple[Rendered, ...]:
     """`trajectory` as tokens, in one sample or several (see `Renderer.samples`).
 
     Cut at whole turns to the policy's context with a warning that counts them. Raises `NothingLeft`

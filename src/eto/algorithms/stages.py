@@ -4,30 +4,32 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from eto.algorithms.dpo import LeftOut, contrasted, dpo, no_pairs_left
-from eto.algorithms.dpo_settings import DpoSettings
-from eto.algorithms.guard import GuardSettings
-from eto.algorithms.sft import SftSettings, sft
-from eto.contrast import ContrastResult, ContrastRules, contrast_result
+from eto.algorithms.sft import sft
+from eto.atomic import atomic_directory
+from eto.contrast import ContrastResult, contrast_result
 from eto.errors import InputError
 from eto.files import read_json, read_object, write_json
 from eto.formats import read_pairs, write_pairs
-from eto.limits import Count, Whole, check
-from eto.policies.transformers import TransformersPolicy
+from eto.methods.eto import EtoSettings
+from eto.settings import SftSettings
+from eto.training.learner import Learner
 from eto.types import Pair, Trajectory
-from eto.weights import TurnWeighting
 
 T = TypeVar("T")
 OnStep = Callable[[str, dict[str, float]], None]
-DevReward = Callable[[TransformersPolicy, str], float]
+DevReward = Callable[[Learner, str], float]
 
 
 class Workbench(Protocol):
     """Where stages keep their results; `eto.run.Run` is one."""
+
+    recipe: Any
+    """Has the seed, and what else is not a setting of one stage."""
 
     def stage(
         self,
@@ -41,26 +43,6 @@ class Workbench(Protocol):
     def stage_directory(self, name: str) -> Path: ...
 
     def log(self, stage: str, **fields: Any) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class EtoSettings:
-    """One run of the algorithm. Raises `InputError` for a value out of range, or without effect."""
-
-    iterations: Whole = 2
-    sft: SftSettings = field(default_factory=SftSettings)
-    contrast: ContrastRules = field(default_factory=ContrastRules)
-    weighting: TurnWeighting = field(default_factory=TurnWeighting)
-    dpo: DpoSettings = field(default_factory=DpoSettings)
-    guard: GuardSettings = field(default_factory=GuardSettings)
-    dev_every_epoch: bool = True
-    """False: only the last epoch's checkpoint is measured."""
-    patience: Count | None = None
-    """Dev checks in a row without a better one after which a round ends."""
-    ship_only_if_better: bool = True
-
-    def __post_init__(self) -> None:
-        check(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +71,7 @@ def home(run: Workbench, agent: str) -> Path:
 
 
 def clone(
-    policy: TransformersPolicy,
+    policy: Learner,
     cloned: Sequence[Trajectory],
     settings: SftSettings,
     run: Workbench,
@@ -103,6 +85,7 @@ def clone(
             cloned,
             settings,
             directory=directory,
+            **_of_the_run(run),
             on_start=_starter("sft", on_step),
             on_step=_logger(run, "sft", on_step),
         )
@@ -115,7 +98,7 @@ def clone(
 
 
 def contrast(
-    policy: TransformersPolicy,
+    policy: Learner,
     expert: Sequence[Trajectory],
     explored: Sequence[Trajectory],
     settings: EtoSettings,
@@ -127,8 +110,8 @@ def contrast(
     found: list[ContrastResult] = []
 
     def make(directory: Path) -> tuple[list[Pair], LeftOut]:
-        found.append(contrast_result(expert, explored, settings.contrast))
-        kept, left_out = contrasted(policy, found[0].pairs, settings.weighting, settings.dpo)
+        found.append(contrast_result(expert, explored, settings.contrast, seed=run.recipe.seed))
+        kept, left_out = contrasted(policy, found[0].pairs, settings.contrast, settings.dpo)
         if left_out and not kept and iteration == 1:
             raise no_pairs_left(left_out, policy.max_context)
         pairs = [pair for pair, _ in kept]
@@ -149,7 +132,7 @@ def contrast(
 
 
 def optimise(
-    policy: TransformersPolicy,
+    policy: Learner,
     pairs: Sequence[Pair],
     expert: Sequence[Trajectory],
     start_reward: float,
@@ -169,10 +152,13 @@ def optimise(
             policy,
             pairs,
             settings.dpo,
-            weighting=settings.weighting,
-            replay=[t for t in expert if t.task.id not in paired] if settings.dpo.replay_weight else None,
+            contrast=settings.contrast,
+            rehearsal=[t for t in expert if t.task.id not in paired]
+            if settings.dpo.rehearsal_weight
+            else None,
             guard=settings.guard,
             directory=directory,
+            **_of_the_run(run),
             on_start=_starter(stage, on_step),
             on_step=_logger(run, stage, on_step),
             on_epoch=checks,
@@ -180,7 +166,7 @@ def optimise(
         if not checks.made:  # the guard ended training before the only check
             checks.measure(settings.dpo.epochs)
         epoch, reward = checks.best()
-        ships = reward > start_reward or not settings.ship_only_if_better
+        ships = reward > start_reward or not settings.guard.ship_only_if_better
         done = Round(agent, len(pairs), result.fired, epoch, reward, start_reward, ships)
         write_json(directory / "round.json", asdict(done))
         return load(directory)
@@ -210,7 +196,7 @@ class _Checks:
 
     def __init__(
         self,
-        policy: TransformersPolicy,
+        policy: Learner,
         directory: Path,
         stage: str,
         start_reward: float,
@@ -222,7 +208,7 @@ class _Checks:
         self._path = directory / "checks.json"
 
     def __call__(self, epoch: int) -> bool:
-        if not self.settings.dev_every_epoch and epoch < self.settings.dpo.epochs:
+        if not self.settings.guard.dev_every_epoch and epoch < self.settings.dpo.epochs:
             return False
         return self.measure(epoch)
 
@@ -235,7 +221,7 @@ class _Checks:
             _save(self.policy, self.directory)
         seen = {**earlier, epoch: reward}
         write_json(self._path, {str(e): r for e, r in seen.items()})
-        patience = self.settings.patience
+        patience = self.settings.guard.patience
         best_epoch = max([0, *seen], key=lambda e: (self.start_reward if e == 0 else seen[e], -e))
         return patience is not None and epoch - best_epoch >= patience
 
@@ -259,13 +245,18 @@ class _Checks:
         return {int(epoch): reward for epoch, reward in noted.items()}
 
 
-def _save(policy: TransformersPolicy, directory: Path) -> None:
-    """Write the model beside the old one, then take its place."""
-    fresh, place = directory / "model.new", directory / "model"
-    shutil.rmtree(fresh, ignore_errors=True)
-    policy.save(fresh)
-    shutil.rmtree(place, ignore_errors=True)
-    fresh.rename(place)
+def _save(policy: Learner, directory: Path) -> None:
+    with atomic_directory(directory / "model") as fresh:
+        policy.save(fresh)
+
+
+def _of_the_run(run: Workbench) -> dict[str, Any]:
+    recipe = run.recipe
+    return {
+        "seed": recipe.seed,
+        "checkpoint_seconds": float(recipe.checkpoint_seconds),
+        "activation_checkpointing": recipe.model.activation_checkpointing,
+    }
 
 
 def _starter(stage: str, on_step: OnStep | None) -> Callable[[dict[str, float]], object] | None:

@@ -150,7 +150,7 @@ def dpo(
     out: Annotated[Path, typer.Option("--out", help="Directory for the model.")],
     replay: Annotated[
         Path | None,
-        typer.Option("--replay", help="Trajectories to clone beside the pairs, with dpo.replay_weight."),
+        typer.Option("--rehearsal", "--replay", help="Trajectories to clone beside the pairs."),
     ] = None,
     model: Model = None,
     recipe: RecipePath = None,
@@ -285,9 +285,9 @@ def _as_note(
 def main() -> None:
     """Entry point: user errors become one message and an exit code, faults keep their traceback."""
     from eto.cli.streams import standard_streams
-    from eto.runtime import configure_threads
+    from eto.runtime import quiet_libraries
 
-    configure_threads()
+    quiet_libraries()
     warnings.formatwarning = _as_note
     with standard_streams(), stoppable():
         sys.exit(_exit_code())

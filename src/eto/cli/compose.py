@@ -5,22 +5,20 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from eto.cli.effect import check_effect
-from eto.contrast import ContrastRules
 from eto.environments.contract import listed_tasks
 from eto.errors import InputError
 from eto.recipe import Recipe, load_recipe, parse_recipe
+from eto.settings import Settings
 from eto.types import Task, Trajectory
-from eto.weights import TurnWeighting
 
 if TYPE_CHECKING:
-    from eto.algorithms.stages import EtoSettings
-    from eto.policies.transformers import TransformersPolicy
     from eto.protocols import TaskSuite
-    from eto.rollout.rollouts import RolloutSettings
+    from eto.training.learner import Learner
 
+S = TypeVar("S", bound=Settings)
 BARE = "name: command\nenvironment: {name: scienceworld}\n"
 """What a single stage runs with where no recipe is given: the paper's defaults."""
 
@@ -88,89 +86,39 @@ def cloned_part(recipe: Recipe, experts: Sequence[Trajectory]) -> list[Trajector
     return cloned
 
 
-def policy_of(recipe: Recipe, model: str | None = None, name: str = "policy") -> TransformersPolicy:
-    from eto.policies.transformers import load_policy
+def policy_of(recipe: Recipe, model: str | None = None, name: str = "policy") -> Learner:
+    from eto.rollout.rollouts import check_action_room
+    from eto.training.learner import load_learner
 
     lora = recipe.model.lora
-    return load_policy(
+    learner = load_learner(
         recipe.model.path if model is None else model,
         name=name,
         dtype=recipe.model.dtype,
         lora=lora.model_dump() if lora else None,
         max_context=recipe.model.max_context,
-        max_action_tokens=recipe.explore.max_action_tokens,
         chat_template=recipe.model.chat_template,
         chat_template_kwargs=recipe.model.chat_template_kwargs,
         thoughts=recipe.model.thoughts,
         date=recipe.model.date,
     )
+    check_action_room(recipe.rollout.max_action_tokens, learner.max_context)
+    return learner
 
 
-def rollout_settings(
-    recipe: Recipe, *, temperature: float, slots: int, seed: int | None = None
-) -> RolloutSettings:
-    from eto.rollout.rollouts import RolloutSettings
-
-    environment = recipe.environment
-    return RolloutSettings(
-        temperature=temperature,
-        seed=recipe.seed if seed is None else seed,
-        slots=slots,
-        workers=environment.workers,
-        step_seconds=environment.step_seconds,
-        reset_seconds=environment.reset_seconds,
-        episode_seconds=environment.episode_seconds,
-        memory_mb=environment.memory_mb,
-    )
+def section(recipe: Recipe, kind: type[S]) -> S:
+    """The settings of class `kind` among those of the recipe's method, which `check_effect` has seen to."""
+    values = (getattr(recipe.method, name) for name in type(recipe.method).model_fields)
+    return next((value for value in values if isinstance(value, kind)), None) or kind()
 
 
-def contrast_rules(recipe: Recipe) -> ContrastRules:
-    given = recipe.contrast
-    return ContrastRules(
-        margin_turns=given.margin_turns,
-        min_gap=given.min_gap,
-        per_task=given.per_task,
-        both_directions=given.both_directions,
-        per_kind=given.per_kind,
-        seed=recipe.seed,
-    )
-
-
-def turn_weighting(recipe: Recipe) -> TurnWeighting:
-    given = recipe.contrast
-    return TurnWeighting(
-        turns=given.turns,
-        window=given.window,
-        discount=given.discount,
-        discount_kind=given.discount_kind,
-        repeats=given.repeats,
-    )
-
-
-def settings_of(recipe: Recipe) -> EtoSettings:
-    """The recipe's values as the algorithm takes them."""
-    from eto.algorithms.dpo import DpoSettings
-    from eto.algorithms.guard import GuardSettings
-    from eto.algorithms.sft import SftSettings
-    from eto.algorithms.stages import EtoSettings
-
-    common = {
-        "activation_checkpointing": recipe.model.activation_checkpointing,
-        "checkpoint_seconds": float(recipe.checkpoint_seconds),
+def training_arguments(recipe: Recipe) -> dict[str, Any]:
+    """What training takes from the recipe beside its settings."""
+    return {
         "seed": recipe.seed,
+        "checkpoint_seconds": float(recipe.checkpoint_seconds),
+        "activation_checkpointing": recipe.model.activation_checkpointing,
     }
-    guard = recipe.guard
-    return EtoSettings(
-        iterations=recipe.explore.iterations,
-        sft=SftSettings(**recipe.sft.model_dump(), **common),
-        contrast=contrast_rules(recipe),
-        weighting=turn_weighting(recipe),
-        dpo=DpoSettings(**recipe.dpo.model_dump(), **common),
-        guard=GuardSettings(guard.max_margin, guard.max_chosen_drop, guard.max_drift),
-        dev_every_epoch=guard.dev_every_epoch,
-        patience=guard.patience,
-        ship_only_if_better=guard.ship_only_if_better,
-    )
 
 
 def step_reporter(update: Callable[..., None]) -> Callable[[str, dict[str, float]], None]:

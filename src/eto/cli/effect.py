@@ -7,85 +7,114 @@ must have an effect on it: overrides, and values of the section that has the com
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from eto.errors import InputError
 from eto.recipe import Recipe
-from eto.recipe_yaml import read_yaml
+from eto.recipe_earlier import present
+from eto.recipe_yaml import dotted, read_yaml
+from eto.settings import ContrastSettings, GuardSettings
 
-_TURNS = tuple(f"contrast.{name}" for name in ("turns", "window", "discount", "discount_kind", "repeats"))
-_BOUNDS = ("guard.max_margin", "guard.max_chosen_drop", "guard.max_drift")
+_TURNS = tuple(f"method.contrast.{name}" for name in ContrastSettings.of_turns)
+_BOUNDS = tuple(f"method.guard.{name}" for name in GuardSettings.bounds)
 _OF_TRAINING = ("model.lora", "model.activation_checkpointing")
 
-READ: Mapping[str, tuple[str, ...]] = {
-    "run": ("",),
-    "expert": ("seed", "environment", "tasks"),
-    "replay": ("environment", "explore.slots"),
-    "sft": ("seed", "model", "sft"),
-    "explore": ("seed", "model", "environment", "tasks", "explore"),
-    "pairs": ("seed", "contrast"),
-    "dpo": ("seed", "model", "dpo", *_TURNS, *_BOUNDS),
-    "evaluate": ("seed", "model", "environment", "tasks", "evaluation", "explore.max_action_tokens"),
-    "show-mask": ("model",),
-}
-"""Fields and sections that a command reads, but for those of `NOT_READ`."""
 
-NOT_READ: Mapping[str, tuple[str, ...]] = {
-    "expert": ("environment.episode_seconds", "tasks.explore_unseen"),
-    "explore": ("explore.iterations", "tasks.explore_unseen", *_OF_TRAINING),
-    "pairs": _TURNS,
-    "evaluate": ("tasks.explore_unseen", *_OF_TRAINING),
-    "show-mask": ("model.dtype", *_OF_TRAINING),
+@dataclass(frozen=True, slots=True)
+class Reads:
+    """Fields and sections that a command reads."""
+
+    fields: tuple[str, ...]
+    but: tuple[str, ...] = ()
+    """Those among them that it does not read."""
+    section: str = ""
+    """The section of the method's settings that it cannot do without."""
+
+
+COMMANDS: Mapping[str, Reads] = {
+    "run": Reads(("",)),
+    "expert": Reads(
+        ("seed", "environment", "tasks"), but=("environment.episode_seconds", "tasks.explore_unseen")
+    ),
+    "replay": Reads(("environment", "rollout.slots", "rollout.retries")),
+    "sft": Reads(("seed", "model", "method.sft"), section="sft"),
+    "explore": Reads(
+        ("seed", "model", "environment", "tasks", "rollout", "method.explore"),
+        but=("tasks.explore_unseen", *_OF_TRAINING),
+        section="explore",
+    ),
+    "pairs": Reads(("seed", "method.contrast"), but=_TURNS, section="contrast"),
+    "dpo": Reads(("seed", "model", "method.dpo", *_TURNS, *_BOUNDS), section="dpo"),
+    "evaluate": Reads(
+        ("seed", "model", "environment", "tasks", "rollout", "evaluation"),
+        but=("tasks.explore_unseen", *_OF_TRAINING),
+    ),
+    "show-mask": Reads(("model",), but=("model.dtype", "model.fast_paths", *_OF_TRAINING)),
 }
 
 INSTEAD = {
-    ("evaluate", "explore.temperature"): "evaluation.temperature",
-    ("evaluate", "explore.slots"): "evaluation.slots",
-    ("explore", "evaluation.temperature"): "explore.temperature",
-    ("explore", "evaluation.slots"): "explore.slots",
+    ("evaluate", "method.explore.temperature"): "evaluation.temperature",
+    ("explore", "evaluation.temperature"): "method.explore.temperature",
 }
 
 
 def check_effect(
     command: str, recipe: Recipe, overrides: Sequence[str], *, split: str = "", model: str | None = None
 ) -> None:
-    """Raises `InputError` for the first override that `eto COMMAND` would ignore.
+    """Raises `InputError` for the first override that `eto COMMAND` would ignore, and for a recipe whose
+    method lacks what it does.
 
     `split`: the one it plays, where it plays one. `model`: what `--model` names.
     """
+    section = COMMANDS[command].section
+    if section and section not in type(recipe.method).model_fields:
+        raise InputError(
+            f"the method {recipe.method.name} has no settings {section!r}, which `eto {command}` reads",
+            where="method.name",
+            mend=f"take a recipe of a method that has `method.{section}`, or none for the defaults",
+        )
     for override in overrides:
         for path in _fields(override):
             reason = ""
             if model is not None and path == "model.path":
                 reason, mend = "has no effect beside --model", "give one of the two"
+            elif command == "run":
+                reason, mend = _unread_by_run(path, recipe)
             elif not _reads(command, path, recipe, split):
                 reason, mend = f"has no effect on `eto {command}`", _mend(command, path, recipe)
             if reason:
                 raise InputError(f"{path} {reason}", where=f"override {override}", mend=mend)
 
 
+def _unread_by_run(path: str, recipe: Recipe) -> tuple[str, str]:
+    """Why a run of the recipe ignores a field, and what to do; "" twice where it reads it."""
+    for name, change in recipe.method.without_effect().items():
+        if _is_of(path, (f"method.{name}",)):
+            return "has no effect on `eto run`", f"leave it out, or {change}"
+    return "", ""
+
+
 def _reads(command: str, path: str, recipe: Recipe, split: str) -> bool:
-    if command == "run":
-        return recipe.explore.iterations > 0 or not _is_of(path, _OF_ROUNDS)
     if path.startswith("tasks.") and path.endswith("_per_kind") and path != f"tasks.{split}_per_kind":
+        return command == "run"
+    if command == "dpo" and path == "model.lora.dropout" and not _drops(recipe):
         return False
-    if command == "dpo" and path == "model.lora.dropout" and not recipe.dpo.dropout:
-        return False
-    return _is_of(path, READ[command]) and not _is_of(path, NOT_READ.get(command, ()))
+    reads = COMMANDS[command]
+    return _is_of(path, reads.fields) and not _is_of(path, reads.but)
 
 
-_OF_ROUNDS = ("contrast", "dpo", "guard", "explore.samples", "explore.temperature", "explore.slots")
-"""What a run without rounds does not read."""
+def _drops(recipe: Recipe) -> bool:
+    """Whether preference training keeps dropout."""
+    return getattr(getattr(recipe.method, "dpo", None), "dropout", False)
 
 
 def _mend(command: str, path: str, recipe: Recipe) -> str:
     if instead := INSTEAD.get((command, path)):
         return f"use {instead}"
-    if command == "run":
-        return "leave it out, or set explore.iterations above 0"
     if path == "model.lora.dropout":
-        return "leave it out, or set dpo.dropout=true"
-    others = [f"`eto {each}`" for each in READ if each != command and _reads(each, path, recipe, "")]
+        return "leave it out, or set method.dpo.dropout=true"
+    others = [f"`eto {each}`" for each in COMMANDS if each != command and _reads(each, path, recipe, "")]
     return f"leave it out; it is read by {', '.join(others)}"
 
 
@@ -94,8 +123,8 @@ def _is_of(path: str, prefixes: Sequence[str]) -> bool:
 
 
 def _fields(override: str) -> Iterator[str]:
-    """The fields that an override, already known to be valid, sets."""
-    dotted, _, text = override.partition("=")
+    """The fields that an override, already known to be valid, sets, by their present names."""
+    path, _, text = override.partition("=")
 
     def walk(path: str, value: Any) -> Iterator[str]:
         free = path.startswith("environment.options")
@@ -103,6 +132,6 @@ def _fields(override: str) -> Iterator[str]:
             for key, inner in value.items():
                 yield from walk(f"{path}.{key}", inner)
         else:
-            yield path
+            yield dotted(present(tuple(path.split("."))))
 
-    yield from walk(dotted.strip(), read_yaml(text, override)[0])
+    yield from walk(path.strip(), read_yaml(text, override)[0])

@@ -12,7 +12,7 @@ from typing import Any
 from eto.errors import RunConflict
 from eto.files import disk_errors, read_json, write_json
 from eto.oserrors import unwritable
-from eto.recipe import FREE_FIELDS, Recipe, recipe_diff
+from eto.recipe import Recipe, free_fields, recipe_diff
 from eto.run import acquire, release
 from eto.store import TrajectoryStore
 
@@ -81,9 +81,12 @@ def command_of(
 ) -> dict[str, Any]:
     """What decides the episodes of a command, as JSON values by field."""
     values = recipe.model_dump(mode="json")
-    sections = {"expert": (), "explore": ("model", "explore"), "evaluate": ("model", "explore", "evaluation")}
+    values["explore"] = values["method"].get("explore")
+    sections = {"expert": (), "explore": ("model", "rollout", "explore")}
+    sections["evaluate"] = ("model", "rollout", "evaluation")
     chosen = {key: values[key] for key in ("seed", "environment", *sections[name])}
-    environment = {k: v for k, v in chosen["environment"].items() if f"environment.{k}" not in FREE_FIELDS}
+    free = free_fields(recipe)
+    environment = {k: v for k, v in chosen["environment"].items() if f"environment.{k}" not in free}
     command = {"command": name, "split": split, **chosen, "environment": environment}
     command["tasks"] = {f"{split}_per_kind": values["tasks"].get(f"{split}_per_kind")}
     if "model" in command:

@@ -12,9 +12,9 @@ from eto.recipe import Recipe
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from eto.policies.transformers import TransformersPolicy
+    from eto.training.learner import Learner
 
-IMPORTS = ("torch", "transformers", "transformers.modeling_utils", "eto.policies.transformers")
+IMPORTS = ("torch", "transformers", "transformers.modeling_utils", "eto.training.learner")
 """What loading spends most of its time on, in steps of a second or two."""
 LARGEST_RANK = 576
 """Rank that a weight matrix of the embedded model can have."""
@@ -30,7 +30,7 @@ class PolicyLoading:
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="load-policy")
-        self._policy: Future[TransformersPolicy] | None = None
+        self._policy: Future[Learner] | None = None
 
     def __enter__(self) -> PolicyLoading:
         return self
@@ -55,13 +55,13 @@ class PolicyLoading:
         if self._policy is not None and self._policy.done():
             self._policy.result()
 
-    def policy(self) -> TransformersPolicy:
+    def policy(self) -> Learner:
         """The policy, waited for. Raises what loading it raises: `InputError`, `MissingRequirement`."""
         self.start()
         return self._policy.result()
 
 
-def check_for_training(policy: TransformersPolicy, out: Path, agents: int = 0) -> None:
+def check_for_training(policy: Learner, out: Path, agents: int = 0) -> None:
     """Raises `InputError` for a model that can only act, `MissingRequirement` where the disk of `out` has no
     room for it: once or, with `agents`, for a run that saves so many."""
     from eto.policies.adapters import trained_bytes
@@ -78,7 +78,7 @@ def check_for_training(policy: TransformersPolicy, out: Path, agents: int = 0) -
 def agents_left(recipe: Recipe) -> int:
     """Models that the recipe's run has yet to save."""
     saved = len(list(recipe.directory.glob("stages/*/model/config.json")))
-    return max(0, 1 + recipe.explore.iterations - saved)
+    return max(0, 1 + getattr(recipe.method, "iterations", 0) - saved)
 
 
 def check_embedded_room(recipe: Recipe) -> None:

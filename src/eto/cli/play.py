@@ -1,4 +1,4 @@
-"""Episodes of a policy and experts of a suite, kept in a store as they end, shown as they go.
+"""Episodes of an actor and experts of a suite, kept in a store as they end, shown as they go.
 
 Where none could be played the command fails, with the commonest reasons; where some could not, they
 are counted with theirs.
@@ -6,16 +6,19 @@ are counted with theirs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from eto.cli.progress import Progress
+from eto.engines.actor import Actor
 from eto.environments.host import NoExpert
-from eto.environments.pool import EnvironmentPool, collect_experts
+from eto.environments.pool import EnvironmentPool
 from eto.errors import EnvironmentFailure, InputError
 from eto.failures import commonest
-from eto.protocols import Policy, TaskSuite
+from eto.protocols import TaskSuite
+from eto.recipe import Recipe
+from eto.rollout.experts import stream_experts
 from eto.rollout.replay import SIMULATOR_FAILED, Replayed
-from eto.rollout.rollouts import RolloutSettings, rollouts
+from eto.rollout.rollouts import stream_rollouts
 from eto.store import TrajectoryStore
 from eto.types import StopReason, Task, Trajectory
 
@@ -31,53 +34,52 @@ _WHY_NONE = {
 
 
 def play(
-    policy: Policy,
+    actor: Actor,
     suite: TaskSuite,
     tasks: Sequence[Task],
-    settings: RolloutSettings,
+    recipe: Recipe,
     *,
     progress: Progress,
     phase: str,
     samples: int = 1,
+    temperature: float = 0.0,
+    seed: int | None = None,
     store: TrajectoryStore | None = None,
     pool: EnvironmentPool | None = None,
 ) -> list[Trajectory]:
     """Play what `phase` of `store` does not hold yet; returns all its trajectories, failed ones included.
 
-    Raises `EnvironmentFailure` where no episode could be played, `InputError` where no prompt fits the
-    model's context.
+    `seed`: by default the recipe's. Raises `EnvironmentFailure` where no episode could be played,
+    `InputError` where no prompt fits the model's context.
     """
-    earlier = store.get(phase) if store else []
-    done = frozenset((t.task.id, t.sample) for t in earlier)
+    played = store.get(phase) if store else []
+    done = frozenset((t.task.id, t.sample) for t in played)
+    rewards = [t.reward for t in played]
     total = len(tasks) * samples
-    finished = list(earlier)
-    rewards = [t.reward for t in earlier]
-
-    def ended(trajectory: Trajectory) -> None:
-        if store:
-            store.add(phase, trajectory)
-        finished.append(trajectory)
-        if not trajectory.failed:
-            rewards.append(trajectory.reward)
-        figures = {"reward": sum(rewards) / len(rewards)} if rewards else {}
-        progress.update(phase, len(finished), total, **figures)
-
     if len(done) < total:
-        progress.update(phase, len(finished), total)
-        rollouts(
-            policy,
+        progress.update(phase, len(played), total)
+        for trajectory in stream_rollouts(
+            actor,
             suite,
             tasks,
             samples=samples,
-            settings=settings,
+            temperature=temperature,
+            seed=recipe.seed if seed is None else seed,
+            settings=recipe.rollout,
+            limits=recipe.environment,
             done=done,
-            on_trajectory=ended,
             pool=pool,
-        )
-    order = {task.id: number for number, task in enumerate(tasks)}
-    finished.sort(key=lambda t: (order.get(t.task.id, len(order)), t.sample))
-    tell_failures(finished, suite.name, progress.say)
-    return finished
+        ):
+            if store:
+                store.add(phase, trajectory)
+            played.append(trajectory)
+            rewards += [] if trajectory.failed else [trajectory.reward]
+            figures = {"reward": sum(rewards) / len(rewards)} if rewards else {}
+            progress.update(phase, len(played), total, **figures)
+    order = {task.id: index for index, task in enumerate(tasks)}
+    played.sort(key=lambda t: (order.get(t.task.id, len(order)), t.sample))
+    tell_failures(played, suite.name, progress.say)
+    return played
 
 
 def tell_failures(played: Sequence[Trajectory], suite: str, say: Callable[[str], None]) -> None:
@@ -98,7 +100,7 @@ def tell_failures(played: Sequence[Trajectory], suite: str, say: Callable[[str],
         raise InputError(
             f"no prompt of {count} episodes fits the context\n{commonest(t.detail for t in unfit)}",
             where="model.max_context",
-            mend="use a model with a longer context, or lower explore.max_action_tokens",
+            mend="use a model with a longer context, or lower rollout.max_action_tokens",
         )
     if failed:
         told = f"{len(failed)} of {count} episodes failed and are set aside:"
@@ -118,39 +120,27 @@ def collect(
     store: TrajectoryStore,
     progress: Progress,
     pool: EnvironmentPool,
-    watch: Callable[[], None] = lambda: None,
-) -> list[Trajectory]:
-    """Verified experts of `tasks`, those that `store` holds already included; `watch` is called after each.
+) -> Iterator[Trajectory | NoExpert]:
+    """Put verified experts of those `tasks` into `store` that it has none of; yields each as it is there.
 
-    Says which tasks have none, and why. Raises `EnvironmentFailure` where all have none.
+    Says at the end which tasks have none, and why. Raises `EnvironmentFailure` where all have none.
     """
-    kept = {t.task.id: t for t in store.get(EXPERT)}
+    kept = {t.task.id for t in store.get(EXPERT)}
     left = [task for task in tasks if task.id not in kept]
     missing: list[tuple[Task, NoExpert]] = []
-    finished = len(tasks) - len(left)
-    progress.update(EXPERT, finished, len(tasks))
-
-    def done(task: Task, trajectory: Trajectory | None) -> None:
-        nonlocal finished
-        finished += 1
-        if trajectory is not None:
-            store.add(EXPERT, trajectory)
-            kept[task.id] = trajectory
+    progress.update(EXPERT, len(tasks) - len(left), len(tasks))
+    streamed = stream_experts(suite, left, workers=workers, pool=pool)
+    for finished, (task, expert) in enumerate(streamed, start=len(tasks) - len(left) + 1):
+        if isinstance(expert, Trajectory):
+            store.add(EXPERT, expert)
+            kept.add(task.id)
+        else:
+            missing.append((task, expert))
         progress.update(EXPERT, finished, len(tasks), kept=len(kept))
-        watch()
-
-    collect_experts(
-        suite,
-        left,
-        workers=workers,
-        on_done=done,
-        pool=pool,
-        on_none=lambda task, why: missing.append((task, why)),
-    )
-    order = {task.id: number for number, task in enumerate(tasks)}
+        yield expert
+    order = {task.id: index for index, task in enumerate(tasks)}
     missing.sort(key=lambda each: order[each[0].id])
-    found = [kept[task.id] for task in tasks if task.id in kept]
-    if not found:
+    if not any(task.id in kept for task in tasks):
         raise EnvironmentFailure(
             f"none of {len(tasks)} tasks has an expert that solves it\n{why_none(missing)}",
             where=f"environment {suite.name}",
@@ -158,7 +148,12 @@ def collect(
         )
     if missing:
         progress.say(f"{len(missing)} of {len(tasks)} tasks have no expert:\n{why_none(missing)}")
-    return found
+
+
+def kept_experts(store: TrajectoryStore, tasks: Sequence[Task]) -> list[Trajectory]:
+    """The experts in `store`, in the order of `tasks`."""
+    kept = {t.task.id: t for t in store.get(EXPERT)}
+    return [kept[task.id] for task in tasks if task.id in kept]
 
 
 def why_none(missing: Sequence[tuple[Task, NoExpert]]) -> str:
@@ -175,14 +170,14 @@ def why_none(missing: Sequence[tuple[Task, NoExpert]]) -> str:
     return "\n".join(lines)
 
 
-def check_some_replayed(found: Replayed, count: int, suite: str) -> None:
+def check_some_replayed(replayed: Replayed, count: int, suite: str) -> None:
     """Raises `EnvironmentFailure` where simulators kept every trajectory from being replayed, `InputError`
     where their tasks are not the suite's."""
-    if len(found.not_replayable) < count:
+    if len(replayed.not_replayable) < count:
         return
     told = f"none of {count} trajectories could be replayed\n"
-    told += commonest(t.detail for t in found.not_replayable)
-    if any(t.detail.startswith(SIMULATOR_FAILED) for t in found.not_replayable):
+    told += commonest(t.detail for t in replayed.not_replayable)
+    if any(t.detail.startswith(SIMULATOR_FAILED) for t in replayed.not_replayable):
         mend = f"`eto environments check {suite} [OPTION=VALUE]...` names each breach"
         raise EnvironmentFailure(told, where=f"environment {suite}", mend=mend)
     mend = "name their environment and its options, as environment.name=... environment.options={...}"

@@ -5,9 +5,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from rich import progress as bars
 from rich.console import Console
-from rich.live import Live
-from rich.text import Text
 
 from eto.cli.terminal import terminal
 from eto.texts import shown
@@ -17,18 +16,15 @@ LINE_SECONDS = 10.0
 
 
 class Progress:
-    """Shows one stage at a time: a live line on a terminal, now and then a line elsewhere.
+    """Shows one stage at a time: a live bar on a terminal, now and then a line elsewhere.
 
-    Used as a context manager: a live line left open hides the terminal's cursor and
+    Used as a context manager: a live bar left open hides the terminal's cursor and
     overwrites the error message that comes after it.
     """
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or terminal()
-        self._stage = ""
-        self._live: Live | None = None
-        self._begun = self._printed = self._heard = 0.0
-        self._first = 0
+        self._shown: _Live | _Lines | None = None
 
     def __enter__(self) -> Progress:
         return self
@@ -38,20 +34,11 @@ class Progress:
 
     def update(self, stage: str, done: int, total: int, **figures: Any) -> None:
         """`stage` has finished `done` of `total`; `figures` are shown beside it."""
-        now = time.monotonic()
-        if stage != self._stage:
+        if self._shown is None or stage != self._shown.stage:
             self.close()
-            self._stage, self._begun, self._first = stage, now, done
-            self._printed = now - LINE_SECONDS
-        line = self._line(stage, done, total, now, figures)
-        if self.console.is_terminal:
-            if self._live is None:
-                self._live = Live(console=self.console, refresh_per_second=4, transient=False)
-                self._live.start()
-            self._live.update(line)
-        elif done == total or now - self._printed >= LINE_SECONDS:
-            self.console.print(line, soft_wrap=True)
-            self._printed = now
+            self._shown = (_Live if self.console.is_terminal else _Lines)(self.console, stage, done)
+        beside = "  ".join(f"{name} {_number(value)}" for name, value in figures.items())
+        self._shown.update(done, total, beside)
         if done == total:
             self.close()
 
@@ -61,21 +48,57 @@ class Progress:
         self.console.print(text, soft_wrap=True)
 
     def close(self) -> None:
-        """End the live line; it stays as it is."""
-        if self._live is not None:
-            self._live.stop()
-            self._live = None
-        self._stage = ""
+        """End the stage that is shown; its last state stays."""
+        if self._shown is not None:
+            self._shown.close()
+        self._shown = None
 
-    def _line(self, stage: str, done: int, total: int, now: float, figures: dict[str, Any]) -> Text:
-        spent = now - self._begun
-        made = done - self._first
+
+class _Live:
+    """A stage on a terminal."""
+
+    def __init__(self, console: Console, stage: str, done: int) -> None:
+        self.stage = stage
+        columns = (
+            bars.TextColumn("{task.description:<22}", markup=False),
+            bars.MofNCompleteColumn(),
+            bars.BarColumn(bar_width=20),
+            bars.TimeElapsedColumn(),
+            bars.TimeRemainingColumn(),
+            bars.TextColumn("{task.fields[beside]}", markup=False),
+        )
+        self._bars = bars.Progress(*columns, console=console, refresh_per_second=4)
+        # Done before now, in an earlier process: that tells nothing about the speed.
+        self._bar = self._bars.add_task(shown(stage, line=True), completed=done, total=None, beside="")
+        self._bars.start()
+
+    def update(self, done: int, total: int, beside: str) -> None:
+        self._bars.update(self._bar, completed=done, total=total, beside=beside)
+
+    def close(self) -> None:
+        self._bars.stop()
+
+
+class _Lines:
+    """A stage in a file or a pipe."""
+
+    def __init__(self, console: Console, stage: str, done: int) -> None:
+        self.stage, self._console, self._first = stage, console, done
+        self._begun = time.monotonic()
+        self._printed = self._begun - LINE_SECONDS
+
+    def update(self, done: int, total: int, beside: str) -> None:
+        now = time.monotonic()
+        if done < total and now - self._printed < LINE_SECONDS:
+            return
+        spent, made = now - self._begun, done - self._first
         left = f"{_clock(spent / made * (total - done))} left" if made > 0 and done < total else ""
-        beside = "  ".join(f"{name} {_number(value)}" for name, value in figures.items())
-        text = Text(f"{shown(stage, line=True):<22} {done:>4}/{total:<4} {_clock(spent)}")
-        text.append(f"  {left:<10}", style="dim")
-        text.append(f"  {beside}")
-        return text
+        head = f"{shown(self.stage, line=True):<22} {done:>4}/{total:<4} {_clock(spent)}"
+        self._console.print(f"{head}  {left:<10}  {beside}", soft_wrap=True)
+        self._printed = now
+
+    def close(self) -> None:
+        """Nothing is open."""
 
 
 def _clock(seconds: float) -> str:
@@ -83,10 +106,6 @@ def _clock(seconds: float) -> str:
 
 
 def _number(value: Any) -> str:
-    return (
-        f"{value:.3f}"
-        if isinstance(value, float) and abs(value) < 100
-        else f"{value:.0f}"
-        if isinstance(value, float)
-        else shown(value, line=True)
-    )
+    if isinstance(value, float):
+        return f"{value:.3f}" if abs(value) < 100 else f"{value:.0f}"
+    return shown(value, line=True)

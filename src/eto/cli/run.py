@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 from eto.cli.compose import (
     cloned_part,
     read_recipe,
-    rollout_settings,
-    settings_of,
+    section,
     step_reporter,
     suite_of,
     tasks_of,
@@ -28,18 +27,18 @@ from eto.cli.progress import Progress
 from eto.cli.terminal import say
 from eto.files import disk_errors
 from eto.formats import read_trajectories, write_trajectories
-from eto.protocols import Policy, TaskSuite
+from eto.protocols import TaskSuite
 from eto.recipe import Recipe
 from eto.report import terminal, write_report
 from eto.reuse import reusable_stages, reuse_stages
 from eto.run import Run
 from eto.run_records import check_place, check_template
+from eto.settings import ExploreSettings
 from eto.types import Task, Trajectory
 
 if TYPE_CHECKING:
     from eto.environments.pool import EnvironmentPool
-    from eto.policies.transformers import TransformersPolicy
-    from eto.rollout.rollouts import RolloutSettings
+    from eto.training.learner import Learner
 
 
 def run_recipe(path: Path, overrides: Sequence[str], source: Path | None = None) -> None:
@@ -75,7 +74,7 @@ def run_recipe(path: Path, overrides: Sequence[str], source: Path | None = None)
         _say_what_next(recipe, path, progress)
 
 
-def _loaded(loading: PolicyLoading, progress: Progress) -> TransformersPolicy:
+def _loaded(loading: PolicyLoading, progress: Progress) -> Learner:
     loading.start()
     if loading.under_way:
         progress.say("loading the model")
@@ -94,9 +93,11 @@ def _learn(
     loading: PolicyLoading,
 ) -> str:
     """All stages up to the test of every agent; returns what a person should know."""
+    from eto.environments.pool import EnvironmentPool
+
     loading.start()
     # One set of simulators for all stages: starting them takes seconds.
-    with rollout_settings(recipe, temperature=0.0, slots=1).pool(suite) as pool:
+    with EnvironmentPool.within(suite, recipe.environment) as pool:
         experts = _experts(recipe, suite, splits["train"], run, progress, pool, loading)
         policy = _loaded(loading, progress)
         check_template(run.manifest, policy.renderer.facts, run.directory)
@@ -105,7 +106,7 @@ def _learn(
         return _train(policy, experts, _Episodes(recipe, suite, splits, run, progress, pool))
 
 
-def _train(policy: TransformersPolicy, experts: list[Trajectory], episodes: _Episodes) -> str:
+def _train(policy: Learner, experts: list[Trajectory], episodes: _Episodes) -> str:
     """The algorithm and the test of its agents; returns what a person should know."""
     from eto.algorithms import eto
     from eto.algorithms.stages import home
@@ -117,7 +118,7 @@ def _train(policy: TransformersPolicy, experts: list[Trajectory], episodes: _Epi
         cloned_part(recipe, experts),
         episodes.explore,
         episodes.check,
-        settings_of(recipe),
+        recipe.method,
         run,
         on_step=step_reporter(episodes.progress.update),
     )
@@ -150,21 +151,18 @@ class _Episodes:
     progress: Progress
     pool: EnvironmentPool
 
-    def explore(self, policy: Policy, name: str) -> list[Trajectory]:
+    def explore(self, policy: Learner, name: str) -> list[Trajectory]:
         """The agent's own episodes on the training tasks, for iteration `name`."""
-        explore = self.recipe.explore
+        explore = section(self.recipe, ExploreSettings)
         seed = self.recipe.seed * 1000 + int(name)
-        settings = rollout_settings(
-            self.recipe, temperature=explore.temperature, slots=explore.slots, seed=seed
-        )
-        phase = f"explore/{name}"
+        phase, heat = f"explore/{name}", explore.temperature
         return self.run.stage(
             f"explore-{name}",
-            lambda _: self._play(policy, "train", settings, phase, explore.samples),
+            lambda _: self._play(policy, "train", phase, heat, explore.samples, seed),
             load=lambda _: self.run.store.get(phase),
         )
 
-    def check(self, policy: Policy, name: str) -> float:
+    def check(self, policy: Learner, name: str) -> float:
         """Average reward on dev. The cloned agent's check is a stage; an epoch's is part of its own."""
         if not self.splits["dev"]:
             return 0.0
@@ -177,13 +175,12 @@ class _Episodes:
             metrics=lambda reward: {"reward": reward},
         )
 
-    def measure(self, policy: Policy, name: str, split: str) -> float:
+    def measure(self, policy: Learner, name: str, split: str) -> float:
         """Average reward of agent `name` on a split; logged with its interval."""
         from eto.statistics import mean_interval, rate_interval
 
         evaluation = self.recipe.evaluation
-        settings = rollout_settings(self.recipe, temperature=evaluation.temperature, slots=evaluation.slots)
-        played = self._play(policy, split, settings, f"evaluate/{name}/{split}")
+        played = self._play(policy, split, f"evaluate/{name}/{split}", evaluation.temperature)
         reward = mean_interval([t.reward for t in played])
         success = rate_interval([float(t.success) for t in played if t.success is not None])
         figures = {"reward": reward.mean, "low": reward.low, "high": reward.high, "success": success.mean}
@@ -191,19 +188,27 @@ class _Episodes:
         return reward.mean
 
     def _play(
-        self, policy: Policy, split: str, settings: RolloutSettings, phase: str, samples: int = 1
+        self,
+        policy: Learner,
+        split: str,
+        phase: str,
+        temperature: float,
+        samples: int = 1,
+        seed: int | None = None,
     ) -> list[Trajectory]:
         """All finished episodes of a phase."""
         from eto.cli.play import play
 
         played = play(
-            policy,
+            policy.actor(policy.name),
             self.suite,
             self.splits[split],
-            settings,
+            self.recipe,
             progress=self.progress,
             phase=phase,
             samples=samples,
+            temperature=temperature,
+            seed=seed,
             store=self.run.store,
             pool=self.pool,
         )
@@ -221,20 +226,15 @@ def _experts(
 ) -> list[Trajectory]:
     """Stage `expert`: verified trajectories of the training tasks that have an expert. Ends early where
     the model, `loading` meanwhile, cannot be loaded."""
-    from eto.cli.play import collect
+    from eto.cli.play import collect, kept_experts
 
     def make(directory: Path) -> list[Trajectory]:
-        found = collect(
-            suite,
-            tasks,
-            workers=recipe.environment.workers,
-            store=run.store,
-            progress=progress,
-            pool=pool,
-            watch=loading.raise_failure,
-        )
-        write_trajectories(directory / "expert.jsonl", found)
-        return found
+        workers, store = recipe.environment.workers, run.store
+        for _ in collect(suite, tasks, workers=workers, store=store, progress=progress, pool=pool):
+            loading.raise_failure()
+        experts = kept_experts(store, tasks)
+        write_trajectories(directory / "expert.jsonl", experts)
+        return experts
 
     return run.stage(
         "expert",

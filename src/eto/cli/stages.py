@@ -7,17 +7,15 @@ from contextlib import ExitStack
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from eto.cli.compose import (
-    contrast_rules,
     policy_of,
     read_recipe,
-    rollout_settings,
-    settings_of,
+    section,
     step_reporter,
     suite_of,
     tasks_of,
+    training_arguments,
 )
 from eto.cli.kept import Kept, command_of
 from eto.cli.loading import check_for_training
@@ -27,11 +25,9 @@ from eto.cli.terminal import say, terminal
 from eto.errors import InputError
 from eto.formats import read_pairs, read_trajectories, write_pairs, write_trajectories
 from eto.recipe import Recipe
+from eto.settings import ContrastSettings, DpoSettings, ExploreSettings, GuardSettings, SftSettings
 from eto.texts import shown
 from eto.types import Trajectory
-
-if TYPE_CHECKING:
-    from eto.rollout.rollouts import RolloutSettings
 
 SHOWN = 10
 """Trajectories whose replay failed that are named on the terminal."""
@@ -42,6 +38,7 @@ def collect(
 ) -> None:
     """`eto expert`"""
     from eto.cli import play
+    from eto.environments.pool import EnvironmentPool
 
     recipe = read_recipe(recipe_path, overrides, "expert", split=split)
     check_file(out, overwrite=overwrite, inputs=inputs_of(recipe=recipe_path))
@@ -51,13 +48,14 @@ def collect(
     command = command_of("expert", split, recipe)
     with Progress() as progress, Kept(out, command, overwrite=overwrite) as kept:
         _say_resuming(kept, play.EXPERT, len(tasks), progress)
-        with rollout_settings(recipe, temperature=0.0, slots=1).pool(suite) as pool:
-            found = play.collect(
-                suite, tasks, workers=workers, store=kept.store, progress=progress, pool=pool
-            )
-        write_trajectories(out, found)
+        store = kept.store
+        with EnvironmentPool.within(suite, recipe.environment) as pool:
+            for _ in play.collect(suite, tasks, workers=workers, store=store, progress=progress, pool=pool):
+                pass
+        experts = play.kept_experts(store, tasks)
+        write_trajectories(out, experts)
         kept.finish()
-    progress.say(f"{len(found)} of {len(tasks)} tasks have an expert that solves them: {out}")
+    progress.say(f"{len(experts)} of {len(tasks)} tasks have an expert that solves them: {out}")
 
 
 def replay_file(
@@ -70,7 +68,7 @@ def replay_file(
 ) -> None:
     """`eto replay`"""
     from eto.cli import play
-    from eto.rollout.replay import replay
+    from eto.rollout.replay import Replayed, stream_replay
 
     recipe = read_recipe(recipe_path, overrides, "replay")
     inputs = inputs_of(file=file, recipe=recipe_path)
@@ -80,30 +78,27 @@ def replay_file(
         check_file(failed, overwrite=overwrite, inputs=inputs, option="--failed")
     given = read_trajectories(file)
     progress = Progress()
-    seen: list[Trajectory] = []
-
-    def done(trajectory: Trajectory) -> None:
-        seen.append(trajectory)
-        progress.update("replay", len(seen), len(given))
-
-    settings = rollout_settings(recipe, temperature=0.0, slots=recipe.explore.slots)
+    replayed = Replayed()
+    suite, settings, limits = suite_of(recipe), recipe.rollout, recipe.environment
     with progress:
-        found = replay(given, suite_of(recipe), settings=settings, on_done=done)
-    others = [*found.failed, *found.not_replayable]
+        streamed = stream_replay(given, suite, replayed, settings=settings, limits=limits)
+        for finished, _ in enumerate(streamed, start=1):
+            progress.update("replay", finished, len(given))
+    others = [*replayed.failed, *replayed.not_replayable]
     if failed:
         write_trajectories(failed, others)
-    play.check_some_replayed(found, len(given), recipe.environment.name)
-    write_trajectories(out, found.verified)
+    play.check_some_replayed(replayed, len(given), recipe.environment.name)
+    write_trajectories(out, replayed.verified)
     progress.say(
-        f"{len(found.verified)} of {len(given)} verified: {out}\n"
-        f"{len(found.failed)} failed, {len(found.not_replayable)} not replayable; "
-        f"{found.other_observations} observations of verified ones are worded otherwise here"
+        f"{len(replayed.verified)} of {len(given)} verified: {out}\n"
+        f"{len(replayed.failed)} failed, {len(replayed.not_replayable)} not replayable; "
+        f"{replayed.other_observations} observations of verified ones are worded otherwise here"
     )
-    if found.translated:
-        progress.say(f"{found.translated} actions translated into the environment's dialect")
-    if found.unknown_words:
-        told = ", ".join(f"{word!r} ({count})" for word, count in found.unknown_words.most_common(SHOWN))
-        progress.say(f"{found.unknown_words.total()} actions in words no dialect knows: {told}")
+    if replayed.translated:
+        progress.say(f"{replayed.translated} actions translated into the environment's dialect")
+    if replayed.unknown_words:
+        told = ", ".join(f"{word!r} ({count})" for word, count in replayed.unknown_words.most_common(SHOWN))
+        progress.say(f"{replayed.unknown_words.total()} actions in words no dialect knows: {told}")
     for trajectory in others[:SHOWN]:
         progress.say(f"  {shown(trajectory.task.id, line=True)}: {shown(trajectory.detail, line=True)}")
     if len(others) > SHOWN:
@@ -131,7 +126,8 @@ def clone(
     check_for_training(policy, out)
     with progress:
         show = partial(report, "sft")
-        sft(policy, trajectories, settings_of(recipe).sft, on_start=show, on_step=show)
+        settings = section(recipe, SftSettings)
+        sft(policy, trajectories, settings, on_start=show, on_step=show, **training_arguments(recipe))
     with new_model(out) as fresh:
         policy.save(fresh)
     progress.say(f"model written: {out}")
@@ -150,9 +146,10 @@ def explore_tasks(
     check_file(
         out, overwrite=overwrite, inputs=inputs_of(model=model or recipe.model.path, recipe=recipe_path)
     )
-    explore = recipe.explore
-    settings = rollout_settings(recipe, temperature=explore.temperature, slots=explore.slots)
-    played = _play("explore", out, recipe, split, model, settings, explore.samples, overwrite)
+    explore = section(recipe, ExploreSettings)
+    played = _play(
+        "explore", out, recipe, split, model, explore.temperature, explore.samples, overwrite=overwrite
+    )
     failed = sum(t.failed for t in played)
     say(f"{len(played)} trajectories written: {out}" + (f" ({failed} failed and set aside)" * bool(failed)))
 
@@ -174,8 +171,7 @@ def evaluate_model(
         inputs = inputs_of(model=model or recipe.model.path, recipe=recipe_path)
         check_file(out, overwrite=overwrite, inputs=inputs)
     evaluation = recipe.evaluation
-    settings = rollout_settings(recipe, temperature=evaluation.temperature, slots=evaluation.slots)
-    played = _play("evaluate", out, recipe, split, model, settings, overwrite=overwrite)
+    played = _play("evaluate", out, recipe, split, model, evaluation.temperature, overwrite=overwrite)
     summary = summarise(played, resamples=evaluation.bootstrap_resamples).to_dict()
     terminal().print(agent_table({model or recipe.model.path: summary}, title=f"{split} tasks"))
 
@@ -212,7 +208,12 @@ def make_pairs(
     recipe = read_recipe(recipe_path, overrides, "pairs")
     # Where nobody says who acted: an expert's missing reward counts as 1; here it must be an error.
     played = read_trajectories(explored, in_place_of_expert="explored")
-    result = contrast_result(read_trajectories(expert, source="expert"), played, contrast_rules(recipe))
+    result = contrast_result(
+        read_trajectories(expert, source="expert"),
+        played,
+        section(recipe, ContrastSettings),
+        seed=recipe.seed,
+    )
     write_pairs(out, result.pairs, form=form)
     say(f"{len(result.pairs)} pairs written: {out}")
     for name, count in asdict(result.summary).items():
@@ -237,7 +238,6 @@ def optimise(
     check_directory(out, overwrite=overwrite, inputs=inputs)
     from eto.algorithms.dpo import dpo
 
-    settings = settings_of(recipe)
     progress = Progress()
     report = step_reporter(progress.update)
     policy = policy_of(recipe, model)
@@ -246,10 +246,11 @@ def optimise(
         result = dpo(
             policy,
             found,
-            settings.dpo,
-            weighting=settings.weighting,
-            replay=replayed,
-            guard=settings.guard,
+            section(recipe, DpoSettings),
+            contrast=section(recipe, ContrastSettings),
+            rehearsal=replayed,
+            guard=section(recipe, GuardSettings),
+            **training_arguments(recipe),
             on_start=partial(report, "dpo"),
             on_step=partial(report, "dpo"),
         )
@@ -262,19 +263,16 @@ def optimise(
 
 def _replayed(file: Path | None, recipe: Recipe) -> list[Trajectory] | None:
     """What is mixed among the pairs. File and weight go together: one without the other has no effect."""
-    weight = recipe.dpo.replay_weight
+    weight = section(recipe, DpoSettings).rehearsal_weight
     if file is None and weight:
         raise InputError(
-            f"dpo.replay_weight is {weight:g}, but there is nothing to replay",
+            f"method.dpo.rehearsal_weight is {weight:g}, but there is nothing to rehearse",
             where="eto dpo",
-            mend="give --replay FILE, for example the expert's trajectories, or dpo.replay_weight=0",
+            mend="give --rehearsal FILE, for example the expert's, or method.dpo.rehearsal_weight=0",
         )
     if file is not None and not weight:
-        raise InputError(
-            "dpo.replay_weight is 0",
-            where="--replay",
-            mend="set dpo.replay_weight, for example to 1, or leave --replay out",
-        )
+        mend = "set method.dpo.rehearsal_weight, for example to 1, or leave --rehearsal out"
+        raise InputError("method.dpo.rehearsal_weight is 0", where="--rehearsal", mend=mend)
     return None if file is None else read_trajectories(file, source="expert")
 
 
@@ -284,8 +282,9 @@ def _play(
     recipe: Recipe,
     split: str,
     model: str | None,
-    settings: RolloutSettings,
+    temperature: float,
     samples: int = 1,
+    *,
     overwrite: bool = False,
 ) -> list[Trajectory]:
     """Episodes of a split, written to `out` where it is given, and kept beside it until then."""
@@ -300,10 +299,16 @@ def _play(
             kept = stack.enter_context(Kept(out, told, overwrite=overwrite))
             _say_resuming(kept, split, len(tasks) * samples, progress)
         progress.say("loading the model")
-        policy = policy_of(recipe, model)
-        store = kept.store if kept else None
         played = play(
-            policy, suite, tasks, settings, progress=progress, phase=split, samples=samples, store=store
+            policy_of(recipe, model).actor("policy"),
+            suite,
+            tasks,
+            recipe,
+            progress=progress,
+            phase=split,
+            samples=samples,
+            temperature=temperature,
+            store=kept.store if kept else None,
         )
         if kept:
             write_trajectories(out, played)

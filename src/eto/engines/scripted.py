@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from eto.engines.actor import Actor
+from eto.engines.turns import others_first
 from eto.errors import InputError
 from eto.protocols import Completion, EngineFault, Sampling
 from eto.types import Message, Turn
@@ -102,9 +102,10 @@ class ScriptedEngine:
         self, ids: Sequence[int], sampling: Sampling, *, session: str | None = None
     ) -> Completion | EngineFault:
         """The answer of `respond` to the conversation. Raises `InputError` for one that is no text."""
-        await asyncio.sleep(0)  # others are asked in turn
         if not self._awake:
             return EngineFault("the engine sleeps, or is closed", retryable=False)
+        version = self.version
+        await others_first()
         if len(ids) >= self.max_context:
             told = f"the prompt has {len(ids)} tokens, and the context holds {self.max_context}"
             return EngineFault(told, retryable=False)
@@ -113,8 +114,10 @@ class ScriptedEngine:
             problem = f"it answered {type(action).__name__}, not text"
             raise InputError(problem, where="scripted", mend="let its function return the action as a str")
         written = (self.renderer.id_of(action), END)[: sampling.max_tokens]
+        if written[0] in sampling.stop:
+            written = written[:1]
         finish = "stop" if written[-1] in sampling.stop else "length"
-        return Completion(written, (0.0,) * len(written), finish, self.version)
+        return Completion(written, (0.0,) * len(written), finish, version)
 
     async def load(self, directory: Path) -> None:
         """The same function as before: it has no weights."""

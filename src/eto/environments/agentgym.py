@@ -15,20 +15,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import httpx2
 
 from eto.environments.proxies import check_address, client, usable_proxy
-from eto.environments.ranges import disjoint_ranges, range_tasks
-from eto.environments.scoring import RULES, clipped, episode_score
+from eto.environments.scoring import clipped, episode_score
+from eto.environments.toolkit.suite import INSTRUCTION, EpisodeEnvironment, NumberedSuite, options_of
 from eto.errors import EnvironmentFailure, InputError
 from eto.protocols import Step
-from eto.types import Message, Task
+from eto.types import Task
 
-INSTRUCTION = "You act in a text environment. Answer with one action."
 SCORES = ("reward", "score")
 TASK_FIELDS = ("data_idx", "session_id", "item_id", "game", "seed", "id")
 """What servers call a task's number, the surest first."""
@@ -36,7 +34,7 @@ FIXED = {"world_type": "Text"}
 """Further fields that a server's `/reset` may ask for."""
 
 
-class AgentGym:
+class AgentGym(NumberedSuite):
     """Task suite over the data indices of a server.
 
     address: of the server, such as http://127.0.0.1:8000; LMRL-Gym's ends on /maze or /wordle.
@@ -54,7 +52,7 @@ class AgentGym:
     """
 
     name = "agentgym"
-    splits = ("train", "dev", "test")
+    number = "data_idx"
 
     def __init__(
         self,
@@ -71,49 +69,15 @@ class AgentGym:
         seconds: float = 60.0,
         task_field: str = "",
     ) -> None:
-        self._options = {
-            "address": address,
-            "train": train,
-            "dev": dev,
-            "test": test,
-            "instruction": instruction,
-            "max_turns": max_turns,
-            "score": score,
-            "scale": scale,
-            "rule": rule,
-            "success": success,
-            "seconds": seconds,
-            "task_field": task_field,
-        }
-        self._ranges = disjoint_ranges({"train": train, "dev": dev, "test": test}, self.name)
-        for name, known in (("score", SCORES), ("rule", RULES)):
-            if self._options[name] not in known:
-                problem = f"unknown choice {self._options[name]!r}"
-                raise InputError(problem, where=f"agentgym.{name}", mend=f"one of {', '.join(known)}")
+        self._check_options(options_of(locals()))
+        self._check_choice("score", SCORES)
         check_address(address, "agentgym.address")
-
-    def tasks(self, split: str) -> list[Task]:
-        """A task for each data index of `split`."""
-        return range_tasks(self._ranges, split, self.name, "data_idx")
-
-    def messages(self, task: Task, observation: str) -> tuple[Message, ...]:
-        return Message("system", self._options["instruction"]), Message("user", observation)
-
-    def max_turns(self, task: Task) -> int:
-        return self._options["max_turns"]
 
     def environment(self) -> AgentGymEnvironment:
         return AgentGymEnvironment(self._options)
 
-    def expert_actions(self, task: Task, environment: Any) -> None:
-        """None: the protocol has no experts; bring trajectories as a file."""
-        return None
 
-    def spec(self) -> tuple[str, dict[str, Any]]:
-        return f"{__name__}:AgentGym", dict(self._options)
-
-
-class AgentGymEnvironment:
+class AgentGymEnvironment(EpisodeEnvironment):
     """One session of the server, opened at the first reset."""
 
     def __init__(self, options: Mapping[str, Any]) -> None:
@@ -122,7 +86,6 @@ class AgentGymEnvironment:
         self._session: dict[str, int] | None = None  # its id, under the server's word for it
         self._task_field = ""
         self._fixed: dict[str, Any] = {}
-        self._last: Step | None = None
         self._rewards: list[float] = []
 
     def reset(self, task: Task) -> str:
@@ -146,11 +109,7 @@ class AgentGymEnvironment:
         self._last = Step("", 0.0, terminated=False)
         return "\n".join(texts)
 
-    def step(self, action: str) -> Step:
-        if self._last is None:
-            raise RuntimeError("step before reset")
-        if self._last.terminated or self._last.truncated:
-            return replace(self._last, observation="The episode has ended.")
+    def _act(self, action: str) -> Step:
         text = action.encode("utf-8", "replace").decode("utf-8")
         answer = self._ask("step", {**self._session, "action": text})
         if not isinstance(answer, dict):
@@ -163,7 +122,7 @@ class AgentGymEnvironment:
         self._rewards.append(float(score))
         reward = clipped(episode_score(self._rewards, self._options["rule"], self._options["scale"]))
         done = bool(answer.get("terminated", answer.get("done")))
-        self._last = Step(
+        return Step(
             observation,
             reward,
             terminated=done,
@@ -171,7 +130,6 @@ class AgentGymEnvironment:
             success=done and reward >= self._options["success"],
             score=float(score),
         )
-        return self._last
 
     def close(self) -> None:
         """End the session on the server; a server without `/close` keeps it."""

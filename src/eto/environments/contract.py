@@ -157,7 +157,9 @@ def checked_messages(given: Any) -> tuple[Message, ...]:
     for message in given:
         if message.role not in get_args(Role):
             raise EnvironmentFailure(f"a message of the prompt has the role {message.role!r}", mend=mend)
-        made.append(replace(message, content=checked_text(message.content, "a message of the prompt")))
+        names = ("content", "reasoning", "tool_call_id", "name")
+        texts = {name: checked_text(getattr(message, name), f"the {name} of a message") for name in names}
+        made.append(replace(message, **texts))
     return tuple(made)
 
 
@@ -257,6 +259,8 @@ def payload_fault(payload: Any, name: str = "payload", depth: int = 0) -> str:
         for number, value in enumerate(payload):
             if fault := payload_fault(value, f"{name}[{number}]", depth + 1):
                 return fault
+    elif isinstance(payload, str) and whole(payload) != payload:
+        return f"{name} is no whole text: leave out lone surrogates"
     elif payload is not None and not isinstance(payload, str | int | float):
         return f"{name} is {_kind(payload)}, which JSON does not have"
     return ""

@@ -14,17 +14,17 @@ from typing import Any, Literal
 import gymnasium
 
 from eto.environments.contract import checked_flag, checked_number, user_code
-from eto.environments.ranges import disjoint_ranges, range_tasks
-from eto.environments.scoring import RULES, clipped, episode_score
+from eto.environments.ranges import range_tasks
+from eto.environments.scoring import clipped, episode_score
+from eto.environments.toolkit.suite import INSTRUCTION, EpisodeEnvironment, NumberedSuite, options_of
 from eto.errors import EnvironmentFailure, InputError
 from eto.protocols import Step
-from eto.types import Message, Task
+from eto.types import Task
 
 RAISES = ("fail", "tell")
-INSTRUCTION = "You act in a text environment. Answer with one action."
 
 
-class GymnasiumText:
+class GymnasiumText(NumberedSuite):
     """Task suite over the seeds of one environment.
 
     id: as for `gymnasium.make`; "module:Name-v0" imports the module first.
@@ -42,7 +42,7 @@ class GymnasiumText:
     """
 
     name = "gymnasium"
-    splits = ("train", "dev", "test")
+    number = "seed"
 
     def __init__(
         self,
@@ -58,37 +58,14 @@ class GymnasiumText:
         success: str | None = None,
         raises: Literal["fail", "tell"] = "fail",
     ) -> None:
-        self._options = {
-            "id": id,
-            "train": train,
-            "dev": dev,
-            "test": test,
-            "kwargs": kwargs,
-            "instruction": instruction,
-            "max_turns": max_turns,
-            "rule": rule,
-            "scale": scale,
-            "success": success,
-            "raises": raises,
-        }
-        for option, given, known in (("rule", rule, RULES), ("raises", raises, RAISES)):
-            if given not in known:
-                raise InputError(
-                    f"unknown choice {given!r}", where=f"gymnasium.{option}", mend=", ".join(known)
-                )
-        self._ranges = disjoint_ranges({"train": train, "dev": dev, "test": test}, self.name)
+        self._check_options(options_of(locals()))
+        self._check_choice("raises", RAISES)
         self.environment().close()
 
     def tasks(self, split: str) -> list[Task]:
         """A task for each seed of `split`."""
         name = self._options["id"].rpartition(":")[2]
         return range_tasks(self._ranges, split, self.name, "seed", name)
-
-    def messages(self, task: Task, observation: str) -> tuple[Message, ...]:
-        return Message("system", self._options["instruction"]), Message("user", observation)
-
-    def max_turns(self, task: Task) -> int:
-        return self._options["max_turns"]
 
     def environment(self) -> GymnasiumTextEnvironment:
         module, _, name = self._options["id"].rpartition(":")
@@ -107,21 +84,13 @@ class GymnasiumText:
                 raise InputError(f"its {what} are {space}, not text", where=self._options["id"], mend=mend)
         return GymnasiumTextEnvironment(made, self._options)
 
-    def expert_actions(self, task: Task, environment: Any) -> None:
-        """None: Gymnasium has no experts; bring trajectories as a file."""
-        return None
 
-    def spec(self) -> tuple[str, dict[str, Any]]:
-        return f"{__name__}:GymnasiumText", dict(self._options)
-
-
-class GymnasiumTextEnvironment:
+class GymnasiumTextEnvironment(EpisodeEnvironment):
     """One Gymnasium environment, playing one episode at a time."""
 
     def __init__(self, inner: Any, options: Mapping[str, Any]) -> None:
         self._inner, self._options = inner, options
         self._rewards: list[float] = []
-        self._last: Step | None = None
 
     def reset(self, task: Task) -> str:
         answer = self._inner.reset(seed=task.payload["seed"])
@@ -131,11 +100,7 @@ class GymnasiumTextEnvironment:
         self._last = Step(observation, 0.0, terminated=False, success=False)
         return observation
 
-    def step(self, action: str) -> Step:
-        if self._last is None:
-            raise RuntimeError("step before reset")
-        if self._last.terminated or self._last.truncated:
-            return replace(self._last, observation="The episode has ended.")
+    def _act(self, action: str) -> Step:
         try:
             with user_code("step"):
                 answer = self._inner.step(action)
@@ -146,8 +111,7 @@ class GymnasiumTextEnvironment:
                 mend = "answer an action that cannot be read; or set raises=tell, which tells the agent"
                 raise EnvironmentFailure(failure.problem, where=failure.where, mend=mend) from failure
             told = failure.problem.partition(": ")[2] or failure.problem
-            self._last = replace(self._last, observation=f"The action cannot be read: {told}")
-            return self._last
+            return replace(self._last, observation=f"The action cannot be read: {told}")
         if not isinstance(answer, tuple) or len(answer) != 5:
             raise self._breach(f"step returned {type(answer).__name__}, not five values")
         observation, paid, terminated, truncated, info = answer
@@ -159,7 +123,7 @@ class GymnasiumTextEnvironment:
         key = self._options["success"]
         solved = reward == 1.0 if key is None else isinstance(info, Mapping) and bool(info.get(key))
         ended = checked_flag(terminated, "terminated")
-        self._last = Step(
+        return Step(
             observation,
             reward,
             terminated=ended,
@@ -167,7 +131,6 @@ class GymnasiumTextEnvironment:
             success=ended and solved,
             score=score,
         )
-        return self._last
 
     def _breach(self, problem: str) -> EnvironmentFailure:
         return EnvironmentFailure(

@@ -22,20 +22,19 @@ from websockets.sync.client import ClientConnection, connect
 
 from eto.environments.openenv_fields import Fields, find_fields
 from eto.environments.proxies import check_address, client, on_this_machine, usable_proxy
-from eto.environments.ranges import disjoint_ranges, range_tasks
-from eto.environments.scoring import RULES, clipped, episode_score
+from eto.environments.scoring import clipped, episode_score
+from eto.environments.toolkit.suite import INSTRUCTION, EpisodeEnvironment, NumberedSuite, options_of
 from eto.errors import EnvironmentFailure, InputError
 from eto.protocols import Step
-from eto.types import Message, Task
+from eto.types import Task
 
-INSTRUCTION = "You act in a text environment. Answer with one action."
 ROOM_SECONDS = 5.0
 """How long to wait for another session to end where the server takes no more."""
 LONGEST_ANSWER = 100 * 2**20
 """In bytes, as OpenEnv's own client allows."""
 
 
-class OpenEnv:
+class OpenEnv(NumberedSuite):
     """Task suite over the seeds of a server's environment.
 
     address: of the server, such as http://127.0.0.1:8000.
@@ -55,7 +54,7 @@ class OpenEnv:
     """
 
     name = "openenv"
-    splits = ("train", "dev", "test")
+    number = "seed"
 
     def __init__(
         self,
@@ -74,49 +73,14 @@ class OpenEnv:
         success: float = 1.0,
         seconds: float = 60.0,
     ) -> None:
-        self._options = {
-            "address": address,
-            "train": train,
-            "dev": dev,
-            "test": test,
-            "action_field": action_field,
-            "observation_fields": observation_fields,
-            "fixed": fixed,
-            "reset": reset,
-            "instruction": instruction,
-            "max_turns": max_turns,
-            "rule": rule,
-            "scale": scale,
-            "success": success,
-            "seconds": seconds,
-        }
-        self._ranges = disjoint_ranges({"train": train, "dev": dev, "test": test}, self.name)
-        if rule not in RULES:
-            raise InputError(f"unknown choice {rule!r}", where="openenv.rule", mend=", ".join(RULES))
+        self._check_options(options_of(locals()))
         check_address(address, "openenv.address")
-
-    def tasks(self, split: str) -> list[Task]:
-        """A task for each seed of `split`."""
-        return range_tasks(self._ranges, split, self.name, "seed")
-
-    def messages(self, task: Task, observation: str) -> tuple[Message, ...]:
-        return Message("system", self._options["instruction"]), Message("user", observation)
-
-    def max_turns(self, task: Task) -> int:
-        return self._options["max_turns"]
 
     def environment(self) -> OpenEnvEnvironment:
         return OpenEnvEnvironment(self._options)
 
-    def expert_actions(self, task: Task, environment: Any) -> None:
-        """None: the protocol has no experts; bring trajectories as a file."""
-        return None
 
-    def spec(self) -> tuple[str, dict[str, Any]]:
-        return f"{__name__}:OpenEnv", dict(self._options)
-
-
-class OpenEnvEnvironment:
+class OpenEnvEnvironment(EpisodeEnvironment):
     """One session of the server, opened at the first reset and anew after a failure."""
 
     def __init__(self, options: Mapping[str, Any]) -> None:
@@ -125,7 +89,6 @@ class OpenEnvEnvironment:
         self._fields: Fields | None = None
         self._session = ExitStack()
         self._socket: ClientConnection | None = None
-        self._last: Step | None = None
         self._rewards: list[float] = []
 
     def reset(self, task: Task) -> str:
@@ -142,11 +105,7 @@ class OpenEnvEnvironment:
         self._last = Step(observation, 0.0, terminated=bool(begun.get("done")), success=False)
         return observation
 
-    def step(self, action: str) -> Step:
-        if self._last is None:
-            raise RuntimeError("step before reset")
-        if self._last.terminated:
-            return replace(self._last, observation="The episode has ended.")
+    def _act(self, action: str) -> Step:
         text = action.encode("utf-8", "replace").decode("utf-8")
         reply = self._ask("step", {**(self._options["fixed"] or {}), self._fields.action: text})
         if reply["type"] == "error":
@@ -154,8 +113,7 @@ class OpenEnvEnvironment:
             told = self._fields.refusal(reply["data"])
             if told is None:
                 raise self._failure(reply["data"])
-            self._last = replace(self._last, observation=told, score=None)
-            return self._last
+            return replace(self._last, observation=told, score=None)
         answer = reply["data"]
         paid = answer.get("reward")
         if paid is not None:
@@ -166,8 +124,7 @@ class OpenEnvEnvironment:
         done = bool(answer.get("done"))
         success = done and reward >= self._options["success"]
         score = None if paid is None else float(paid)
-        self._last = Step(self._fields.show(answer), reward, terminated=done, success=success, score=score)
-        return self._last
+        return Step(self._fields.show(answer), reward, terminated=done, success=success, score=score)
 
     def close(self) -> None:
         """End the session; the server ends it too where the connection breaks."""
@@ -187,7 +144,7 @@ class OpenEnvEnvironment:
             self._hang_up()
             if time.monotonic() > until:
                 problem = f"it holds {told.get('max_sessions', 'no more')} sessions at a time, all taken"
-                mend = "start it with a larger max_concurrent_envs, or lower explore.slots, evaluation.slots"
+                mend = "start it with a larger max_concurrent_envs, or lower rollout.slots"
                 raise InputError(problem, where=self._address, mend=mend)
             time.sleep(0.1)
         return reply["data"]

@@ -12,7 +12,6 @@ and episodes of its other slots fail as `innocent`, to be started again at no co
 
 from __future__ import annotations
 
-import json
 import os
 import queue
 import time
@@ -20,21 +19,22 @@ from collections import Counter, deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
 
 import psutil
 
+from eto.codec import from_line
 from eto.environments.contract import checked_spec, payload_fault
 from eto.environments.host import Host
 from eto.environments.java import SimulatorDied
 from eto.environments.memory import equal_share_mb
-from eto.environments.process import Inbox, Kind, Request, Result, WorkerProcess, asked, failed
-from eto.environments.worker import begun_from_json, episode_from_json, error_from_json
+from eto.environments.process import Inbox, WorkerProcess
+from eto.environments.requests import Kind, Reply, Request, Result, answer, failed
 from eto.errors import EnvironmentFailure, EtoError, InputError
 from eto.limits import Count, Positive, Whole, check_values
-from eto.protocols import Step, TaskSuite
+from eto.protocols import TaskSuite
 from eto.settings import EnvironmentLimits
-from eto.types import Task
+from eto.texts import whole
+from eto.types import Task, Trajectory
 
 __all__ = ["EnvironmentPool", "Result"]
 
@@ -112,7 +112,7 @@ class EnvironmentPool:
         self._submit(Request(slot, "reset", task))
 
     def step(self, slot: int, action: str) -> None:
-        self._submit(Request(slot, "step", action=action))
+        self._submit(Request(slot, "step", action=whole(action)))
 
     def expert(self, slot: int, task: Task) -> None:
         """Ask for a verified expert trajectory; ends the episode that `slot` had."""
@@ -224,18 +224,18 @@ class EnvironmentPool:
             self._replace(worker, ended)
             return
         try:
-            reply = json.loads(line)
+            reply = from_line(Reply, line)
         except ValueError:
             self._replace(worker, "something in its worker process wrote into the pipe of its answers")
             return
-        error = reply.get("error")
+        fault = reply.fault
         if not worker.ready:
-            if error is not None:
-                raise error_from_json(error)
+            if fault is not None:
+                raise fault.error()
             worker.ready, worker.since = True, at
             return
-        if error is not None and error["died"]:
-            self._replace(worker, error["problem"])
+        if fault is not None and fault.died:
+            self._replace(worker, fault.problem)
             return
         if not worker.requests:
             self._replace(worker, "its worker process answered twice")
@@ -281,26 +281,21 @@ class EnvironmentPool:
         until = min((moment for moment in (self.deadline(), end) if moment is not None), default=None)
         return 1.0 if until is None else min(max(until - time.monotonic(), 0.001), 1.0)
 
-    def _result(self, request: Request, reply: dict[str, Any]) -> Result:
-        slot, kind = request.slot, request.kind
-        if (error := reply.get("error")) is not None:
-            return Result(slot, kind, failure=self._failure(error_from_json(error), kind))
-        if kind == "close":
-            return Result(slot, kind)
-        if kind == "step":
-            return Result(slot, kind, step=Step(**reply["step"]))
-        self._proven = True
-        if kind == "reset":
-            return Result(slot, kind, begun=begun_from_json(reply["begun"]))
-        return Result(slot, kind, expert=episode_from_json(request.task, reply["episode"]))
+    def _result(self, request: Request, reply: Reply) -> Result:
+        slot, kind, expert = request.slot, request.kind, reply.expert
+        if reply.fault is not None:
+            return Result(slot, kind, failure=self._failure(reply.fault.error(), kind))
+        self._proven |= kind in ("reset", "expert")
+        if isinstance(expert, Trajectory):
+            expert = replace(expert, task=request.task)  # the caller's own, not what JSON made of it
+        return Result(slot, kind, begun=reply.begun, step=reply.step, expert=expert)
 
     def _serve_here(self, request: Request) -> Result:
         try:
-            result = asked(self._host, request)
+            reply = answer(self._host, request)
         except EtoError as error:
             return Result(request.slot, request.kind, failure=self._failure(error, request.kind))
-        self._proven |= request.kind in ("reset", "expert")
-        return result
+        return self._result(request, reply)
 
     def _failure(self, error: Exception, kind: Kind) -> EnvironmentFailure:
         """`error` as the failure of one episode; raises what says that the suite cannot be played."""

@@ -13,92 +13,18 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-from eto.environments.contract import Begun
-from eto.environments.host import Host, NoExpert
+from eto.codec import to_line
 from eto.environments.memory import tree_mb
-from eto.errors import EnvironmentFailure
+from eto.environments.requests import Request
 from eto.failures import one_line
-from eto.protocols import Step
-from eto.types import Task, Trajectory
 
 WATCH_SECONDS = 0.5
 """Time between two looks at a worker's memory."""
 
 STDERR_KEPT = 4000
 """Characters of a worker's standard error that are kept, from its end."""
-
-Kind = Literal["reset", "step", "expert", "close"]
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One submit to an environment: a task for `reset` and `expert`, an action for `step`."""
-
-    slot: int
-    kind: Kind
-    task: Task | None = None
-    action: str = ""
-
-    def to_json(self) -> str:
-        data: dict[str, Any] = {"op": self.kind, "slot": self.slot}
-        if self.task is not None:
-            names = ("id", "environment", "kind", "split")
-            data["task"] = {name: getattr(self.task, name) for name in names}
-            data["task"]["payload"] = dict(self.task.payload)
-        elif self.kind == "step":
-            data["action"] = self.action
-        return json.dumps(data)
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """The answer to one submit: what its `kind` asked for, or a failure."""
-
-    slot: int
-    kind: Kind
-    begun: Begun | None = None
-    """Of a reset."""
-    step: Step | None = None
-    """Of a step."""
-    expert: Trajectory | NoExpert | None = None
-    """Of an expert: its trajectory, or why there is none."""
-    failure: EnvironmentFailure | None = None
-    innocent: bool = False
-    """The failure came from another slot's request; not to be counted as a try."""
-    late: bool = False
-    """The failure is a deadline that passed."""
-    seconds: float = 0.0
-    """How long the simulator worked on it, without waiting for other slots."""
-
-    @property
-    def observation(self) -> str | None:
-        """The first observation, of a reset."""
-        return self.begun.observation if self.begun else None
-
-
-def asked(host: Host, request: Request) -> Result:
-    """The answer of a host in this process. Raises `EtoError`."""
-    slot, kind = request.slot, request.kind
-    if kind == "close":
-        host.finish(slot)
-        return Result(slot, kind)
-    if kind == "step":
-        return Result(slot, kind, step=host.step(slot, request.action))
-    if kind == "reset":
-        return Result(slot, kind, begun=host.reset(slot, request.task))
-    return Result(slot, kind, expert=host.expert(slot, request.task))
-
-
-def failed(request: Request, problem: str | None, late: bool = False) -> Result:
-    """The failure of a request, for `problem`; None for a slot that is innocent of it."""
-    told = problem or "its worker process was killed on another episode's account"
-    timed = request.kind in ("step", "reset") and late
-    mend = f"make it answer sooner, or raise environment.{request.kind}_seconds" if timed else ""
-    failure = EnvironmentFailure(told, where=f"in {request.kind}", mend=mend)
-    return Result(request.slot, request.kind, failure=failure, innocent=problem is None, late=late)
 
 
 class Inbox(queue.SimpleQueue):
@@ -119,9 +45,7 @@ class WorkerProcess:
     Its replies arrive in `inbox`. Killed when it and what it started hold more than `memory_mb`.
     """
 
-    def __init__(
-        self, spec: tuple[str, dict[str, Any]], inbox: Inbox, memory_mb: int
-    ) -> None:
+    def __init__(self, spec: tuple[str, dict[str, Any]], inbox: Inbox, memory_mb: int) -> None:
         self.requests: deque[Request] = deque()
         self.ready = False
         self.since = time.monotonic()  # when it turned to its first request
@@ -147,14 +71,14 @@ class WorkerProcess:
         ]
         for thread in self._threads:
             thread.start()
-        self._write(json.dumps({"spec": spec}))
+        self._write(json.dumps(spec))
 
     def send(self, request: Request) -> None:
         """Queues a request behind those before it."""
         if self.ready and not self.requests:
             self.since = time.monotonic()
         self.requests.append(request)
-        self._write(request.to_json())
+        self._write(to_line(request))
 
     def deadline(self, seconds: dict[str, float]) -> float | None:
         """When the request being served is overdue; None while there is none."""
@@ -171,7 +95,7 @@ class WorkerProcess:
 
     def say_goodbye(self) -> None:
         """Asks it to close its simulators and end, after the requests before."""
-        self._write(json.dumps({"op": "quit"}))
+        self._write(to_line(Request(0, "quit")))
 
     def kill(self, grace: float = 0.0) -> None:
         """Kills the process group after at most `grace` seconds and waits for its end."""

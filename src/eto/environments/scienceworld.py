@@ -30,6 +30,8 @@ from eto.environments.scienceworld_kinds import (
     simplifications,
     variations,
 )
+from eto.environments.scoring import clipped
+from eto.environments.toolkit.suite import EpisodeEnvironment, Suite, options_of
 from eto.errors import EnvironmentFailure, InputError
 from eto.protocols import Step
 from eto.types import Message, Task
@@ -40,7 +42,7 @@ _RESET_REFUSED = "The task cannot be reset."
 _START = re.compile(r"called the ([^.\n]+)\.")
 
 
-class ScienceWorld:
+class ScienceWorld(Suite):
     """Task suite over ScienceWorld's official variations. Needs Java.
 
     kinds: task types; None for the nine short ones, "all" or ["all"] for the 30.
@@ -62,7 +64,6 @@ class ScienceWorld:
     """
 
     name = "scienceworld"
-    splits = ("train", "dev", "test")
 
     def __init__(
         self,
@@ -78,19 +79,7 @@ class ScienceWorld:
         heap_mb: int = 512,
         recycle_after: int = 1000,
     ) -> None:
-        self._options = {
-            "kinds": kinds,
-            "simplification": simplification,
-            "observation_limit": observation_limit,
-            "max_turns": max_turns,
-            "reward": reward,
-            "drop_open_door": drop_open_door,
-            "look_first": look_first,
-            "style": style,
-            "prompt": prompt,
-            "heap_mb": heap_mb,
-            "recycle_after": recycle_after,
-        }
+        self._options = options_of(locals())
         check_types(ScienceWorld, self._options, self.name)
         self.kinds = known_kinds(kinds)
         self._simple = simplifications(simplification, self.kinds)
@@ -105,10 +94,7 @@ class ScienceWorld:
 
     def tasks(self, split: str) -> list[Task]:
         """The official variations of a split, type by type. Needs no Java."""
-        if split not in self.splits:
-            raise InputError(
-                f"unknown split {split!r}", where=self.name, mend=f"one of {', '.join(self.splits)}"
-            )
+        self._check_split(split)
         return [self._task(kind, split, number) for kind in self.kinds for number in variations(kind, split)]
 
     def _task(self, kind: str, split: str, variation: int) -> Task:
@@ -153,9 +139,6 @@ class ScienceWorld:
                     tried.append(actions)
                     yield in_style(self.style, actions, SCIENCEWORLD_THOUGHTS)
 
-    def spec(self) -> tuple[str, dict[str, Any]]:
-        return f"{__name__}:ScienceWorld", dict(self._options)
-
 
 def look_before_focus(actions: Sequence[str]) -> list[str]:
     """`actions` with a `look around` before each `focus on` in a room not looked at since it was entered."""
@@ -169,7 +152,7 @@ def look_before_focus(actions: Sequence[str]) -> list[str]:
     return careful
 
 
-class ScienceWorldEnvironment:
+class ScienceWorldEnvironment(EpisodeEnvironment):
     """One simulator inside a shared JVM; one episode at a time.
 
     Scores replay equally but for rare tasks (circuits, thermometers); the wording of
@@ -180,7 +163,6 @@ class ScienceWorldEnvironment:
         self._seat = Seat(jvms, "scienceworld.runtime.pythonapi.PythonInterface")
         self._reward_rule, self._limit, self._style = reward, observation_limit, style
         self._best = 0.0
-        self._last: Step | None = None
 
     def reset(self, task: Task) -> str:
         """The task's text and the room the agent stands in, which nothing else tells it."""
@@ -198,18 +180,13 @@ class ScienceWorldEnvironment:
         self._last = self._step_from("")
         return f"{text.strip()}\nYou are in the {start.group(1)}."
 
-    def step(self, action: str) -> Step:
-        if self._last is None:
-            raise RuntimeError("step before reset")
-        if self._last.terminated:
-            return replace(self._last, observation="The episode has ended.")
+    def _act(self, action: str) -> Step:
         text = gateway_text(spoken_action(action, self._style))
         if text.lower().startswith("reset"):
             return replace(self._last, observation=_RESET_REFUSED)
         with self._seat.calls("step"):
             observation = self._seat.server.step(text)
-        self._last = self._step_from(cut_at_line(observation.strip(), self._limit))
-        return self._last
+        return self._step_from(cut_at_line(observation.strip(), self._limit))
 
     def solution(self, task: Task) -> list[str]:
         """The simulator's solution of `task`; loads it anew, `reset` must follow."""
@@ -232,11 +209,11 @@ class ScienceWorldEnvironment:
         with self._seat.calls("score"):
             score = round(100 * self._seat.server.getScore()) / 100
             completed = bool(self._seat.server.getCompleted())
-        clipped = min(max(score, 0.0), 1.0)
-        self._best = max(self._best, clipped)
+        reward = clipped(score)
+        self._best = max(self._best, reward)
         return Step(
             observation=observation,
-            reward=self._best if self._reward_rule == "best" else clipped,
+            reward=self._best if self._reward_rule == "best" else reward,
             # The simulator leaves an episode open after a wrong answer, scored -100.
             terminated=completed or score < 0,
             success=completed and score >= 1.0,

@@ -16,6 +16,7 @@ from eto.environments.options import check_types
 from eto.environments.prompts import Length, Style
 from eto.environments.scienceworld import ScienceWorld
 from eto.environments.scienceworld_kinds import KINDS
+from eto.environments.toolkit.suite import options_of
 from eto.errors import InputError
 from eto.types import Task
 
@@ -53,17 +54,7 @@ class ScienceWorldEto(ScienceWorld):
         heap_mb: int = 512,
         recycle_after: int = 1000,
     ) -> None:
-        self._own_options = {
-            "indices": indices,
-            "overlap": overlap,
-            "observation_limit": observation_limit,
-            "look_first": look_first,
-            "drop_open_door": drop_open_door,
-            "style": style,
-            "prompt": prompt,
-            "heap_mb": heap_mb,
-            "recycle_after": recycle_after,
-        }
+        self._own_options = options_of(locals())
         check_types(ScienceWorldEto, self._own_options, self.name)
         self._own_options["indices"] = indices = str(indices)
         self._chosen = _read_all(Path(indices).expanduser())

@@ -15,7 +15,9 @@ from eto.environments.answers import spoken_action, written_answer
 from eto.environments.java import require_package
 from eto.environments.options import check_types
 from eto.environments.prompts import ONE_ACTION, Length, Style, react_form
+from eto.environments.scoring import clipped
 from eto.environments.textworld_games import GameFiles, complete_params, forget, game_files, turn_cap
+from eto.environments.toolkit.suite import EpisodeEnvironment, Suite, options_of
 from eto.errors import EnvironmentFailure, InputError
 from eto.protocols import Step
 from eto.types import Message, Task
@@ -70,7 +72,7 @@ _NEXT_COMMAND = re.compile(r"[.,;!\n\r]|\bthen\b", re.IGNORECASE)
 _OBJECT_END = re.compile(r" (?:from|with|on|into) ")
 
 
-class TextWorld:
+class TextWorld(Suite):
     """Task suite over the seeds of one game.
 
     game: "coin" (find it in a maze), "treasure" (take the right one of two objects), "cooking"
@@ -87,7 +89,6 @@ class TextWorld:
     """
 
     name = "textworld"
-    splits = ("train", "dev", "test")
 
     def __init__(
         self,
@@ -100,16 +101,7 @@ class TextWorld:
         style: Style = "act",
         prompt: Length = "short",
     ) -> None:
-        self._options = {
-            "game": game,
-            "params": params,
-            "objective": objective,
-            "tasks_per_split": tasks_per_split,
-            "max_turns": max_turns,
-            "reward": reward,
-            "style": style,
-            "prompt": prompt,
-        }
+        self._options = options_of(locals())
         check_types(TextWorld, self._options, self.name)
         _check_limits(self._options)
         self.game, self.params = game, complete_params(game, params)
@@ -119,9 +111,7 @@ class TextWorld:
 
     def tasks(self, split: str) -> list[Task]:
         """The first `tasks_per_split` seeds of a split. Makes no game."""
-        if split not in self.splits:
-            mend = f"one of {', '.join(self.splits)}"
-            raise InputError(f"unknown split {split!r}", where=self.name, mend=mend)
+        self._check_split(split)
         game = {"game": self.game, "params": self.params, "objective": self._options["objective"]}
         tasks = []
         for number in range(self._options["tasks_per_split"]):
@@ -147,11 +137,8 @@ class TextWorld:
             return actions
         return [written_answer(thought(action), action) for action in actions]
 
-    def spec(self) -> tuple[str, dict[str, Any]]:
-        return f"{__name__}:TextWorld", dict(self._options)
 
-
-class TextWorldEnvironment:
+class TextWorldEnvironment(EpisodeEnvironment):
     """One interpreter, playing one game at a time."""
 
     def __init__(self, reward: str, style: str) -> None:
@@ -159,7 +146,6 @@ class TextWorldEnvironment:
         self._game: Any = None
         self._loaded: GameFiles | None = None
         self._best = 0.0
-        self._last: Step | None = None
 
     def reset(self, task: Task) -> str:
         """The goal and the first room. Raises `EnvironmentFailure`, `MissingRequirement`."""
@@ -173,18 +159,13 @@ class TextWorldEnvironment:
         self._last = self._step_from(state)
         return self._last.observation
 
-    def step(self, action: str) -> Step:
-        if self._last is None:
-            raise RuntimeError("step before reset")
-        if self._last.terminated:
-            return replace(self._last, observation="The episode has ended.")
+    def _act(self, action: str) -> Step:
         command = game_command(spoken_action(action, self._style))
         first = command.split(" ", 1)[0]
         if first in META or first.startswith("tw-"):
             return replace(self._last, observation=NOT_UNDERSTOOD)
         state, _, _ = self._call(self._game.step, command)
-        self._last = self._step_from(state)
-        return self._last
+        return self._step_from(state)
 
     def close(self) -> None:
         game, self._game, self._loaded, self._last = self._game, None, None, None
@@ -204,7 +185,7 @@ class TextWorldEnvironment:
         text = state.feedback
         if "Emulator halted" in text or state.score is None:
             raise EnvironmentFailure(f"the interpreter halted: {text[:200]!r}", where=str(self._loaded.story))
-        fraction = min(max(state.score / state.max_score, 0.0), 1.0)
+        fraction = clipped(state.score / state.max_score)
         self._best = max(self._best, fraction)
         return Step(
             observation=observation_text(text),

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
 
@@ -21,6 +20,8 @@ from eto.environments.prompts import (
     textworld_instruction,
     textworld_thoughts,
 )
+from eto.environments.scoring import clipped
+from eto.environments.toolkit.suite import EpisodeEnvironment, Suite, options_of
 from eto.errors import InputError
 from eto.protocols import Step
 from eto.types import Message, Task
@@ -45,7 +46,7 @@ FIRST_SEED = {"train": 0, "dev": 10_000, "test": 20_000}
 SEEDS_PER_FOLD = 1000
 
 
-class TextWorldExpress:
+class TextWorldExpress(Suite):
     """Task suite over the seeds of one game.
 
     game: one of `GAMES`. params: the game's parameters as `name=value,name=value`; None
@@ -60,7 +61,6 @@ class TextWorldExpress:
     """
 
     name = "textworld-express"
-    splits = ("train", "dev", "test")
 
     def __init__(
         self,
@@ -74,17 +74,7 @@ class TextWorldExpress:
         heap_mb: int = 256,
         recycle_after: int = 2000,
     ) -> None:
-        self._options = {
-            "game": game,
-            "params": params,
-            "tasks_per_split": tasks_per_split,
-            "max_turns": max_turns,
-            "reward": reward,
-            "style": style,
-            "prompt": prompt,
-            "heap_mb": heap_mb,
-            "recycle_after": recycle_after,
-        }
+        self._options = options_of(locals())
         check_types(TextWorldExpress, self._options, self.name)
         _check_limits(self._options)
         if game not in GAMES:
@@ -101,9 +91,7 @@ class TextWorldExpress:
 
     def tasks(self, split: str) -> list[Task]:
         """The first `tasks_per_split` seeds of a fold. Needs no Java."""
-        if split not in self.splits:
-            mend = f"one of {', '.join(self.splits)}"
-            raise InputError(f"unknown split {split!r}", where=self.name, mend=mend)
+        self._check_split(split)
         tasks = []
         for number in range(self._tasks_per_split):
             payload = {"game": self.game, "params": self.params, "seed": FIRST_SEED[split] + number}
@@ -129,11 +117,8 @@ class TextWorldExpress:
             del actions[0]
         return in_style(self.style, actions, textworld_thoughts(self.game)) or None
 
-    def spec(self) -> tuple[str, dict[str, Any]]:
-        return f"{__name__}:TextWorldExpress", dict(self._options)
 
-
-class TextWorldExpressEnvironment:
+class TextWorldExpressEnvironment(EpisodeEnvironment):
     """One simulator inside a shared JVM; one episode at a time."""
 
     def __init__(self, jvms: SharedJvm, reward: str, style: str) -> None:
@@ -141,7 +126,6 @@ class TextWorldExpressEnvironment:
         self._reward_rule, self._style = reward, style
         self._loaded: tuple[str, str] | None = None
         self._best = 0.0
-        self._last: Step | None = None
 
     def reset(self, task: Task) -> str:
         """The task's text and the first look around. Raises `InputError` for bad parameters."""
@@ -152,16 +136,11 @@ class TextWorldExpressEnvironment:
         self._last = self._step_from(state)
         return f"{text.strip()}\n{self._last.observation}"
 
-    def step(self, action: str) -> Step:
-        if self._last is None:
-            raise RuntimeError("step before reset")
-        if self._last.terminated:
-            return replace(self._last, observation="The episode has ended.")
+    def _act(self, action: str) -> Step:
         with self._seat.calls("step"):
             text = gateway_text(spoken_action(action, self._style))
             state = json.loads(self._seat.server.stepJSON(text))
-        self._last = self._step_from(state)
-        return self._last
+        return self._step_from(state)
 
     def solution(self, task: Task) -> list[str]:
         """The simulator's solution of `task`; starts it anew, `reset` must follow."""
@@ -190,11 +169,11 @@ class TextWorldExpressEnvironment:
 
     def _step_from(self, state: dict[str, Any]) -> Step:
         score, success = float(state["score"]), bool(state["tasksuccess"])
-        clipped = min(max(score, 0.0), 1.0)
-        self._best = max(self._best, clipped)
+        reward = clipped(score)
+        self._best = max(self._best, reward)
         return Step(
             observation=state["observation"].strip(),
-            reward=self._best if self._reward_rule == "best" else clipped,
+            reward=self._best if self._reward_rule == "best" else reward,
             terminated=success or bool(state["taskfailure"]),
             success=success,
             score=score,

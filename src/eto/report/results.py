@@ -38,7 +38,7 @@ def build_results(run_directory: str | Path) -> dict[str, Any]:
     if not recipe_path.is_file():
         mend = "give the directory of a run: it holds recipe.yaml"
         raise InputError("there is no run here", where=str(directory), mend=mend)
-    recipe = load_recipe(recipe_path)
+    recipe = load_recipe(recipe_path, note=False)
     manifest = read_manifest(directory)
     stages = read_stages(directory)
     phases: dict[str, list[Trajectory]] = {}

@@ -25,12 +25,17 @@ def blocking(items: AsyncGenerator[Item]) -> Iterator[Item]:
         return
     with ThreadPoolExecutor(1, "rollouts") as thread:
         try:
-            while (item := thread.submit(next, here, _END).result()) is not _END:
+            while True:
+                asked = thread.submit(next, here, _END)
+                try:
+                    item = asked.result()
+                except BaseException:
+                    if not asked.done():  # this thread was interrupted, not the other
+                        loop.call_soon_threadsafe(_cancel_all, loop)
+                    raise
+                if item is _END:
+                    return
                 yield item
-        except BaseException:
-            if not loop.is_closed():
-                loop.call_soon_threadsafe(_cancel_all, loop)
-            raise
         finally:
             thread.submit(here.close).result()
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import aclosing, nullcontext
+from collections.abc import Iterator, Sequence
 
 from eto.environments.host import NoExpert
 from eto.environments.pool import EnvironmentPool
 from eto.errors import EnvironmentFailure
 from eto.limits import Whole, check_values
 from eto.protocols import TaskSuite
-from eto.rollout.blocking import blocking
-from eto.rollout.simulators import Simulator, Simulators
-from eto.rollout.slots import play_all
+from eto.rollout.simulators import Simulator
+from eto.rollout.slots import stream
+from eto.settings import EnvironmentLimits
 from eto.types import Task, Trajectory
+
+LONGEST = 2_592_000.0
+"""Seconds: no bound on the work for one task."""
 
 
 def collect_experts(
@@ -55,16 +57,11 @@ def _streamed(
 ) -> Iterator[tuple[int, Task, Trajectory | NoExpert]]:
     check_values(collect_experts, {"workers": workers, "retries": retries})
 
-    async def episodes() -> AsyncIterator[tuple[int, Task, Trajectory | NoExpert]]:
-        with nullcontext(pool) if pool is not None else EnvironmentPool(suite, workers) as standing:
-            with Simulators(standing) as simulators:
-                jobs, slots = enumerate(tasks), max(workers, 1)
-                played = play_all(simulators, jobs, _expert, slots=slots, retries=retries)
-                async with aclosing(played) as ended:
-                    async for (index, task), expert in ended:
-                        yield index, task, expert
-
-    return blocking(episodes())
+    # A request has a deadline of its own; no episode is played.
+    limits = EnvironmentLimits(workers=workers, episode_seconds=LONGEST)
+    slots = max(workers, 1)
+    played = stream(suite, enumerate(tasks), _expert, slots=slots, retries=retries, limits=limits, pool=pool)
+    return ((index, task, expert) for (index, task), expert in played)
 
 
 async def _expert(simulator: Simulator, job: tuple[int, Task]) -> Trajectory | NoExpert:

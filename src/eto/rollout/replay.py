@@ -8,8 +8,7 @@ ruin an agent silently. So their actions are taken, and everything else from the
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import aclosing, nullcontext
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from eto.environments.answers import spoken_action
@@ -17,10 +16,9 @@ from eto.environments.contract import listed_tasks, user_code
 from eto.environments.pool import EnvironmentPool
 from eto.errors import EnvironmentFailure
 from eto.protocols import TaskSuite
-from eto.rollout.blocking import blocking
 from eto.rollout.episode import Episode, drift, recite
-from eto.rollout.simulators import Simulator, Simulators
-from eto.rollout.slots import play_all
+from eto.rollout.simulators import Simulator
+from eto.rollout.slots import stream
 from eto.settings import EnvironmentLimits, RolloutSettings
 from eto.types import StopReason, Task, Trajectory
 
@@ -110,15 +108,8 @@ def stream_replay(
     async def attempt(simulator: Simulator, index: int) -> Trajectory:
         return await _played(simulator, jobs[index])
 
-    async def episodes() -> AsyncIterator[tuple[int, Trajectory]]:
-        own = nullcontext(pool) if pool is not None else EnvironmentPool.within(suite, limits)
-        with own as standing, Simulators(standing, episode_seconds=limits.episode_seconds) as simulators:
-            slots, retries = settings.slots, settings.retries
-            async with aclosing(play_all(simulators, jobs, attempt, slots=slots, retries=retries)) as played:
-                async for ended in played:
-                    yield ended
-
-    for index, played in blocking(episodes()):
+    slots, retries = settings.slots, settings.retries
+    for index, played in stream(suite, jobs, attempt, slots=slots, retries=retries, limits=limits, pool=pool):
         outcomes[index] = _judge(jobs[index], played, replayed)
         yield outcomes[index][1]
     for _, (kept, trajectory) in sorted(outcomes.items(), key=lambda item: item[0]):

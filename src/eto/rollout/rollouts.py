@@ -10,8 +10,7 @@ stop reason `out_of_tokens`.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import aclosing, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from eto.engines.actor import Actor
@@ -20,10 +19,9 @@ from eto.environments.pool import EnvironmentPool
 from eto.errors import InputError
 from eto.limits import Count, EpisodeSeed, NotNegative, check_values
 from eto.protocols import TaskSuite
-from eto.rollout.blocking import blocking
 from eto.rollout.episode import episode_seed, play
-from eto.rollout.simulators import Simulator, Simulators
-from eto.rollout.slots import play_all
+from eto.rollout.simulators import Simulator
+from eto.rollout.slots import stream
 from eto.settings import EnvironmentLimits, RolloutSettings
 from eto.types import Task, Trajectory, Turn
 
@@ -95,10 +93,7 @@ def stream_rollouts(
     check_tasks(tasks)
     check_action_room(settings.max_action_tokens, actor.engine.max_context)
     jobs = [
-        _Job(task, sample)
-        for task in tasks
-        for sample in range(samples)
-        if (task.id, sample) not in done
+        _Job(task, sample) for task in tasks for sample in range(samples) if (task.id, sample) not in done
     ]
 
     async def attempt(simulator: Simulator, job: _Job) -> Trajectory:
@@ -108,15 +103,9 @@ def stream_rollouts(
         played = await play(actor, simulator, job.task, sampling, prefix, retries=settings.retries)
         return replace(played, sample=job.sample)
 
-    async def episodes() -> AsyncIterator[Trajectory]:
-        own = nullcontext(pool) if pool is not None else EnvironmentPool.within(suite, limits)
-        with own as standing, Simulators(standing, episode_seconds=limits.episode_seconds) as simulators:
-            slots, retries = settings.slots, settings.retries
-            async with aclosing(play_all(simulators, jobs, attempt, slots=slots, retries=retries)) as played:
-                async for _, trajectory in played:
-                    yield trajectory
-
-    return blocking(episodes())
+    slots, retries = settings.slots, settings.retries
+    played = stream(suite, jobs, attempt, slots=slots, retries=retries, limits=limits, pool=pool)
+    return (trajectory for _, trajectory in played)
 
 
 def check_action_room(max_action_tokens: int, max_context: int) -> None:

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
+from contextlib import aclosing, nullcontext
 from typing import TypeVar
 
+from eto.environments.pool import EnvironmentPool
+from eto.protocols import TaskSuite
+from eto.rollout.blocking import blocking
 from eto.rollout.simulators import Simulator, Simulators
+from eto.settings import EnvironmentLimits
 
 Job = TypeVar("Job")
 Outcome = TypeVar("Outcome")
@@ -15,13 +20,35 @@ Attempt = Callable[[Simulator, Job], Awaitable[Outcome]]
 """One try of a job; a simulator that fails in it is no exception, but part of the outcome."""
 
 
-async def play_all(
-    simulators: Simulators, jobs: Iterable[Job], attempt: Attempt[Job, Outcome], *, slots: int, retries: int
-) -> AsyncIterator[tuple[Job, Outcome]]:
+def stream(
+    suite: TaskSuite,
+    jobs: Iterable[Job],
+    attempt: Attempt[Job, Outcome],
+    *,
+    slots: int,
+    retries: int,
+    limits: EnvironmentLimits,
+    pool: EnvironmentPool | None = None,
+) -> Iterator[tuple[Job, Outcome]]:
     """Each job and its outcome, as they end; `slots` at once, admitted in their order.
 
-    A slot is used again once its outcome was taken, so that it can be kept before more is begun.
+    A slot is used again once the next outcome is asked for, so that one can be kept before more is begun.
+    pool: simulators that stand already and stay; without it they are started, within `limits`.
     """
+
+    async def outcomes() -> AsyncGenerator[tuple[Job, Outcome]]:
+        own = nullcontext(pool) if pool is not None else EnvironmentPool.within(suite, limits)
+        with own as standing, Simulators(standing, episode_seconds=limits.episode_seconds) as simulators:
+            async with aclosing(_play_all(simulators, jobs, attempt, slots, retries)) as ended:
+                async for job, outcome in ended:
+                    yield job, outcome
+
+    return blocking(outcomes())
+
+
+async def _play_all(
+    simulators: Simulators, jobs: Iterable[Job], attempt: Attempt[Job, Outcome], slots: int, retries: int
+) -> AsyncGenerator[tuple[Job, Outcome]]:
     waiting, idle = deque(jobs), list(range(slots))[::-1]
     running: dict[asyncio.Task[Outcome], tuple[int, Job]] = {}
     try:

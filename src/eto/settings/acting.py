@@ -7,7 +7,7 @@ from typing import Annotated, Any, Self
 from pydantic import Field, model_validator
 
 from eto.limits import Count, Megabytes, NotNegative, Positive, Share, Whole
-from eto.settings.base import Conflict, Most, Settings
+from eto.settings.base import Conflict, Free, Most, Settings
 
 _LONGEST = Most(2_592_000)  # 30 days, in seconds
 _HOTTEST = Most(100)
@@ -16,22 +16,22 @@ _HOTTEST = Most(100)
 class EnvironmentLimits(Settings):
     """Processes, deadlines and memory of simulators. They decide no result of an episode that ends."""
 
-    workers: Annotated[Whole, Most(1024)] = 2
+    workers: Annotated[Whole, Most(1024), Free()] = 2
     """Processes that run simulators; 0, in Python only, plays in this process."""
-    step_seconds: Annotated[Positive, _LONGEST] = 30.0
+    step_seconds: Annotated[Positive, _LONGEST, Free()] = 30.0
     """Longest wait for the answer to one action."""
-    episode_seconds: Annotated[Positive, _LONGEST] = 600.0
+    episode_seconds: Annotated[Positive, _LONGEST, Free()] = 600.0
     """Longest time the simulator may spend on one episode; over it counts as a failed simulator."""
-    reset_seconds: Annotated[Positive, _LONGEST] = 120.0
+    reset_seconds: Annotated[Positive, _LONGEST, Free()] = 120.0
     """Longest wait for the start of an episode."""
-    memory_mb: Annotated[Megabytes, Most(1_000_000_000)] | None = None
+    memory_mb: Annotated[Megabytes | None, Most(1_000_000_000), Free()] = None
     """Most memory of one worker process and all it started, in MB; null: an equal share of the machine's."""
 
 
 class EnvironmentSettings(EnvironmentLimits):
     """The environment of a recipe."""
 
-    workers: Annotated[Count, Most(1024)] = 2
+    workers: Annotated[Count, Most(1024), Free()] = 2
     """Processes that run simulators."""
     name: str = Field(min_length=1)
     """The task suite, such as `scienceworld` or `webshop`; `eto environments` lists them."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import model_validator
 
@@ -15,6 +15,9 @@ DiscountKind = Literal["geometric", "dmpo"]
 
 class ContrastSettings(Settings):
     """Making pairs of trajectories, and weighing their turns."""
+
+    of_turns: ClassVar = ("turns", "window", "discount", "discount_kind", "repeats")
+    """Fields that weigh the turns of pairs; the others decide which pairs are made."""
 
     margin_turns: Whole | None = 5
     """Rejected is cut at the chosen's turns plus this many; null does not cut. Paper's code: 5."""
@@ -36,7 +39,9 @@ class ContrastSettings(Settings):
     discount: Discount = 1.0
     """Weight factor per turn of distance from the divergence; 1 weighs all alike (paper)."""
     discount_kind: DiscountKind = "geometric"
-    """How `discount` falls: as a power of the distance, or as in DMPO (arXiv 2406.14868)."""
+    """How `discount` γ falls. geometric: γ^k for the k-th turn after the divergence, k = 0 up to it. dmpo:
+    γ^j (1 - γ^(T-j)) / (1 - γ^T), for γ = 1 (T - j) / T, of DMPO (arXiv 2406.14868); j counts from 0 over
+    the T turns of the side, or over those from the divergence on where earlier ones carry nothing."""
     repeats: bool = True
     """Whether a turn that repeats an earlier one of its trajectory counts again. Paper: true."""
 

@@ -7,10 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from eto.limits import ContextLength, Count, Names, Positive, Share
+from eto.limits import ContextLength, Count, Dtype, Names, Positive, Share
 from eto.settings.base import Most, Settings
-
-Dtype = Literal["auto", "float32", "bfloat16"]
 
 
 class LoraSettings(Settings):
@@ -37,7 +35,7 @@ class ModelSettings(Settings):
     """Train adapters instead of all weights; null trains all weights, as the paper does."""
     activation_checkpointing: bool | None = None
     """Recompute activations in the backward pass, slower and smaller; null: where memory asks for it."""
-    max_context: Annotated[ContextLength, Most(1_000_000_000)] | None = None
+    max_context: Annotated[ContextLength | None, Most(1_000_000_000)] = None
     """Longest conversation in tokens; null takes the model's own limit. Paper: 4096."""
     chat_template: str | None = Field(None, min_length=1)
     """Path of a Jinja file, or the name of one of the tokenizer's templates; null: the tokenizer's own."""

@@ -3,7 +3,7 @@ model (ETO, arXiv 2403.02502, section 4.1) wherever it states one."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -107,6 +107,9 @@ class DpoSettings(TrainingSettings):
 
 class GuardSettings(Settings):
     """When preference training stops, and what goes on. The paper has none of these."""
+
+    bounds: ClassVar = ("max_margin", "max_chosen_drop", "max_drift")
+    """Fields that a step's figures are held against; the others concern dev checks."""
 
     max_margin: Positive | None = 10.0
     """Stop when a step's mean reward margin, beta times nats, passes this; null: never."""

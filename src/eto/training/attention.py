@@ -10,7 +10,7 @@ in one comparison (see `eto.training.trees`).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import torch
@@ -236,14 +236,10 @@ def _flex(
     return run(query, key, value, block_mask=trees.blocks[window], scale=scaling, enable_gqa=True)
 
 
-_COMPILED: dict[Any, Any] = {}
-
-
+@cache
 def _compiled(function: Any) -> Any:
     """Compiled once for rows of any length."""
-    if function not in _COMPILED:
-        _COMPILED[function] = torch.compile(function, dynamic=True)
-    return _COMPILED[function]
+    return torch.compile(function, dynamic=True)
 
 
 AttentionInterface.register(TREE_ATTENTION, _attend)

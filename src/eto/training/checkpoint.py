@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import shutil
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,11 +12,10 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from eto.atomic import atomic_directory, recover
 from eto.errors import InputError
 from eto.files import disk_errors, read_json, write_json
 from eto.training.computing import Example
-
-NAMES = ("state", "state.old")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,22 +30,11 @@ class Progress:
 
 
 def save_state(directory: Path, progress: Progress, model: Any, optimiser: torch.optim.Optimizer) -> None:
-    """Write the state beside the old one, then take its place. Raises `MissingRequirement` on a full disk,
-    `InputError` where it cannot be written; the old state then stays."""
-    fresh, current, old = directory / "state.new", directory / "state", directory / "state.old"
-    with disk_errors(fresh):
-        shutil.rmtree(fresh, ignore_errors=True)
-        fresh.mkdir(parents=True)
-        try:
-            _write(fresh, progress, model, optimiser)
-        except BaseException:
-            shutil.rmtree(fresh, ignore_errors=True)
-            raise
-        shutil.rmtree(old, ignore_errors=True)
-        if current.exists():
-            os.rename(current, old)
-        os.rename(fresh, current)
-        shutil.rmtree(old, ignore_errors=True)
+    """Replace the state in `directory`. Raises `MissingRequirement` on a full disk, `InputError` where it
+    cannot be written; the old state then stays."""
+    state = directory / "state"
+    with disk_errors(state), atomic_directory(state) as fresh:
+        _write(fresh, progress, model, optimiser)
 
 
 def load_state(
@@ -58,28 +44,29 @@ def load_state(
 
     Raises `InputError` for a state that is damaged, or of other data or settings than `training`.
     """
-    for name in NAMES:
-        if directory is None or not (directory / name / "step.json").exists():
-            continue
-        state = directory / name
-        progress = Progress(**read_json(state / "step.json"))
-        if progress.training != training:
-            raise InputError(
-                "the state here is of a training on other data or with other settings",
-                where=str(state),
-                mend="resume with the same data and settings, or delete it to train anew",
-            )
-        try:
-            _read(state, model, optimiser)
-        except (SafetensorError, RuntimeError, EOFError, KeyError, ValueError, OSError) as error:
-            fault = (str(error) or type(error).__name__).splitlines()[0]
-            raise InputError(
-                f"the state of training cannot be read: {fault}",
-                where=str(state),
-                mend="delete this directory; the training then begins anew",
-            ) from error
-        return progress
-    return Progress(training=training)
+    if directory is None:
+        return Progress(training=training)
+    state = directory / "state"
+    recover(state)
+    if not (state / "step.json").exists():
+        return Progress(training=training)
+    progress = Progress(**read_json(state / "step.json"))
+    if progress.training != training:
+        raise InputError(
+            "the state here is of a training on other data or with other settings",
+            where=str(state),
+            mend="resume with the same data and settings, or delete it to train anew",
+        )
+    try:
+        _read(state, model, optimiser)
+    except (SafetensorError, RuntimeError, EOFError, KeyError, ValueError, OSError) as error:
+        fault = (str(error) or type(error).__name__).splitlines()[0]
+        raise InputError(
+            f"the state of training cannot be read: {fault}",
+            where=str(state),
+            mend="delete this directory; the training then begins anew",
+        ) from error
+    return progress
 
 
 def fingerprint(examples: Iterable[Example], *settings: object) -> str:

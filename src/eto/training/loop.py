@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,8 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import GradientAccumulationPlugin
 
-from eto.limits import Count, NotNegative, Positive, Schedule, Seed, Share, check
+from eto.limits import Seed, check_values
+from eto.settings import TrainingSettings
 from eto.training.batches import at_a_time, split
 from eto.training.checkpoint import Progress, fingerprint, load_state, save_state
 from eto.training.computing import Computing, Example, Objective
@@ -21,63 +21,20 @@ from eto.training.memory import planned_memory
 from eto.training.schedule import rate_share, warmup_steps
 from eto.training.trees import Tree
 
-BATCH_SIZE = 32
-"""Examples of an optimiser step where nothing says otherwise."""
-
-
-@dataclass(frozen=True, slots=True)
-class Optimisation:
-    """Settings of one training stage. Raises `InputError` for a value out of range, or without effect."""
-
-    epochs: Count
-    learning_rate: Positive
-    batch_size: Count | None = None
-    """Examples of an optimiser step; None: `BATCH_SIZE`, or what `batch_tokens` says."""
-    batch_tokens: Count | None = None
-    """Tree tokens of an optimiser step."""
-    schedule: Schedule = "cosine"
-    warmup_ratio: Share = 0.0
-    weight_decay: NotNegative = 0.0
-    max_grad_norm: Positive = 1.0
-    dropout: bool = True
-    """False: nothing is dropped, whatever model and adapters say."""
-    micro_batch_tokens: Count = 1024
-    """Tree tokens of the forward passes that run at the same time; decides memory, not the result."""
-    dtype: torch.dtype = torch.float32
-    """Compute dtype; weights stay as they are."""
-    activation_checkpointing: bool | None = None
-    """Recompute activations in the backward pass; None: where they would not fit into memory."""
-    checkpoint_seconds: float = 120.0
-    seed: Seed = 0
-
-    def __post_init__(self) -> None:
-        check(self)
-
-    @classmethod
-    def of(cls, settings: Any, *, warmup_ratio: float, **others: Any) -> Optimisation:
-        """What a method's settings share with this class by name, with `others` beside it.
-
-        `warmup_ratio`: where they name none and the schedule has a warm-up.
-        """
-        names = {each.name for each in fields(cls)} & {each.name for each in fields(settings)}
-        values = {name: getattr(settings, name) for name in names}
-        if values["warmup_ratio"] is None:
-            values["warmup_ratio"] = 0.0 if values["schedule"] == "constant" else warmup_ratio
-        return cls(**values | others)
-
-    @property
-    def decisive(self) -> tuple[object, ...]:
-        """Values that decide the result."""
-        free = ("micro_batch_tokens", "dtype", "activation_checkpointing", "checkpoint_seconds")
-        return tuple(getattr(self, each.name) for each in fields(self) if each.name not in free)
+MICRO_BATCH_TOKENS = 1024
+"""Tree tokens of the forward passes that run at the same time, where settings do not say."""
 
 
 def optimise(
     model: Any,
     examples: Sequence[Example],
     objective: Objective,
-    settings: Optimisation,
+    settings: TrainingSettings,
     *,
+    seed: Seed = 0,
+    dtype: torch.dtype = torch.float32,
+    activation_checkpointing: bool | None = None,
+    checkpoint_seconds: float = 120.0,
     objective_settings: object = None,
     directory: Path | None = None,
     on_start: Callable[[dict[str, float]], object] | None = None,
@@ -86,6 +43,7 @@ def optimise(
 ) -> int:
     """Train `model` in place; returns the number of optimiser steps taken.
 
+    `dtype`: of the computation, not of weights. `activation_checkpointing` None: where memory asks for it.
     `on_start` gets `step` and `steps`, the `memory_gb` that training will take at its peak,
     the model included, and whether it recomputes activations (`checkpointing` 0 or 1).
     `on_step` gets each step's figures and may return True to stop; `on_epoch` is called
@@ -95,19 +53,18 @@ def optimise(
     finished again; one with other examples, settings or `objective_settings` raises `InputError`.
     Raises `EngineFailure` if the loss is not a number, `MissingRequirement` on a full disk.
     """
+    _check(seed, dtype, activation_checkpointing, checkpoint_seconds)
     # Explicitly: a variable of accelerate's environment would scale the loss.
     accelerator = Accelerator(gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1))
-    plan = _plan(examples, settings)
+    plan = _plan(examples, settings, seed)
     computing = Computing(accelerator, model, dropout=settings.dropout)
     passes = _forward_passes(examples, plan, settings, computing.lanes.count)
-    memory, recompute = planned_memory(
-        model, passes, settings.dtype, settings.activation_checkpointing, computing.lanes.count
-    )
+    memory, recompute = planned_memory(model, passes, dtype, activation_checkpointing, computing.lanes.count)
     trained = [p for p in model.parameters() if p.requires_grad]
     optimiser = accelerator.prepare(
         torch.optim.AdamW(trained, settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
     )
-    training = fingerprint(examples, settings.decisive, objective_settings) if directory else ""
+    training = fingerprint(examples, decisive(settings, seed), objective_settings) if directory else ""
     progress = load_state(directory, training, model, optimiser)
     step, stopped = progress.step, progress.stopped
     warmup = warmup_steps(settings.warmup_ratio, len(plan))
@@ -116,7 +73,7 @@ def optimise(
         on_start({"step": step, "steps": len(plan), **figures})
     saved = time.monotonic()
     with computing:
-        computing.begin(settings.dtype, recompute_activations=recompute)
+        computing.begin(dtype, recompute_activations=recompute)
         while True:
             epoch_over = step > 0 and (stopped or step == len(plan) or plan[step][0] != plan[step - 1][0])
             if epoch_over and on_epoch and on_epoch(plan[step - 1][0] + 1):
@@ -125,7 +82,7 @@ def optimise(
                 break
             epoch, chosen = plan[step]
             # Dropout depends on the step alone, so a resumed call draws what the undisturbed one does.
-            torch.manual_seed(settings.seed + step)
+            torch.manual_seed(seed + step)
             rate = settings.learning_rate * rate_share(settings.schedule, step, warmup, len(plan))
             batch = [examples[i] for i in chosen]
             figures = _update(computing, optimiser, batch, objective, settings, rate)
@@ -133,10 +90,27 @@ def optimise(
             figures |= {"step": step, "steps": len(plan), "epoch": epoch + 1}
             stopped = bool(on_step and on_step(figures))
             last = stopped or step == len(plan) or plan[step][0] != epoch
-            if directory and (time.monotonic() - saved > settings.checkpoint_seconds or (last and on_epoch)):
+            if directory and (time.monotonic() - saved > checkpoint_seconds or (last and on_epoch)):
                 save_state(directory, Progress(step, stopped, training), model, optimiser)
                 saved = time.monotonic()
     return step
+
+
+def _check(*given: object) -> None:
+    names = ("seed", "dtype", "activation_checkpointing", "checkpoint_seconds")
+    check_values(optimise, dict(zip(names, given, strict=True)))
+
+
+def at_once(settings: TrainingSettings) -> int:
+    """Tree tokens of the forward passes that run at the same time."""
+    return settings.micro_batch_tokens or MICRO_BATCH_TOKENS
+
+
+def decisive(settings: TrainingSettings, seed: int) -> tuple[object, ...]:
+    """Values that decide the result; a state of training is of one such tuple."""
+    names = ("epochs", "learning_rate", "batch_size", "batch_tokens", "schedule", "warmup_ratio")
+    names += ("weight_decay", "max_grad_norm", "dropout")
+    return (*(getattr(settings, name) for name in names), seed)
 
 
 def _update(
@@ -144,12 +118,12 @@ def _update(
     optimiser: Any,
     batch: Sequence[Example],
     objective: Objective,
-    settings: Optimisation,
+    settings: TrainingSettings,
     rate: float,
 ) -> dict[str, float]:
     """One optimiser step at `rate`; its figures."""
     started = time.monotonic()
-    figures = computing.gradients(batch, objective, settings.micro_batch_tokens)
+    figures = computing.gradients(batch, objective, at_once(settings))
     trained = [weight for group in optimiser.param_groups for weight in group["params"]]
     norm = computing.accelerator.clip_grad_norm_(trained, settings.max_grad_norm)
     for group in optimiser.param_groups:
@@ -162,25 +136,25 @@ def _update(
 
 
 def _forward_passes(
-    examples: Sequence[Example], plan: Sequence[tuple[int, list[int]]], settings: Optimisation, lanes: int
+    examples: Sequence[Example], plan: Sequence[tuple[int, list[int]]], settings: TrainingSettings, lanes: int
 ) -> list[tuple[Tree, ...]]:
     """The trees that pass at the same time, for all of training."""
     passes = []
     for _, batch in plan:
         trees = [examples[i].tree for i in batch]
-        found = split(trees, settings.micro_batch_tokens, lanes)
+        found = split(trees, at_once(settings), lanes)
         passes += [tuple(trees[i] for i in moment) for moment in at_a_time(found)]
     return passes
 
 
-def _plan(examples: Sequence[Example], settings: Optimisation) -> list[tuple[int, list[int]]]:
+def _plan(examples: Sequence[Example], settings: TrainingSettings, seed: int) -> list[tuple[int, list[int]]]:
     """(epoch, example numbers) of every optimiser step, from the seed alone."""
     plan = []
     for epoch in range(settings.epochs):
-        order = np.random.default_rng((settings.seed, epoch)).permutation(len(examples)).tolist()
+        order = np.random.default_rng((seed, epoch)).permutation(len(examples)).tolist()
         batch: list[int] = []
         for index in order:
-            full = settings.batch_tokens is None and len(batch) >= (settings.batch_size or BATCH_SIZE)
+            full = settings.batch_size is not None and len(batch) >= settings.batch_size
             if settings.batch_tokens is not None:
                 filled = sum(len(examples[i].tree) for i in batch)
                 full = bool(batch) and filled + len(examples[index].tree) > settings.batch_tokens

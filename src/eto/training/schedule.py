@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from eto.limits import Schedule
+from eto.settings.training import Schedule
 
 
 def rate_share(schedule: Schedule, step: int, warmup: int, steps: int) -> float:

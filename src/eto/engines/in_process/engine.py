@@ -14,12 +14,10 @@ from eto.engines.in_process.decoder import Decoder, Predictions
 from eto.engines.in_process.ngram_drafter import NgramDrafter
 from eto.engines.in_process.sampling import Continuation
 from eto.engines.in_process.weights import acting_copy, acting_model
+from eto.engines.turns import others_first
 from eto.errors import InputError
 from eto.protocols import Completion, EngineFault, Sampling
 
-TURNS_OF_THE_LOOP = 3
-"""Turns of the event loop between two steps. An answer of a simulator takes as many to become a request,
-and so joins the step that comes next."""
 NO_MEMORY = ("allocate memory", "out of memory", "not enough memory")
 """Parts of the messages of torch's RuntimeErrors that mean that memory ran out."""
 
@@ -53,6 +51,16 @@ class InProcessEngine:
         self._sessions: dict[str, Conversation] = {}
         self._requests: dict[asyncio.Future[bool], Continuation] = {}
         self._stepping: asyncio.Task[None] | None = None
+
+    @property
+    def model(self) -> Any:
+        """The model that it decodes with; None while it sleeps."""
+        return None if self._decoder is None else self._decoder.model
+
+    @property
+    def sessions(self) -> int:
+        """Sessions for which something is cached."""
+        return len(self._sessions)
 
     async def generate(
         self, ids: Sequence[int], sampling: Sampling, *, session: str | None = None
@@ -144,8 +152,7 @@ class InProcessEngine:
 
     async def _steps(self) -> None:
         while self._requests:
-            for _ in range(TURNS_OF_THE_LOOP):
-                await asyncio.sleep(0)
+            await others_first()
             requests = {answer: one for answer, one in self._requests.items() if not answer.done()}
             if requests and self._decoder is not None:
                 self._step(self._decoder, requests)

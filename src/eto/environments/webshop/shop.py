@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from eto.environments.answers import spoken_action
+from eto.environments.toolkit.suite import EpisodeEnvironment
 from eto.environments.webshop.goals import Goal
 from eto.environments.webshop.products import Product
 from eto.environments.webshop.reward import Reward, Tagger, purchase_reward
@@ -67,7 +68,7 @@ def parse_action(text: str, style: str = "act") -> tuple[str, str] | None:
     return (name, line[first + 1 : last]) if name in ("search", "click") else None
 
 
-class WebShopEnvironment:
+class WebShopEnvironment(EpisodeEnvironment):
     """One customer at a time. Deterministic."""
 
     def __init__(self, shop: Shop, bought: float, style: str = "act") -> None:
@@ -75,7 +76,6 @@ class WebShopEnvironment:
         self._shop, self._bought, self._style = shop, bought, style
         self._goal: Goal | None = None
         self._visit = Visit()
-        self._last: Step | None = None
         self.reward: Reward | None = None
         """Parts of the reward, after the purchase."""
 
@@ -86,12 +86,8 @@ class WebShopEnvironment:
         self._last = Step(self._text(), 0.0, terminated=False, success=False, score=0.0)
         return self._last.observation
 
-    def step(self, action: str) -> Step:
+    def _act(self, action: str) -> Step:
         """What the page shows then; an action that it does not offer changes nothing."""
-        if self._last is None:
-            raise RuntimeError("step before reset")
-        if self._last.terminated:
-            return replace(self._last, observation="The episode has ended.")
         kind, argument = parse_action(action, self._style) or ("", "")
         if kind == "search":
             self._visit = Visit(page="results", results=self._found(argument.lower()))
@@ -100,8 +96,7 @@ class WebShopEnvironment:
         earned = self.reward.total if self.reward else 0.0
         done = self._visit.page == "done"
         success = done and earned >= self._bought
-        self._last = Step(self._text(), earned, terminated=done, success=success, score=earned)
-        return self._last
+        return Step(self._text(), earned, terminated=done, success=success, score=earned)
 
     def close(self) -> None:
         self._last = self._goal = None

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from eto.environments.answers import written_answer
 from eto.environments.prompts import ONE_ACTION, Length, Style, check_forms, react_form
+from eto.environments.toolkit.suite import Suite, options_of
 from eto.environments.webshop.catalogue import build_catalogue, find_files, load_catalogue
 from eto.environments.webshop.expert import find_purchase
 from eto.environments.webshop.generated import generated_files
@@ -40,7 +41,7 @@ INSTRUCTIONS = {
 }
 
 
-class WebShop:
+class WebShop(Suite):
     """Task suite over the goals of a shop.
 
     data: directory with the original files (`items_shuffle*.json`, `items_ins_v2*.json`, and
@@ -58,7 +59,6 @@ class WebShop:
     """
 
     name = "webshop"
-    splits = ("train", "dev", "test")
 
     def __init__(
         self,
@@ -73,18 +73,7 @@ class WebShop:
         tagger: str = "auto",
         success: float = 1.0,
     ) -> None:
-        self._options = {
-            "data": data,
-            "products": products,
-            "goals": goals,
-            "seed": seed,
-            "split": split,
-            "style": style,
-            "prompt": prompt,
-            "max_turns": max_turns,
-            "tagger": tagger,
-            "success": success,
-        }
+        self._options = options_of(locals())
         _check_options(self._options)
         self.style = style
         self._nouns = load_tagger(tagger)
@@ -103,9 +92,7 @@ class WebShop:
 
     def tasks(self, split: str) -> list[Task]:
         """The goals of a split, in the original's order."""
-        if split not in self.splits:
-            mend = f"one of {', '.join(self.splits)}"
-            raise InputError(f"unknown split {split!r}", where=self.name, mend=mend)
+        self._check_split(split)
         count = len(self._goals)
         official = self._options["split"] == "official"
         if self._options["split"] == "auto":
@@ -137,9 +124,6 @@ class WebShop:
         if self.style == "act":
             return [action for _, action in plan]
         return [written_answer(thought, action) for thought, action in plan]
-
-    def spec(self) -> tuple[str, dict[str, Any]]:
-        return f"{__name__}:WebShop", dict(self._options)
 
 
 def _catalogue(options: dict[str, Any]) -> Catalogue:

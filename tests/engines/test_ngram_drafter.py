@@ -5,30 +5,25 @@ from __future__ import annotations
 import copy
 
 import pytest
-import torch
-from test_engine import (
-    OBSERVATIONS,
-    PROMPT,
-    act,
-    acting,
-    family_model,
-    plain_logits,
-    random_ids,
-)
-from test_engine import trained_path as trained_path
+from acting import PROMPT, SEEN
+from playing import Talk
+from test_decoder import family_model, plain_logits, random_ids
 from tiny import trajectory
 
-from eto.algorithms.sft import SftSettings, sft
-from eto.policies.conversation import Conversation
-from eto.policies.drafts import Drafts
-from eto.policies.engine import Engine, extend
-from eto.policies.transformers import load_policy
+from eto.algorithms.sft import sft
+from eto.engines.in_process.conversation import Conversation
+from eto.engines.in_process.decoder import Decoder, Predictions
+from eto.engines.in_process.ngram_drafter import NgramDrafter
+from eto.engines.in_process.sampling import Continuation
+from eto.protocols import Sampling
+from eto.settings import SftSettings
+from eto.training.learner import load_learner
 
 END = 7
 
 
 def test_what_was_seen_is_guessed():
-    drafts = Drafts()
+    drafts = NgramDrafter()
     assert drafts.guess([1, 2, 3], 8, 1) == []
     for _ in range(9):
         drafts.learn([1, 2, 3, 4, 5, END], range(3, 6))
@@ -38,7 +33,7 @@ def test_what_was_seen_is_guessed():
 
 
 def test_a_guess_must_be_worth_its_token():
-    drafts = Drafts()
+    drafts = NgramDrafter()
     for token in (4, 4, 4, 6):
         drafts.learn([1, 2, 3, token], [3])
     # 3 of 4 times, one more counted against it: 0.6.
@@ -47,7 +42,7 @@ def test_a_guess_must_be_worth_its_token():
 
 
 def test_longer_contexts_go_first():
-    drafts = Drafts()
+    drafts = NgramDrafter()
     for _ in range(9):
         drafts.learn([1, 1, 2, 3, 4], [4])
     drafts.learn([5, 5, 2, 3, 6], [4])
@@ -64,20 +59,21 @@ def next_tokens(model, ids: list[int], count: int) -> list[int]:
 @pytest.mark.parametrize("family", ["Llama", "Mistral", "Gemma3"])
 def test_right_and_wrong_guesses_give_the_models_own_tokens(family):
     model = family_model(family)
-    engine = Engine(copy.deepcopy(model))
+    decoder = Decoder(copy.deepcopy(model))
     ids = random_ids(20, 3)
     wanted = next_tokens(model, ids, 12)
     right, half, wrong = (Conversation([*ids, *wanted[:at]]) for at in range(3))
+    batch = [right, half, wrong]
+    requests = [Continuation(each, Sampling(100)) for each in batch]
     for _ in range(3):
         for conversation, rights in ((right, 3), (half, 1), (wrong, 0)):
             done = len(conversation.ids) - 20
             conversation.draft = [*wanted[done : done + rights], 433][:3]
         before = [len(each.ids) for each in (right, half, wrong)]
-        batch = [right, half, wrong]
-        for conversation, logits in zip(batch, engine.step(batch), strict=True):
-            assert not extend(conversation, logits, (), 100)
-            assert conversation.pending == 1
-            assert conversation.draft == []
+        for request, predictions in zip(requests, decoder.step(batch), strict=True):
+            assert not request.extend(predictions)
+            assert request.conversation.pending == 1
+            assert request.conversation.draft == []
         taken = [len(each.ids) - was for each, was in zip(batch, before, strict=True)]
         if len(right.ids) < 30:
             assert taken == [4, 2, 1]
@@ -87,41 +83,40 @@ def test_right_and_wrong_guesses_give_the_models_own_tokens(family):
 
 
 def test_an_action_ends_within_its_guesses():
-    logits = torch.full((4, 10), -5.0)
-    for row, token in enumerate((3, END, 5, 6)):
-        logits[row, token] = 5.0
+    predictions = Predictions(None, [3, END, 5, 6], [-0.1, -0.2, -0.3, -0.4], [0.0] * 4)
     conversation = Conversation([1, 2], cached=2, draft=[3, END, 5])
-    assert extend(conversation, logits, (END,), 100)
-    assert (conversation.ids, conversation.action) == ([1, 2, 3, END], [3, END])
+    request = Continuation(conversation, Sampling(100, stop=(END,)))
+    assert request.extend(predictions) and request.stopped
+    assert (conversation.ids, request.ids, request.log_probs) == ([1, 2, 3, END], [3, END], [-0.1, -0.2])
     assert conversation.pending == 0
-    short = Conversation([1, 2], cached=2, draft=[3, END, 5])
-    assert extend(short, logits, (), 1)
-    assert (short.action, short.pending) == ([3], 0)
+    conversation = Conversation([1, 2], cached=2, draft=[3, END, 5])
+    short = Continuation(conversation, Sampling(1))
+    assert short.extend(predictions) and not short.stopped
+    assert (short.ids, conversation.pending) == ([3], 0)
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.8])
 def test_drafting_saves_steps_and_changes_no_action(trained_path, temperature):
     found, steps = [], []
     for drafting in (False, True):
-        policy = acting(trained_path, drafting=drafting)
-        polls, poll = [], policy.poll
-        policy.poll = lambda polls=polls, poll=poll: polls.append(1) or poll()
+        actor = load_learner(trained_path, dtype="float32", drafting=drafting).actor("a")
+        decoder, taken = actor.engine._decoder, []
+        step = decoder.step
+        decoder.step = lambda batch, taken=taken, step=step: taken.append(1) or step(batch)
         actions = []
         for episode in range(6):
-            session = policy.open(PROMPT, temperature=temperature, seed=episode)
-            actions += [act(policy, session, seen).action_ids for seen in (None, *OBSERVATIONS)]
-            policy.release(session)
+            actions += Talk(actor, PROMPT, temperature=temperature, seed=episode).play(SEEN)
         found.append(actions)
-        steps.append(len(polls))
+        steps.append(len(taken))
     assert found[0] == found[1]
     assert steps[1] < (0.7 if temperature == 0 else 0.95) * steps[0]
 
 
 def test_what_was_cloned_is_guessed(tiny_path):
-    policy = load_policy(tiny_path)
+    policy = load_learner(tiny_path)
     expert = trajectory(("open door", "It is open."))
     sft(policy, [expert], SftSettings(epochs=1))
     rendered = policy.renderer.render(expert)
     first = rendered.turns.index(0)
-    assert policy._drafts.guess(rendered.ids[:first], 1, 1) == [rendered.ids[first]]
-    assert policy._drafts.guess(rendered.ids[: first - 1], 1, 1) == [], "observations are not guessed"
+    assert policy.drafter.guess(rendered.ids[:first], 1, 1) == [rendered.ids[first]]
+    assert policy.drafter.guess(rendered.ids[: first - 1], 1, 1) == [], "observations are not guessed"

@@ -8,7 +8,7 @@ import pytest
 import torch
 from tiny import tiny_model
 
-from eto.policies.packing import FEW, pack_linear_layers
+from eto.cpu.packed_linear import FEW, pack_linear_layers
 
 
 @pytest.mark.parametrize("rows", [1, 2, FEW, FEW + 1])

@@ -1,0 +1,1 @@
+"""What suites are built from."""

@@ -1,0 +1,151 @@
+"""A policy that runs a transformers causal LM in this process: acts, and can be trained."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from eto.engines.actor import Actor
+from eto.engines.in_process import InProcessEngine
+from eto.engines.in_process.ngram_drafter import NgramDrafter
+from eto.engines.in_process.probe import check_acting
+from eto.limits import Count, check_values
+from eto.policies.adapters import adapted
+from eto.policies.architecture import check_architecture, checked_vocabulary, chosen_context
+from eto.policies.loading import Source, check_kind, find_model, load_model, load_tokenizer
+from eto.policies.precision import compute_dtype, device_of
+from eto.policies.saving import check_savable, save_model
+from eto.rendering import NOT_AGENT, Rendered, Renderer, Thoughts
+
+FIELDS = {
+    "dtype": "model.dtype",
+    "lora": "model.lora",
+    "max_context": "model.max_context",
+}
+"""Arguments of a policy as a recipe calls them."""
+
+
+class Learner:
+    """Weights in fp32 for training, one tokenizer, and actors with its weights.
+
+    Its actors share one copy of the weights, made for the first of them.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        *,
+        name: str = "policy",
+        dtype: str = "auto",
+        max_context: Count | None = None,
+        lora: dict[str, Any] | None = None,
+        drafting: bool = True,
+        renderer: Renderer | None = None,
+    ) -> None:
+        """`drafting`: guess how actions go on, which saves steps and changes no action. `renderer`: by
+        default that of the tokenizer's own chat template."""
+        given = {"dtype": dtype, "max_context": max_context}
+        check_values(Learner.__init__, given, FIELDS)
+        check_architecture(model)
+        self.model, self.tokenizer, self.name = model, tokenizer, name
+        self._lora = lora
+        self.renderer = renderer or Renderer(tokenizer)
+        self.renderer.embeddings = checked_vocabulary(model, tokenizer)
+        self.tokenizer_id: str | None = self.renderer.fingerprint
+        self.dtype = compute_dtype(dtype, model.device)
+        self.max_context = chosen_context(model.config, max_context)
+        self.drafter = NgramDrafter() if drafting else None
+        self._engine: InProcessEngine | None = None
+
+    # -- acting -----------------------------------------------------------------------
+
+    def actor(self, name: str) -> Actor:
+        """An agent called `name` that acts with the weights as they are now, until they are trained."""
+        if self._engine is None:
+            self._engine = InProcessEngine(
+                self.model, max_context=self.max_context, dtype=self.dtype, drafter=self.drafter
+            )
+        return Actor(self._engine, self.renderer, name)
+
+    def remember(self, rendered: Rendered) -> None:
+        """Guess from the actions of this trajectory too, for example an expert's that was cloned."""
+        if self.drafter is not None:
+            places = (at for at, turn in enumerate(rendered.turns) if turn != NOT_AGENT)
+            self.drafter.learn(rendered.ids, places)
+
+    def weights_changed(self) -> None:
+        """Actors made so far act no more: their weights are freed. Called before and after training."""
+        if self._engine is not None:
+            self._engine.drop_weights()
+        self._engine = None
+
+    # -- files ------------------------------------------------------------------------
+
+    def reload(self, directory: str | Path) -> None:
+        """Take the weights that `save` wrote there.
+
+        With LoRA these are merged weights and get fresh adapters: the lineage of an agent
+        is a chain of whole models, and a stage's reference is the model it started from.
+        """
+        model = load_model(Source(str(directory), str(directory)), self.model.device)
+        self.model = model if self._lora is None else adapted(model, self._lora)
+        self.weights_changed()
+
+    def save(self, directory: str | Path) -> None:
+        """Write model (safetensors; adapters merged) and tokenizer, loadable by transformers.
+
+        Raises `MissingRequirement` on a full disk, `InputError` where it cannot be written.
+        """
+        model = self.model
+        if hasattr(model, "peft_config"):
+            model = copy.deepcopy(model).merge_and_unload()
+        save_model(model, self.renderer.saved_tokenizer, Path(directory))
+
+
+def load_learner(
+    path: str | Path = "embedded",
+    *,
+    name: str = "policy",
+    dtype: str = "auto",
+    lora: dict[str, Any] | None = None,
+    max_context: Count | None = None,
+    device: str | None = None,
+    drafting: bool = True,
+    chat_template: str | None = None,
+    chat_template_kwargs: Mapping[str, Any] | None = None,
+    thoughts: Thoughts = "auto",
+    date: str | None = None,
+) -> Learner:
+    """A policy from `embedded`, a local directory, or a Hub id; weights in fp32.
+
+    A directory with a LoRA adapter alone is loaded merged into the base that it names. `lora` (rank,
+    alpha, dropout, target_modules) adds fresh adapters and freezes the rest. `drafting` as in
+    `Learner`; `chat_template` (a file, or a name) and what follows as in `Renderer`. Raises
+    `InputError` for a path that is no whole causal LM, an architecture that is not supported, a chat
+    template that cannot be used, a model that could not be saved again, and an
+    argument out of range.
+    """
+    check_values(load_learner, locals(), FIELDS)
+    place = device_of(device)
+    compute_dtype(dtype, place)
+    source = find_model(path)
+    check_kind(source.model)
+    tokenizer = load_tokenizer(source)
+    model = load_model(source, place)
+    check_acting(model)
+    check_savable(model, tokenizer, source.model)
+    return Learner(
+        model if lora is None else adapted(model, lora),
+        tokenizer,
+        name=name,
+        dtype=dtype,
+        max_context=max_context,
+        lora=lora,
+        drafting=drafting,
+        renderer=Renderer(
+            tokenizer, chat_template, arguments=chat_template_kwargs, thoughts=thoughts, today=date
+        ),
+    )
