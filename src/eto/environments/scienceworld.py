@@ -183,7 +183,7 @@ class ScienceWorldEnvironment(EpisodeEnvironment):
     def _act(self, action: str) -> Step:
         text = gateway_text(spoken_action(action, self._style))
         if text.lower().startswith("reset"):
-            return replace(self._last, observation=_RESET_REFUSED)
+            return replace(self._before(), observation=_RESET_REFUSED)
         with self._seat.calls("step"):
             observation = self._seat.server.step(text)
         return self._step_from(cut_at_line(observation.strip(), self._limit))
