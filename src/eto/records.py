@@ -114,12 +114,15 @@ def _check_turn(turn: Turn, where: str) -> None:
     reward_of(turn.reward, where)
     if turn.action_ids and not (min(turn.action_ids) >= 0 and max(turn.action_ids) <= _MOST_TOKEN):
         raise bad(where, "action_ids", "expected a list of token ids (whole numbers from 0)")
-    _check_calls(turn.tool_calls, where)
+    if turn.tool_calls:
+        _check_calls(turn.tool_calls, where)
+    if not turn.answers:
+        return
     for number, answer in enumerate(turn.answers):
         _check_message(answer, joined(where, f"answer {number}"))
     if any(answer.role not in ("tool", "user") for answer in turn.answers):
         raise bad(where, "answers", "only tools and the user answer the agent", "correct the roles")
-    if turn.answers and turn.observation != "\n".join(answer.content for answer in turn.answers):
+    if turn.observation != "\n".join(answer.content for answer in turn.answers):
         raise bad(where, "observation", "is not the texts of 'answers', joined by line breaks")
 
 

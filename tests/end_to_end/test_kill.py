@@ -22,10 +22,9 @@ from eto.store import TrajectoryStore
 
 # Few slots and small batches: the stages last long enough to be hit in their middle.
 SLOW = {
-    "explore": {"slots": 2},
-    "evaluation": {"slots": 2},
+    "rollout": {"slots": 2},
     "sft": {"batch_size": 6},
-    "dpo": {"batch_pairs": 2},
+    "dpo": {"batch_size": 2},
 }
 TASKS = {"train": 48, "dev": 16, "test": 32}
 
