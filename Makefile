@@ -1,6 +1,6 @@
 # make quickstart   install into .venv and run the first experiment
 # make test         install what the tests need, then style checks and tests
-# make lint         style checks alone
+# make lint         style and type checks alone
 # make test-lower   core tests with the oldest versions that pyproject.toml admits, in .venv-lower
 # make bench        measure speed beside other programs and write docs/results/speed.md (an hour and a half)
 # make bench-quick  the same, smaller and without writing (about ten minutes)
@@ -37,6 +37,7 @@ test: lint
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 test-lower: $(LOWER)/.installed
 	$(LOWER)/bin/python -m pytest $(TESTS)
@@ -48,7 +49,7 @@ bench-quick: $(VENV)/.installed-bench
 	$(BIN)/python -m benchmarks --quick
 
 clean:
-	rm -rf $(VENV) $(LOWER) build src/*.egg-info .pytest_cache .hypothesis .ruff_cache
+	rm -rf $(VENV) $(LOWER) build src/*.egg-info .pytest_cache .hypothesis .ruff_cache .mypy_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.created:

@@ -55,10 +55,10 @@ def prepared() -> Prepared:
         with atomic_directory(home) as fresh:
             experts = eto.collect_experts(suite, tasks)
             write_trajectories(fresh / "expert.jsonl", experts)
-            policy = eto.load_learner("embedded", name="sft")
+            policy = eto.load_learner("embedded")
             eto.sft(policy, experts, eto.SftSettings(epochs=EPOCHS, learning_rate=1e-4, batch_tokens=1000))
             policy.save(fresh / "model")
-            write_trajectories(fresh / "explored.jsonl", eto.rollouts(policy, suite, tasks))
+            write_trajectories(fresh / "explored.jsonl", eto.rollouts(policy.actor("sft"), suite, tasks))
     return Prepared(
         home / "model",
         suite,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
-from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from eto.training.learner import Learner
 from eto.training.trees import Tree, build_tree
@@ -30,27 +30,26 @@ class Script:
     observations: Sequence[str]
 
 
-def play(policy: Learner, scripts: Sequence[Script], slots: int) -> list[list[tuple[int, ...]]]:
+def play(
+    policy: Learner, scripts: Sequence[Script], slots: int, max_tokens: int
+) -> list[list[tuple[int, ...]]]:
     """Token ids of the greedy actions of each script, at most `slots` scripts at the same time."""
-    waiting = deque(enumerate(scripts))
-    playing: dict[int, int] = {}  # id of session -> number of script
-    actions: list[list[tuple[int, ...]]] = [[] for _ in scripts]
-    while waiting or playing:
-        while waiting and len(playing) < slots:
-            number, script = waiting.popleft()
-            session = policy.open(script.messages)
-            playing[id(session)] = number
-            policy.submit(session)
-        for reply in policy.poll():
-            number = playing[id(reply.session)]
-            actions[number].append(reply.action_ids)
-            turn = len(actions[number])
-            if turn <= len(scripts[number].observations):
-                policy.submit(reply.session, scripts[number].observations[turn - 1])
-            else:
-                del playing[id(reply.session)]
-                policy.release(reply.session)
-    return actions
+    actor = policy.actor("bench")
+    sampling = actor.sampling(max_tokens)
+    free = asyncio.Semaphore(slots)
+
+    async def one(script: Script) -> list[tuple[int, ...]]:
+        async with free, actor.dialogue(script.messages, room=max_tokens) as dialogue:
+            turns = [await dialogue.act(sampling)]
+            for text in script.observations:
+                dialogue.hear(replace(turns[-1], observation=text))
+                turns.append(await dialogue.act(sampling))
+        return [turn.action_ids for turn in turns]
+
+    async def all_of_them() -> list[list[tuple[int, ...]]]:
+        return await asyncio.gather(*(one(script) for script in scripts))
+
+    return asyncio.run(all_of_them())
 
 
 def observation(words: random.Random) -> str:

@@ -12,11 +12,12 @@ And a check: greedy actions in fp32 are the same with 1 slot as with 8.
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import random
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 
 import torch
@@ -27,10 +28,11 @@ from benchmarks.conversations import PROMPT, Script, observation, pair_tree, pla
 from benchmarks.frame import RESULTS, Outcome, Ratio, Row, alternate, median_ratio, rows
 from eto.losses import dpo_loss
 from eto.policies.precision import weights_in
-from eto.rollout.rollouts import RolloutSettings
+from eto.settings import RolloutSettings
 from eto.training.learner import Learner
 from eto.training.log_probs import TreeLogProbs
 from eto.training.trees import Tree
+from eto.types import Turn
 
 ACTION_TOKENS = 8
 SLOTS = 8
@@ -83,7 +85,7 @@ class Curve:
 def run(quick: bool) -> Outcome:
     sizes = QUICK if quick else FULL
     ready = prepared()
-    storyteller = eto.load_learner("embedded", max_action_tokens=ACTION_TOKENS, drafting=False)
+    storyteller = eto.load_learner("embedded", drafting=False)
     outcome = Outcome(
         title="How costs grow",
         setting=f"SmolLM2-135M in {storyteller.dtype}, {torch.get_num_threads()} threads. Turns: {SLOTS} "
@@ -125,23 +127,26 @@ def add_turns(outcome: Outcome, policy: Learner, sizes: Sizes) -> Curve:
 
 def seconds_of_turns(policy: Learner, turns: int, count: int) -> tuple[list[float], int]:
     """Wall seconds of each turn of `count` conversations together, and the tokens sampled in all."""
-    sessions = [policy.open(PROMPT) for _ in range(count)]
-    words = random.Random(0)
-    seconds, tokens = [], 0
-    for turn in range(turns):
-        seen = [observation(words) if turn else None for _ in sessions]
-        begun = time.perf_counter()
-        for session, text in zip(sessions, seen, strict=True):
-            policy.submit(session, text)
-        waiting = count
-        while waiting:
-            replies = policy.poll()
-            waiting -= len(replies)
-            tokens += sum(len(reply.action_ids) for reply in replies)
-        seconds.append(time.perf_counter() - begun)
-    for session in sessions:
-        policy.release(session)
-    return seconds, tokens
+    actor, words = policy.actor("storyteller"), random.Random(0)
+    sampling = actor.sampling(ACTION_TOKENS)
+
+    async def play_turns() -> tuple[list[float], int]:
+        dialogues = [actor.dialogue(PROMPT, room=ACTION_TOKENS) for _ in range(count)]
+        seconds, tokens = [], 0
+        written: list[Turn] = []
+        for _ in range(turns):
+            seen = [observation(words) for _ in written]
+            begun = time.perf_counter()
+            for dialogue, turn, text in zip(dialogues, written, seen, strict=False):
+                dialogue.hear(replace(turn, observation=text))
+            written = await asyncio.gather(*(dialogue.act(sampling) for dialogue in dialogues))
+            seconds.append(time.perf_counter() - begun)
+            tokens += sum(len(turn.action_ids) for turn in written)
+        for dialogue in dialogues:
+            await dialogue.close()
+        return seconds, tokens
+
+    return asyncio.run(play_turns())
 
 
 # -- slots --------------------------------------------------------------------------------
@@ -153,7 +158,7 @@ def add_slots(outcome: Outcome, policy: Learner, sizes: Sizes) -> Curve:
 
     def rate(slots: int) -> float:
         begun = time.perf_counter()
-        actions = play(policy, scripts[: max(slots, SLOTS)], slots)
+        actions = play(policy, scripts[: max(slots, SLOTS)], slots, ACTION_TOKENS)
         return sum(len(action) for each in actions for action in each) / (time.perf_counter() - begun)
 
     found = alternate(
@@ -165,10 +170,10 @@ def add_slots(outcome: Outcome, policy: Learner, sizes: Sizes) -> Curve:
 
 def check_slots(ready: Prepared, count: int, turns: int = 3) -> str:
     """Raises AssertionError where an action depends on who plays beside it, in fp32."""
-    policy = eto.load_learner(ready.model, dtype="float32", max_action_tokens=16)
+    policy = eto.load_learner(ready.model, dtype="float32")
     spread = [ready.experts[number * len(ready.experts) // count] for number in range(count)]
     scripts = [Script(e.messages, [turn.observation for turn in e.turns[: turns - 1]]) for e in spread]
-    alone, together = play(policy, scripts, 1), play(policy, scripts, SLOTS)
+    alone, together = play(policy, scripts, 1, 16), play(policy, scripts, SLOTS, 16)
     for expert, one, other in zip(spread, alone, together, strict=True):
         if one != other:
             raise AssertionError(f"{expert.task.id}: actions {one} with 1 slot, {other} with {SLOTS}")
@@ -212,7 +217,7 @@ def ms_a_token(scorer: TreeLogProbs, trees: Sequence[Tree]) -> float:
 
 
 def add_tasks(outcome: Outcome, ready: Prepared, sizes: Sizes) -> Curve:
-    agent = eto.load_learner(ready.model)
+    agent = eto.load_learner(ready.model).actor("sft")
 
     def seconds_a_task(count: int) -> float:
         tasks = [ready.tasks[number * len(ready.tasks) // count] for number in range(count)]

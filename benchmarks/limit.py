@@ -12,8 +12,10 @@ x steps a second, against the fastest read of a tensor far larger than the proce
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -40,7 +42,7 @@ def run(quick: bool) -> Outcome:
     experts = prepared().experts
     experts = experts[:: max(1, len(experts) // (4 if quick else 12))]
     steps, repetitions = (12, 2) if quick else (48, 5)
-    policy = eto.load_learner("embedded", max_action_tokens=128, drafting=False)
+    policy = eto.load_learner("embedded", drafting=False)
     same = check_count(policy)
     tales = [tale(experts[0], number) for number in range(32)]
     acting, speeds = measure_acting(policy, tales, repetitions, steps)
@@ -181,19 +183,28 @@ def measure_acting(
 
 def steps_a_second(policy: Learner, talks: Sequence[Talk], steps: int) -> float:
     """Steps of one token each for all `talks`. Raises RuntimeError where an answer ends too soon."""
-    sessions = [policy.open(messages) for messages in talks]
-    for session in sessions:
-        policy.submit(session)
-    ended = bool(policy.poll())  # the prompts
-    begun = time.perf_counter()
-    for done in range(steps):
-        if ended:
-            raise RuntimeError(f"an answer ended after {done} tokens, {steps} are to be measured")
-        ended = bool(policy.poll())
-    seconds = time.perf_counter() - begun
-    for session in sessions:
-        policy.release(session)
-    return steps / seconds
+    actor = policy.actor("novelist")
+    step, moments = actor.engine.decoder.step, []
+
+    def timed(batch: list[Any]) -> list[Any]:
+        predictions = step(batch)
+        moments.append(time.perf_counter())
+        return predictions
+
+    async def write() -> None:
+        dialogues = [actor.dialogue(messages, room=steps + 1) for messages in talks]
+        turns = await asyncio.gather(*(each.act(actor.sampling(steps + 1)) for each in dialogues))
+        if (shortest := min(len(turn.action_ids) for turn in turns)) <= steps:
+            raise RuntimeError(f"an answer ended after {shortest} tokens, {steps} are to be measured")
+        for dialogue in dialogues:
+            await dialogue.close()
+
+    actor.engine.decoder.step = timed
+    try:
+        asyncio.run(write())
+    finally:
+        actor.engine.decoder.step = step
+    return steps / (moments[-1] - moments[0])  # the first step reads the prompts
 
 
 def bytes_of_step(policy: Learner, context: int) -> int:

@@ -9,9 +9,9 @@ from pathlib import Path
 from unittest import mock
 
 import torch
-from eto.policies.conversation import common_prefix
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from eto.engines.in_process.conversation import common_prefix
 from eto.environments.java import ensure_java, gateway_text
 from eto.environments.scienceworld import cut_at_line
 from eto.protocols import Step, TaskSuite

@@ -35,12 +35,12 @@ from benchmarks.peers_rollouts import (
     check_turn,
     same_histories,
 )
-from benchmarks.served import ServedPolicy, check_prompt, server
+from benchmarks.served import ServedEngine, check_prompt, server
+from eto.engines.actor import Actor
 from eto.environments.pool import EnvironmentPool
 from eto.policies.precision import compute_dtype
-from eto.protocols import Policy
 from eto.rendering import Renderer
-from eto.rollout.rollouts import RolloutSettings
+from eto.settings import RolloutSettings
 from eto.types import Task, Trajectory
 
 ETO, REFERENCE, SERVE = "eto", "the reference's way", "transformers serve"
@@ -76,7 +76,7 @@ def run(quick: bool) -> Outcome:
     settings = RolloutSettings()
     policy = eto.load_learner(agent.model, dtype="float32")
     one_by_one = OneByOne(agent.model, torch.float32, stops(policy))
-    with EnvironmentPool(agent.suite, settings.workers) as pool:
+    with EnvironmentPool(agent.suite) as pool:
         start_simulators(pool, tasks, settings.slots)
         plays = {
             ETO: lambda: explore("float32", agent, tasks, settings, pool),
@@ -91,7 +91,7 @@ def run(quick: bool) -> Outcome:
         title="Exploring",
         setting=f"SmolLM2-135M cloned on ScienceWorld; {len(tasks)} training tasks of four types, "
         f"{min(settings.slots, len(tasks))} episodes at once for eto and the server, one for the reference's "
-        f"way; greedy, up to {policy.max_action_tokens} tokens an action, fp32 where no dtype is named, "
+        f"way; greedy, up to {settings.max_action_tokens} tokens an action, fp32 where no dtype is named, "
         f"{torch.get_num_threads()} threads.",
         rows=rows(found, "episodes/min")
         + rows({name: contestant.tokens for name, contestant in contestants.items()}, "action tokens/s"),
@@ -108,7 +108,7 @@ def spread(tasks: Sequence[Task], count: int) -> list[Task]:
 
 def stops(policy: Any) -> list[int]:
     """The tokens that end an action."""
-    return sorted({policy.renderer.end_of_turn, policy.tokenizer.eos_token_id} - {None})
+    return sorted(policy.renderer.stops)
 
 
 def native(
@@ -150,14 +150,18 @@ def explore(
     policy = eto.load_learner(agent.model, dtype=dtype)
     for expert in agent.experts:
         policy.remember(policy.renderer.render(expert))
-    return timed_rollouts(policy, agent, tasks, settings, pool)
+    return timed_rollouts(lambda: policy.actor("sft"), agent, tasks, settings, pool)
 
 
 def timed_rollouts(
-    policy: Policy, agent: Prepared, tasks: Sequence[Task], settings: RolloutSettings, pool: EnvironmentPool
+    make: Callable[[], Actor],
+    agent: Prepared,
+    tasks: Sequence[Task],
+    settings: RolloutSettings,
+    pool: EnvironmentPool,
 ) -> tuple[list[Trajectory], float]:
     begun = time.perf_counter()
-    episodes = eto.rollouts(policy, agent.suite, tasks, settings=settings, pool=pool)
+    episodes = eto.rollouts(make(), agent.suite, tasks, settings=settings, pool=pool)
     return episodes, time.perf_counter() - begun
 
 
@@ -181,12 +185,13 @@ def serve(
 ) -> tuple[list[Trajectory], float]:
     """A new server each time: an old one would remember these very episodes."""
     with server(agent.model, "float32", settings.slots) as address:
-        policy = ServedPolicy(address, agent.model)
+        engine = ServedEngine(address, agent.model)
         try:
-            check_prompt(policy, renderer)
-            return timed_rollouts(policy, agent, tasks, settings, pool)
+            check_prompt(engine, renderer)
+            actor = Actor(engine, engine.renderer, "served")
+            return timed_rollouts(lambda: actor, agent, tasks, settings, pool)
         finally:
-            policy.close()
+            engine.stop()
 
 
 # -- comparing ----------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""`transformers serve` as a peer of the rollouts benchmark: its process and a policy that asks it."""
+"""`transformers serve` as a peer of the rollouts benchmark: its process and an engine that asks it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import asyncio
 import ctypes
 import json
 import os
-import queue
 import signal
 import socket
 import subprocess
@@ -16,9 +15,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -27,8 +24,9 @@ from httpx2 import AsyncClient
 from transformers.utils.import_utils import is_serve_available
 
 from benchmarks.peers_rollouts import as_chat
+from eto.engines.scripted import ScriptedEngine
 from eto.errors import MissingRequirement
-from eto.protocols import Reply, ReplyEnd
+from eto.protocols import Completion, Sampling
 from eto.rendering import Renderer
 from eto.types import Message
 
@@ -97,77 +95,50 @@ def _wait_until_ready(process: subprocess.Popen, address: str, log: Any) -> None
     raise RuntimeError(f"the server did not start: {log.read()[-2000:].decode(errors='replace')}")
 
 
-@dataclass(eq=False, slots=True)
-class Chat:
-    """One conversation with the server."""
-
-    messages: list[dict[str, str]]
-
-
-class ServedPolicy:
-    """A policy behind an OpenAI-compatible server; greedy; each request carries the whole history.
+class ServedEngine(ScriptedEngine):
+    """An OpenAI-compatible server as an engine; greedy; each request carries the whole history, as text.
 
     Requests run side by side on one asyncio client in a thread of its own. Raises RuntimeError
     where the server refuses one.
     """
 
-    name = "served"
-    tokenizer_id = None
-
-    def __init__(self, address: str, model: Path, max_action_tokens: int = 32) -> None:
-        self._model, self._max_action_tokens = str(model), max_action_tokens
+    def __init__(self, address: str, model: Path) -> None:
+        super().__init__(lambda _: "")
+        self._model = str(model)
         self._client = AsyncClient(base_url=address, timeout=600.0, trust_env=False)
-        self._answers: queue.SimpleQueue[tuple[Chat, Future]] = queue.SimpleQueue()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
 
-    def ask(self, chat: list[dict[str, str]]) -> dict[str, Any]:
+    def ask(self, chat: list[dict[str, str]], max_tokens: int = 32) -> dict[str, Any]:
         """The server's whole answer to one conversation."""
-        return asyncio.run_coroutine_threadsafe(self._post(chat), self._loop).result()
+        return asyncio.run_coroutine_threadsafe(self._post(chat, max_tokens), self._loop).result()
 
-    def open(self, messages: Sequence[Message], *, temperature: float = 0.0, seed: int = 0) -> Chat:
-        assert temperature == 0, "greedy only"
-        return Chat(as_chat(messages))
+    async def generate(
+        self, ids: Sequence[int], sampling: Sampling, *, session: str | None = None
+    ) -> Completion:
+        assert sampling.temperature == 0, "greedy only"
+        chat = as_chat(self.renderer.messages(ids))
+        asked = asyncio.run_coroutine_threadsafe(self._post(chat, sampling.max_tokens), self._loop)
+        choice = (await asyncio.wrap_future(asked))["choices"][0]
+        text = self.renderer.id_of(choice["message"]["content"] or "")
+        if choice["finish_reason"] == "length":
+            return Completion((text,), (0.0,), "length")
+        return Completion((text, *sampling.stop), (0.0, 0.0), "stop")
 
-    def submit(self, session: Chat, observation: str | None = None) -> None:
-        if observation is not None:
-            session.messages.append({"role": "user", "content": observation})
-        future = asyncio.run_coroutine_threadsafe(self._post(session.messages), self._loop)
-        future.add_done_callback(lambda done: self._answers.put((session, done)))
-
-    def poll(self) -> list[Reply]:
-        replies = []
-        try:
-            answer = self._answers.get(timeout=POLL_SECONDS)
-            while True:
-                replies.append(self._reply(*answer))
-                answer = self._answers.get_nowait()
-        except queue.Empty:
-            return replies
-
-    def release(self, session: Chat) -> None:
-        """Nothing to do: the server forgets a request once it is answered."""
-
-    def close(self) -> None:
+    def stop(self) -> None:
+        """End the client and its thread."""
         asyncio.run_coroutine_threadsafe(self._client.aclose(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
 
-    def _reply(self, session: Chat, done: Future) -> Reply:
-        choice = done.result()["choices"][0]
-        text = choice["message"]["content"] or ""
-        session.messages.append({"role": "assistant", "content": text})
-        end = ReplyEnd.LENGTH if choice["finish_reason"] == "length" else ReplyEnd.END_OF_TURN
-        return Reply(session, text, None, end)
-
-    async def _post(self, chat: list[dict[str, str]]) -> dict[str, Any]:
+    async def _post(self, chat: list[dict[str, str]], max_tokens: int) -> dict[str, Any]:
         body = {
             "model": self._model,
             "messages": chat,
             "temperature": 0.0,
-            "max_tokens": self._max_action_tokens,
+            "max_tokens": max_tokens,
         }
         response = await self._client.post("/v1/chat/completions", json=body)
         if response.status_code != 200:
@@ -175,7 +146,7 @@ class ServedPolicy:
         return json.loads(response.text)
 
 
-def check_prompt(policy: ServedPolicy, renderer: Renderer) -> None:
+def check_prompt(engine: ServedEngine, renderer: Renderer) -> None:
     """First answer of the server; raises AssertionError if it lays conversations out differently."""
     messages = [
         Message("system", "Answer briefly."),
@@ -184,5 +155,5 @@ def check_prompt(policy: ServedPolicy, renderer: Renderer) -> None:
         Message("user", "On."),
     ]
     ours = len(renderer.prompt_ids(messages))
-    theirs = policy.ask(as_chat(messages))["usage"]["prompt_tokens"]
+    theirs = engine.ask(as_chat(messages))["usage"]["prompt_tokens"]
     assert theirs == ours, f"the server makes {theirs} tokens of a prompt of {ours}"

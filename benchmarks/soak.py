@@ -28,13 +28,15 @@ from typing import Any
 
 import psutil
 import yaml
-from eto.policies.scripted import ScriptedPolicy
 
+from eto.engines.scripted import scripted_actor
 from eto.environments import load_suite, suite_names
 from eto.environments.memory import tree_mb
-from eto.environments.pool import EnvironmentPool, collect_experts
+from eto.environments.pool import EnvironmentPool
 from eto.protocols import TaskSuite
-from eto.rollout.rollouts import RolloutSettings, rollouts
+from eto.rollout.experts import collect_experts
+from eto.rollout.rollouts import rollouts
+from eto.settings import RolloutSettings
 from eto.types import Message
 
 CHUNK = 50
@@ -73,10 +75,10 @@ def soak(suite: TaskSuite, played: TaskSuite, episodes: int, minutes: float | No
     own = played.tasks(played.splits[0])
     experts = collect_experts(played, own[:: max(1, len(own) // EXPERTS)])
     scripts = {expert.messages[-1].content: expert.actions for expert in experts}
-    policy = ScriptedPolicy(lambda messages: next_action(messages, scripts))
+    policy = scripted_actor(lambda messages: next_action(messages, scripts))
     settings, endless, done = RolloutSettings(slots=8), itertools.cycle(tasks), 0
     begun = time.monotonic()
-    with EnvironmentPool(suite, settings.workers) as pool:
+    with EnvironmentPool(suite) as pool:
         while done < episodes and (minutes is None or time.monotonic() - begun < 60 * minutes):
             count = min(max(settings.slots, min(CHUNK, episodes // 20)), episodes - done)
             chunk = list(itertools.islice(endless, count))

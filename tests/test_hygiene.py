@@ -25,6 +25,7 @@ SKIPPED = {
     "build",
     "__pycache__",
     ".ruff_cache",
+    ".mypy_cache",
     ".pytest_cache",
     ".hypothesis",
 }

@@ -45,7 +45,8 @@ def to_data(value: Any) -> dict[str, Any]:
     """The JSON object of a dataclass."""
     # A list where a tuple belongs, and a mapping that is no dict, are written all the same.
     options: Any = {"mode": "json", "exclude_defaults": True, "warnings": False, "fallback": dict}
-    return _adapter(type(value)).dump_python((value,), **options)[0]
+    kind: Any = type(value)
+    return _adapter(kind).dump_python((value,), **options)[0]
 
 
 def to_line(value: Any) -> str:
@@ -55,7 +56,8 @@ def to_line(value: Any) -> str:
 
 def from_line(kind: type[T], line: str) -> T:
     """Inverse of `to_line`. Raises `ValueError` for anything else."""
-    return _adapter(kind).validate_json(f"[{line}]")[0]
+    wanted: Any = kind
+    return _adapter(wanted).validate_json(f"[{line}]")[0]
 
 
 def read(kind: type[T], record: Mapping[str, Any], where: str) -> T:
@@ -81,7 +83,8 @@ def _adapter(kind: type) -> TypeAdapter[Any]:
 
     # Pydantic takes no settings for a dataclass itself, and hands those of a tuple down to its parts.
     config = ConfigDict(extra="forbid", strict=True, ser_json_inf_nan="constants")
-    return TypeAdapter(tuple[kind], config=config)
+    wrapped: Any = tuple[kind]  # type: ignore[valid-type]
+    return TypeAdapter(wrapped, config=config)
 
 
 def _without_nulls(value: Any) -> Any:

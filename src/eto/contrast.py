@@ -122,7 +122,7 @@ def contrast_result(
         fates += _contrast_task(partners.get(task_id), group, rules)
     fates = _cap_kinds(fates, rules, seed)
     pairs = [pair for _, pair in fates if pair is not None]
-    counts = Counter(outcome for outcome, _ in fates)
+    counts: Counter[str] = Counter(outcome for outcome, _ in fates)
     kinds = dict(sorted(Counter(pair.task.kind for pair in pairs).items()))
     summary = ContrastSummary(**counts, kinds=kinds, experts_unusable=len(expert) - len(usable))
     return ContrastResult(pairs, summary)

@@ -6,6 +6,8 @@ exception is a fault of the program and keeps its traceback.
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class EtoError(Exception):
     """Base of all errors meant for the user."""
@@ -20,7 +22,7 @@ class EtoError(Exception):
         text = f"{self.where}: {self.problem}" if self.where else self.problem
         return f"{text}\n  mend: {self.mend}" if self.mend else text
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (type(self), self.problem, self.where, self.mend)
 
 

@@ -34,7 +34,7 @@ Names = Annotated[list[str], MinLen(1)]
 
 Dtype = Literal["auto", "float32", "bfloat16"]
 
-STRICT: Mapping[str, Any] = {"strict": True, "allow_inf_nan": False}
+STRICT: Any = {"strict": True, "allow_inf_nan": False}
 """How pydantic takes values: as they are, and no infinite or NaN numbers."""
 
 _WANTED = {
@@ -93,5 +93,5 @@ def _adapter(owner: Callable[..., Any], name: str) -> TypeAdapter[Any]:
 
     hint = _hints(owner)[name]
     if dataclasses.is_dataclass(hint) or (isinstance(hint, type) and issubclass(hint, BaseModel)):
-        return TypeAdapter(InstanceOf[hint])
+        return TypeAdapter(InstanceOf[hint])  # type: ignore[misc, valid-type]
     return TypeAdapter(hint, config=ConfigDict(**STRICT, arbitrary_types_allowed=True))

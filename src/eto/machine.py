@@ -58,16 +58,17 @@ def gpus() -> list[dict[str, Any]]:
         return []
     import torch
 
-    if not torch.accelerator.is_available():
+    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    if accelerator is None:
         return []
-    kind = torch.accelerator.current_accelerator().type
-    found: Counter[tuple[str, float | None]] = Counter()
+    kind = accelerator.type
+    counts: Counter[tuple[str, float | None]] = Counter()
     for index in range(torch.accelerator.device_count()):
         tell = getattr(getattr(torch, kind), "get_device_properties", None)  # mps has none
-        told = tell(index) if tell else None
-        memory = round(told.total_memory / 1e9, 1) if told else None
-        found[told.name if told else f"{platform.machine()} {kind}", memory] += 1
-    return [{"name": name, "memory_gb": memory, "count": n} for (name, memory), n in found.items()]
+        device = tell(index) if tell else None
+        memory = round(device.total_memory / 1e9, 1) if device else None
+        counts[device.name if device else f"{platform.machine()} {kind}", memory] += 1
+    return [{"name": name, "memory_gb": memory, "count": n} for (name, memory), n in counts.items()]
 
 
 def hardware_line(hardware: Mapping[str, Any]) -> str:
@@ -76,11 +77,11 @@ def hardware_line(hardware: Mapping[str, Any]) -> str:
     parts = [f"{hardware['cpus']} CPUs"]
     if features is not None:
         matrix = [feature for feature in features if "bf16" in feature] or ["no bf16 instructions"]
-        parts[0] += f" ({', '.join([name, *matrix])})"
+        parts[0] += f" ({', '.join([str(name), *matrix])})"
     parts.append(f"{hardware['memory_gb']} GB")
-    found = hardware.get("gpus")
-    if found is not None:
-        parts += [_gpu_text(**gpu) for gpu in found] or ["no GPU"]
+    cards = hardware.get("gpus")
+    if cards is not None:
+        parts += [_gpu_text(**gpu) for gpu in cards] or ["no GPU"]
     return ", ".join(parts)
 
 

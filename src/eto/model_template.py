@@ -6,7 +6,7 @@ import copy
 import hashlib
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 from eto.chat_template import ChatTemplate, fixed_date, settled_source, templates_of
 from eto.encoding import Encoding
@@ -128,7 +128,7 @@ class ModelTemplate:
 def _checked(thoughts: Thoughts, form: TurnForm, tokenizer: Any) -> Thoughts:
     recorded = getattr(tokenizer, "init_kwargs", {}).get(RECORD)
     if thoughts == "auto" and recorded in get_args(Thoughts):
-        return recorded
+        return cast(Thoughts, recorded)
     if thoughts not in get_args(Thoughts):
         choices = ", ".join(get_args(Thoughts))
         raise InputError(f"unknown {thoughts!r}", where="model.thoughts", mend=f"use one of {choices}")

@@ -37,7 +37,8 @@ def unreadable(path: str | Path, error: OSError, what: str = "file") -> EtoError
     """The user's error for a file that the system does not give."""
     if error.errno in NO_DESCRIPTORS:
         return _too_many_files(path, error)
-    mend = _READING.get(error.errno) or _MENDS.get(error.errno, "check the file and its disk")
+    number = error.errno or 0
+    mend = _READING.get(number) or _MENDS.get(number, "check the file and its disk")
     return InputError(f"cannot read the {what}: {reason(error)}", where=str(path), mend=mend)
 
 
@@ -51,7 +52,9 @@ def unwritable(path: str | Path, error: OSError) -> EtoError:
         )
     if error.errno in NO_DESCRIPTORS:
         return _too_many_files(path, error)
-    mend = _WRITING.get(error.errno) or _MENDS.get(error.errno, "choose a directory you may write to")
+    mend = _WRITING.get(error.errno or 0) or _MENDS.get(
+        error.errno or 0, "choose a directory you may write to"
+    )
     return InputError(f"cannot write here: {reason(error)}", where=str(path), mend=mend)
 
 

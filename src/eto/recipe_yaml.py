@@ -40,7 +40,7 @@ _TAG = "tag:yaml.org,2002:"
 class _Refused(yaml.MarkedYAMLError):
     """Valid YAML that no recipe may hold. `mend` says what to write."""
 
-    def __init__(self, problem: str, mark: yaml.Mark | None, mend: str) -> None:
+    def __init__(self, problem: str, mark: Any, mend: str) -> None:
         super().__init__(problem=problem, problem_mark=mark)
         self.mend = mend
 
@@ -48,7 +48,7 @@ class _Refused(yaml.MarkedYAMLError):
 class _Loader(yaml.SafeLoader):
     """Plain values: null, true and false, numbers of ordinary size, whole text, lists and mappings."""
 
-    yaml_implicit_resolvers: ClassVar = {
+    yaml_implicit_resolvers: ClassVar = {  # type: ignore[misc]
         first: [
             (tag, pattern)
             for tag, pattern in known
@@ -111,7 +111,7 @@ for _name, _maker in _CONSTRUCTORS.items():
 class _Dumper(yaml.SafeDumper):
     """Quotes every text that `_Loader` would read as something else."""
 
-    yaml_implicit_resolvers: ClassVar = {
+    yaml_implicit_resolvers: ClassVar = {  # type: ignore[misc]
         first: [
             *yaml.SafeDumper.yaml_implicit_resolvers.get(first, []),
             *_Loader.yaml_implicit_resolvers.get(first, []),
@@ -188,7 +188,7 @@ def _check_size(text: str) -> None:
     sizes: dict[str, tuple[int, int]] = {}  # of anchors: values, levels
     counting: list[list[Any]] = [["", 0, 0]]  # of the collections that are open: anchor, values, levels
 
-    def add(values: int, levels: int, mark: yaml.Mark) -> None:
+    def add(values: int, levels: int, mark: Any) -> None:
         counting[-1][1] += values
         counting[-1][2] = max(counting[-1][2], levels)
         if len(counting) + levels > DEEPEST:
@@ -221,7 +221,7 @@ def _check_size(text: str) -> None:
                     event.start_mark,
                     "write the value itself",
                 )
-            add(*sizes.get(event.anchor, (1, 0)), event.start_mark)
+            add(*sizes.get(str(event.anchor), (1, 0)), event.start_mark)
 
 
 def _syntax_error(error: yaml.YAMLError, source: str) -> RecipeError:

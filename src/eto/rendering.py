@@ -202,7 +202,8 @@ class Renderer:
     def _walked(self, trajectory: Trajectory, max_tokens: int | None, *, keep: bool) -> list[Rendered]:
         talk = self._use.talk(trajectory.messages, trajectory.tools, keep=keep)
         rows: list[tuple[list[int], list[int]]] = []
-        ids, turns, action = list(talk.ids), [NOT_AGENT] * len(talk.ids), []
+        ids, turns = list(talk.ids), [NOT_AGENT] * len(talk.ids)
+        action: list[int] = []
         kept = 0
         for number, turn in enumerate(trajectory.turns):
             if number:

@@ -7,6 +7,7 @@ import pydoc
 import re
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ EXAMPLE = ROOT / "examples" / "loop.py"
 SMALL = {
     '"scienceworld", kinds=["find-plant", "lifespan-longest-lived"]': '"textworld-express", **OPTIONS',
     'suite.tasks("train")[::4], suite.tasks("dev")[::4]': 'suite.tasks("train")[:32], suite.tasks("dev")[:9]',
-    'eto.load_learner("embedded", name="sft")': 'eto.load_learner(MODEL, name="sft", max_action_tokens=8)',
+    'eto.load_learner("embedded")': "eto.load_learner(MODEL)",
     "epochs=4, learning_rate=1e-4, batch_tokens=1000": "epochs=5, learning_rate=2e-3, batch_tokens=1600",
     "learning_rate=5e-6": "learning_rate=1e-4",
 }
@@ -89,8 +90,10 @@ def test_the_example_runs(
     for given, small in SMALL.items():
         assert text.count(given) == 1, given
         text = text.replace(given, small)
+    text = text.replace("eto.rollouts(", "rollouts(")
     monkeypatch.chdir(tmp_path)
-    names = {"OPTIONS": RECIPE["environment"]["options"], "MODEL": model}
+    rollouts = partial(eto.rollouts, settings=eto.RolloutSettings(max_action_tokens=8))
+    names = {"OPTIONS": RECIPE["environment"]["options"], "MODEL": model, "rollouts": rollouts}
     exec(compile(text, str(EXAMPLE), "exec"), names)
 
     printed = capsys.readouterr().out.splitlines()
@@ -98,8 +101,8 @@ def test_the_example_runs(
     assert eto.summarise(names["explored"]).reward.mean > 0.3
     if names["pairs"]:
         assert names["iteration"] == 2 and re.match(r"eto-2 .*mean=", printed[2])
-    saved = eto.load_learner("my-agent", dtype="float32", max_action_tokens=8)
+    saved = eto.load_learner("my-agent", dtype="float32").actor("saved")
     suite, task = names["suite"], names["dev"][0]
-    [again] = eto.rollouts(saved, suite, [task])
-    [before] = eto.rollouts(names["policy"], suite, [task])
+    [again] = rollouts(saved, suite, [task])
+    [before] = rollouts(names["agent"], suite, [task])
     assert again.actions == before.actions

@@ -221,4 +221,4 @@ def test_release_frees(tiny_path, trained_path):
     asyncio.run(made.engine.release("a"))
     assert made.engine.sessions == 1
     asyncio.run(made.engine.sleep())
-    assert made.engine.sessions == 0 and made.engine.model is None
+    assert made.engine.sessions == 0 and made.engine.decoder is None

@@ -186,7 +186,7 @@ def test_acting_in_bfloat16_leaves_the_weights_alone(trained_path):
     learner = learner_of(trained_path, dtype="bfloat16")
     assert len(play(learner)) == 5
     assert learner.model.dtype == torch.float32
-    acting = learner.actor("a").engine.model
+    acting = learner.actor("a").engine.decoder.model
     assert acting.dtype == torch.bfloat16
     assert acting.model.rotary_emb.inv_freq.dtype == torch.float32, "positions as they were trained"
 
@@ -212,7 +212,7 @@ def test_a_cache_lives_from_turn_to_turn(trained_path):
 def test_requests_of_one_moment_are_decoded_together(trained_path):
     learner = learner_of(trained_path, drafting=False)
     batches: list[int] = []
-    decoder = learner.actor("a").engine._decoder
+    decoder = learner.actor("a").engine.decoder
     step = decoder.step
     decoder.step = lambda batch: batches.append(len(batch)) or step(batch)
     talks = [Talk(learner.actor("a"), PROMPT, temperature=1.0, seed=n) for n in range(5)]
@@ -228,7 +228,7 @@ def test_memory_that_ran_out_is_a_fault_of_these_requests(trained_path, monkeypa
     whole = play(learner)
     talk = Talk(learner.actor("a"), PROMPT)
     first = talk.act()
-    decoder = talk.actor.engine._decoder
+    decoder = talk.actor.engine.decoder
     step = decoder.step
 
     def full(_batch):
@@ -249,7 +249,7 @@ def test_a_bug_raises_for_everyone_who_waits(trained_path):
     def broken(_batch):
         raise RuntimeError("shapes do not match")
 
-    actor.engine._decoder.step = broken
+    actor.engine.decoder.step = broken
     with pytest.raises(RuntimeError, match="shapes"):
         act_together([Talk(actor, PROMPT), Talk(actor, PROMPT)])
 

@@ -100,7 +100,7 @@ def test_drafting_saves_steps_and_changes_no_action(trained_path, temperature):
     found, steps = [], []
     for drafting in (False, True):
         actor = load_learner(trained_path, dtype="float32", drafting=drafting).actor("a")
-        decoder, taken = actor.engine._decoder, []
+        decoder, taken = actor.engine.decoder, []
         step = decoder.step
         decoder.step = lambda batch, taken=taken, step=step: taken.append(1) or step(batch)
         actions = []

@@ -147,10 +147,13 @@ def _requirements(extra: str = "") -> list[Requirement]:
     from packaging.requirements import Requirement
 
     lines = [Requirement(line) for line in importlib.metadata.requires(DISTRIBUTION) or []]
-    always = [line for line in lines if line.marker is None or line.marker.evaluate({"extra": ""})]
     if not extra:
-        return always
-    return [line for line in lines if line not in always and line.marker.evaluate({"extra": extra})]
+        return [line for line in lines if _applies(line, "")]
+    return [line for line in lines if _applies(line, extra) and not _applies(line, "")]
+
+
+def _applies(requirement: Requirement, extra: str) -> bool:
+    return requirement.marker is None or requirement.marker.evaluate({"extra": extra})
 
 
 def _fit(requirement: Requirement) -> tuple[str | None, bool]:

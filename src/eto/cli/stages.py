@@ -50,8 +50,7 @@ def collect(
         _say_resuming(kept, play.EXPERT, len(tasks), progress)
         store = kept.store
         with EnvironmentPool.within(suite, recipe.environment) as pool:
-            for _ in play.collect(suite, tasks, workers=workers, store=store, progress=progress, pool=pool):
-                pass
+            list(play.collect(suite, tasks, workers=workers, store=store, progress=progress, pool=pool))
         experts = play.kept_experts(store, tasks)
         write_trajectories(out, experts)
         kept.finish()

@@ -84,6 +84,10 @@ class Dialogue:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Free what is cached for it."""
         await self._actor.engine.release(self._session)
 
     @property

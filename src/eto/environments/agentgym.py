@@ -97,7 +97,7 @@ class AgentGymEnvironment(EpisodeEnvironment):
             self._create()
         self._rewards = []
         number = {self._task_field: task.payload["data_idx"]}
-        begun = self._ask("reset", {**self._fixed, **number, **self._session})
+        begun = self._ask("reset", {**self._fixed, **number, **(self._session or {})})
         if isinstance(begun, list) and begun:
             begun = begun[0]
         texts = [begun]
@@ -111,7 +111,7 @@ class AgentGymEnvironment(EpisodeEnvironment):
 
     def _act(self, action: str) -> Step:
         text = action.encode("utf-8", "replace").decode("utf-8")
-        answer = self._ask("step", {**self._session, "action": text})
+        answer = self._ask("step", {**(self._session or {}), "action": text})
         if not isinstance(answer, dict):
             raise EnvironmentFailure(f"unknown answer {answer!r}", where=self._where("step"))
         score = answer.get(self._options["score"])

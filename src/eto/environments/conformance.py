@@ -132,16 +132,21 @@ class _Simulators:
     def reset(self, slot: int, task: Task) -> str:
         self._pool.reset(slot, task)
         begun = self._answer().begun
+        assert begun is not None, "a reset is answered with how the episode begins"
         self.max_turns = begun.max_turns
         return begun.observation
 
     def step(self, slot: int, action: str) -> Step:
         self._pool.step(slot, action)
-        return self._answer().step
+        step = self._answer().step
+        assert step is not None
+        return step
 
     def expert(self, slot: int, task: Task) -> Trajectory | NoExpert:
         self._pool.expert(slot, task)
-        return self._answer().expert
+        expert = self._answer().expert
+        assert expert is not None
+        return expert
 
     def finish(self, slot: int) -> None:
         self._pool.finish(slot)

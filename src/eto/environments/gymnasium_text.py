@@ -111,7 +111,7 @@ class GymnasiumTextEnvironment(EpisodeEnvironment):
                 mend = "answer an action that cannot be read; or set raises=tell, which tells the agent"
                 raise EnvironmentFailure(failure.problem, where=failure.where, mend=mend) from failure
             told = failure.problem.partition(": ")[2] or failure.problem
-            return replace(self._last, observation=f"The action cannot be read: {told}")
+            return replace(self._before(), observation=f"The action cannot be read: {told}")
         if not isinstance(answer, tuple) or len(answer) != 5:
             raise self._breach(f"step returned {type(answer).__name__}, not five values")
         observation, paid, terminated, truncated, info = answer

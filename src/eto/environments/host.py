@@ -66,7 +66,9 @@ class Host:
     def finish(self, slot: int) -> None:
         """Close the simulator of a slot, and again, which must be safe."""
         environment = self._environments.pop(slot, None)
-        for _ in range(2 * (environment is not None)):
+        if environment is None:
+            return
+        for _ in range(2):
             with user_code("close"):
                 environment.close()
 

@@ -106,6 +106,7 @@ class OpenEnvEnvironment(EpisodeEnvironment):
         return observation
 
     def _act(self, action: str) -> Step:
+        assert self._fields is not None, "step before reset"
         text = action.encode("utf-8", "replace").decode("utf-8")
         reply = self._ask("step", {**(self._options["fixed"] or {}), self._fields.action: text})
         if reply["type"] == "error":
@@ -113,7 +114,7 @@ class OpenEnvEnvironment(EpisodeEnvironment):
             told = self._fields.refusal(reply["data"])
             if told is None:
                 raise self._failure(reply["data"])
-            return replace(self._last, observation=told, score=None)
+            return replace(self._before(), observation=told, score=None)
         answer = reply["data"]
         paid = answer.get("reward")
         if paid is not None:

@@ -26,7 +26,7 @@ def check_types(suite: Callable[..., Any], options: Mapping[str, Any], name: str
     without an annotation, or with one that cannot be resolved, are not checked.
     """
     try:
-        declared = get_type_hints(suite.__init__ if isinstance(suite, type) else suite)
+        declared = get_type_hints(suite.__init__ if isinstance(suite, type) else suite)  # type: ignore[misc]
     except (NameError, TypeError):
         return
     for option, value in options.items():
@@ -69,4 +69,4 @@ def in_words(declared: Any) -> str:
         return f"a list of {_MANY.get(inside[0], in_words(inside[0]))}" if inside else "a list"
     if kind in (dict, Mapping):
         return "a mapping"
-    return _WORDS.get(kind) or getattr(kind, "__name__", str(kind))
+    return _WORDS.get(kind) or str(getattr(kind, "__name__", kind))

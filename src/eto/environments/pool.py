@@ -65,10 +65,14 @@ class EnvironmentPool:
         expert_seconds: Positive = 300.0,
         memory_mb: Count | None = None,
     ) -> None:
-        given = {"workers": workers, "step_seconds": step_seconds, "reset_seconds": reset_seconds}
+        given: dict[str, float | None] = {
+            "workers": workers,
+            "step_seconds": step_seconds,
+            "reset_seconds": reset_seconds,
+        }
         given |= {"expert_seconds": expert_seconds, "memory_mb": memory_mb}
         check_values(EnvironmentPool.__init__, given)
-        self._deadlines = {
+        self._deadlines: dict[str, float] = {
             "step": step_seconds,
             "reset": reset_seconds,
             "expert": expert_seconds,
@@ -286,11 +290,12 @@ class EnvironmentPool:
         if reply.fault is not None:
             return Result(slot, kind, failure=self._failure(reply.fault.error(), kind))
         self._proven |= kind in ("reset", "expert")
-        if isinstance(expert, Trajectory):
+        if isinstance(expert, Trajectory) and request.task is not None:
             expert = replace(expert, task=request.task)  # the caller's own, not what JSON made of it
         return Result(slot, kind, begun=reply.begun, step=reply.step, expert=expert)
 
     def _serve_here(self, request: Request) -> Result:
+        assert self._host is not None, "there are worker processes"
         try:
             reply = answer(self._host, request)
         except EtoError as error:

@@ -64,6 +64,9 @@ class WorkerProcess:
             env=os.environ | {"PYTHONPATH": path},
             start_new_session=True,
         )
+        assert self.process.stdin and self.process.stdout and self.process.stderr, "all three are pipes"
+        self._stdin, self._stdout = self.process.stdin, self.process.stdout
+        self._errors: Any = self.process.stderr.buffer  # type: ignore[attr-defined]
         self._threads = [
             threading.Thread(target=self._read_replies, args=(inbox,), daemon=True),
             threading.Thread(target=self._read_stderr, daemon=True),
@@ -106,7 +109,7 @@ class WorkerProcess:
         self.process.wait()
         for thread in self._threads:
             thread.join(timeout=2.0)
-        for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
+        for stream in (self._stdin, self._stdout, self._errors):
             with suppress(BrokenPipeError):  # unsent requests in its buffer
                 stream.close()
 
@@ -134,15 +137,15 @@ class WorkerProcess:
 
     def _write(self, line: str) -> None:
         with suppress(BrokenPipeError):  # dead: the reader of its replies reports that
-            self.process.stdin.write(line + "\n")
-            self.process.stdin.flush()
+            self._stdin.write(line + "\n")
+            self._stdin.flush()
 
     def _read_replies(self, inbox: Inbox) -> None:
-        for line in self.process.stdout:
+        for line in self._stdout:
             inbox.put((self, time.monotonic(), line))
         inbox.put((self, time.monotonic(), None))
 
     def _read_stderr(self) -> None:
         # In pieces: a simulator may write without end and without line breaks.
-        while piece := self.process.stderr.buffer.read1(1 << 16):
+        while piece := self._errors.read1(1 << 16):
             self._stderr = (self._stderr + piece.decode("utf-8", "replace"))[-STDERR_KEPT:]

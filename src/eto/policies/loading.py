@@ -60,7 +60,8 @@ def find_model(path: str | Path) -> Source:
     if not name.strip():
         raise InputError("no model is named", where="model.path", mend=GIVE)
     if name == "embedded":
-        return Source(*[str(embedded_model())] * 2)
+        embedded = str(embedded_model())
+        return Source(embedded, embedded)
     folder = Path(name).expanduser()
     if not (name.startswith((".", "/", "~")) or folder.exists()):
         check_hub(name)
@@ -129,7 +130,7 @@ def load_model(source: Source, device: str | torch.device) -> Any:
     Raises `InputError` for weights that do not make it up exactly.
     """
     try:
-        model, report = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             source.model,
             dtype=torch.float32,
             attn_implementation="sdpa",
@@ -144,6 +145,7 @@ def load_model(source: Source, device: str | torch.device) -> Any:
             where=source.model,
             mend="check that the directory is whole and its weights are safetensors",
         ) from error
+    model, report = loaded
     check_report(report, source.model)
     _check_numbers(model, source.model)
     if source.adapter is not None:

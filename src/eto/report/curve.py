@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Row = Mapping[str, Any]
-PLAIN = {"text.parse_math": False, "text.usetex": False}
+PLAIN: Any = {"text.parse_math": False, "text.usetex": False}
 """Names are text: dollar signs and backslashes in them make no formula."""
 
 
@@ -62,9 +62,8 @@ def _draw_agents(axes: Axes, results: Row, checks: Sequence[Row]) -> None:
         rewards = [_number(check["reward"]) for check in checks]
         bounds = [_bars(check["reward"], check.get("low"), check.get("high")) for check in checks]
         axes.errorbar(places, rewards, yerr=_columns(bounds), marker="o", capsize=3, label="dev reward")
-        axes.plot(
-            places, [check.get("success") for check in checks], marker="s", ls="--", label="dev success"
-        )
+        successes: Any = [check.get("success") for check in checks]
+        axes.plot(places, successes, marker="s", ls="--", label="dev success")
     for name, marker, shift in (("reward", "D", -0.08), ("success", "^", 0.08)):
         found = [figures[name] for figures in test.values()]
         if found:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -59,14 +59,20 @@ class Conflict(ValueError):
         return self.text.replace("{place}", place)
 
 
-class _Checked(type(BaseModel)):  # type: ignore[misc]
+if TYPE_CHECKING:
+    from pydantic._internal._model_construction import ModelMetaclass
+else:
+    ModelMetaclass = type(BaseModel)
+
+
+class _Checked(ModelMetaclass):
     """Built in Python with a bad value, a class raises `InputError` that names class and field."""
 
     def __call__(cls, *args: Any, **values: Any) -> Any:
         try:
             return super().__call__(*args, **values)
         except ValidationError as error:
-            raise _input_error(cls, error) from None
+            raise _input_error(cast(type[BaseModel], cls), error) from None
 
 
 class Settings(BaseModel, metaclass=_Checked):

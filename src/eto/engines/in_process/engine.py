@@ -47,15 +47,11 @@ class InProcessEngine:
         self.version = 0
         self._device, self._dtype = model.device, dtype or model.dtype
         self._drafter, self._fast_paths = drafter, fast_paths
-        self._decoder: Decoder | None = Decoder(acting_copy(model, self._dtype), fast_paths=fast_paths)
+        self.decoder: Decoder | None = Decoder(acting_copy(model, self._dtype), fast_paths=fast_paths)
+        """None while it sleeps."""
         self._sessions: dict[str, Conversation] = {}
         self._requests: dict[asyncio.Future[bool], Continuation] = {}
         self._stepping: asyncio.Task[None] | None = None
-
-    @property
-    def model(self) -> Any:
-        """The model that it decodes with; None while it sleeps."""
-        return None if self._decoder is None else self._decoder.model
 
     @property
     def sessions(self) -> int:
@@ -68,7 +64,7 @@ class InProcessEngine:
         """Continue `ids`; see `Engine`. Fewer than `max_tokens` where the context is full before."""
         if not ids or sampling.max_tokens < 1:
             raise InputError("a request needs a token of prompt and one to write", where="generate")
-        if self._decoder is None:
+        if self.decoder is None:
             return EngineFault("the engine has no weights; it sleeps, or is closed", retryable=False)
         if (room := self.max_context - len(ids)) < 1:
             told = f"the prompt has {len(ids)} tokens, and the context holds {self.max_context}"
@@ -100,7 +96,7 @@ class InProcessEngine:
             await asyncio.wait(list(self._requests))
         await self.sleep()
         model = acting_model(Path(directory), self._device, self._dtype)
-        self._decoder = Decoder(model, fast_paths=self._fast_paths)
+        self.decoder = Decoder(model, fast_paths=self._fast_paths)
         self.version += 1
 
     async def sleep(self) -> None:
@@ -109,7 +105,7 @@ class InProcessEngine:
 
     def drop_weights(self) -> None:
         """What `sleep` does, for callers without an event loop."""
-        decoder, self._decoder = self._decoder, None
+        decoder, self.decoder = self.decoder, None
         if decoder is not None:
             decoder.close()
         for conversation in self._sessions.values():
@@ -154,8 +150,8 @@ class InProcessEngine:
         while self._requests:
             await others_first()
             requests = {answer: one for answer, one in self._requests.items() if not answer.done()}
-            if requests and self._decoder is not None:
-                self._step(self._decoder, requests)
+            if requests and self.decoder is not None:
+                self._step(self.decoder, requests)
 
     def _step(self, decoder: Decoder, requests: dict[asyncio.Future[bool], Continuation]) -> None:
         batch = [request.conversation for request in requests.values()]

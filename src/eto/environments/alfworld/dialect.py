@@ -75,9 +75,11 @@ class Dialect:
         if command in VERBS_ALONE:
             return Action(command)
         for verb, form in self._forms:
-            if found := form.fullmatch(command):
-                named = {part: by_name.get(name) for part, name in found.groupdict().items()}
-                return None if None in named.values() else Action(verb, **named)
+            if match := form.fullmatch(command):
+                parts = match.groupdict()
+                if not all(name in by_name for name in parts.values()):
+                    return None
+                return Action(verb, **{part: by_name[name] for part, name in parts.items()})
         return None
 
     def command(self, action: Action, names: Mapping[str, str]) -> str:

@@ -64,8 +64,8 @@ class _Tree:
             folder = path.parent.relative_to(root)
             split = next((SPLITS[part] for part in reversed(path.parts) if part in SPLITS), None)
             reason = "games of no known split" if split is None else _left_out(path)
-            if reason is not None:
-                left_out[reason] += 1
+            if split is None or reason is not None:
+                left_out[str(reason)] += 1
                 continue
             first = first or path
             self._names[split].append((folder.as_posix(), path.parent.parent.name.split("-")[0]))

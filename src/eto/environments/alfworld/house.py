@@ -8,7 +8,7 @@ and what was taken from a receptacle and lies elsewhere at its place is told as 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from eto.environments.alfworld.dialect import Action, Dialect, help_text
 from eto.environments.alfworld.problem import Goal, Problem
@@ -60,6 +60,11 @@ def _kind(identifier: str) -> str:
     return f"{kind}basin" if "basin" in identifier else kind
 
 
+def _pairs(facts: Mapping[str, Collection[tuple[str, ...]]], name: str) -> dict[str, str]:
+    """First argument -> second one of each fact called `name`."""
+    return {fact[0]: fact[1] for fact in facts.get(name, ())}
+
+
 class House:
     """What does not change in a game, and its facts at the start."""
 
@@ -68,11 +73,11 @@ class House:
         self.task, self.facts = task, problem.facts
         self.is_won = Goal(problem, DYNAMIC)
         self.names = numbered_names(
-            {each for found in self.facts.values() for atom in found for each in atom}
+            {each for atoms in self.facts.values() for atom in atoms for each in atom}
         )
         self.by_name = {name: each for each, name in self.names.items()}
-        self.kind = dict(self.facts.get("receptacletype", ())) | dict(self.facts.get("objecttype", ()))
-        self.place_of = dict(self.facts.get("receptacleatlocation", ()))
+        self.kind = _pairs(self.facts, "receptacletype") | _pairs(self.facts, "objecttype")
+        self.place_of = _pairs(self.facts, "receptacleatlocation")
         self.standing: dict[str, list[str]] = defaultdict(list)
         for receptacle, place in sorted(self.facts.get("receptacleatlocation", ())):
             self.standing[place].append(receptacle)

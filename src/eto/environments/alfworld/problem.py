@@ -86,12 +86,12 @@ class Goal:
         if head in ("not", "forall", "="):
             for name in _variables(first):
                 if name in types and name not in bound:
-                    values = self._by_type.get(types[name], ())
-                    return any(self._any(formulas, bound | {name: each}, types, facts) for each in values)
+                    objects = self._by_type.get(types[name], ())
+                    return any(self._any(formulas, bound | {name: each}, types, facts) for each in objects)
             return self._holds(first, bound, types, facts) and self._any(rest, bound, types, facts)
         for values in self._candidates(first, facts):
-            found = _match(first[1:], values, bound)
-            if found is not None and self._any(rest, found, types, facts):
+            extended = _match(first[1:], values, bound)
+            if extended is not None and self._any(rest, extended, types, facts):
                 return True
         return False
 

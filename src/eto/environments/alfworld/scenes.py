@@ -53,7 +53,7 @@ class Vocabulary:
 
 def wheel_directory() -> Path:
     """Where the wheel's package lies. Raises `MissingRequirement` where it is not installed."""
-    # The package is found but not imported: its own imports may not be installed.
+    # The package is places but not imported: its own imports may not be installed.
     spec = importlib.util.find_spec("alfworld")
     for folder in (spec.submodule_search_locations or ()) if spec else ():
         if (Path(folder) / "gen" / "layouts").is_dir():
@@ -96,26 +96,27 @@ def load_vocabulary() -> Vocabulary:
 def _scene(number: int, path: Path, standing: Mapping[str, frozenset[str]], carried: frozenset[str]) -> Scene:
     listed = set(json.loads(path.read_text(encoding="utf-8")))
     points = json.loads(path.with_name(f"FloorPlan{number}-openable.json").read_text(encoding="utf-8"))
-    found = []
+    places = []
     for identifier in sorted(points):
         kind = identifier.split("|")[0]
-        basin = _BASINS.get(kind)
+        basin = _BASINS.get(kind, "")
         if basin in standing and basin in listed:
-            found.append((basin, f"{identifier}|{basin}"))
+            places.append((basin, f"{identifier}|{basin}"))
         elif kind in standing:
-            found.append((kind, identifier))
-    known = {kind for kind, _ in found}
+            places.append((kind, identifier))
+    known = {kind for kind, _ in places}
     # Of small things, such as the garbage can, the wheel gives no place: a made-up one will do.
     for position, kind in enumerate(sorted((listed & set(standing)) - known)):
         stem = next((large for large, basin in _BASINS.items() if basin == kind), kind)
         made_up = f"{stem}|+{position:02d}.50|+00.00|+00.00"
-        found.append((kind, f"{made_up}|{kind}" if stem != kind else made_up))
-    return Scene(number, tuple(found), tuple(sorted(listed & carried)), "DeskLamp" in listed)
+        places.append((kind, f"{made_up}|{kind}" if stem != kind else made_up))
+    return Scene(number, tuple(places), tuple(sorted(listed & carried)), "DeskLamp" in listed)
 
 
 def _module(path: Path) -> ModuleType:
     """One file of the wheel as a module of its own, so that its package is not imported."""
     spec = importlib.util.spec_from_file_location(f"_alfworld_{path.stem}", path)
+    assert spec is not None and spec.loader is not None, path
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

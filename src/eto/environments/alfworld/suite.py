@@ -174,6 +174,7 @@ class AlfWorldEnvironment(EpisodeEnvironment):
 
     def _act(self, action: str) -> Step:
         """What happens; `Nothing happens.` where that cannot be done."""
+        assert self._play is not None, "step before reset"
         observation = self._play.step(spoken_action(action, self._style))
         if self._drop_arrivals and observation.startswith("You arrive at "):
             observation = observation.split(". ", 1)[1]

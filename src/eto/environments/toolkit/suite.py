@@ -88,6 +88,11 @@ class EpisodeEnvironment:
         self._last = self._act(action)
         return self._last
 
+    def _before(self) -> Step:
+        """The step before, within an open episode."""
+        assert self._last is not None, "step before reset"
+        return self._last
+
     def _act(self, action: str) -> Step:
         """The environment's answer while the episode is open; `_last` is the one before."""
         raise NotImplementedError

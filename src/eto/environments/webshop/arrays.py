@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +17,7 @@ class Arrays:
         self.directory = directory
         self._kept: dict[str, np.ndarray] = {}
 
-    def write(self, name: str, dtype: type | str, length: int, blocks: Iterable[np.ndarray]) -> None:
+    def write(self, name: str, dtype: Any, length: int, blocks: Iterable[np.ndarray]) -> None:
         """The array that `blocks` make one after the other, `length` numbers together.
 
         Blocks are written as they come: a mapped file's pages would all count as this process's memory.
@@ -48,4 +49,5 @@ class Arrays:
             self._path(name).unlink()
 
     def _path(self, name: str) -> Path:
+        assert self.directory is not None, "in memory, there are no files"
         return self.directory / f"{name}.npy"

@@ -53,18 +53,20 @@ def find_files(directory: Path) -> Files:
 
     Raises `InputError` that names the file that is missing.
     """
-    found: dict[str, Path | None] = {}
+    found: dict[str, Path] = {}
     for kind, stem in (("items", "items_shuffle"), ("ins", "items_ins_v2"), ("human", "items_human_ins")):
         names = [f"{stem}{part}.json{end}" for part in ("", "_1000") for end in ("", ".gz")]
-        found[kind] = next((directory / name for name in names if (directory / name).is_file()), None)
-        if found[kind] is None and kind != "human":
+        path = next((directory / name for name in names if (directory / name).is_file()), None)
+        if path is not None:
+            found[kind] = path
+        elif kind != "human":
             raise InputError(
                 f"no {stem}.json or {stem}_1000.json, plain or gzipped",
                 where=str(directory),
                 mend="put the files of the WebShop release there (its README links them), or leave "
                 "`data` out for the generated catalogue",
             )
-    return Files(found["items"], found["ins"], found["human"])
+    return Files(found["items"], found["ins"], found.get("human"))
 
 
 def load_catalogue(files: Files) -> Catalogue:
@@ -166,6 +168,11 @@ def _read_pairs(path: Path) -> Iterator[tuple[str, Any]]:
             raise _unreadable(path, ValueError(f"{name!r:.40} has no value")) from None
 
 
+def _end_of_gap(text: str, at: int) -> int:
+    gap = _BETWEEN.match(text, at)
+    return at if gap is None else gap.end()
+
+
 def _values(path: Path, brackets: str, wanted: str) -> Iterator[Any]:
     """What a JSON list or object holds, one by one; of an object names and values in turn."""
     decoder, at = json.JSONDecoder(), 1
@@ -175,7 +182,7 @@ def _values(path: Path, brackets: str, wanted: str) -> Iterator[Any]:
             if not text.startswith(brackets[0]):
                 raise InputError(f"not {wanted}", where=str(path), mend="is it a file of WebShop's?")
             while True:
-                at = _BETWEEN.match(text, at).end()
+                at = _end_of_gap(text, at)
                 if text.startswith(brackets[1], at):
                     break
                 end, fault = len(text), None

@@ -112,7 +112,7 @@ class Goals(Sequence[Goal]):
     def __len__(self) -> int:
         return len(self._order)
 
-    def __getitem__(self, number: int) -> Goal:
+    def __getitem__(self, number: int) -> Goal:  # type: ignore[override]
         if not 0 <= number < len(self):
             raise IndexError(number)
         place = int(self._order[number])
@@ -157,7 +157,8 @@ def _synthetic(product: Product, place: int, limit: float) -> Goal:
         options[name] = values[value]
     options = dict(reversed(options.items()))
     told = ", and ".join(f"{name}: {value}" for name, value in options.items())
-    wanted = f"{product.instruction} with {told}" if told else product.instruction
+    instruction = product.instruction or ""
+    wanted = f"{instruction} with {told}" if told else instruction
     return _goal(product, wanted, product.instruction_attributes, options, limit)
 
 

@@ -52,6 +52,12 @@ class Visit:
     product: Product | None = None
     options: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def item(self) -> Product:
+        """The product in view, on every page behind the results."""
+        assert self.product is not None, self.page
+        return self.product
+
 
 def parse_action(text: str, style: str = "act") -> tuple[str, str] | None:
     """("search" or "click", its argument) where the action of an answer is `search[...]` or
@@ -90,7 +96,7 @@ class WebShopEnvironment(EpisodeEnvironment):
         """What the page shows then; an action that it does not offer changes nothing."""
         kind, argument = parse_action(action, self._style) or ("", "")
         if kind == "search":
-            self._visit = Visit(page="results", results=self._found(argument.lower()))
+            self._visit = Visit(page="results", results=self._matching(argument.lower()))
         elif kind == "click":
             self._click(argument.lower())
         earned = self.reward.total if self.reward else 0.0
@@ -111,13 +117,13 @@ class WebShopEnvironment(EpisodeEnvironment):
         if visit.page == "results":
             buttons = [BACK, *([PREVIOUS] if visit.number > 1 else []), NEXT, *self._shown()]
         elif visit.page == "item":
-            values = [value for group in visit.product.options.values() for value in group]
+            values = [value for group in visit.item.options.values() for value in group]
             buttons = [BACK, PREVIOUS, *SUB_PAGES, BUY, *values]
         else:
             buttons = [BACK, PREVIOUS]
         return list(dict.fromkeys(button.lower() for button in buttons))
 
-    def _found(self, words: str) -> tuple[str, ...]:
+    def _matching(self, words: str) -> tuple[str, ...]:
         first, *others = words.split(" ")
         if first in LISTS:
             # Of a category, the original reads one word alone.
@@ -139,11 +145,11 @@ class WebShopEnvironment(EpisodeEnvironment):
             self._click_in_results(name)
         elif name == BUY.lower():
             self._buy()
-        elif found := next((page for page in (*SUB_PAGES, UNLISTED_PAGE) if page.lower() == name), None):
-            visit.page = found
+        elif page := next((page for page in (*SUB_PAGES, UNLISTED_PAGE) if page.lower() == name), None):
+            visit.page = page
         else:
             # Where two groups have the same value, the last one takes it.
-            groups = [group for group, values in visit.product.options.items() if name in values]
+            groups = [group for group, values in visit.item.options.items() if name in values]
             visit.options[groups[-1]] = name
 
     def _click_in_results(self, name: str) -> None:
@@ -171,7 +177,7 @@ class WebShopEnvironment(EpisodeEnvironment):
         visit = self._visit
         visit.page = "done"
         self.reward = purchase_reward(
-            visit.product, self._goal, self._shop.prices[visit.product.asin], visit.options, self._shop.nouns
+            visit.item, self._wanted(), self._shop.prices[visit.item.asin], visit.options, self._shop.nouns
         )
 
     # -- pages ----------------------------------------------------------------------------
@@ -180,19 +186,24 @@ class WebShopEnvironment(EpisodeEnvironment):
         start = (self._visit.number - 1) * PER_PAGE
         return self._visit.results[start : start + PER_PAGE]
 
+    def _wanted(self) -> Goal:
+        assert self._goal is not None, "step before reset"
+        return self._goal
+
     def _text(self) -> str:
         visit = self._visit
-        head = ["Instruction:", self._goal.instruction]
+        head = ["Instruction:", self._wanted().instruction]
         if visit.page == "search":
             parts = ["WebShop", *head, "Search"]
         elif visit.page == "results":
             parts = [*head, BACK, *self._results_page()]
         elif visit.page == "item":
-            parts = [*head, BACK, PREVIOUS, *_item_page(visit.product)]
+            parts = [*head, BACK, PREVIOUS, *_item_page(visit.item)]
         elif visit.page == "done":
-            parts = _receipt(visit.product.asin, visit.options, self.reward.total)
+            assert self.reward is not None, "bought"
+            parts = _receipt(visit.item.asin, visit.options, self.reward.total)
         else:
-            parts = [*head, BACK, PREVIOUS, *_sub_page(visit.product, visit.page)]
+            parts = [*head, BACK, PREVIOUS, *_sub_page(visit.item, visit.page)]
         return SEPARATOR.join(shown for part in parts if (shown := part.strip()) or _is_empty_part(part))
 
     def _results_page(self) -> list[str]:

@@ -45,7 +45,7 @@ class Products(Sequence[Product]):
     def __len__(self) -> int:
         return len(self.asins)
 
-    def __getitem__(self, row: int) -> Product:
+    def __getitem__(self, row: int) -> Product:  # type: ignore[override]
         if not 0 <= row < len(self):
             raise IndexError(row)
         return self._product(row)
@@ -55,8 +55,8 @@ class Products(Sequence[Product]):
 
     def column(self, word: str) -> int | None:
         """Number of a word of the index; None where no product has it."""
-        found = self._one("SELECT number FROM words WHERE word = ?", _key(word))
-        return None if found is None else found[0]
+        line = self._one("SELECT number FROM words WHERE word = ?", _key(word))
+        return None if line is None else line[0]
 
     def listed(self, kind: str, name: str) -> tuple[str, ...]:
         """Asins of all products of one "category" or "query", the kind, in the order of their file."""
@@ -67,13 +67,16 @@ class Products(Sequence[Product]):
 
     def _row(self, asin: str) -> int:
         """Raises `KeyError`."""
-        found = self._one("SELECT row FROM products WHERE asin = ?", _key(asin))
-        if found is None:
+        line = self._one("SELECT row FROM products WHERE asin = ?", _key(asin))
+        if line is None:
             raise KeyError(asin)
-        return found[0]
+        return line[0]
 
     def _read(self, row: int) -> Product:
-        return from_json(self._one("SELECT product FROM products WHERE row = ?", row)[0])
+        line = self._one("SELECT product FROM products WHERE row = ?", row)
+        if line is None:
+            raise IndexError(row)
+        return from_json(line[0])
 
     def _one(self, query: str, value: Any) -> tuple[Any, ...] | None:
         try:
