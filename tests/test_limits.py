@@ -10,8 +10,8 @@ from eto.limits import check_values
 from eto.policies.adapters import add_lora
 from eto.recipe import parse_recipe, recorded
 from eto.rollout.experts import collect_experts
-from eto.rollout.rollouts import RolloutSettings, rollouts
-from eto.settings import SftSettings
+from eto.rollout.rollouts import rollouts
+from eto.settings import EnvironmentLimits, RolloutSettings, SftSettings
 from eto.training.learner import Learner, load_learner
 from eto.training.loop import optimise
 
@@ -22,10 +22,10 @@ NAN, INF = float("nan"), float("inf")
     ("kind", "wrong"),
     [
         (RolloutSettings, {"slots": 0}),
-        (RolloutSettings, {"temperature": -0.1}),
-        (RolloutSettings, {"temperature": NAN}),
-        (RolloutSettings, {"workers": -1}),
-        (RolloutSettings, {"step_seconds": 0}),
+        (RolloutSettings, {"max_action_tokens": 0}),
+        (EnvironmentLimits, {"workers": -1}),
+        (EnvironmentLimits, {"step_seconds": 0}),
+        (EnvironmentLimits, {"episode_seconds": NAN}),
         (RolloutSettings, {"retries": -1}),
     ],
     ids=lambda value: getattr(value, "__name__", None) or "-".join(map(str, value)),
@@ -113,6 +113,9 @@ def test_arguments_of_other_functions(tiny_policy):
         add_lora(tiny_policy.model, rank=-1)
     with pytest.raises(InputError, match="rollouts: samples"):
         rollouts(tiny_policy.actor("a"), None, [], samples=0)
+    for value in (-0.1, NAN):
+        with pytest.raises(InputError, match="rollouts: temperature"):
+            rollouts(tiny_policy.actor("a"), None, [], temperature=value)
     with pytest.raises(InputError, match="EnvironmentPool: workers"):
         EnvironmentPool(None, workers=-1)
     with pytest.raises(InputError, match="collect_experts: retries"):

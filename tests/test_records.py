@@ -50,6 +50,7 @@ def changed(record: dict[str, Any], place: tuple[str | int, ...], value: Any) ->
         (("turns", 1, "action"), None, "f, turn 1, field 'action'", "the field is missing"),
         (("turns", 1, "thought"), "x", "f, turn 1, field 'thought'", "a turn has no such field"),
         (("turns", 1, "action_ids"), [1, 2.5], "f, turn 1, field 'action_ids'", "a whole number, found 2.5"),
+        (("turns", 1, "log_probs"), [-0.5] * 9, "f, turn 1, field 'log_probs'", "one number for each"),
         (("turns", 1, "action_ids"), [1, 2**31], "f, turn 1, field 'action_ids'", "token ids"),
         (("turns", 1, "reward"), 1.5, "f, turn 1, field 'reward'", r"1.5 is not a number in \[0, 1\]"),
         (("turns", 1, "tool_calls", 1, "id"), 5, "f, turn 1, call 1, field 'id'", "expected text"),

@@ -26,7 +26,6 @@ from .protocols import Step as Step
 from .protocols import TaskSuite as TaskSuite
 from .recipe import Recipe as Recipe
 from .recipe import load_recipe as load_recipe
-from .rollout.episode import play as play
 from .rollout.experts import collect_experts as collect_experts
 from .rollout.experts import stream_experts as stream_experts
 from .rollout.replay import replay as replay

@@ -114,6 +114,8 @@ def _check_turn(turn: Turn, where: str) -> None:
     reward_of(turn.reward, where)
     if turn.action_ids and not (min(turn.action_ids) >= 0 and max(turn.action_ids) <= _MOST_TOKEN):
         raise bad(where, "action_ids", "expected a list of token ids (whole numbers from 0)")
+    if turn.log_probs is not None and len(turn.log_probs) != len(turn.action_ids or ()):
+        raise bad(where, "log_probs", "expected one number for each of action_ids")
     if turn.tool_calls:
         _check_calls(turn.tool_calls, where)
     if not turn.answers:

@@ -196,7 +196,7 @@ def test_a_cache_lives_from_turn_to_turn(trained_path):
     learner = learner_of(trained_path, drafting=False)
     counts: list[int] = []
     engine = learner.actor("a").engine
-    engine.model.get_input_embeddings().register_forward_hook(
+    engine.decoder.model.get_input_embeddings().register_forward_hook(
         lambda _m, given, _o: counts.append(given[0].numel())
     )
     talk = Talk(learner.actor("a"), PROMPT)
