@@ -173,7 +173,7 @@ def check_same(calm: Path, run: Path) -> None:
             ], phase
 
     pairs = Path("stages/contrast-1/pairs.jsonl")
-    assert (calm / pairs).read_text() == (run / pairs).read_text() != ""
+    assert without_log_probs(calm / pairs) == without_log_probs(run / pairs) != ""
     count_of_pairs = len((run / pairs).read_text().splitlines())
     assert steps(run, "sft") == list(range(1, 6 * TASKS["train"] // 6 + 1))
     assert steps(run, "dpo-1") == list(range(1, 2 * math.ceil(count_of_pairs / 2) + 1))
@@ -186,6 +186,11 @@ def check_same(calm: Path, run: Path) -> None:
     results = [json.loads((place / "results.json").read_text()) for place in (calm, run)]
     for key in ("splits", "explored", "shipped", "guard"):
         assert results[0][key] == results[1][key], key
+
+
+def without_log_probs(pairs: Path) -> str:
+    """The file, but for what depends, by rounding, on who was decoded beside."""
+    return re.sub(r', "log_probs": \[[^]]*\]', "", pairs.read_text())
 
 
 def rows(run: Path) -> list[dict]:
