@@ -22,8 +22,9 @@ LAYERS = (
     " encoding chat_template turn_forms turns talk model_template rendering",
     "environments policies",
     "rollout training",
-    "algorithms methods",
-    "recipe recipe_earlier recipe_errors recipe_fields recipe_yaml machine run run_records reuse report",
+    "algorithms",
+    "methods steps experiment"
+    " recipe recipe_earlier recipe_errors recipe_fields recipe_yaml machine run run_records reuse report",
     "cli __main__",
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names.split()}

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from eto.cli.progress import Progress
 from eto.environments.host import NoExpert
 from eto.environments.pool import EnvironmentPool, collect_experts
 from eto.errors import EnvironmentFailure, InputError
+from eto.experiment.watch import Watcher
 from eto.failures import commonest
 from eto.protocols import Policy, TaskSuite
 from eto.rollout.replay import SIMULATOR_FAILED, Replayed
@@ -36,7 +36,7 @@ def play(
     tasks: Sequence[Task],
     settings: RolloutSettings,
     *,
-    progress: Progress,
+    progress: Watcher,
     phase: str,
     samples: int = 1,
     store: TrajectoryStore | None = None,
@@ -116,7 +116,7 @@ def collect(
     *,
     workers: int,
     store: TrajectoryStore,
-    progress: Progress,
+    progress: Watcher,
     pool: EnvironmentPool,
     watch: Callable[[], None] = lambda: None,
 ) -> list[Trajectory]:
