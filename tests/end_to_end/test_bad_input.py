@@ -167,7 +167,8 @@ def test_no_java(recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
 
 def test_a_run_directory_in_use(recipe: Path, tmp_path: Path, command) -> None:
     hold = (
-        "import sys, time; from eto.recipe import load_recipe; from eto.run import Run\n"
+        "import sys, time\nfrom eto.recipe import load_recipe\n"
+        "from eto.run import Run\n"
         "run = Run.open(sys.argv[1], load_recipe(sys.argv[2])); print('held', flush=True); time.sleep(60)"
     )
     holder = subprocess.Popen(
