@@ -23,8 +23,9 @@ LAYERS = (
     "environments policies",
     "cpu engines",
     "rollout training",
-    "algorithms methods",
-    "recipe recipe_earlier recipe_errors recipe_fields recipe_yaml machine run run_records reuse report",
+    "algorithms",
+    "methods steps experiment"
+    " recipe recipe_earlier recipe_errors recipe_fields recipe_yaml machine run run_records reuse report",
     "cli __main__",
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names.split()}

@@ -32,7 +32,7 @@ class LoneSettings(MethodSettings):
 
 @pytest.fixture(autouse=True)
 def lone(monkeypatch):
-    monkeypatch.setitem(METHODS, "lone", Method("lone", "cloning again", LoneSettings))
+    monkeypatch.setitem(METHODS, "lone", Method("lone", "cloning again", LoneSettings, METHODS["eto"].train))
 
 
 def error_of(text, overrides=()):

@@ -14,6 +14,7 @@ from eto.files import write_atomic
 from eto.recipe import load_recipe, parse_recipe
 from eto.run import Run, split_hash
 from eto.run_records import check_template
+from eto.settings import GuardSettings
 from eto.types import Message, StopReason, Task, Trajectory, Turn
 
 SMALL = "name: small\nenvironment:\n  name: toy\n"
@@ -22,9 +23,10 @@ RECIPE = parse_recipe(SMALL)
 HOLD = """
 import sys, time
 from eto.recipe import parse_recipe
-from eto import run as module
-module._SECONDS_BETWEEN_NOTES = 0.05
-run = module.Run.open(sys.argv[1], parse_recipe(sys.argv[2]))
+from eto.experiment import stage as module
+from eto.run import Run
+module.SECONDS_BETWEEN_NOTES = 0.05
+run = Run.open(sys.argv[1], parse_recipe(sys.argv[2]))
 """
 
 
@@ -47,10 +49,6 @@ def process(tmp_path):
         child.stdout.close()
 
 
-def refuse(path):
-    raise AssertionError("a finished stage was run again")
-
-
 def test_a_run_keeps_its_chat_template(tmp_path):
     facts = {"fingerprint": "ab", "thoughts": "auto", "date": None}
     for _ in range(2):
@@ -64,33 +62,44 @@ def test_a_run_keeps_its_chat_template(tmp_path):
         check_template(run.manifest, {**facts, "fingerprint": "cd"}, run.directory)
 
 
-def test_a_stage_runs_once_and_is_loaded_after(tmp_path):
-    def train(path):
-        (path / "weights").write_text("42")
-        return 42
-
-    def load(path):
-        return int((path / "weights").read_text())
-
+def test_a_stage_is_made_once_and_found_after(tmp_path):
     with Run.open(tmp_path / "run", RECIPE) as run:
         assert run.done("sft") is None
-        assert run.stage("sft", train, load=load, metrics=lambda w: {"loss": w / 2}) == 42
+        with run.stage("sft") as stage:
+            assert not stage.done
+            (stage.directory / "weights").write_text("42")
+            stage.note(loss=21.0)
+            stage.note(steps=3)
+            stage.played("evaluate/sft/dev")
+            stage.played("evaluate/sft/dev")
+            stage.makes("sft")
     with Run.open(tmp_path / "run", RECIPE) as run:
-        assert run.stage("sft", refuse, load=load) == 42
+        with run.stage("sft") as stage:
+            assert stage.done and (stage.directory / "weights").read_text() == "42"
+            assert stage.metrics == {"loss": 21.0, "steps": 3}
+            stage.note(loss=0.0)
         done = run.done("sft")
-    assert done["metrics"] == {"loss": 21.0} and done["stage"] == "sft" and done["seconds"] >= 0
+    assert done["metrics"] == {"loss": 21.0, "steps": 3} and done["stage"] == "sft" and done["seconds"] >= 0
+    assert done["phases"] == ["evaluate/sft/dev"] and done["agent"] == "sft"
+
+
+def test_a_value_returned_from_within_a_stage_ends_it_well(tmp_path):
+    def made(run):
+        with run.stage("sft") as stage:
+            return stage.done
+
+    with Run.open(tmp_path / "run", RECIPE) as run:
+        assert made(run) is False and made(run) is True
 
 
 def test_a_stage_that_raised_is_not_done_and_finds_its_files(tmp_path):
-    def breaks(path):
-        (path / "checkpoint").write_text("half")
-        raise KeyError("broken")
-
     with Run.open(tmp_path / "run", RECIPE) as run:
-        with pytest.raises(KeyError):
-            run.stage("a/b", breaks, load=refuse)
+        with pytest.raises(KeyError), run.stage("a/b") as stage:
+            (stage.directory / "checkpoint").write_text("half")
+            raise KeyError("broken")
         assert run.done("a/b") is None
-        assert run.stage("a/b", lambda path: (path / "checkpoint").read_text(), load=refuse) == "half"
+        with run.stage("a/b") as stage:
+            assert not stage.done and (stage.directory / "checkpoint").read_text() == "half"
 
 
 @pytest.mark.parametrize("name", ["", "/etc", "../out", "a//b", ".hidden"])
@@ -100,9 +109,7 @@ def test_stage_names_stay_inside(tmp_path, name):
 
 
 def test_seconds_of_a_killed_attempt_count(tmp_path, process):
-    child = process(
-        "def slow(path):\n    print('in', flush=True)\n    time.sleep(60)\nrun.stage('sft', slow, load=None)"
-    )
+    child = process("with run.stage('sft'):\n    print('in', flush=True)\n    time.sleep(60)")
     seconds = tmp_path / "run" / "stages" / "sft" / "seconds"
     deadline = time.monotonic() + 10
     while not (seconds.exists() and float(seconds.read_text()) >= 0.3):
@@ -112,7 +119,8 @@ def test_seconds_of_a_killed_attempt_count(tmp_path, process):
     child.wait()
     with Run.open(tmp_path / "run", RECIPE) as run:
         assert run.done("sft") is None
-        run.stage("sft", lambda path: None, load=refuse)
+        with run.stage("sft"):
+            pass
         assert 0.3 <= run.done("sft")["seconds"] < 11
 
 
@@ -267,21 +275,17 @@ def test_a_full_disk(tmp_path):
         (tmp_path / "run" / "metrics.jsonl").symlink_to("/dev/full")
         with pytest.raises(MissingRequirement, match="free disk space"):
             run.log("sft", step=1)
-
-        def fills(path):
-            with open("/dev/full", "w") as file:
-                file.write("x")
-
-        with pytest.raises(MissingRequirement):
-            run.stage("sft", fills, load=refuse)
+        with pytest.raises(MissingRequirement), run.stage("sft"), open("/dev/full", "w") as file:
+            file.write("x")
 
 
 def test_a_stages_own_file_errors_are_not_blamed_on_the_run_directory(tmp_path):
-    def opens_nothing(path):
-        (path / "missing" / "x").read_text()
-
-    with Run.open(tmp_path / "run", RECIPE) as run, pytest.raises(FileNotFoundError):
-        run.stage("sft", opens_nothing, load=refuse)
+    with (
+        Run.open(tmp_path / "run", RECIPE) as run,
+        pytest.raises(FileNotFoundError),
+        run.stage("sft") as stage,
+    ):
+        (stage.directory / "missing" / "x").read_text()
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_rest(tmp_path):
@@ -299,15 +303,16 @@ DAMAGE = ["", "{", "[]", "null", DEEP, '{"a": ' + "9" * 5000 + "}", "{}", b"\xff
 @pytest.mark.parametrize("content", DAMAGE, ids=range(len(DAMAGE)))
 @pytest.mark.parametrize("name", ["manifest.json", "stages/sft/DONE", "recipe.yaml", "stages/sft/seconds"])
 def test_a_damaged_file_is_named(tmp_path, name, content):
-    with Run.open(tmp_path / "run", RECIPE) as run:
-        run.stage("sft", lambda path: None, load=lambda path: None)
+    with Run.open(tmp_path / "run", RECIPE) as run, run.stage("sft"):
+        pass
     path = tmp_path / "run" / name
     if name.endswith("seconds"):
         (path.parent / "DONE").unlink()
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises((InputError, RunConflict), match=path.name if name != "recipe.yaml" else "run"):  # noqa: SIM117
         with Run.open(tmp_path / "run", RECIPE) as run:
-            run.stage("sft", lambda path: None, load=lambda path: None)
+            with run.stage("sft"):
+                pass
             _ = run.manifest
 
 
@@ -327,9 +332,10 @@ def test_names_that_the_file_system_refuses(tmp_path):
 
 @pytest.mark.parametrize("content", ["", "[]", '{"one": 0.5}', '{"1": "high"}', DEEP])
 def test_damaged_dev_checks_are_named(tmp_path, content):
-    from eto.algorithms.stages import _Checks
+    from eto.experiment.stage import OpenStage
+    from eto.steps.selecting import Checks
 
     (tmp_path / "checks.json").write_text(content)
-    checks = _Checks(None, tmp_path, "dpo-1", 0.0, None, None)
+    checks = Checks(None, OpenStage("dpo-1", tmp_path, False), 1, GuardSettings(), 0.0)
     with pytest.raises(InputError, match=r"checks\.json"):
-        _ = checks.made
+        _ = checks.rewards

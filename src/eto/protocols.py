@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -153,6 +153,28 @@ class Engine(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Agent:
+    """A trained model, by its name in stages, episodes and reports."""
+
+    name: str
+    directory: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a method's training gave."""
+
+    agents: tuple[Agent, ...]
+    """In the order in which they were made; the test plays each."""
+    shipped: str
+    """Name of the one to use."""
+    reason: str
+    """Why that one."""
+    note: str = ""
+    """What a person should know at the end."""
+
+
+@dataclass(frozen=True, slots=True)
 class Method:
     """A training method: one file of `eto.methods`, which holds it as `METHOD`."""
 
@@ -161,3 +183,5 @@ class Method:
     """One line, for lists."""
     settings: type[Any]
     """Its subclass of `eto.settings.MethodSettings`, the section `method` of a recipe."""
+    train: Callable[[Any, Any], Outcome]
+    """train(lab, settings): runs the stages on an `eto.experiment.lab.Lab`."""

@@ -1,10 +1,12 @@
 """The run directory: one recipe, its stages and their artefacts, and what is needed to go on after a kill.
 
-    with Run.open(recipe.directory, recipe) as run:
-        policy = run.stage("sft", train, load=load_learner)
+    with Run.open(recipe.directory, recipe) as run, run.stage("sft") as stage:
+        if not stage.done:
+            train(stage.directory)
+            stage.note(loss=0.3)
 
-A stage that finished has `stages/<name>/DONE` and is loaded; one that did not is called again with
-its own directory, where it finds its earlier checkpoints. Files are written beside their place,
+A stage that finished has `stages/<name>/DONE`, and its results are in its directory; one that did not is
+made again there, where it finds its earlier checkpoints. Files are written beside their place,
 synced and renamed, so a reader sees the old content or the new, never a part of it.
 """
 
@@ -16,27 +18,23 @@ import json
 import os
 import socket
 import sys
-import threading
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from eto.errors import RunConflict
+from eto.experiment.stage import OpenStage, stopwatch
 from eto.files import disk_errors, finite, read_rows, write_atomic, write_json
 from eto.machine import describe_machine
 from eto.recipe import Recipe, free_fields, recipe_diff, recorded, resolved_yaml
 from eto.recipe_yaml import read_text
-from eto.run_records import check_place, noted_seconds, read_done, read_manifest
+from eto.run_records import check_place, read_done, read_manifest
 
 if TYPE_CHECKING:
     from eto.store import TrajectoryStore
-
-T = TypeVar("T")
-_SECONDS_BETWEEN_NOTES = 2.0
 
 
 class Run:
@@ -83,29 +81,26 @@ class Run:
             release(self._lock)
             self._lock = -1
 
-    def stage(
-        self,
-        name: str,
-        function: Callable[[Path], T],
-        *,
-        load: Callable[[Path], T],
-        metrics: Callable[[T], Mapping[str, Any]] | None = None,
-    ) -> T:
-        """The result of stage `name`: loaded where it is done, else made by `function(directory)`.
+    @contextmanager
+    def stage(self, name: str) -> Iterator[OpenStage]:
+        """Stage `name` for the time of a `with` block, which makes it where it is not `done`.
 
-        `metrics(result)` is kept in DONE as JSON, beside the wall seconds of all attempts.
+        Left without an error, the block is kept as done: the stage's notes are in DONE as JSON, beside the
+        wall seconds of all attempts.
         """
         path = self.stage_directory(name)
-        if self.done(name) is not None:
-            return load(path)
+        noted = self.done(name)
+        if noted is not None:
+            yield OpenStage(name, path, True, dict(noted["metrics"]))
+            return
         with disk_errors(path):
             path.mkdir(parents=True, exist_ok=True)
+        stage = OpenStage(name, path, False)
         with disk_errors(path, full_only=True):
-            with _stopwatch(path / "seconds") as seconds:
-                result = function(path)
+            with stopwatch(path / "seconds") as seconds:
+                yield stage
             record = {"stage": name, "seconds": round(seconds(), 3), "finished": _now()}
-            write_json(path / "DONE", {**record, "metrics": dict(metrics(result)) if metrics else {}})
-        return result
+            write_json(path / "DONE", {**record, "metrics": stage.metrics, **stage.made})
 
     def stage_directory(self, name: str) -> Path:
         """Where stage `name` keeps its artefacts; not created here."""
@@ -264,31 +259,6 @@ def _release_in_child() -> None:
 
 _held: set[int] = set()
 os.register_at_fork(after_in_child=_release_in_child)
-
-
-@contextmanager
-def _stopwatch(path: Path) -> Iterator[Callable[[], float]]:
-    """Wall seconds in this block and in earlier ones on `path`, kept there every few seconds."""
-    earlier = noted_seconds(path)
-    begin, stop = time.monotonic(), threading.Event()
-
-    def seconds() -> float:
-        return earlier + time.monotonic() - begin
-
-    def note() -> None:
-        while not stop.wait(_SECONDS_BETWEEN_NOTES):
-            with suppress(OSError):  # the stage's own writes report a full disk
-                write_atomic(path, f"{seconds():.3f}\n")
-
-    thread = threading.Thread(target=note, daemon=True)
-    thread.start()
-    try:
-        yield seconds
-    finally:
-        stop.set()
-        thread.join()
-        with suppress(OSError):
-            write_atomic(path, f"{seconds():.3f}\n")
 
 
 def _row_key(row: Mapping[str, Any]) -> tuple[Any, ...] | None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from eto.algorithms.stages import Round, optimise
+from eto import steps
 from eto.contrast import contrast
+from eto.experiment.lab import Lab
+from eto.experiment.watch import Silent
 from eto.methods.eto import EtoSettings
 from eto.recipe import parse_recipe
 from eto.run import Run
 from eto.settings import DpoSettings, GuardSettings
+from eto.steps import Round
 from eto.training.learner import Learner, load_learner
 from eto.types import Message, Pair, StopReason, Task, Trajectory, Turn
 
@@ -40,15 +44,28 @@ def policy(model: Path) -> Learner:
     return load_learner(model, dtype="float32")
 
 
-def round_of(policy, pairs, directory: Path, dev_reward, settings: EtoSettings = SETTINGS) -> Round:
+class Dev(Lab):
+    """A lab whose dev rewards are given by `dev_reward`, a function of the name they are kept under."""
+
+    dev_reward: Callable[[str], float]
+
+    def measure(self, name: str, split: str) -> float:
+        return self.dev_reward(name)
+
+
+def round_of(policy, pairs, directory: Path, dev_reward) -> Round:
     with Run.open(directory, RECIPE) as run:
-        return optimise(policy, pairs, [], 0.5, dev_reward, settings, run, 1)
+        lab = Dev(RECIPE, run, None, {"dev": [pairs[0].task]}, [], policy, None, Silent())
+        lab.dev_reward = dev_reward
+        given = {"contrast": SETTINGS.contrast, "guard": SETTINGS.guard}
+        _, result = steps.prefer(lab, pairs, SETTINGS.dpo, **given, agent="eto-1", start_reward=0.5)
+        return result
 
 
 def test_an_agent_stopped_before_its_only_check_is_checked(policy, pairs, tmp_path: Path) -> None:
     asked: list[str] = []
 
-    def dev_reward(_: Learner, name: str) -> float:
+    def dev_reward(name: str) -> float:
         asked.append(name)
         return 0.7
 
@@ -63,11 +80,11 @@ def test_an_agent_stopped_before_its_only_check_is_checked(policy, pairs, tmp_pa
 def test_the_rule_that_fired_is_known_after_an_interruption(
     policy, pairs, model: Path, tmp_path: Path
 ) -> None:
-    def interrupted(_: Learner, name: str) -> float:
+    def interrupted(name: str) -> float:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         round_of(policy, pairs, tmp_path, interrupted)
-    calm = round_of(load_learner(model, dtype="float32"), pairs, tmp_path / "calm", lambda *_: 0.4)
-    resumed = round_of(load_learner(model, dtype="float32"), pairs, tmp_path, lambda *_: 0.4)
+    calm = round_of(load_learner(model, dtype="float32"), pairs, tmp_path / "calm", lambda _: 0.4)
+    resumed = round_of(load_learner(model, dtype="float32"), pairs, tmp_path, lambda _: 0.4)
     assert resumed == calm and not calm.shipped and "max_margin" in calm.fired

@@ -13,7 +13,7 @@ import pytest
 from coin_game import environment_of_child, save_model, write_recipe
 
 from eto.cli.compose import read_recipe
-from eto.cli.loading import sure_to_load
+from eto.experiment.loading import sure_to_load
 from eto.policies import embedded
 from eto.run import Run
 

@@ -133,7 +133,8 @@ def test_a_websocket_to_this_machine_takes_no_proxy(tmp_path):
     ("proxy", "says"), [("socks5://127.0.0.1:9", "package"), ("foo://x", "no usable proxy")]
 )
 def test_a_model_of_the_hub_behind_a_proxy_that_is_none(proxy, says, monkeypatch):
-    from eto.cli.compose import policy_of, read_recipe
+    from eto.cli.compose import read_recipe
+    from eto.experiment.compose import policy_of
 
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     monkeypatch.setenv("HTTPS_PROXY", proxy)

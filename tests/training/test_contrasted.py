@@ -10,11 +10,13 @@ import pytest
 from test_loop import PAIRED, changed, episodes, policy, weights
 from tiny import trajectory
 
+from eto import steps
 from eto.algorithms.dpo import contrasted, dpo
 from eto.algorithms.sft import sft
-from eto.algorithms.stages import contrast
 from eto.contrast import shared_turns
 from eto.errors import InputError
+from eto.experiment.lab import Lab
+from eto.experiment.watch import Silent
 from eto.methods.eto import EtoSettings
 from eto.recipe import parse_recipe
 from eto.run import Run
@@ -144,15 +146,20 @@ def test_a_run_counts_them_and_its_first_round_needs_a_pair(tiny_path, tmp_path:
     expert = [LONG, sides("ot", "wt").chosen]
     explored = [LOST, sides("ot", "wt").rejected]
     learner.max_context = context(learner, 5)
+
+    def made(run: Run, expert: list[Trajectory], explored: list[Trajectory], iteration: int):
+        lab = Lab(recipe, run, None, {}, expert, learner, None, Silent())
+        return steps.contrast(lab, expert, explored, settings.contrast, settings.dpo, iteration)
+
     with Run.open(tmp_path / "one", recipe) as run, warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
-        pairs, left_out = contrast(learner, expert, explored, settings, run, 1)
+        pairs, left_out = made(run, expert, explored, 1)
         assert [each.task.id for each in pairs] == ["tiny/0"] and left_out == {"equal sides": ["tiny/1"]}
         assert any("1 of 2 pairs are left out" in str(each.message) for each in told)
-        again = contrast(learner, expert, explored, settings, run, 1)
+        again = made(run, expert, explored, 1)
         assert [each.task.id for each in again[0]] == ["tiny/0"] and again[1] == left_out
         assert run.done("contrast-1")["metrics"]["left_out"] == {"equal sides": 1}
-        assert contrast(learner, [LONG], [LOST], settings, run, 2) == ([], left_out)
-        assert contrast(learner, [], explored, settings, run, 3) == ([], {})
+        assert made(run, [LONG], [LOST], 2) == ([], left_out)
+        assert made(run, [], explored, 3) == ([], {})
     with Run.open(tmp_path / "two", recipe) as run, pytest.raises(InputError, match="no pair is left"):
-        contrast(learner, [LONG], [LOST], settings, run, 1)
+        made(run, [LONG], [LOST], 1)

@@ -21,7 +21,6 @@ from transformers import AutoModelForCausalLM
 from eto.algorithms import dpo as dpo_module
 from eto.algorithms.dpo import dpo as preferred
 from eto.algorithms.dpo import pair_example, pair_loss
-from eto.algorithms.guard import Guard
 from eto.algorithms.sft import _objective as sft_objective
 from eto.algorithms.sft import clonable, sft_example
 from eto.algorithms.sft import sft as cloned
@@ -31,6 +30,7 @@ from eto.settings import ContrastSettings, DpoSettings, GuardSettings, SftSettin
 from eto.training import loop, memory
 from eto.training.batches import at_a_time, split
 from eto.training.computing import Computing
+from eto.training.guard import Guard
 from eto.training.learner import load_learner
 from eto.training.log_probs import TreeLogProbs
 from eto.training.loop import Example, optimise

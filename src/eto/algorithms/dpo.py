@@ -18,7 +18,6 @@ import torch
 from torch import Tensor
 
 from eto.algorithms.dpo_checks import check_effect
-from eto.algorithms.guard import Guard
 from eto.algorithms.sft import clonable, fitted, sft_examples
 from eto.errors import InputError, NothingLeft
 from eto.files import disk_errors, write_atomic
@@ -26,6 +25,7 @@ from eto.losses import dpo_loss, ipo_loss, log_ratio_margin, sequence_log_prob, 
 from eto.settings import ContrastSettings, DpoSettings, GuardSettings
 from eto.training.batches import log_probs_of
 from eto.training.checkpoint import fingerprint
+from eto.training.guard import Guard
 from eto.training.learner import Learner
 from eto.training.loop import Example, at_once, optimise
 from eto.training.trees import Leaf, tree_of

@@ -8,21 +8,21 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-from eto.cli.compose import (
-    policy_of,
-    read_recipe,
-    section,
-    step_reporter,
-    suite_of,
-    tasks_of,
-    training_arguments,
-)
+from eto.cli.compose import read_recipe
 from eto.cli.kept import Kept, command_of
-from eto.cli.loading import check_for_training
 from eto.cli.outputs import check_directory, check_file, inputs_of, new_model
 from eto.cli.progress import Progress
 from eto.cli.terminal import say, terminal
 from eto.errors import InputError
+from eto.experiment.compose import (
+    policy_of,
+    section,
+    suite_of,
+    tasks_of,
+    training_arguments,
+)
+from eto.experiment.loading import check_for_training
+from eto.experiment.watch import show_step
 from eto.formats import read_pairs, read_trajectories, write_pairs, write_trajectories
 from eto.recipe import Recipe
 from eto.settings import ContrastSettings, DpoSettings, ExploreSettings, GuardSettings, SftSettings
@@ -37,8 +37,8 @@ def collect(
     out: Path, split: str, recipe_path: Path | None, overrides: Sequence[str], overwrite: bool = False
 ) -> None:
     """`eto expert`"""
-    from eto.cli import play
     from eto.environments.pool import EnvironmentPool
+    from eto.experiment import play
 
     recipe = read_recipe(recipe_path, overrides, "expert", split=split)
     check_file(out, overwrite=overwrite, inputs=inputs_of(recipe=recipe_path))
@@ -66,7 +66,7 @@ def replay_file(
     overwrite: bool = False,
 ) -> None:
     """`eto replay`"""
-    from eto.cli import play
+    from eto.experiment import play
     from eto.rollout.replay import Replayed, stream_replay
 
     recipe = read_recipe(recipe_path, overrides, "replay")
@@ -120,11 +120,10 @@ def clone(
     from eto.algorithms.sft import sft
 
     progress = Progress()
-    report = step_reporter(progress.update)
     policy = policy_of(recipe, model)
     check_for_training(policy, out)
     with progress:
-        show = partial(report, "sft")
+        show = partial(show_step, progress, "sft")
         settings = section(recipe, SftSettings)
         sft(policy, trajectories, settings, on_start=show, on_step=show, **training_arguments(recipe))
     with new_model(out) as fresh:
@@ -238,7 +237,6 @@ def optimise(
     from eto.algorithms.dpo import dpo
 
     progress = Progress()
-    report = step_reporter(progress.update)
     policy = policy_of(recipe, model)
     check_for_training(policy, out)
     with progress:
@@ -250,8 +248,8 @@ def optimise(
             rehearsal=replayed,
             guard=section(recipe, GuardSettings),
             **training_arguments(recipe),
-            on_start=partial(report, "dpo"),
-            on_step=partial(report, "dpo"),
+            on_start=partial(show_step, progress, "dpo"),
+            on_step=partial(show_step, progress, "dpo"),
         )
     with new_model(out) as fresh:
         policy.save(fresh)
@@ -287,7 +285,7 @@ def _play(
     overwrite: bool = False,
 ) -> list[Trajectory]:
     """Episodes of a split, written to `out` where it is given, and kept beside it until then."""
-    from eto.cli.play import play
+    from eto.experiment.play import play
 
     suite = suite_of(recipe)
     tasks = tasks_of(recipe, suite, split)

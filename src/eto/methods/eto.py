@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
+from eto import steps
 from eto.limits import Whole
-from eto.protocols import Method
+from eto.protocols import Method, Outcome
 from eto.settings import (
     ContrastSettings,
     DpoSettings,
@@ -16,6 +17,9 @@ from eto.settings import (
     SftSettings,
 )
 from eto.settings.base import Most
+
+if TYPE_CHECKING:
+    from eto.experiment.lab import Lab
 
 
 class EtoSettings(MethodSettings):
@@ -49,4 +53,45 @@ class EtoSettings(MethodSettings):
         return dict.fromkeys(("explore", "contrast", "dpo", "guard"), "set method.iterations above 0")
 
 
-METHOD = Method(name="eto", summary="explore, contrast with the expert, prefer", settings=EtoSettings)
+def train(lab: Lab, settings: EtoSettings) -> Outcome:
+    """Algorithm 1 of the paper. The best checkpoint on dev goes on; a round that does not beat its own
+    starting agent on dev is reported, and the search ends there."""
+    base = steps.clone(lab, lab.cloned, settings.sft)
+    agents, shipped, reward = [base], base.name, steps.evaluate(lab, base)
+    reason = "no iteration was asked for"
+    for iteration in range(1, settings.iterations + 1):
+        explored = steps.explore(lab, settings.explore, iteration)
+        pairs, left_out = steps.contrast(
+            lab, lab.experts, explored, settings.contrast, settings.dpo, iteration
+        )
+        if not pairs:
+            why = _no_pairs(left_out)
+            note = f"round {iteration} gave no pairs: {why}; {shipped} is the result"
+            return Outcome(tuple(agents), shipped, note, note)
+        agent, result = steps.prefer(
+            lab,
+            pairs,
+            settings.dpo,
+            contrast=settings.contrast,
+            guard=settings.guard,
+            agent=f"eto-{iteration}",
+            start_reward=reward,
+            iteration=iteration,
+        )
+        agents.append(agent)
+        if not result.shipped:
+            note = f"{agent.name} does not ship: {result.reason}"
+            return Outcome(tuple(agents), shipped, note, note)
+        shipped, reward, reason = agent.name, result.dev_reward, result.reason
+    return Outcome(tuple(agents), shipped, reason)
+
+
+def _no_pairs(left_out: Mapping[str, list[str]]) -> str:
+    if not left_out:
+        return "every task was won or tied"
+    return f"{sum(map(len, left_out.values()))} had nothing to contrast within the context"
+
+
+METHOD = Method(
+    name="eto", summary="explore, contrast with the expert, prefer", settings=EtoSettings, train=train
+)

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from eto.cli.progress import Progress
 from eto.engines.actor import Actor
 from eto.environments.host import NoExpert
 from eto.environments.pool import EnvironmentPool
 from eto.errors import EnvironmentFailure, InputError
+from eto.experiment.watch import Watcher
 from eto.failures import commonest
 from eto.protocols import TaskSuite
 from eto.recipe import Recipe
@@ -39,7 +39,7 @@ def play(
     tasks: Sequence[Task],
     recipe: Recipe,
     *,
-    progress: Progress,
+    progress: Watcher,
     phase: str,
     samples: int = 1,
     temperature: float = 0.0,
@@ -118,7 +118,7 @@ def collect(
     *,
     workers: int,
     store: TrajectoryStore,
-    progress: Progress,
+    progress: Watcher,
     pool: EnvironmentPool,
 ) -> Iterator[Trajectory | NoExpert]:
     """Put verified experts of those `tasks` into `store` that it has none of; yields each as it is there.

@@ -6,7 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from eto.cli.compose import policy_of
+from eto.experiment.compose import policy_of
 from eto.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -38,13 +38,14 @@ class PolicyLoading:
     def __exit__(self, *_: object) -> None:
         self._thread.shutdown(wait=False, cancel_futures=True)
 
-    def start(self) -> None:
+    def start(self) -> Future[Learner]:
         """Begin to load, if that was not begun before."""
         if self._policy is None:
             for module in IMPORTS:
                 self._thread.submit(import_module, module)  # where one fails, policy_of raises it again
             self._policy = self._thread.submit(policy_of, self.recipe)
             self._thread.shutdown(wait=False)  # the thread ends after these, and with it its OpenMP team
+        return self._policy
 
     @property
     def under_way(self) -> bool:
@@ -57,8 +58,7 @@ class PolicyLoading:
 
     def policy(self) -> Learner:
         """The policy, waited for. Raises what loading it raises: `InputError`, `MissingRequirement`."""
-        self.start()
-        return self._policy.result()
+        return self.start().result()
 
 
 def check_for_training(policy: Learner, out: Path, agents: int = 0) -> None:

@@ -1,0 +1,126 @@
+"""A recipe from start to the test of its agents, resumable at any point."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from eto.experiment.compose import suite_of, tasks_of
+from eto.experiment.lab import Lab
+from eto.experiment.loading import (
+    PolicyLoading,
+    agents_left,
+    check_embedded_room,
+    check_for_training,
+    sure_to_load,
+)
+from eto.experiment.play import EXPERT, collect, kept_experts
+from eto.experiment.watch import Silent, Watcher
+from eto.files import disk_errors
+from eto.formats import read_trajectories, write_trajectories
+from eto.methods import load_method
+from eto.recipe import Recipe
+from eto.reuse import reusable_stages, reuse_stages
+from eto.run import Run
+from eto.run_records import check_place, check_template
+from eto.types import Task, Trajectory
+
+if TYPE_CHECKING:
+    from eto.environments.pool import EnvironmentPool
+    from eto.protocols import TaskSuite
+    from eto.training.learner import Learner
+
+SPLITS = ("train", "dev", "test")
+
+
+def perform(recipe: Recipe, *, source: Path | None = None, watch: Watcher | None = None) -> None:
+    """Run `recipe` in its run directory up to the test of every agent; what is finished stays.
+
+    What the run in `source` has finished and the recipe leaves as it is there is taken from it. Raises
+    what `Run.open` and `eto.reuse.reuse_stages` do, and the errors of stages.
+    """
+    watch = watch or Silent()
+    if source is not None:
+        # A mistake in it must be told before the model is loaded and the directory takes the recipe.
+        reusable_stages(source, recipe)
+    with PolicyLoading(recipe) as loading:
+        suite = suite_of(recipe)
+        splits = {split: tasks_of(recipe, suite, split) for split in SPLITS}
+        with disk_errors(recipe.directory):
+            check_place(recipe.directory)
+            begun = (recipe.directory / "recipe.yaml").exists()
+        if not begun and not sure_to_load(recipe):
+            # A model that cannot be loaded must be told before the directory takes the recipe.
+            _loaded(loading, watch)
+        if sure_to_load(recipe) and agents_left(recipe):
+            check_embedded_room(recipe)
+        with Run.open(recipe.directory, recipe) as run:
+            for note in run.notes:
+                watch.say(f"note: {note}")
+            run.record_splits({split: [task.id for task in tasks] for split, tasks in splits.items()})
+            if source is not None:
+                watch.say(f"taken from {source}: {', '.join(reuse_stages(source, run))}")
+            if run.done("test") is None:
+                _learn(run, suite, splits, loading, watch)
+
+
+def _learn(
+    run: Run, suite: TaskSuite, splits: dict[str, list[Task]], loading: PolicyLoading, watch: Watcher
+) -> None:
+    """All stages: the experts, those of the method, the test of its agents."""
+    from eto.environments.pool import EnvironmentPool
+
+    recipe = run.recipe
+    loading.start()
+    # One set of simulators for all stages: starting them takes seconds.
+    with EnvironmentPool.within(suite, recipe.environment) as pool:
+        experts = _experts(run, suite, splits["train"], pool, loading, watch)
+        learner = _loaded(loading, watch)
+        check_template(run.manifest, learner.renderer.facts, run.directory)
+        run.add_to_manifest(chat_template=learner.renderer.facts)
+        splits = {**splits, "train": [expert.task for expert in experts]}
+        lab = Lab(recipe, run, suite, splits, experts, learner, pool, watch)
+        outcome = load_method(recipe.method.name).train(lab, recipe.method)
+        with run.stage("test") as stage:
+            for agent in outcome.agents:
+                lab.become(agent)
+                lab.measure(agent.name, "test")
+                stage.played(f"evaluate/{agent.name}/test")
+            stage.note(shipped=outcome.shipped, reason=outcome.reason)
+    if outcome.note:
+        watch.say(outcome.note)
+
+
+def _experts(
+    run: Run,
+    suite: TaskSuite,
+    tasks: Sequence[Task],
+    pool: EnvironmentPool,
+    loading: PolicyLoading,
+    watch: Watcher,
+) -> list[Trajectory]:
+    """Stage `expert`: verified trajectories of the training tasks that have an expert. Ends early where
+    the model, `loading` meanwhile, cannot be loaded."""
+    with run.stage("expert") as stage:
+        path = stage.directory / "expert.jsonl"
+        if stage.done:
+            return read_trajectories(path)
+        workers, store = run.recipe.environment.workers, run.store
+        for _ in collect(suite, tasks, workers=workers, store=store, progress=watch, pool=pool):
+            loading.raise_failure()
+        experts = kept_experts(store, tasks)
+        write_trajectories(path, experts)
+        stage.played(EXPERT)
+        stage.note(kept=len(experts), tasks=len(tasks))
+        return experts
+
+
+def _loaded(loading: PolicyLoading, watch: Watcher) -> Learner:
+    loading.start()
+    if loading.under_way:
+        watch.say("loading the model")
+    learner = loading.policy()
+    if agents := agents_left(loading.recipe):
+        check_for_training(learner, loading.recipe.directory, agents)
+    return learner

@@ -1,0 +1,104 @@
+"""What a training method sees of a run: tasks, experts, the learner, and where its stages are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from eto.experiment.compose import cloned_part, policy_of, training_arguments
+from eto.experiment.watch import Watcher, show_step
+from eto.protocols import Agent, TaskSuite
+from eto.recipe import Recipe
+from eto.run import Run
+from eto.types import Task, Trajectory
+
+if TYPE_CHECKING:
+    from eto.environments.pool import EnvironmentPool
+    from eto.training.learner import Learner
+
+
+@dataclass
+class Lab:
+    """An experiment under way. Steps (`eto.steps`) take it as their first argument."""
+
+    recipe: Recipe
+    run: Run
+    """Keeps the stages, their episodes and their figures."""
+    suite: TaskSuite
+    splits: Mapping[str, Sequence[Task]]
+    """`train` holds the tasks that have an expert; `dev` and `test`."""
+    experts: list[Trajectory]
+    """A verified trajectory of each training task."""
+    learner: Learner
+    """The model, with the weights of the agent made or loaded last."""
+    pool: EnvironmentPool
+    """Simulators that stand for all stages."""
+    watch: Watcher
+
+    @cached_property
+    def cloned(self) -> list[Trajectory]:
+        """The experts to clone: all but the share that the recipe keeps for exploring unseen tasks."""
+        return cloned_part(self.recipe, self.experts)
+
+    @property
+    def training(self) -> dict[str, Any]:
+        """What training takes from the recipe beside its settings."""
+        return training_arguments(self.recipe)
+
+    def agent(self, name: str, stage: str, **traits: Any) -> Agent:
+        """The agent `name`, whose model is kept in the directory of `stage`."""
+        return Agent(name, self.run.stage_directory(stage) / "model", **traits)
+
+    def become(self, agent: Agent) -> None:
+        """Give the learner the weights of `agent`, and its name to what it plays."""
+        self.learner.reload(agent.directory)
+        self.learner.name = agent.name
+
+    def begin_again(self) -> None:
+        """Give the learner the weights that the recipe's model has."""
+        self.learner = policy_of(self.recipe)
+
+    def play(
+        self, split: str, phase: str, *, temperature: float, samples: int = 1, seed: int | None = None
+    ) -> list[Trajectory]:
+        """The learner's episodes of a split's tasks that `phase` of the store does not hold yet are played;
+        returns all that did not fail. seed: by default the recipe's."""
+        from eto.experiment.play import play
+
+        played = play(
+            self.learner.actor(self.learner.name),
+            self.suite,
+            self.splits[split],
+            self.recipe,
+            progress=self.watch,
+            phase=phase,
+            samples=samples,
+            temperature=temperature,
+            seed=seed,
+            store=self.run.store,
+            pool=self.pool,
+        )
+        return [trajectory for trajectory in played if not trajectory.failed]
+
+    def measure(self, name: str, split: str) -> float:
+        """The learner's average reward on a split, played and logged under `name` with its interval."""
+        from eto.statistics import mean_interval, rate_interval
+
+        temperature = self.recipe.evaluation.temperature
+        played = self.play(split, f"evaluate/{name}/{split}", temperature=temperature)
+        reward = mean_interval([t.reward for t in played])
+        success = rate_interval([float(t.success) for t in played if t.success is not None])
+        figures = {"reward": reward.mean, "low": reward.low, "high": reward.high, "success": success.mean}
+        self.run.log(split, agent=name, step=0, **figures)
+        return reward.mean
+
+    def show(self, stage: str, figures: Mapping[str, float]) -> None:
+        """Show where the training of `stage` is."""
+        show_step(self.watch, stage, figures)
+
+    def log(self, stage: str, figures: Mapping[str, float]) -> None:
+        """Keep and show the figures of a training step."""
+        self.run.log(stage, **figures)
+        self.show(stage, figures)

@@ -1,0 +1,10 @@
+"""Steps of training methods: small functions over a `Lab`, each kept in a stage of its own.
+
+Listed in `__init__.pyi`; loaded on first use, since methods are imported to read a recipe.
+"""
+
+from __future__ import annotations
+
+from lazy_loader import attach_stub
+
+__getattr__, __dir__, __all__ = attach_stub(__name__, __file__)

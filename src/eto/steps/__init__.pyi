@@ -1,0 +1,8 @@
+"""The steps: `eto/steps/__init__.py` loads each of these names on first use."""
+
+from .cloning import clone as clone
+from .contrasting import contrast as contrast
+from .evaluating import evaluate as evaluate
+from .exploring import explore as explore
+from .preferring import Round as Round
+from .preferring import prefer as prefer

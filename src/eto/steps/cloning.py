@@ -1,0 +1,63 @@
+"""Cloning: an agent that imitates trajectories."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from eto.algorithms.sft import sft
+from eto.atomic import atomic_directory
+from eto.experiment.lab import Lab
+from eto.protocols import Agent
+from eto.settings import SftSettings
+from eto.types import Trajectory
+
+if TYPE_CHECKING:
+    from eto.training.learner import Learner
+
+
+def clone(
+    lab: Lab,
+    trajectories: Sequence[Trajectory],
+    settings: SftSettings,
+    *,
+    agent: str = "sft",
+    afresh: bool = False,
+) -> Agent:
+    """Stage `<agent>`: clone `trajectories`; the learner becomes the cloned agent.
+
+    afresh: begin with the recipe's model, not with the learner as it is.
+    """
+    with lab.run.stage(agent) as stage:
+        made = lab.agent(agent, stage=stage.name)
+        if not stage.done:
+            if afresh:
+                lab.begin_again()
+            sft(
+                lab.learner,
+                trajectories,
+                settings,
+                directory=stage.directory,
+                **lab.training,
+                on_start=partial(lab.show, stage.name),
+                on_step=partial(lab.log, stage.name),
+            )
+            save_model(lab.learner, stage.directory)
+            stage.makes(agent)
+        lab.become(made)
+    drop_state(stage.directory)
+    return made
+
+
+def save_model(learner: Learner, directory: Path) -> None:
+    """Put the learner's model in a stage's directory, whole or not at all."""
+    with atomic_directory(directory / "model") as fresh:
+        learner.save(fresh)
+
+
+def drop_state(directory: Path) -> None:
+    """Delete the state of training, which serves only to resume a stage that is not done."""
+    shutil.rmtree(directory / "state", ignore_errors=True)

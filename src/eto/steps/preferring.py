@@ -1,0 +1,88 @@
+"""Preferring: preference training with dev checks, of which the best checkpoint goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from functools import partial
+
+from eto.algorithms.dpo import dpo
+from eto.experiment.lab import Lab
+from eto.files import read_object, write_json
+from eto.protocols import Agent
+from eto.settings import ContrastSettings, DpoSettings, GuardSettings
+from eto.steps.cloning import drop_state
+from eto.steps.selecting import Checks
+from eto.types import Pair
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """The result of one round of preference training."""
+
+    agent: str
+    pairs: int
+    fired: str | None
+    """The guard's rule that stopped training, if any."""
+    best_epoch: int
+    dev_reward: float
+    start_reward: float
+    shipped: bool
+
+    @property
+    def reason(self) -> str:
+        verdict = "better than" if self.dev_reward > self.start_reward else "not better than"
+        return f"dev reward {self.dev_reward:.3f}, {verdict} the starting agent's {self.start_reward:.3f}"
+
+
+def prefer(
+    lab: Lab,
+    pairs: Sequence[Pair],
+    settings: DpoSettings,
+    *,
+    contrast: ContrastSettings,
+    guard: GuardSettings,
+    agent: str,
+    start_reward: float,
+    iteration: int = 1,
+) -> tuple[Agent, Round]:
+    """Stage `dpo-<iteration>`: the learner becomes `agent`, its best epoch on dev, better than before or not.
+
+    start_reward: of the learner as it comes in, on dev. Experts whose tasks gave no pair are rehearsed, where
+    `settings` give that a weight.
+    """
+    with lab.run.stage(f"dpo-{iteration}") as stage:
+        path = stage.directory / "round.json"
+        if not stage.done:
+            checks = Checks(lab, stage, settings.epochs, guard, start_reward)
+            paired = {pair.task.id for pair in pairs}
+            others = [expert for expert in lab.experts if expert.task.id not in paired]
+            result = dpo(
+                lab.learner,
+                pairs,
+                settings,
+                contrast=contrast,
+                rehearsal=others if settings.rehearsal_weight else None,
+                guard=guard,
+                directory=stage.directory,
+                **lab.training,
+                on_start=partial(lab.show, stage.name),
+                on_step=partial(lab.log, stage.name),
+                on_epoch=checks.after,
+            )
+            if not checks.rewards:  # the guard ended training before the only check
+                checks.measure(settings.epochs)
+            for epoch in checks.rewards:
+                stage.played(checks.phase(epoch))
+            epoch, reward = checks.best()
+            ships = reward > start_reward or not guard.ship_only_if_better
+            done = Round(agent, len(pairs), result.fired, epoch, reward, start_reward, ships)
+            write_json(path, asdict(done))
+            stage.note(guard=done.fired, best_epoch=epoch, dev_reward=reward, start_reward=start_reward)
+            stage.makes(agent)
+        made = lab.agent(agent, stage=stage.name)
+        lab.become(made)
+        names = [field.name for field in fields(Round)]
+        noted = read_object(path, *names)
+    drop_state(stage.directory)
+    return made, Round(**{name: noted[name] for name in names})

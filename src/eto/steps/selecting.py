@@ -1,0 +1,65 @@
+"""Selecting: the checkpoint of a training stage that is best on dev."""
+
+from __future__ import annotations
+
+from eto.errors import InputError
+from eto.experiment.lab import Lab
+from eto.experiment.stage import OpenStage
+from eto.files import read_object, write_json
+from eto.settings import GuardSettings
+from eto.steps.cloning import save_model
+
+
+class Checks:
+    """Dev rewards after the epochs of a stage: keeps the best checkpoint, and the end of patience."""
+
+    def __init__(
+        self, lab: Lab, stage: OpenStage, epochs: int, settings: GuardSettings, start_reward: float
+    ) -> None:
+        self.lab, self.stage, self.epochs = lab, stage, epochs
+        self.settings, self.start_reward = settings, start_reward
+        self._path = stage.directory / "checks.json"
+
+    def after(self, epoch: int) -> bool:
+        """Play dev after `epoch`, from 1, where the settings ask for it; True when patience is at its end."""
+        if not self.settings.dev_every_epoch and epoch < self.epochs:
+            return False
+        return self.measure(epoch)
+
+    def measure(self, epoch: int) -> bool:
+        """Play dev with the weights as they are; True when patience is at its end."""
+        earlier = self.rewards
+        earlier.pop(epoch, None)
+        reward = self.lab.measure(self._name(epoch), "dev") if self.lab.splits["dev"] else 0.0
+        if reward > max(earlier.values(), default=float("-inf")):
+            save_model(self.lab.learner, self.stage.directory)
+        seen = {**earlier, epoch: reward}
+        write_json(self._path, {str(e): r for e, r in seen.items()})
+        patience = self.settings.patience
+        best_epoch = max([0, *seen], key=lambda e: (self.start_reward if e == 0 else seen[e], -e))
+        return patience is not None and epoch - best_epoch >= patience
+
+    def best(self) -> tuple[int, float]:
+        """(epoch, dev reward) of the checkpoint kept; the earlier of equals."""
+        seen = self.rewards
+        epoch = max(seen, key=lambda e: (seen[e], -e))
+        return epoch, seen[epoch]
+
+    def phase(self, epoch: int) -> str:
+        """The phase of the store that holds an epoch's episodes."""
+        return f"evaluate/{self._name(epoch)}/dev"
+
+    def _name(self, epoch: int) -> str:
+        return f"{self.stage.name}/epoch-{epoch}"
+
+    @property
+    def rewards(self) -> dict[int, float]:
+        """Epoch -> dev reward, those of an interrupted attempt included. Raises `InputError` for a damaged
+        record."""
+        if not self._path.exists():
+            return {}
+        noted = read_object(self._path)
+        if not all(e.isdecimal() and isinstance(r, int | float) for e, r in noted.items()):
+            mend = "restore it from a copy, or delete the stage's directory to train it anew"
+            raise InputError("is no record of dev checks", where=str(self._path), mend=mend)
+        return {int(epoch): reward for epoch, reward in noted.items()}
