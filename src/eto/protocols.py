@@ -79,6 +79,10 @@ class TaskSuite(Protocol):
         ...
 
 
+Finish = Literal["stop", "length"]
+"""Why a continuation ended: with a stop id, or at its cap of tokens."""
+
+
 @dataclass(frozen=True, slots=True)
 class Sampling:
     """How an engine continues a prompt."""
@@ -102,7 +106,7 @@ class Completion:
     log_probs: tuple[float, ...]
     """For each id its log-probability (natural logarithm) given all before it, under the model's own
     distribution: temperature 1, whatever it was sampled at."""
-    finish: Literal["stop", "length"]
+    finish: Finish
     version: int = 0
     """Number of the weights that wrote it: 0, and one more with each `load`."""
 

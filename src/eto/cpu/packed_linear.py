@@ -31,7 +31,7 @@ def pack_linear_layers(model: Any) -> None:
     for module in model.modules():
         if type(module) is nn.Linear and module.weight.dtype == torch.float32:
             packed = torch.ops.mkldnn._reorder_linear_weight(module.weight.detach(), FEW // 2)
-            module.forward = partial(_linear, module, packed)
+            module.forward = partial(_linear, module, packed)  # type: ignore[method-assign]
 
 
 def _linear(module: nn.Linear, packed: Tensor, inputs: Tensor) -> Tensor:

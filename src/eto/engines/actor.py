@@ -97,24 +97,27 @@ class Dialogue:
 
     async def act(self, sampling: Sampling, retries: int = 0) -> Turn | EngineFault:
         """The next action, as a turn whose observation is still to come. A fault that may pass is retried."""
-        for _ in range(1 + retries):
-            done = await self._actor.engine.generate(self.ids, sampling, session=self._session)
-            if isinstance(done, Completion):
-                self._write(done.ids)
-                self._talk.sampled(self._action)
-                text = self._actor.renderer.text(done.ids)
-                if self._actor.tokenizer_id is None:
-                    return Turn(text, "")
-                return Turn(text, "", action_ids=done.ids, log_probs=done.log_probs)
-            if not done.retryable:
-                break
-        return done
+        done = await self._generate(sampling)
+        while isinstance(done, EngineFault) and done.retryable and retries > 0:
+            retries -= 1
+            done = await self._generate(sampling)
+        if isinstance(done, EngineFault):
+            return done
+        self._write(done.ids)
+        self._talk.sampled(self._action)
+        text = self._actor.renderer.text(done.ids)
+        if self._actor.tokenizer_id is None:
+            return Turn(text, "")
+        return Turn(text, "", action_ids=done.ids, log_probs=done.log_probs)
 
     def hear(self, turn: Turn) -> None:
         """Go on after `turn`, the action written last with what came back. Where the chat template lays the
         conversation out anew, all its ids change."""
         appended, ids = self._talk.go_on(self._action, turn)
         self.ids = [*self.ids, *ids] if appended else list(ids)
+
+    async def _generate(self, sampling: Sampling) -> Completion | EngineFault:
+        return await self._actor.engine.generate(self.ids, sampling, session=self._session)
 
     def _recall(self, turn: Turn) -> None:
         """Take `turn` as one of its own."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import cast
 
 from eto.engines.actor import Actor
 from eto.engines.turns import others_first
 from eto.errors import InputError
-from eto.protocols import Completion, EngineFault, Sampling
-from eto.types import Message, Turn
+from eto.protocols import Completion, EngineFault, Finish, Sampling
+from eto.types import Message, Role, Turn
 
 Respond = Callable[[Sequence[Message]], str]
 """(the conversation so far, ending on a user message) -> the next action."""
@@ -61,7 +62,8 @@ class TextRenderer:
                 parts.append([])
             else:
                 parts[-1].append(index)
-        return tuple(Message(self._texts[role], self.text(texts)) for role, *texts in filter(None, parts))
+        said = ((cast(Role, self._texts[role]), self.text(texts)) for role, *texts in filter(None, parts))
+        return tuple(Message(role, text) for role, text in said)
 
 
 class TextTalk:
@@ -113,10 +115,10 @@ class ScriptedEngine:
         if not isinstance(action, str):
             problem = f"it answered {type(action).__name__}, not text"
             raise InputError(problem, where="scripted", mend="let its function return the action as a str")
-        written = (self.renderer.id_of(action), END)[: sampling.max_tokens]
+        written: tuple[int, ...] = (self.renderer.id_of(action), END)[: sampling.max_tokens]
         if written[0] in sampling.stop:
             written = written[:1]
-        finish = "stop" if written[-1] in sampling.stop else "length"
+        finish: Finish = "stop" if written[-1] in sampling.stop else "length"
         return Completion(written, (0.0,) * len(written), finish, version)
 
     async def load(self, directory: Path) -> None:

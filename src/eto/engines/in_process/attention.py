@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import AttentionInterface, AttentionMaskInterface
 
-from eto.engines.in_process.conversation import Conversation
+from eto.engines.in_process.conversation import Cache, Conversation
 
 ATTENTION = "eto_conversations"
 LARGEST_PLAIN = 1024 * 1024
@@ -71,9 +71,9 @@ def _attend(
     layer = module.layer_idx
     for span in conversations:
         here, total = slice(span.start, span.start + span.new), span.past + span.new
-        keys, values = span.conversation.cache.room(layer, key, value, total)
+        keys, values = _cache(span.conversation).room(layer, key, value, total)
         if span.source is not None:
-            others = span.source.cache.room(layer, key, value, span.past)
+            others = _cache(span.source).room(layer, key, value, span.past)
             for side, other in zip((keys, values), others, strict=True):
                 side[:, span.own : span.past] = other[:, span.own :]
         keys[:, span.past :] = key[0, :, here]
@@ -82,6 +82,11 @@ def _attend(
         attended = _against(folded, keys, values, span.bias(query, sliding_window), scaling)
         out[here] = attended.view(heads, span.new, -1).transpose(0, 1)
     return out[None], None
+
+
+def _cache(conversation: Conversation) -> Cache:
+    assert conversation.cache is not None, "made before the pass"
+    return conversation.cache
 
 
 def _against(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, scaling: float) -> Tensor:

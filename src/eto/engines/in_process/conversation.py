@@ -29,20 +29,18 @@ class Cache:
     def room(self, layer: int, key: Tensor, value: Tensor, total: int) -> tuple[Tensor, Tensor]:
         """The layer's keys and values `[heads, total, size]`, to be read and written; the shapes and types
         are those of `key` and `value` `[1, heads, new, size]`."""
-        found = self._layers.get(layer)
-        if found is None or found[0].shape[1] < total:
+        keys, values = self._layers.get(layer) or (key[0, :, :0], value[0, :, :0])
+        if keys.shape[1] < total:
             capacity = (total // GROWTH + 1) * GROWTH
-            before = found or (key[0, :, :0], value[0, :, :0])
-            found = tuple(_grown(old, capacity) for old in before)
-            self._layers[layer] = found
-        return found[0][:, :total], found[1][:, :total]
+            keys, values = self._layers[layer] = _grown(keys, capacity), _grown(values, capacity)
+        return keys[:, :total], values[:, :total]
 
     def copy(self, tokens: int) -> Cache:
         """A cache of the first `tokens`, with room for more."""
         taken = Cache()
         capacity = (tokens // GROWTH + 1) * GROWTH
-        for layer, sides in self._layers.items():
-            taken._layers[layer] = tuple(_grown(side[:, :tokens], capacity) for side in sides)
+        for layer, (keys, values) in self._layers.items():
+            taken._layers[layer] = _grown(keys[:, :tokens], capacity), _grown(values[:, :tokens], capacity)
         return taken
 
 

@@ -114,11 +114,12 @@ class Decoder:
         best, shared = longest_shared_prefix(
             conversation, [o for o in others if o.cache is not None], passed=True
         )
-        if best is not None:
+        if best is not None and best.cache is not None:
             conversation.cache = best.cache.copy(shared)
             conversation.cached = shared
 
     def _keep_prefix(self, conversation: Conversation) -> None:
+        assert conversation.cache is not None, "it has passed"
         self._prefix = Conversation(
             ids=list(conversation.ids),
             cached=conversation.cached,

@@ -16,7 +16,7 @@ from eto.engines.in_process.sampling import Continuation
 from eto.engines.in_process.weights import acting_copy, acting_model
 from eto.engines.turns import others_first
 from eto.errors import InputError
-from eto.protocols import Completion, EngineFault, Sampling
+from eto.protocols import Completion, EngineFault, Finish, Sampling
 
 NO_MEMORY = ("allocate memory", "out of memory", "not enough memory")
 """Parts of the messages of torch's RuntimeErrors that mean that memory ran out."""
@@ -87,7 +87,7 @@ class InProcessEngine:
         if self._drafter is not None:
             total = len(conversation.ids)
             self._drafter.learn(conversation.ids, range(total - len(continuation.ids), total))
-        finish = "stop" if continuation.stopped else "length"
+        finish: Finish = "stop" if continuation.stopped else "length"
         return Completion(tuple(continuation.ids), tuple(continuation.log_probs), finish, self.version)
 
     async def load(self, directory: Path) -> None:

@@ -43,7 +43,8 @@ class NgramDrafter:
         alone and wastes 1 - p of a token: worth it where p > `batch` / (`batch` + `STEP_TOKENS`).
         """
         least, chance = batch / (batch + STEP_TOKENS), 1.0
-        recent, guessed = list(ids[-max(CONTEXTS) :]), []
+        recent: list[int] = list(ids[-max(CONTEXTS) :])
+        guessed: list[int] = []
         while len(guessed) < limit:
             seen = self._known(recent)
             if seen is None:
