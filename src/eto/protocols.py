@@ -162,6 +162,9 @@ class Agent:
 
     name: str
     directory: Path
+    """Where its model is."""
+    prompt: str = ""
+    """What its prompts end with when it acts, beside what the suite says."""
 
 
 @dataclass(frozen=True, slots=True)

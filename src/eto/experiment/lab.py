@@ -36,6 +36,8 @@ class Lab:
     pool: EnvironmentPool
     """Simulators that stand for all stages."""
     watch: Watcher
+    prompt: str = ""
+    """What prompts end with, beside what the suite says: that of the agent made or loaded last."""
 
     @cached_property
     def cloned(self) -> list[Trajectory]:
@@ -47,29 +49,30 @@ class Lab:
         """What training takes from the recipe beside its settings."""
         return training_arguments(self.recipe)
 
-    def agent(self, name: str, stage: str, **traits: Any) -> Agent:
+    def agent(self, name: str, stage: str, prompt: str = "") -> Agent:
         """The agent `name`, whose model is kept in the directory of `stage`."""
-        return Agent(name, self.run.stage_directory(stage) / "model", **traits)
+        return Agent(name, self.run.stage_directory(stage) / "model", prompt)
 
     def become(self, agent: Agent) -> None:
         """Give the learner the weights of `agent`, and its name to what it plays."""
         self.learner.reload(agent.directory)
-        self.learner.name = agent.name
+        self.learner.name, self.prompt = agent.name, agent.prompt
 
     def begin_again(self) -> None:
         """Give the learner the weights that the recipe's model has."""
-        self.learner = policy_of(self.recipe)
+        self.learner, self.prompt = policy_of(self.recipe), ""
 
     def play(
         self, split: str, phase: str, *, temperature: float, samples: int = 1, seed: int | None = None
     ) -> list[Trajectory]:
         """The learner's episodes of a split's tasks that `phase` of the store does not hold yet are played;
         returns all that did not fail. seed: by default the recipe's."""
+        from eto.environments.marked import mark_suite
         from eto.experiment.play import play
 
         played = play(
             self.learner.actor(self.learner.name),
-            self.suite,
+            mark_suite(self.suite, self.prompt) if self.prompt else self.suite,
             self.splits[split],
             self.recipe,
             progress=self.watch,
@@ -78,7 +81,7 @@ class Lab:
             temperature=temperature,
             seed=seed,
             store=self.run.store,
-            pool=self.pool,
+            pool=None if self.prompt else self.pool,  # workers lay out prompts: those of one suite
         )
         return [trajectory for trajectory in played if not trajectory.failed]
 

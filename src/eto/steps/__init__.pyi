@@ -6,3 +6,4 @@ from .evaluating import evaluate as evaluate
 from .exploring import explore as explore
 from .preferring import Round as Round
 from .preferring import prefer as prefer
+from .selecting import select as select

@@ -26,13 +26,15 @@ def clone(
     *,
     agent: str = "sft",
     afresh: bool = False,
+    prompt: str = "",
 ) -> Agent:
     """Stage `<agent>`: clone `trajectories`; the learner becomes the cloned agent.
 
-    afresh: begin with the recipe's model, not with the learner as it is.
+    afresh: begin with the recipe's model, not with the learner as it is. prompt: what the prompts end with
+    when the agent acts.
     """
     with lab.run.stage(agent) as stage:
-        made = lab.agent(agent, stage=stage.name)
+        made = lab.agent(agent, stage=stage.name, prompt=prompt)
         if not stage.done:
             if afresh:
                 lab.begin_again()
@@ -46,6 +48,7 @@ def clone(
                 on_step=partial(lab.log, stage.name),
             )
             save_model(lab.learner, stage.directory)
+            stage.note(trajectories=len(trajectories))
             stage.makes(agent)
         lab.become(made)
     drop_state(stage.directory)

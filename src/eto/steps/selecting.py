@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from eto.errors import InputError
 from eto.experiment.lab import Lab
 from eto.experiment.stage import OpenStage
 from eto.files import read_object, write_json
+from eto.protocols import Agent, Outcome
 from eto.settings import GuardSettings
 from eto.steps.cloning import save_model
+
+
+def select(lab: Lab, rewards: Mapping[Agent, float]) -> Outcome:
+    """The outcome of agents with their dev rewards, in the order in which they were made: the best ships,
+    the earlier of equals; without dev tasks the last."""
+    agents = tuple(rewards)
+    if not lab.splits["dev"]:
+        return Outcome(agents, agents[-1].name, "the last, as there are no dev tasks")
+    best = max(agents, key=lambda agent: rewards[agent])
+    others = ", ".join(f"{agent.name} {rewards[agent]:.3f}" for agent in agents if agent != best)
+    return Outcome(agents, best.name, f"dev reward {rewards[best]:.3f}" + (f"; {others}" if others else ""))
 
 
 class Checks:
