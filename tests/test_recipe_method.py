@@ -32,7 +32,9 @@ class LoneSettings(MethodSettings):
 
 @pytest.fixture(autouse=True)
 def lone(monkeypatch):
-    monkeypatch.setitem(METHODS, "lone", Method("lone", "cloning again", LoneSettings, METHODS["eto"].train))
+    monkeypatch.setitem(
+        METHODS, "lone", Method("lone", "cloning again", LoneSettings, METHODS["eto"].train, lambda _: [])
+    )
 
 
 def error_of(text, overrides=()):

@@ -14,6 +14,7 @@ import pytest
 
 from eto import reuse
 from eto.errors import InputError, RunConflict
+from eto.methods import load_method
 from eto.recipe import Recipe, free_fields, parse_recipe
 from eto.report import build_results, markdown
 from eto.reuse import FIRST_STAGE, first_stage, reusable_stages, reuse_stages
@@ -115,6 +116,7 @@ def content(directory: Path) -> dict[str, Any]:
 def test_every_field_of_a_recipe_has_a_rule() -> None:
     known = parse_recipe("name: x\nenvironment: {name: x}\nmodel: {lora: {}}\n")
     values, free = known.model_dump(), free_fields(known)
+    del values["method"]
 
     def leaves(values: dict, path: str = "") -> list[str]:
         found = []
@@ -123,11 +125,21 @@ def test_every_field_of_a_recipe_has_a_rule() -> None:
         return found
 
     fields = leaves(values)
-    assert {"method.explore.samples", "model.lora.rank", "environment.options"} <= set(fields)
+    assert {"tasks.explore_unseen", "model.lora.rank", "environment.options"} <= set(fields)
     sections = {field: {field, field.split(".")[0], ".".join(field.split(".")[:2])} for field in fields}
     assert [f for f in fields if f not in free and not sections[f] & set(FIRST_STAGE)] == []
-    assert set(FIRST_STAGE) <= {place for places in sections.values() for place in places}
-    assert set(FIRST_STAGE.values()) <= set(STAGES)
+    assert set(FIRST_STAGE) - {"method"} <= {place for places in sections.values() for place in places}
+
+
+@pytest.mark.parametrize("name", ["eto", "nat", "rft", "sft"])
+def test_a_method_declares_what_each_of_its_settings_decides(name: str) -> None:
+    method = load_method(name)
+    settings = method.settings()
+    stages = method.stages(settings)
+    declared = {setting for stage in stages for setting in stage.settings} | set(method.extent)
+    assert declared | {"name"} == set(method.settings.model_fields)
+    assert len({stage.name for stage in stages}) == len(stages)
+    assert stages[0].agent == "sft" and "test" not in {stage.name for stage in stages}
 
 
 @pytest.mark.parametrize(
@@ -165,8 +177,30 @@ def test_the_earliest_of_several_fields_counts(tmp_path: Path, source: Make) -> 
 
 
 def test_a_field_of_another_version_decides_all() -> None:
-    assert first_stage("method.sft.gone") == "sft"
-    assert first_stage("gone") == first_stage("explore.gone") == "expert"
+    known = parse_recipe("name: x\nenvironment: {name: x}\n")
+    assert first_stage("method.sft.gone", known) == first_stage("method.gone", known) == "sft"
+    assert first_stage("gone", known) == first_stage("explore.gone", known) == "expert"
+
+
+def test_another_method_takes_what_comes_before_it(tmp_path: Path, source: Make) -> None:
+    assert reusable_stages(source(), recipe(tmp_path, "new", "method={name: rft}")) == ["expert"]
+
+
+@pytest.mark.parametrize(
+    ("field", "stage"),
+    [
+        ("method.least_reward", "rft"),
+        ("method.explore.samples", "explore-1"),
+        ("method.sft.epochs", "sft"),
+        ("tasks.dev_per_kind", "dev-sft"),
+        ("rollout.slots", "dev-sft"),
+        ("tasks.test_per_kind", "test"),
+        ("name", None),
+    ],
+)
+def test_the_stages_of_another_method(field: str, stage: str | None) -> None:
+    known = parse_recipe("name: x\nenvironment: {name: x}\nmethod: {name: rft}\n")
+    assert first_stage(field, known) == stage
 
 
 @pytest.mark.parametrize(

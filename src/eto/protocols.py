@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -182,6 +183,28 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
+class Stage:
+    """A stage as its method declares it, for those who do not run it: forks, and checks of the disk."""
+
+    name: str
+    settings: tuple[str, ...] = ()
+    """Fields and sections of the method's settings that decide its result, beside what earlier stages say."""
+    agent: str = ""
+    """The agent it makes; "" where it makes none."""
+    phases: tuple[str, ...] = ()
+    """Phases of the store that it plays; `*` stands for any text."""
+
+    def plays(self, phase: str) -> bool:
+        """Whether the episodes of `phase` are played in this stage."""
+        return any(fnmatchcase(phase, pattern) for pattern in self.phases)
+
+    @property
+    def plays_dev(self) -> bool:
+        """Whether it plays dev tasks."""
+        return any(pattern.endswith("/dev") for pattern in self.phases)
+
+
+@dataclass(frozen=True, slots=True)
 class Method:
     """A training method: one file of `eto.methods`, which holds it as `METHOD`."""
 
@@ -192,3 +215,7 @@ class Method:
     """Its subclass of `eto.settings.MethodSettings`, the section `method` of a recipe."""
     train: Callable[[Any, Any], Outcome]
     """train(lab, settings): runs the stages on an `eto.experiment.lab.Lab`."""
+    stages: Callable[[Any], Sequence[Stage]]
+    """stages(settings): all that `train` goes through, in its order."""
+    extent: tuple[str, ...] = ()
+    """Fields of the settings that decide which stages there are, and no stage's result."""

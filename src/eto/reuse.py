@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,8 @@ from typing import Any
 from eto.atomic import atomic_directory
 from eto.errors import InputError, RunConflict
 from eto.files import disk_errors, read_rows
+from eto.methods import load_method
+from eto.protocols import Stage
 from eto.recipe import Recipe, free_fields, recipe_diff, recorded
 from eto.recipe_yaml import read_text
 from eto.run import Run
@@ -30,24 +32,19 @@ FIRST_STAGE = {
     "seed": "expert",
     "environment": "expert",
     "tasks.train_per_kind": "expert",
-    "model": "sft",
-    "method.sft": "sft",
-    "tasks.explore_unseen": "sft",
-    "tasks.dev_per_kind": "dev-sft",
-    "evaluation.temperature": "dev-sft",
-    "rollout": "dev-sft",
-    "method.name": "sft",
-    "method.explore": "explore-1",
-    "method.contrast": "contrast-1",
-    "method.dpo": "dpo-1",
-    "method.guard": "dpo-1",
-    "method.iterations": "test",
+    "model": "method",
+    "method": "method",
+    "tasks.explore_unseen": "method",
+    "tasks.dev_per_kind": "dev",
+    "evaluation.temperature": "dev",
+    "rollout": "episodes",
     "tasks.test_per_kind": "test",
     "evaluation.bootstrap_resamples": "test",
 }
-"""A recipe's field or section -> the first stage whose result it decides. Free fields decide none."""
+"""A recipe's field or section -> the first stage whose result it decides: `expert`, `test`, or of the
+method's stages the first, the first that plays dev, or the first that plays episodes. What a setting of the
+method decides, the method declares. Free fields decide none."""
 
-_MADE_WITHOUT_DEV = ("expert", "sft")
 _LEFT_OUT = {"DONE", "seconds", "state", "state.new", "state.old", "model.new"}
 """What serves a stage's own resumption; DONE comes last and on its own."""
 
@@ -97,8 +94,8 @@ def reusable_stages(source: Path, recipe: Recipe) -> list[str]:
         raise _same_run(source)
     theirs = source / "recipe.yaml"
     changed = recipe_diff(recorded(read_text(theirs), source=str(theirs)), recipe)
-    decided = {line: first_stage(line.split(":")[0], free_fields(recipe)) for line in changed}
-    stages = _finished_before(set(decided.values()), source, getattr(recipe.method, "iterations", 0))
+    decided = {line: first_stage(line.split(":")[0], recipe) for line in changed}
+    stages = _finished_before(set(decided.values()), source, recipe)
     if stages:
         return stages
     lines = [line for line, stage in decided.items() if stage == "expert"]
@@ -113,26 +110,55 @@ def reusable_stages(source: Path, recipe: Recipe) -> list[str]:
     raise InputError("the run has no finished stage to take", where=str(source), mend=mend)
 
 
-def first_stage(field: str, free: frozenset[str] = frozenset()) -> str | None:
-    """The first stage whose result a recipe's field decides; None where it decides none.
+def stages_of(recipe: Recipe) -> list[Stage]:
+    """The stages of a run of `recipe`, in their order, but for the test."""
+    method = load_method(recipe.method.name)
+    return [Stage("expert", phases=("expert",)), *method.stages(recipe.method)]
 
-    A field without a rule can only be in the recipe of another version: it decides all.
+
+def first_stage(field: str, recipe: Recipe) -> str | None:
+    """The first stage of a run of `recipe` whose result a field decides; None where it decides none.
+
+    A field without a rule can only be in the recipe of another version, or of another method: it decides
+    all, or all stages of the method.
     """
-    if field in free:
+    if field in free_fields(recipe):
         return None
+    stages = stages_of(recipe)[1:]
+    if field.startswith("method."):
+        setting = field.removeprefix("method.")
+        idle = (*load_method(recipe.method.name).extent, *recipe.method.without_effect())
+        for stage in stages:
+            if _within(setting, stage.settings):
+                return stage.name
+        if _within(setting, idle):
+            return "test"
     parts = field.split(".")
     places = (".".join(parts[:length]) for length in range(len(parts), 0, -1))
-    return next((FIRST_STAGE[place] for place in places if place in FIRST_STAGE), "expert")
+    rule = next((FIRST_STAGE[place] for place in places if place in FIRST_STAGE), "expert")
+    if rule in ("expert", "test"):
+        return rule
+    meant = {
+        "method": stages,
+        "dev": [stage for stage in stages if stage.plays_dev],
+        "episodes": [stage for stage in stages if stage.phases],
+    }[rule]
+    return meant[0].name if meant else "test"
 
 
-def _finished_before(barred: set[str | None], source: Path, iterations: int) -> list[str]:
-    rounds = [f"{step}-{i}" for i in range(1, iterations + 1) for step in ("explore", "contrast", "dpo")]
-    order = ["expert", "sft", "dev-sft", *rounds]
-    finished = {stage for stage in order if _done_file(source, stage).exists()}
-    # Without dev tasks there is no dev-sft, and no gap where it would be.
+def _within(setting: str, named: Iterable[str]) -> bool:
+    return any(setting == name or setting.startswith(f"{name}.") for name in named)
+
+
+def _finished_before(barred: set[str | None], source: Path, recipe: Recipe) -> list[str]:
+    stages = stages_of(recipe)
+    finished = {stage.name for stage in stages if _done_file(source, stage.name).exists()}
+    # Without dev tasks there is no stage that only plays them, and no gap where it would be.
     dev = read_manifest(source)["splits"].get("dev", {"tasks": 0})
-    passed = finished if dev["tasks"] else finished | {"dev-sft"}
-    return [s for s in takewhile(lambda s: s in passed and s not in barred, order) if s in finished]
+    absent = set() if dev["tasks"] else {s.name for s in stages if s.plays_dev and not s.agent}
+    order = [stage.name for stage in stages]
+    passed = takewhile(lambda s: s in finished | absent and s not in barred, order)
+    return [stage for stage in passed if stage in finished]
 
 
 def _on_equal_tasks(source: Path, run: Run, stages: list[str]) -> list[str]:
@@ -146,7 +172,8 @@ def _on_equal_tasks(source: Path, run: Run, stages: list[str]) -> list[str]:
             mend="install the environment's version named there, or run without --from",
         )
     if theirs.get("dev") != ours.get("dev"):
-        return [stage for stage in stages if stage in _MADE_WITHOUT_DEV]
+        dev = {stage.name for stage in stages_of(run.recipe) if stage.plays_dev}
+        return list(takewhile(lambda stage: stage not in dev, stages))
     return stages
 
 
@@ -157,11 +184,12 @@ def _split_text(splits: dict[str, Any]) -> str:
 
 def _take(stage: str, source: Path, episodes: TrajectoryStore, run: Run, earlier: Sequence[str]) -> None:
     """Episodes and metrics first, neither of which is doubled by a second try; then the directory."""
+    [declared] = (each for each in stages_of(run.recipe) if each.name == stage)
     for phase in episodes.phases():
-        if _played_in(stage, phase):
+        if declared.plays(phase):
             run.store.copy(phase, episodes)
     for row in read_rows(source / "metrics.jsonl", "stage"):
-        measured = row["stage"] == "dev" and _played_in(stage, f"evaluate/{row.get('agent')}/dev")
+        measured = row["stage"] == "dev" and declared.plays(f"evaluate/{row.get('agent')}/dev")
         if measured or row["stage"] == stage:
             run.log(**row)
     # Not made below stages/, where a DONE on its way would pass for a finished stage.
@@ -172,15 +200,6 @@ def _take(stage: str, source: Path, episodes: TrajectoryStore, run: Run, earlier
         versions = ({"versions": r["versions"]} for r in (read_manifest(source), run.manifest))
         origin = {"directory": str(source), "stages": [*earlier, stage], "changed": recipe_diff(*versions)}
         run.add_to_manifest(taken_from=origin)
-
-
-def _played_in(stage: str, phase: str) -> bool:
-    """Whether the episodes of `phase` are played in `stage`."""
-    kind, _, name = stage.partition("-")
-    if kind == "dpo":
-        return phase.startswith(f"evaluate/{stage}/")
-    phases = {"expert": "expert", "explore": f"explore/{name}", "dev": f"evaluate/{name}/dev"}
-    return phase == phases.get(kind)
 
 
 def _link_tree(source: Path, target: Path) -> None:

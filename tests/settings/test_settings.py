@@ -169,7 +169,7 @@ def test_an_unknown_method_is_refused_with_the_nearest():
 
 
 def test_a_method_may_be_added_for_a_time(monkeypatch):
-    mine = Method("mine", "nothing", EtoSettings, load_method("eto").train)
+    mine = Method("mine", "nothing", EtoSettings, load_method("eto").train, load_method("eto").stages)
     with monkeypatch.context() as patch:
         patch.setitem(METHODS, "mine", mine)
         assert load_method("mine") is mine and "mine" in list(METHODS)

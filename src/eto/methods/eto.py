@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from eto import steps
 from eto.limits import Whole
-from eto.protocols import Method, Outcome
+from eto.protocols import Method, Outcome, Stage
 from eto.settings import (
     ContrastSettings,
     DpoSettings,
@@ -92,6 +92,23 @@ def _no_pairs(left_out: Mapping[str, list[str]]) -> str:
     return f"{sum(map(len, left_out.values()))} had nothing to contrast within the context"
 
 
+def stages(settings: EtoSettings) -> list[Stage]:
+    """`train` as stages."""
+    found = [Stage("sft", ("sft",), agent="sft"), Stage("dev-sft", phases=("evaluate/sft/dev",))]
+    for n in range(1, settings.iterations + 1):
+        found += [
+            Stage(f"explore-{n}", ("explore",), phases=(f"explore/{n}",)),
+            Stage(f"contrast-{n}", ("contrast",)),
+            Stage(f"dpo-{n}", ("dpo", "guard"), agent=f"eto-{n}", phases=(f"evaluate/dpo-{n}/*/dev",)),
+        ]
+    return found
+
+
 METHOD = Method(
-    name="eto", summary="explore, contrast with the expert, prefer", settings=EtoSettings, train=train
+    name="eto",
+    summary="explore, contrast with the expert, prefer",
+    settings=EtoSettings,
+    train=train,
+    stages=stages,
+    extent=("iterations",),
 )

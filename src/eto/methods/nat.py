@@ -10,7 +10,7 @@ from pydantic import Field
 
 from eto import steps
 from eto.environments.marked import mark
-from eto.protocols import Method, Outcome
+from eto.protocols import Method, Outcome, Stage
 from eto.settings import ExploreSettings, MethodSettings, SftSettings
 from eto.types import Trajectory
 
@@ -69,9 +69,21 @@ def marked(trajectories: Iterable[Trajectory], settings: NatSettings) -> list[Tr
     ]
 
 
+def stages(settings: NatSettings) -> list[Stage]:
+    """`train` as stages."""
+    return [
+        Stage("sft", ("sft",), agent="sft"),
+        Stage("dev-sft", phases=("evaluate/sft/dev",)),
+        Stage("explore-1", ("explore",), phases=("explore/1",)),
+        Stage("nat", ("least_reward", "success", "failure"), agent="nat"),
+        Stage("dev-nat", phases=("evaluate/nat/dev",)),
+    ]
+
+
 METHOD = Method(
     name="nat",
     summary="clone failures too, under a prompt that says so",
     settings=NatSettings,
     train=train,
+    stages=stages,
 )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from eto import steps
-from eto.protocols import Method, Outcome
+from eto.protocols import Method, Outcome, Stage
 from eto.settings import ExploreSettings, MethodSettings, SftSettings
 from eto.types import Trajectory
 
@@ -59,4 +59,21 @@ def _way(trajectory: Trajectory) -> tuple[object, ...]:
     return (trajectory.task.id, *(turn.said for turn in trajectory.turns))
 
 
-METHOD = Method(name="rft", summary="clone the agent's own successes too", settings=RftSettings, train=train)
+def stages(settings: RftSettings) -> list[Stage]:
+    """`train` as stages."""
+    return [
+        Stage("sft", ("sft",), agent="sft"),
+        Stage("dev-sft", phases=("evaluate/sft/dev",)),
+        Stage("explore-1", ("explore",), phases=("explore/1",)),
+        Stage("rft", ("least_reward",), agent="rft"),
+        Stage("dev-rft", phases=("evaluate/rft/dev",)),
+    ]
+
+
+METHOD = Method(
+    name="rft",
+    summary="clone the agent's own successes too",
+    settings=RftSettings,
+    train=train,
+    stages=stages,
+)

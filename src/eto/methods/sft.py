@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from eto import steps
-from eto.protocols import Method, Outcome
+from eto.protocols import Method, Outcome, Stage
 from eto.settings import MethodSettings, SftSettings
 
 if TYPE_CHECKING:
@@ -27,4 +27,9 @@ def train(lab: Lab, settings: CloningSettings) -> Outcome:
     return steps.select(lab, {agent: steps.evaluate(lab, agent)})
 
 
-METHOD = Method(name="sft", summary="clone the expert", settings=CloningSettings, train=train)
+def stages(settings: CloningSettings) -> list[Stage]:
+    """`train` as stages."""
+    return [Stage("sft", ("sft",), agent="sft"), Stage("dev-sft", phases=("evaluate/sft/dev",))]
+
+
+METHOD = Method(name="sft", summary="clone the expert", settings=CloningSettings, train=train, stages=stages)
