@@ -42,7 +42,7 @@ class Replicas:
         for _ in range(lanes):
             self._add_lane(master, trained)
             if recompute_activations:
-                _switch(self.models[-1], "enable")({"use_reentrant": False})
+                switch_recomputing(self.models[-1], "enable")({"use_reentrant": False})
 
     def _add_lane(self, master: Any, trained: bool) -> None:
         own = [
@@ -104,7 +104,7 @@ def _in_type(weight: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     return weight.to(dtype) if weight.is_floating_point() else weight
 
 
-def _switch(model: Any, what: str) -> Callable[..., None]:
+def switch_recomputing(model: Any, what: str) -> Callable[..., None]:
     """transformers' switch for recomputing activations, which newer versions call by another name."""
     newer, older = f"activation_checkpointing_{what}", f"gradient_checkpointing_{what}"
     return getattr(model, newer, None) or getattr(model, older)

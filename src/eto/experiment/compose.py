@@ -84,6 +84,7 @@ def policy_of(recipe: Recipe, model: str | None = None, name: str = "policy") ->
         chat_template_kwargs=recipe.model.chat_template_kwargs,
         thoughts=recipe.model.thoughts,
         date=recipe.model.date,
+        fast_paths=recipe.model.fast_paths,
     )
 
 

@@ -51,15 +51,16 @@ class TransformersPolicy:
         max_action_tokens: Count = 32,
         lora: dict[str, Any] | None = None,
         drafting: bool = True,
+        fast_paths: bool = True,
         renderer: Renderer | None = None,
     ) -> None:
-        """`drafting`: guess how actions go on, which saves steps and changes no action. `renderer`: by
-        default that of the tokenizer's own chat template."""
+        """`drafting`: guess how actions go on, which saves steps and changes no action. `fast_paths`: False
+        trains by plain autograd. `renderer`: by default that of the tokenizer's own chat template."""
         given = {"dtype": dtype, "max_context": max_context, "max_action_tokens": max_action_tokens}
         check_values(TransformersPolicy.__init__, given, FIELDS)
         check_architecture(model)
         self.model, self.tokenizer, self.name = model, tokenizer, name
-        self._lora = lora
+        self._lora, self.fast_paths = lora, fast_paths
         self.renderer = renderer or Renderer(tokenizer)
         self.renderer.embeddings = checked_vocabulary(model, tokenizer)
         self.tokenizer_id: str | None = self.renderer.fingerprint
@@ -187,6 +188,7 @@ def load_policy(
     max_action_tokens: Count = 32,
     device: str | None = None,
     drafting: bool = True,
+    fast_paths: bool = True,
     chat_template: str | None = None,
     chat_template_kwargs: Mapping[str, Any] | None = None,
     thoughts: Thoughts = "auto",
@@ -195,8 +197,9 @@ def load_policy(
     """A policy from `embedded`, a local directory, or a Hub id; weights in fp32.
 
     A directory with a LoRA adapter alone is loaded merged into the base that it names. `lora` (rank,
-    alpha, dropout, target_modules) adds fresh adapters and freezes the rest. `drafting` as in
-    `TransformersPolicy`; `chat_template` (a file, or a name) and what follows as in `Renderer`. Raises
+    alpha, dropout, target_modules) adds fresh adapters and freezes the rest. `drafting` and
+    `fast_paths` as in `TransformersPolicy`; `chat_template` (a file, or a name) and what
+    follows as in `Renderer`. Raises
     `InputError` for a path that is no whole causal LM, an architecture that is not supported, a chat
     template that cannot be used, a model that could not be saved again, and an
     argument out of range.
@@ -219,6 +222,7 @@ def load_policy(
         max_action_tokens=max_action_tokens,
         lora=lora,
         drafting=drafting,
+        fast_paths=fast_paths,
         renderer=Renderer(
             tokenizer, chat_template, arguments=chat_template_kwargs, thoughts=thoughts, today=date
         ),

@@ -69,6 +69,14 @@ class Computing:
     def __enter__(self) -> Computing:
         return self
 
+    @property
+    def concurrent(self) -> int:
+        return self.lanes.count
+
+    def sync_weights(self) -> None:
+        """Take the model's weights after an optimiser step."""
+        self.replicas.sync_weights()
+
     def __exit__(self, *_: object) -> None:
         self.lanes.close()
         self._scorers.clear()
@@ -87,10 +95,10 @@ class Computing:
             rows = []
             self._scorers[lane].train()
             if not self._dropout:
-                _without_dropout(self._scorers[lane])
+                without_dropout(self._scorers[lane])
             for group in found[lane]:
                 part = [batch[i] for i in group]
-                loss, figures = self._loss(lane, part, objective)
+                loss, figures = summed_loss(self._scorers[lane], part, objective)
                 (loss * (1.0 / total)).backward()
                 self.replicas.accumulate(lane)
                 rows += figures
@@ -98,25 +106,26 @@ class Computing:
 
         rows = [row for each in self.lanes.map(work, range(len(found))) for row in each]
         self.replicas.reduce()
-        return _mean_figures(rows)
-
-    def _loss(
-        self, lane: int, part: Sequence[Example], objective: Objective
-    ) -> tuple[Tensor, list[tuple[float, dict[str, float]]]]:
-        """Summed loss of `part`, and each example's size and figures."""
-        losses, rows = [], []
-        log_probs = self._scorers[lane]([example.tree for example in part])
-        for example, leaves in zip(part, log_probs, strict=True):
-            loss, figures = objective(example, leaves)
-            losses.append(loss)
-            rows.append((example.size, {"loss": float(loss.detach()) / example.size, **figures}))
-        loss = torch.stack(losses).sum()
-        if not torch.isfinite(loss):
-            raise EngineFailure("the loss is not a number", mend="lower the learning rate, or use float32")
-        return loss, rows
+        return mean_figures(rows)
 
 
-def _mean_figures(found: Sequence[tuple[float, dict[str, float]]]) -> dict[str, float]:
+def summed_loss(
+    scorer: torch.nn.Module, part: Sequence[Example], objective: Objective
+) -> tuple[Tensor, list[tuple[float, dict[str, float]]]]:
+    """Summed loss of `part`, and each example's size and figures."""
+    losses, rows = [], []
+    log_probs = scorer([example.tree for example in part])
+    for example, leaves in zip(part, log_probs, strict=True):
+        loss, figures = objective(example, leaves)
+        losses.append(loss)
+        rows.append((example.size, {"loss": float(loss.detach()) / example.size, **figures}))
+    loss = torch.stack(losses).sum()
+    if not torch.isfinite(loss):
+        raise EngineFailure("the loss is not a number", mend="lower the learning rate, or use float32")
+    return loss, rows
+
+
+def mean_figures(found: Sequence[tuple[float, dict[str, float]]]) -> dict[str, float]:
     """Means by size; a figure that some examples do not have is a mean over those that do."""
     sums: dict[str, float] = {}
     sizes: dict[str, float] = {}
@@ -135,7 +144,7 @@ def has_dropout(model: Any) -> bool:
     return any(rate > 0 for rate in rates)
 
 
-def _without_dropout(model: torch.nn.Module) -> None:
+def without_dropout(model: torch.nn.Module) -> None:
     """Let nothing in `model` be dropped, while activations are recomputed where they are."""
     model.eval()
     for module in model.modules():
