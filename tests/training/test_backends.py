@@ -9,7 +9,9 @@ from test_loop import episodes, pairs, policy
 
 from eto.algorithms.dpo import dpo
 from eto.algorithms.sft import _objective, sft, sft_examples
-from eto.settings import DpoSettings, SftSettings
+from eto.experiment.compose import policy_of
+from eto.recipe import Recipe
+from eto.settings import DpoSettings, EnvironmentSettings, ModelSettings, SftSettings
 from eto.training.backends import backend_for
 from eto.training.backends.single import Single, plain_log_probs
 from eto.training.batches import log_probs_of
@@ -47,6 +49,12 @@ def test_scores(tiny_path):
     for one, other in zip(fast, plain, strict=True):
         for leaf, wanted in zip(one, other, strict=True):
             np.testing.assert_allclose(leaf, wanted, **CLOSE)
+
+
+def test_the_recipe_switches_them_off(tiny_path):
+    model = ModelSettings(path=str(tiny_path), dtype="float32", fast_paths=False)
+    recipe = Recipe(name="plain", model=model, environment=EnvironmentSettings(name="scienceworld"))
+    assert policy_of(recipe).fast_paths is False
 
 
 def test_a_whole_fit(tiny_path):
