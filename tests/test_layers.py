@@ -20,7 +20,7 @@ LAYERS = (
     "checks codec limits settings store formats foreign files jsonfiles jsontext notes records"
     " reference_rules tables contrast weights losses statistics failures"
     " encoding chat_template turn_forms turns talk model_template rendering",
-    "environments policies",
+    "environments policies cpu",
     "rollout training",
     "algorithms",
     "methods steps experiment"

@@ -9,7 +9,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from eto.policies.lanes import balanced
+from eto.cpu.core_groups import balanced
 from eto.talk import Talk
 from eto.types import Turn
 

@@ -19,9 +19,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import AttentionInterface, AttentionMaskInterface
 
+from eto.cpu.core_groups import CoreGroups
 from eto.policies.architecture import check_architecture, fix_positions
 from eto.policies.conversation import Cache, Conversation, divided, longest_beginning
-from eto.policies.lanes import Lanes
 from eto.policies.packing import pack_linear_layers
 
 ATTENTION = "eto_conversations"
@@ -77,7 +77,7 @@ class Engine:
             pack_linear_layers(model)
         self._prefix: Conversation | None = None
         self._begun: WeakSet[Conversation] = WeakSet()
-        self._lanes = Lanes(model.device)
+        self._lanes = CoreGroups(model.device)
 
     @torch.inference_mode()
     def step(self, batch: list[Conversation]) -> list[Tensor]:

@@ -9,8 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator
-from accelerate.utils import GradientAccumulationPlugin
 
 from eto.limits import Seed, check_values
 from eto.settings import TrainingSettings
@@ -54,15 +52,13 @@ def optimise(
     Raises `EngineFailure` if the loss is not a number, `MissingRequirement` on a full disk.
     """
     _check(seed, dtype, activation_checkpointing, checkpoint_seconds)
-    # Explicitly: a variable of accelerate's environment would scale the loss.
-    accelerator = Accelerator(gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1))
     plan = _plan(examples, settings, seed)
-    computing = Computing(accelerator, model, dropout=settings.dropout)
+    computing = Computing(model, dropout=settings.dropout)
     passes = _forward_passes(examples, plan, settings, computing.lanes.count)
     memory, recompute = planned_memory(model, passes, dtype, activation_checkpointing, computing.lanes.count)
     trained = [p for p in model.parameters() if p.requires_grad]
-    optimiser = accelerator.prepare(
-        torch.optim.AdamW(trained, settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
+    optimiser = torch.optim.AdamW(
+        trained, settings.learning_rate, weight_decay=settings.weight_decay, fused=True
     )
     training = fingerprint(examples, decisive(settings, seed), objective_settings) if directory else ""
     progress = load_state(directory, training, model, optimiser)
@@ -125,11 +121,11 @@ def _update(
     started = time.monotonic()
     figures = computing.gradients(batch, objective, at_once(settings))
     trained = [weight for group in optimiser.param_groups for weight in group["params"]]
-    norm = computing.accelerator.clip_grad_norm_(trained, settings.max_grad_norm)
+    norm = torch.nn.utils.clip_grad_norm_(trained, settings.max_grad_norm)
     for group in optimiser.param_groups:
         group["lr"] = rate
     optimiser.step()
-    computing.replicas.refresh()
+    computing.replicas.sync_weights()
     tokens = sum(example.tree.plain_tokens for example in batch)
     speed = tokens / (time.monotonic() - started)
     return figures | {"grad_norm": float(norm), "learning_rate": rate, "tokens_per_second": speed}
