@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from eto.codec import prepare
+from eto.environments.requests import Reply, Request
 from eto.experiment.compose import rollout_settings, suite_of, tasks_of
 from eto.experiment.lab import Lab
 from eto.experiment.loading import (
@@ -70,6 +72,7 @@ def _learn(
 ) -> None:
     """All stages: the experts, those of the method, the test of its agents."""
     recipe = run.recipe
+    prepare(Request, Reply, Trajectory)  # before a thread imports beside this one
     loading.start()
     # One set of simulators for all stages: starting them takes seconds.
     with rollout_settings(recipe, temperature=0.0, slots=1).pool(suite) as pool:
