@@ -77,6 +77,15 @@ def read(kind: type[T], record: Mapping[str, Any], where: str) -> T:
         raise _fault(error, kind, where) from None
 
 
+def prepare(*kinds: type) -> None:
+    """Make ready now what reads and writes `kinds`, not at the first of them: it imports.
+
+    Python 3.11 can keep its import lock where Ctrl-C interrupts an import that waits for another thread's.
+    """
+    for kind in kinds:
+        _adapter(kind)
+
+
 @cache
 def _adapter(kind: type) -> TypeAdapter[Any]:
     from pydantic import ConfigDict, TypeAdapter  # here: `import eto` stays quick

@@ -31,7 +31,7 @@ class FewSettings(MethodSettings):
 
 
 def train(lab: Lab, settings: FewSettings) -> Outcome:
-    base = steps.clone(lab, lab.cloned, settings.sft)
+    base = steps.clone(lab, lab.cloned, settings.sft, agent="base")
     rewards = {base: steps.evaluate(lab, base)}
     with lab.run.stage("pick") as stage:
         if not stage.done:
@@ -47,8 +47,8 @@ def train(lab: Lab, settings: FewSettings) -> Outcome:
 
 def stages(settings: FewSettings) -> list[Stage]:
     return [
-        Stage("sft", ("sft",), agent="sft"),
-        Stage("dev-sft", phases=("evaluate/sft/dev",)),
+        Stage("base", ("sft",), agent="base"),
+        Stage("dev-base", phases=("evaluate/base/dev",)),
         Stage("pick", ("keep",)),
         Stage("few", agent="few"),
         Stage("dev-few", phases=("evaluate/few/dev",)),
@@ -85,19 +85,21 @@ def test_a_method_of_ones_own(tmp_path: Path, model: Path, command, monkeypatch:
         patch.setattr(f"{__name__}.write_json", stopped)
         assert command("run", recipe).code == 130
     assert not (run / "stages" / "pick" / "DONE").exists()
-    begun = done(run, "sft")
+    begun = done(run, "base")
 
-    command.succeeds("run", recipe)
-    assert done(run, "sft") == begun, "a finished stage was made again"
-    assert "agent minus sft" in (run / "report.md").read_text()
+    printed = command.succeeds("run", recipe)
+    shipped = read_json(run / "results.json")["shipped"]["agent"]
+    assert f"--model {run / 'stages' / shipped / 'model'}" in printed
+    assert done(run, "base") == begun, "a finished stage was made again"
+    assert "agent minus base" in (run / "report.md").read_text()
     assert done(run, "few")["metrics"]["trajectories"] == done(run, "pick")["metrics"]["kept"] == 4
     assert done(run, "few")["agent"] == "few"
     agents = read_json(run / "results.json")["splits"]["test"]["agents"]
-    assert list(agents) == ["sft", "few"] and "difference" in agents["few"]
+    assert list(agents) == ["base", "few"] and "difference" in agents["few"]
 
     changed = write(tmp_path / "fork.yaml", model, fork, keep=6)
     printed = command.succeeds("run", changed, "--from", run)
-    assert f"taken from {run}: expert, sft, dev-sft\n" in printed
-    assert done(fork, "sft") == begun and done(fork, "few")["metrics"]["trajectories"] == 6
+    assert f"taken from {run}: expert, base, dev-base\n" in printed
+    assert done(fork, "base") == begun and done(fork, "few")["metrics"]["trajectories"] == 6
 
     command.fails("run", changed, "method.kep=5", says=["method.kep", "method.keep"])

@@ -100,7 +100,7 @@ def passed_tokens(decoder: Decoder) -> list[int]:
 def test_a_shared_prefix_is_computed_once_and_exact(family):
     model = family_model(family)
     decoder = Decoder(copy.deepcopy(model))
-    decoder._lanes.count = 1
+    decoder._groups.count = 1
     counts = passed_tokens(decoder)
     shared = random_ids(20, 0)
     batch = [Conversation(shared + random_ids(n, n)) for n in (4, 6, 9)]

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from accelerate import Accelerator
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
@@ -437,7 +436,7 @@ def test_lanes_hold_each_tree_once_within_bounds(sizes, tokens, lanes):
 
 def step_gradients(model, examples, objective, tokens: int, lanes: int):
     model = copy.deepcopy(model)
-    with Computing(Accelerator(), model, lanes) as computing:
+    with Computing(model, lanes) as computing:
         computing.begin(torch.float32)
         figures = computing.gradients(examples, objective, tokens)
         found = {name: p.grad.clone() for name, p in model.named_parameters()}

@@ -7,11 +7,11 @@ import torch
 from tiny import tiny_model
 from torch.autograd.graph import saved_tensors_hooks
 
+from eto.cpu.replicas import Replicas
 from eto.policies.adapters import add_lora
 from eto.training import log_probs
 from eto.training.log_probs import TreeLogProbs
 from eto.training.memory import kept_activations, training_memory
-from eto.training.replicas import Replicas
 from eto.training.trees import build_tree
 
 

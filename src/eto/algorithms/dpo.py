@@ -23,7 +23,7 @@ from eto.errors import InputError, NothingLeft
 from eto.files import disk_errors, write_atomic
 from eto.losses import dpo_loss, ipo_loss, log_ratio_margin, sequence_log_prob, sft_loss
 from eto.settings import ContrastSettings, DpoSettings, GuardSettings
-from eto.training.batches import log_probs_of
+from eto.training.backends import log_probs
 from eto.training.checkpoint import fingerprint
 from eto.training.guard import Guard
 from eto.training.learner import Learner
@@ -107,6 +107,7 @@ def dpo(
         settings,
         seed=seed,
         dtype=policy.dtype,
+        fast_paths=policy.fast_paths,
         activation_checkpointing=activation_checkpointing,
         checkpoint_seconds=checkpoint_seconds,
         objective_settings=_decisive(settings),
@@ -304,7 +305,7 @@ def _with_reference(
             flat = [kept[f"leaf{i}"] for i in range(2 * len(examples))]
     else:
         trees = [example.tree for example in examples]
-        scored = log_probs_of(policy.model, trees, policy.dtype, tokens)
+        scored = log_probs(policy.model, trees, policy.dtype, tokens, fast_paths=policy.fast_paths)
         flat = [leaf for leaves in scored for leaf in leaves]
         if path:
             file = io.BytesIO()

@@ -57,6 +57,7 @@ def sft(
         settings,
         seed=seed,
         dtype=policy.dtype,
+        fast_paths=policy.fast_paths,
         activation_checkpointing=activation_checkpointing,
         checkpoint_seconds=checkpoint_seconds,
         objective_settings="cloning",

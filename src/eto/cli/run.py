@@ -13,6 +13,7 @@ from eto.experiment.experiment import perform
 from eto.files import disk_errors
 from eto.recipe import Recipe
 from eto.report import terminal, write_report
+from eto.reuse import stages_of
 
 
 def run_recipe(path: Path, overrides: Sequence[str], source: Path | None = None) -> None:
@@ -61,8 +62,10 @@ def print_pooled(
 def _say_what_next(recipe: Recipe, path: Path, progress: Progress) -> None:
     from eto.report import build_results
 
-    shipped = (build_results(recipe.directory)["shipped"] or {"agent": "sft"})["agent"]
-    model = recipe.directory / "stages" / shipped.replace("eto-", "dpo-") / "model"
+    results = build_results(recipe.directory)
+    shipped = results["shipped"]["agent"] if results["shipped"] else results["baseline"]
+    [stage] = (stage.name for stage in stages_of(recipe) if stage.agent == shipped)
+    model = recipe.directory / "stages" / stage / "model"
     progress.say("what next:")
     progress.say(f"  eto evaluate --model {model} --recipe {path} --split dev")
     key, value = ("run_directory", recipe.run_directory) if recipe.run_directory else ("name", recipe.name)

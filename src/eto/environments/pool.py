@@ -22,9 +22,6 @@ from dataclasses import replace
 
 import psutil
 
-# The codec imports it at its first use. A Ctrl-C in that, beside the import of another thread, may hang.
-import pydantic.dataclasses  # noqa: F401
-
 from eto.codec import from_line
 from eto.environments.contract import checked_spec, payload_fault
 from eto.environments.host import Host

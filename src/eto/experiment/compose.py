@@ -83,6 +83,7 @@ def policy_of(recipe: Recipe, model: str | None = None, name: str = "policy") ->
         chat_template_kwargs=recipe.model.chat_template_kwargs,
         thoughts=recipe.model.thoughts,
         date=recipe.model.date,
+        fast_paths=recipe.model.fast_paths,
     )
     check_action_room(recipe.rollout.max_action_tokens, learner.max_context)
     return learner

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from eto.codec import prepare
+from eto.environments.requests import Reply, Request
 from eto.experiment.compose import suite_of, tasks_of
 from eto.experiment.lab import Lab
 from eto.experiment.loading import (
@@ -72,6 +74,7 @@ def _learn(
     from eto.environments.pool import EnvironmentPool
 
     recipe = run.recipe
+    prepare(Request, Reply, Trajectory)  # before a thread imports beside this one
     loading.start()
     # One set of simulators for all stages: starting them takes seconds.
     with EnvironmentPool.within(suite, recipe.environment) as pool:

@@ -9,7 +9,7 @@ from typing import Any
 from eto import statistics
 from eto.errors import InputError
 from eto.machine import hardware_line
-from eto.report.results import BASELINE, build_results
+from eto.report.results import build_results
 from eto.report.table import agent_rows, difference_rows, duration, kind_rows, markdown_table
 from eto.store import TrajectoryStore
 from eto.texts import markdown_code, markdown_text
@@ -25,7 +25,7 @@ _COMPARED = (
 
 
 def pool_runs(directories: Sequence[str | Path], split: str = "test") -> dict[str, Any]:
-    """Figures over all runs: `runs` (each run's own results) and `agents`, with differences to `sft`.
+    """Figures over all runs: `runs` (each run's own results) and `agents`, with differences to the baseline.
 
     Means are over tasks, each task's figure being its mean over the runs that played it;
     differences are paired within each run and resampled by task. Raises `InputError` for
@@ -35,14 +35,15 @@ def pool_runs(directories: Sequence[str | Path], split: str = "test") -> dict[st
     played = [_episodes(Path(d), r, split) for d, r in zip(directories, runs, strict=True)]
     names = [name for name in played[0] if all(name in agents for agents in played)]
     agents: dict[str, Any] = {}
+    baseline = runs[0]["baseline"]
     for name in names:
         episodes = [episode for each in played for episode in each[name]]
         agents[name] = statistics.summarise(episodes, unfinished=True).to_dict()
-        if name != BASELINE:
+        if name != baseline and baseline in names:
             agents[name]["difference"] = {
                 figure: statistics.pooled_difference(
                     [
-                        (statistics.by_task(each[name], value), statistics.by_task(each[BASELINE], value))
+                        (statistics.by_task(each[name], value), statistics.by_task(each[baseline], value))
                         for each in played
                     ]
                 ).to_dict()
@@ -82,7 +83,7 @@ def compare_runs(
 
 def comparison_markdown(differences: dict[str, dict[str, Any]], against: Sequence[str | Path]) -> str:
     """The differences of `compare_runs` as one table."""
-    header, rows = difference_rows({name: {"difference": found} for name, found in differences.items()})
+    header, rows = difference_rows({name: {"difference": found} for name, found in differences.items()}, "")
     names = ", ".join(markdown_code(Path(directory).name) for directory in against)
     return markdown_table(header, rows, f"agent minus that of {names}") + "\n"
 
@@ -96,7 +97,9 @@ def pooled_markdown(pooled: dict[str, Any]) -> str:
         f"{markdown_code(runs[0]['model'])} on {markdown_code(runs[0]['environment'])}; "
         f"{markdown_text(hardware)}. "
         f"{pooled['split'].capitalize()} split; mean and 95% bootstrap interval over tasks.",
-        *(markdown_table(*rows(agents)) for rows in (agent_rows, difference_rows, kind_rows)),
+        markdown_table(*agent_rows(agents)),
+        markdown_table(*difference_rows(agents, runs[0]["baseline"])),
+        markdown_table(*kind_rows(agents)),
     ]
     header = ["run", "seed", "pairs", "shipped", *(f"{name} reward / success" for name in agents)]
     rows = []

@@ -9,13 +9,11 @@ from typing import Any
 
 from eto import statistics
 from eto.errors import InputError
+from eto.methods import load_method
 from eto.recipe import Recipe, load_recipe
 from eto.run_records import read_done, read_manifest
 from eto.store import TrajectoryStore
 from eto.types import Trajectory
-
-BASELINE = "sft"
-"""The cloned agent, to which all others are compared."""
 
 _COMPARED: Mapping[str, statistics.Value] = {
     "reward": statistics.reward,
@@ -28,7 +26,7 @@ def build_results(run_directory: str | Path) -> dict[str, Any]:
     """All figures of a run; stages that are not done yet are simply not in it.
 
     Keys: `recipe`, `model`, `environment`, `seeds`, `hardware`, `splits` (split -> `agents` (agent ->
-    summary with `kinds` and `difference` to the cloned agent)), `explored` (iteration -> summary),
+    summary with `kinds` and `difference` to the baseline)), `baseline`, `explored` (iteration -> summary),
     `pairs` (iteration -> metrics of the contrast stage), `guard` (stage -> the rule that fired),
     `shipped`, `stages` (wall seconds), `seconds`, `taken_from` (the run that the named stages come
     from, or None). Raises `InputError` where there is no run.
@@ -55,6 +53,7 @@ def build_results(run_directory: str | Path) -> dict[str, Any]:
         "seeds": manifest.get("seeds", {}),
         "split_hashes": manifest.get("splits", {}),
         "hardware": hardware,
+        "baseline": baseline_of(recipe),
         "splits": _splits(phases, recipe),
         "explored": {
             phase.removeprefix("explore/"): _summary(episodes, recipe)
@@ -76,10 +75,14 @@ def read_stages(run_directory: Path) -> list[dict[str, Any]]:
     return sorted((read_done(path) for path in paths), key=lambda s: (s["finished"], natural(s["stage"])))
 
 
+def baseline_of(recipe: Recipe) -> str:
+    """The agent to which a run compares all others: the first that its method makes."""
+    stages = load_method(recipe.method.name).stages(recipe.method)
+    return next((stage.agent for stage in stages if stage.agent), "")
+
+
 def natural(name: str) -> list[tuple[int, str]]:
-    """Sort key that puts eto-2 before eto-10 and the cloned agent first."""
-    if name == BASELINE:
-        return []
+    """Sort key that puts eto-2 before eto-10."""
     return [(int(part or 0), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", name)]
 
 
@@ -110,11 +113,12 @@ def _splits(phases: Mapping[str, list[Trajectory]], recipe: Recipe) -> dict[str,
 def _agents(played: Mapping[str, list[Trajectory]], recipe: Recipe) -> dict[str, Any]:
     agents: dict[str, Any] = {}
     resamples, seed = recipe.evaluation.bootstrap_resamples, recipe.seed
-    for agent in sorted(played, key=natural):
+    baseline = baseline_of(recipe)
+    for agent in sorted(played, key=lambda name: (name != baseline, natural(name))):
         agents[agent] = _summary(played[agent], recipe)
-        if agent != BASELINE and BASELINE in played:
+        if agent != baseline and baseline in played:
             agents[agent]["difference"] = compare(
-                played[agent], played[BASELINE], resamples=resamples, seed=seed
+                played[agent], played[baseline], resamples=resamples, seed=seed
             )
     return agents
 

@@ -37,9 +37,9 @@ def agent_rows(agents: Mapping[str, Any]) -> tuple[list[str], list[list[Cell]]]:
     return header, rows
 
 
-def difference_rows(agents: Mapping[str, Any]) -> tuple[list[str], list[list[Cell]]]:
-    """Header and one row per agent that is compared to the cloned one."""
-    header = ["agent minus sft", "tasks", *(title for title, _ in _DIFFERENCES), "p (reward)"]
+def difference_rows(agents: Mapping[str, Any], baseline: str) -> tuple[list[str], list[list[Cell]]]:
+    """Header and one row per agent that is compared to the baseline."""
+    header = [f"agent minus {baseline}", "tasks", *(title for title, _ in _DIFFERENCES), "p (reward)"]
     rows: list[list[Cell]] = []
     for agent, figures in agents.items():
         if found := figures.get("difference"):
@@ -80,7 +80,11 @@ def markdown(results: Mapping[str, Any]) -> str:
         parts.append(f"## {markdown_text(split.capitalize())} split")
         if split != "test":
             parts.append("Agents and checkpoints were chosen on this split; its figures are optimistic.")
-        for header, rows in (agent_rows(agents), difference_rows(agents), kind_rows(agents)):
+        for header, rows in (
+            agent_rows(agents),
+            difference_rows(agents, results["baseline"]),
+            kind_rows(agents),
+        ):
             if rows:
                 parts.append(markdown_table(header, rows))
     notes = _notes(results)
@@ -107,7 +111,7 @@ def terminal(results: Mapping[str, Any], split: str = "test") -> Group:
         return Group(Text(f"no agent was evaluated on the {split} split yet"))
     title = f"{results['recipe']}: {split} split, mean and 95% interval"
     parts: list[Table | Text] = [_rich_table(*agent_rows(agents), title=title)]
-    for header, rows in (difference_rows(agents), kind_rows(agents)):
+    for header, rows in (difference_rows(agents, results["baseline"]), kind_rows(agents)):
         if rows:
             parts += [Text(""), _rich_table(header, rows)]
     return Group(*parts, Text(""), *(Text(shown(f"• {note}", line=True)) for note in _notes(results)))

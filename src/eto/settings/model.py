@@ -47,7 +47,7 @@ class ModelSettings(Settings):
     date: str | None = None
     """Today's date for templates that write it, as `YYYY-MM-DD`; null is 2024-07-26, always."""
     fast_paths: bool = True
-    """The CPU's fast paths in training and acting; false computes everything by plain autograd."""
+    """The CPU's fast paths in training; false trains by plain autograd."""
 
     @field_validator("date", mode="before")
     @classmethod

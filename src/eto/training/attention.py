@@ -21,6 +21,8 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from eto.training.trees import Row
 
 TREE_ATTENTION = "eto_trees"
+PLAIN_ATTENTION = "eto_trees_plain"
+"""The same by torch's own attention with a dense mask: what the written-out passes are compared with."""
 PIECE = 128
 """Most tokens of a piece: what a piece computes above the diagonal is thrown away."""
 LONGEST_KEPT = 1024
@@ -61,6 +63,7 @@ class Layout:
         self.ends, self.depths = (torch.from_numpy(each).to(device) for each in (row.ends, row.positions))
         self.pieces = _pieces(row)
         self._hidden: dict[tuple[int, int, int | None], Tensor] = {}
+        self._dense: dict[int | None, Tensor] = {}
 
     def hidden(self, piece: Piece, window: int | None, device: torch.device) -> Tensor:
         """bool `[piece, columns]`: what a row of the piece must not see of the path's last columns.
@@ -85,6 +88,13 @@ class Layout:
             return seen & (self.depths[row] - self.depths[column] < window) if window else seen
 
         return mask
+
+    def dense(self, window: int | None) -> Tensor:
+        """bool `[tokens, tokens]`: what each token of the row sees."""
+        if window not in self._dense:
+            rows = torch.arange(len(self.ends), device=self.ends.device)
+            self._dense[window] = self.visible(window)(rows, rows, rows[:, None], rows[None])
+        return self._dense[window]
 
     @cached_property
     def blocks(self) -> dict[int | None, Any]:
@@ -131,6 +141,31 @@ def _attend(
     if dropout:
         return _with_dropout(query[0], key[0], value[0], trees, scaling, sliding_window, dropout)[None], None
     return _TreeAttention.apply(query[0], key[0], value[0], trees, scaling, sliding_window)[None], None
+
+
+def _attend_plainly(
+    module: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    sliding_window: int | None = None,
+    trees: Layout | None = None,
+    **_: Any,
+) -> tuple[Tensor, None]:
+    """As `_attend`; FlexAttention on a GPU, but for dropout."""
+    scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
+    if query.device.type == "cuda" and not dropout:
+        return _flex(query, key, value, scaling, trees, sliding_window).transpose(1, 2), None
+    group = query.shape[1] // key.shape[1]
+    keys, values = (side.repeat_interleave(group, 1) for side in (key, value))
+    seen = trees.dense(sliding_window)
+    attended = F.scaled_dot_product_attention(
+        query, keys, values, attn_mask=seen, dropout_p=dropout, scale=scaling
+    )
+    return attended.transpose(1, 2), None
 
 
 class _TreeAttention(torch.autograd.Function):
@@ -243,4 +278,6 @@ def _compiled(function: Any) -> Any:
 
 
 AttentionInterface.register(TREE_ATTENTION, _attend)
+AttentionInterface.register(PLAIN_ATTENTION, _attend_plainly)
 AttentionMaskInterface.register(TREE_ATTENTION, lambda *_args, **_kwargs: None)
+AttentionMaskInterface.register(PLAIN_ATTENTION, lambda *_args, **_kwargs: None)

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from eto.policies.lanes import Lanes, balanced
+from eto.cpu.core_groups import CoreGroups, balanced
+from eto.cpu.replicas import Replicas
 from eto.training.log_probs import TreeLogProbs
-from eto.training.replicas import Replicas
 from eto.training.trees import Tree
 
 Groups = list[list[int]]
@@ -54,7 +54,7 @@ def log_probs_of(
     model: nn.Module, trees: Sequence[Tree], dtype: torch.dtype, tokens: int
 ) -> list[list[np.ndarray]]:
     """Log-probs `[agent tokens]` of every leaf of every tree, e.g. of the reference, without gradients."""
-    with Lanes(next(model.parameters()).device) as lanes:
+    with CoreGroups(next(model.parameters()).device) as lanes:
         found = split(trees, tokens, lanes.count)
         replicas = Replicas(model, dtype, len(found), trained=False)
         scored: dict[int, list[np.ndarray]] = {}

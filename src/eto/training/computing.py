@@ -8,16 +8,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator
-from accelerate.utils import gather_object
 from torch import Tensor
 
+from eto.cpu.core_groups import MOST, CoreGroups
+from eto.cpu.replicas import Replicas
 from eto.errors import EngineFailure
-from eto.policies.lanes import MOST, Lanes
-from eto.training.batches import Groups, split
+from eto.training.batches import split
 from eto.training.log_probs import TreeLogProbs
 from eto.training.probe import check_training
-from eto.training.replicas import Replicas
 from eto.training.trees import Tree
 
 
@@ -44,38 +42,40 @@ class Computing:
     A context manager: it takes a gradient's memory for each lane until it is left.
     """
 
-    def __init__(
-        self, accelerator: Accelerator, model: Any, most_lanes: int = MOST, *, dropout: bool = True
-    ) -> None:
+    def __init__(self, model: Any, most_lanes: int = MOST, *, dropout: bool = True) -> None:
         """`dropout`: False computes without the model's and its adapters', as the reference is scored.
 
         Raises `InputError` for an architecture whose trees cannot be computed.
         """
         check_training(model)
-        # Processes wait for each other's passes; dropout draws from one stream of random numbers.
-        alone = accelerator.num_processes > 1 or (dropout and has_dropout(model))
+        # Dropout draws from one stream of random numbers.
+        alone = dropout and has_dropout(model)
         self._dropout = dropout
-        self.accelerator, self._model = accelerator, model
-        self.lanes = Lanes(next(model.parameters()).device, 1 if alone else most_lanes)
+        self._model = model
+        self.lanes = CoreGroups(next(model.parameters()).device, 1 if alone else most_lanes)
         self.replicas: Replicas | None = None
         self._scorers: list[torch.nn.Module] = []
 
     def begin(self, dtype: torch.dtype, *, recompute_activations: bool = False) -> None:
         """Make the replicas, which compute in `dtype`."""
-        direct = self.accelerator.num_processes == 1
         self.replicas = Replicas(
             self._model,
             dtype,
             self.lanes.count,
-            direct=direct,
             recompute_activations=recompute_activations,
         )
         self._scorers = [TreeLogProbs(each, owned=True) for each in self.replicas.models]
-        if not direct:
-            self._scorers = [self.accelerator.prepare(each) for each in self._scorers]
 
     def __enter__(self) -> Computing:
         return self
+
+    @property
+    def concurrent(self) -> int:
+        return self.lanes.count
+
+    def sync_weights(self) -> None:
+        """Take the model's weights after an optimiser step."""
+        self.replicas.sync_weights()
 
     def __exit__(self, *_: object) -> None:
         self.lanes.close()
@@ -90,50 +90,42 @@ class Computing:
         """
         total = sum(example.size for example in batch)
         found = split([example.tree for example in batch], tokens, self.lanes.count)
-        ranks = self.accelerator.num_processes
-        own = [self._of_this_process(groups) for groups in found]
 
         def work(lane: int) -> list[tuple[float, dict[str, float]]]:
             rows = []
             self._scorers[lane].train()
             if not self._dropout:
-                _without_dropout(self._scorers[lane])
-            for group, counts in own[lane]:
+                without_dropout(self._scorers[lane])
+            for group in found[lane]:
                 part = [batch[i] for i in group]
-                loss, figures = self._loss(lane, part, objective)
-                self.accelerator.backward(loss * (ranks / total if counts else 0.0))
-                self.replicas.collect(lane)
-                rows += figures if counts else []
+                loss, figures = summed_loss(self._scorers[lane], part, objective)
+                (loss * (1.0 / total)).backward()
+                self.replicas.accumulate(lane)
+                rows += figures
             return rows
 
-        rows = [row for each in self.lanes.map(work, range(len(own))) for row in each]
-        self.replicas.finish()
-        return _mean_figures(gather_object(rows) if ranks > 1 else rows)
-
-    def _of_this_process(self, groups: Groups) -> list[tuple[list[int], bool]]:
-        """This process's share, and whether it counts: all must run as many backward passes."""
-        ranks = self.accelerator.num_processes
-        mine = groups[self.accelerator.process_index :: ranks]
-        surplus = -(-len(groups) // ranks) - len(mine)
-        return [(group, True) for group in mine] + [(groups[0], False)] * surplus
-
-    def _loss(
-        self, lane: int, part: Sequence[Example], objective: Objective
-    ) -> tuple[Tensor, list[tuple[float, dict[str, float]]]]:
-        """Summed loss of `part`, and each example's size and figures."""
-        losses, rows = [], []
-        log_probs = self._scorers[lane]([example.tree for example in part])
-        for example, leaves in zip(part, log_probs, strict=True):
-            loss, figures = objective(example, leaves)
-            losses.append(loss)
-            rows.append((example.size, {"loss": float(loss.detach()) / example.size, **figures}))
-        loss = torch.stack(losses).sum()
-        if not torch.isfinite(loss):
-            raise EngineFailure("the loss is not a number", mend="lower the learning rate, or use float32")
-        return loss, rows
+        rows = [row for each in self.lanes.map(work, range(len(found))) for row in each]
+        self.replicas.reduce()
+        return mean_figures(rows)
 
 
-def _mean_figures(found: Sequence[tuple[float, dict[str, float]]]) -> dict[str, float]:
+def summed_loss(
+    scorer: torch.nn.Module, part: Sequence[Example], objective: Objective
+) -> tuple[Tensor, list[tuple[float, dict[str, float]]]]:
+    """Summed loss of `part`, and each example's size and figures."""
+    losses, rows = [], []
+    log_probs = scorer([example.tree for example in part])
+    for example, leaves in zip(part, log_probs, strict=True):
+        loss, figures = objective(example, leaves)
+        losses.append(loss)
+        rows.append((example.size, {"loss": float(loss.detach()) / example.size, **figures}))
+    loss = torch.stack(losses).sum()
+    if not torch.isfinite(loss):
+        raise EngineFailure("the loss is not a number", mend="lower the learning rate, or use float32")
+    return loss, rows
+
+
+def mean_figures(found: Sequence[tuple[float, dict[str, float]]]) -> dict[str, float]:
     """Means by size; a figure that some examples do not have is a mean over those that do."""
     sums: dict[str, float] = {}
     sizes: dict[str, float] = {}
@@ -152,7 +144,7 @@ def has_dropout(model: Any) -> bool:
     return any(rate > 0 for rate in rates)
 
 
-def _without_dropout(model: torch.nn.Module) -> None:
+def without_dropout(model: torch.nn.Module) -> None:
     """Let nothing in `model` be dropped, while activations are recomputed where they are."""
     model.eval()
     for module in model.modules():

@@ -43,15 +43,17 @@ class Learner:
         max_context: Count | None = None,
         lora: dict[str, Any] | None = None,
         drafting: bool = True,
+        fast_paths: bool = True,
         renderer: Renderer | None = None,
     ) -> None:
-        """`drafting`: guess how actions go on, which saves steps and changes no action. `renderer`: by
-        default that of the tokenizer's own chat template."""
+        """`drafting`: guess how actions go on, which saves steps and changes no action. `fast_paths`: False
+        acts and trains without those of a CPU. `renderer`: by default that of the tokenizer's own chat
+        template."""
         given = {"dtype": dtype, "max_context": max_context}
         check_values(Learner.__init__, given, FIELDS)
         check_architecture(model)
         self.model, self.tokenizer, self.name = model, tokenizer, name
-        self._lora = lora
+        self._lora, self.fast_paths = lora, fast_paths
         self.renderer = renderer or Renderer(tokenizer)
         self.renderer.embeddings = checked_vocabulary(model, tokenizer)
         self.tokenizer_id: str | None = self.renderer.fingerprint
@@ -66,7 +68,11 @@ class Learner:
         """An agent called `name` that acts with the weights as they are now, until they are trained."""
         if self._engine is None:
             self._engine = InProcessEngine(
-                self.model, max_context=self.max_context, dtype=self.dtype, drafter=self.drafter
+                self.model,
+                max_context=self.max_context,
+                dtype=self.dtype,
+                drafter=self.drafter,
+                fast_paths=self.fast_paths,
             )
         return Actor(self._engine, self.renderer, name)
 
@@ -114,6 +120,7 @@ def load_learner(
     max_context: Count | None = None,
     device: str | None = None,
     drafting: bool = True,
+    fast_paths: bool = True,
     chat_template: str | None = None,
     chat_template_kwargs: Mapping[str, Any] | None = None,
     thoughts: Thoughts = "auto",
@@ -122,8 +129,8 @@ def load_learner(
     """A policy from `embedded`, a local directory, or a Hub id; weights in fp32.
 
     A directory with a LoRA adapter alone is loaded merged into the base that it names. `lora` (rank,
-    alpha, dropout, target_modules) adds fresh adapters and freezes the rest. `drafting` as in
-    `Learner`; `chat_template` (a file, or a name) and what follows as in `Renderer`. Raises
+    alpha, dropout, target_modules) adds fresh adapters and freezes the rest. `drafting` and `fast_paths`
+    as in `Learner`; `chat_template` (a file, or a name) and what follows as in `Renderer`. Raises
     `InputError` for a path that is no whole causal LM, an architecture that is not supported, a chat
     template that cannot be used, a model that could not be saved again, and an
     argument out of range.
@@ -145,6 +152,7 @@ def load_learner(
         max_context=max_context,
         lora=lora,
         drafting=drafting,
+        fast_paths=fast_paths,
         renderer=Renderer(
             tokenizer, chat_template, arguments=chat_template_kwargs, thoughts=thoughts, today=date
         ),

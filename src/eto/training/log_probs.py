@@ -18,7 +18,7 @@ from torch.utils.checkpoint import checkpoint
 
 from eto.policies.architecture import base_of, fix_positions, sharing_copy
 from eto.policies.logits import logits_of
-from eto.training.attention import TREE_ATTENTION, Layout
+from eto.training.attention import PLAIN_ATTENTION, TREE_ATTENTION, Layout
 from eto.training.trees import Row, Tree, lay_out
 
 CHUNK = 512
@@ -30,12 +30,13 @@ KEPT_LOGITS = 2**27
 class TreeLogProbs(nn.Module):
     """Wraps a causal LM; called with trees it returns each leaf's token log-probs."""
 
-    def __init__(self, model: Any, *, owned: bool = False) -> None:
+    def __init__(self, model: Any, *, owned: bool = False, plain: bool = False) -> None:
         """`model` stays as it is: its attention is exchanged in a copy that shares the weights. `owned`:
-        nobody else uses it, and no copy is made."""
+        nobody else uses it, and no copy is made. `plain`: without autograd functions of our own."""
         super().__init__()
         self.model = model if owned else sharing_copy(model)
-        self.model.set_attn_implementation(TREE_ATTENTION)
+        self.model.set_attn_implementation(PLAIN_ATTENTION if plain else TREE_ATTENTION)
+        self._score = _plain_score if plain else _score
         fix_positions(self.model)
 
     def forward(self, trees: Sequence[Tree]) -> list[list[Tensor]]:
@@ -58,9 +59,9 @@ class TreeLogProbs(nn.Module):
         vocabulary = base.get_output_embeddings().weight.shape[0]
         again = torch.is_grad_enabled() and len(sources) * vocabulary > KEPT_LOGITS
         scores = [
-            checkpoint(_score, base, part, target, use_reentrant=False)
+            checkpoint(self._score, base, part, target, use_reentrant=False)
             if again
-            else _score(base, part, target)
+            else self._score(base, part, target)
             for part, target in zip(picked.split(CHUNK), wanted.split(CHUNK), strict=True)
         ]
         lengths = [len(leaf.sources) for tree in trees for leaf in tree.leaves]
@@ -82,6 +83,11 @@ def _predictions(trees: Sequence[Tree], row: Row) -> tuple[np.ndarray, np.ndarra
 
 def _score(model: Any, hidden: Tensor, targets: Tensor) -> Tensor:
     return _TokenLogProbs.apply(logits_of(model, hidden), targets)
+
+
+def _plain_score(model: Any, hidden: Tensor, targets: Tensor) -> Tensor:
+    wide = logits_of(model, hidden).float()
+    return wide.log_softmax(-1).gather(-1, targets[:, None])[:, 0]
 
 
 class _TokenLogProbs(torch.autograd.Function):

@@ -9,14 +9,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator
-from accelerate.utils import GradientAccumulationPlugin
 
 from eto.limits import Seed, check_values
 from eto.settings import TrainingSettings
+from eto.training.backends import Backend, backend_for
 from eto.training.batches import at_a_time, split
 from eto.training.checkpoint import Progress, fingerprint, load_state, save_state
-from eto.training.computing import Computing, Example, Objective
+from eto.training.computing import Example, Objective
 from eto.training.memory import planned_memory
 from eto.training.schedule import rate_share, warmup_steps
 from eto.training.trees import Tree
@@ -34,6 +33,7 @@ def optimise(
     seed: Seed = 0,
     dtype: torch.dtype = torch.float32,
     activation_checkpointing: bool | None = None,
+    fast_paths: bool = True,
     checkpoint_seconds: float = 120.0,
     objective_settings: object = None,
     directory: Path | None = None,
@@ -44,6 +44,7 @@ def optimise(
     """Train `model` in place; returns the number of optimiser steps taken.
 
     `dtype`: of the computation, not of weights. `activation_checkpointing` None: where memory asks for it.
+    `fast_paths`: those of a CPU; False computes by plain autograd.
     `on_start` gets `step` and `steps`, the `memory_gb` that training will take at its peak,
     the model included, and whether it recomputes activations (`checkpointing` 0 or 1).
     `on_step` gets each step's figures and may return True to stop; `on_epoch` is called
@@ -54,15 +55,13 @@ def optimise(
     Raises `EngineFailure` if the loss is not a number, `MissingRequirement` on a full disk.
     """
     _check(seed, dtype, activation_checkpointing, checkpoint_seconds)
-    # Explicitly: a variable of accelerate's environment would scale the loss.
-    accelerator = Accelerator(gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1))
     plan = _plan(examples, settings, seed)
-    computing = Computing(accelerator, model, dropout=settings.dropout)
-    passes = _forward_passes(examples, plan, settings, computing.lanes.count)
-    memory, recompute = planned_memory(model, passes, dtype, activation_checkpointing, computing.lanes.count)
+    computing = backend_for(model, fast_paths=fast_paths, dropout=settings.dropout)
+    passes = _forward_passes(examples, plan, settings, computing.concurrent)
+    memory, recompute = planned_memory(model, passes, dtype, activation_checkpointing, computing.concurrent)
     trained = [p for p in model.parameters() if p.requires_grad]
-    optimiser = accelerator.prepare(
-        torch.optim.AdamW(trained, settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
+    optimiser = torch.optim.AdamW(
+        trained, settings.learning_rate, weight_decay=settings.weight_decay, fused=True
     )
     training = fingerprint(examples, decisive(settings, seed), objective_settings) if directory else ""
     progress = load_state(directory, training, model, optimiser)
@@ -114,7 +113,7 @@ def decisive(settings: TrainingSettings, seed: int) -> tuple[object, ...]:
 
 
 def _update(
-    computing: Computing,
+    computing: Backend,
     optimiser: Any,
     batch: Sequence[Example],
     objective: Objective,
@@ -125,11 +124,11 @@ def _update(
     started = time.monotonic()
     figures = computing.gradients(batch, objective, at_once(settings))
     trained = [weight for group in optimiser.param_groups for weight in group["params"]]
-    norm = computing.accelerator.clip_grad_norm_(trained, settings.max_grad_norm)
+    norm = torch.nn.utils.clip_grad_norm_(trained, settings.max_grad_norm)
     for group in optimiser.param_groups:
         group["lr"] = rate
     optimiser.step()
-    computing.replicas.refresh()
+    computing.sync_weights()
     tokens = sum(example.tree.plain_tokens for example in batch)
     speed = tokens / (time.monotonic() - started)
     return figures | {"grad_norm": float(norm), "learning_rate": rate, "tokens_per_second": speed}

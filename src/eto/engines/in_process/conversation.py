@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from torch import Tensor
 
-from eto.policies.lanes import balanced
+from eto.cpu.core_groups import balanced
 
 LEAST_SHARED = 8
 """Tokens of a common beginning from which it is passed once."""

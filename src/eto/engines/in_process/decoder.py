@@ -18,11 +18,11 @@ from weakref import WeakSet
 import torch
 from torch import Tensor
 
+from eto.cpu.core_groups import CoreGroups
 from eto.cpu.packed_linear import pack_linear_layers
 from eto.engines.in_process.attention import ATTENTION, Span
 from eto.engines.in_process.conversation import Cache, Conversation, divided, longest_shared_prefix
 from eto.policies.architecture import check_architecture, fix_positions
-from eto.policies.lanes import Lanes
 from eto.policies.logits import logits_of
 
 
@@ -58,7 +58,7 @@ class Decoder:
             pack_linear_layers(model)
         self._prefix: Conversation | None = None
         self._begun: WeakSet[Conversation] = WeakSet()
-        self._lanes = Lanes(model.device) if fast_paths else Lanes(model.device, 1)
+        self._groups = CoreGroups(model.device) if fast_paths else CoreGroups(model.device, 1)
 
     @torch.inference_mode()
     def step(self, batch: list[Conversation]) -> list[Predictions]:
@@ -67,8 +67,8 @@ class Decoder:
             if not conversation.cached:
                 self._copy_prefix(conversation)
                 self._begun.add(conversation)
-        parts = divided(batch, self._lanes.count)
-        passed = self._lanes.map(self._pass, [[batch[row] for row in part] for part in parts])
+        parts = divided(batch, self._groups.count)
+        passed = self._groups.map(self._pass, [[batch[row] for row in part] for part in parts])
         if self._prefix is None:
             self._keep_prefix(batch[0])
         rows = dict(zip(chain(*parts), chain(*passed), strict=True))
@@ -76,7 +76,7 @@ class Decoder:
 
     def close(self) -> None:
         """End the threads."""
-        self._lanes.close()
+        self._groups.close()
 
     @torch.inference_mode()
     def _pass(self, batch: list[Conversation]) -> list[Predictions]:

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from eto.training.gradients import GradientSum, sum_directly
+from eto.cpu.weight_gradients import GradientSum, sum_directly
 
 
 class Replicas:
@@ -29,11 +29,9 @@ class Replicas:
         lanes: int = 1,
         *,
         trained: bool = True,
-        direct: bool = True,
         recompute_activations: bool = False,
     ) -> None:
-        """`trained`: False without any gradients. `direct`: those of weight matrices are summed where
-        they arise; not where others wait for them in `grad`."""
+        """`trained`: False without any gradients."""
         self._kept = list(master.parameters())
         self._used = [_in_type(weight.detach(), dtype) for weight in self._kept]
         self.models: list[Any] = []
@@ -42,11 +40,11 @@ class Replicas:
             (kept, []) for kept in self._kept if trained and kept.requires_grad
         ]
         for _ in range(lanes):
-            self._add_lane(master, trained, direct)
+            self._add_lane(master, trained)
             if recompute_activations:
-                _switch(self.models[-1], "enable")({"use_reentrant": False})
+                switch_recomputing(self.models[-1], "enable")({"use_reentrant": False})
 
-    def _add_lane(self, master: Any, trained: bool, direct: bool) -> None:
+    def _add_lane(self, master: Any, trained: bool) -> None:
         own = [
             nn.Parameter(used, requires_grad=trained and kept.requires_grad)
             for kept, used in zip(self._kept, self._used, strict=True)
@@ -57,12 +55,11 @@ class Replicas:
         sums = [GradientSum(torch.empty_like(kept)) for kept, _ in self._totals]
         for (_, totals), total in zip(self._totals, sums, strict=True):
             totals.append(total)
-        if direct:
-            sum_directly(model, dict(zip(weights, sums, strict=True)))
+        sum_directly(model, dict(zip(weights, sums, strict=True)))
         self.models.append(model)
         self._sums.append(list(zip(weights, sums, strict=True)))
 
-    def collect(self, lane: int) -> None:
+    def accumulate(self, lane: int) -> None:
         """Add what a backward pass left in `grad` to the lane's sums; call after each one."""
         for weight, total in self._sums[lane]:
             if weight.grad is not None:
@@ -70,7 +67,7 @@ class Replicas:
                 weight.grad = None
 
     @torch.no_grad()
-    def finish(self) -> None:
+    def reduce(self) -> None:
         """Make the lanes' sums the master's gradient, and begin a new step.
 
         The sums stay allocated: fresh memory costs more than writing over it.
@@ -87,7 +84,7 @@ class Replicas:
                 total.fresh = True
 
     @torch.no_grad()
-    def refresh(self) -> None:
+    def sync_weights(self) -> None:
         """Take the master's weights after an update."""
         for kept, used in zip(self._kept, self._used, strict=True):
             if used.data_ptr() != kept.data_ptr():
@@ -107,7 +104,7 @@ def _in_type(weight: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     return weight.to(dtype) if weight.is_floating_point() else weight
 
 
-def _switch(model: Any, what: str) -> Callable[..., None]:
+def switch_recomputing(model: Any, what: str) -> Callable[..., None]:
     """transformers' switch for recomputing activations, which newer versions call by another name."""
     newer, older = f"activation_checkpointing_{what}", f"gradient_checkpointing_{what}"
     return getattr(model, newer, None) or getattr(model, older)

@@ -1,4 +1,4 @@
-"""Lanes compute side by side what one computation gives, and leave torch's threads as they were."""
+"""CoreGroups compute side by side what one computation gives, and leave torch's threads as they were."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eto.policies.lanes import Lanes, balanced
+from eto.cpu.core_groups import CoreGroups, balanced
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def test_parts_run_at_the_same_time_in_their_order(three_threads):
         meeting.wait()
         return number, torch.get_num_threads()
 
-    with Lanes(torch.device("cpu")) as lanes:
+    with CoreGroups(torch.device("cpu")) as lanes:
         assert lanes.count == 3
         assert lanes.map(part, [2, 0, 1]) == [(2, 1), (0, 1), (1, 1)]
         assert torch.get_num_threads() == 3
@@ -40,18 +40,18 @@ def test_an_error_waits_for_the_others(three_threads):
             raise KeyError(number)
         done.append(number)
 
-    with Lanes(torch.device("cpu")) as lanes:
+    with CoreGroups(torch.device("cpu")) as lanes:
         with pytest.raises(KeyError):
             lanes.map(part, [0, 1, 2])
         assert sorted(done) == [1, 2]
         assert torch.get_num_threads() == 3
-        with pytest.raises(ValueError, match="4 parts for 3 lanes"):
+        with pytest.raises(ValueError, match="4 parts for 3 groups of cores"):
             lanes.map(part, [1, 2, 3, 4])
 
 
 def test_other_devices_have_one_lane(three_threads):
-    assert Lanes(torch.device("cuda")).count == 1
-    assert Lanes(torch.device("cpu"), 2).count == 2
+    assert CoreGroups(torch.device("cuda")).count == 1
+    assert CoreGroups(torch.device("cpu"), 2).count == 2
 
 
 @given(st.lists(st.integers(1, 50), min_size=1, max_size=30), st.integers(1, 5))

@@ -2,7 +2,7 @@
 
 A pass of a language model is hundreds of small operations. Spread over cores, every one of
 them wakes the other threads and waits for the last; two halves of a batch that run side by
-side, each on one core, wait for each other once. They share weights and memory: lanes are
+side, each on one core, wait for each other once. They share weights and memory: groups are
 threads of one process, and torch leaves Python's lock while it computes.
 """
 
@@ -15,14 +15,14 @@ from typing import TypeVar
 import torch
 
 MOST = 4
-"""Lanes at the most: each reads all weights, and memory serves only so many readers."""
+"""Groups at the most: each reads all weights, and memory serves only so many readers."""
 
 Part = TypeVar("Part")
 Found = TypeVar("Found")
 
 
-class Lanes:
-    """As many lanes as torch has threads, up to `MOST`; one where the work is not a CPU's.
+class CoreGroups:
+    """As many groups of cores as torch has threads, up to `MOST`; one where the work is not a CPU's.
 
     A context manager; `close` ends its threads too.
     """
@@ -32,7 +32,7 @@ class Lanes:
         self.count = min(self._threads, most) if device.type == "cpu" else 1
         self._pool: ThreadPoolExecutor | None = None
 
-    def __enter__(self) -> Lanes:
+    def __enter__(self) -> CoreGroups:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -46,10 +46,10 @@ class Lanes:
         if len(parts) < 2:
             return [function(part) for part in parts]
         if len(parts) > self.count:
-            raise ValueError(f"{len(parts)} parts for {self.count} lanes")
+            raise ValueError(f"{len(parts)} parts for {self.count} groups of cores")
         each = self._threads // self.count
         if self._pool is None:
-            self._pool = ThreadPoolExecutor(self.count, "lane", torch.set_num_threads, (each,))
+            self._pool = ThreadPoolExecutor(self.count, "cores", torch.set_num_threads, (each,))
         # MKL has one setting for the whole process.
         torch.set_num_threads(each)
         try:

@@ -1,0 +1,34 @@
+"""The interface between the training loop and what computes for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+
+from eto.training.computing import Example, Objective
+
+
+class Backend(Protocol):
+    """Leaves gradients in the model that it was made for; a context manager that frees its memory."""
+
+    @property
+    def concurrent(self) -> int:
+        """Forward passes that run at the same time, for planning memory."""
+
+    def begin(self, dtype: torch.dtype, *, recompute_activations: bool = False) -> None:
+        """Prepare to compute in `dtype`. Called once, before the first gradient."""
+
+    def gradients(self, batch: Sequence[Example], objective: Objective, tokens: int) -> dict[str, float]:
+        """Leave the gradient of the mean loss over `batch` in the model; returns the mean figures.
+
+        tokens: tree tokens that pass at the same time. Raises `EngineFailure` if the loss is not a number.
+        """
+
+    def sync_weights(self) -> None:
+        """Take the model's weights after an optimiser step."""
+
+    def __enter__(self) -> Backend: ...
+
+    def __exit__(self, *_: object) -> None: ...
