@@ -66,10 +66,9 @@ def dpo(
 ) -> DpoResult:
     """Train `policy` in place on `pairs`; the policy as it comes in is the reference.
 
-    Its log-probs are computed once, before the first update, without dropout. Pairs that, cut to
-    the context, have nothing to contrast are left out, see `contrasted`. `rehearsal` trajectories, such
-    as the expert's on tasks that gave no pair, are mixed among the pairs with `rehearsal_weight`,
-    against forgetting what is won; one goes with the other. `on_start` gets what training will take
+    Its log-probs are computed once, before the first update, without dropout. Pairs that, cut to the
+    context, have nothing to contrast are left out, see `contrasted`. `rehearsal` trajectories are mixed
+    among the pairs with `rehearsal_weight`; one goes with the other. `on_start` gets what training will take
     (see `eto.training.loop.optimise`), `on_step` each step's figures; `on_epoch` is called with each
     finished epoch and may return True to stop. With `directory` an interrupted call is resumed.
     Raises `InputError` where no pairs are left, or a setting has no effect.
