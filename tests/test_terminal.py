@@ -72,6 +72,7 @@ def results(text: str) -> dict:
         "splits": {"test": {"agents": {text: figures(text)}}},
         "pairs": {"1": {"pairs": {text: 2}}},
         "shipped": {"agent": text, "reason": text},
+        "baseline": text,
         "stages": [{"stage": text, "seconds": 1.0}],
         "seconds": 1.0,
         "taken_from": {"directory": text, "stages": [text]},

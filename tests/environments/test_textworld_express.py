@@ -52,7 +52,7 @@ def test_a_wrong_answer_is_an_end_of_reward_at_least_zero():
 
 def test_experts_in_workers_equal_those_in_process():
     suite = load_suite("textworld-express", game="mapreader", tasks_per_split=6)
-    here, there = (collect_experts(suite, suite.tasks("test"), workers) for workers in (0, 2))
+    here, there = (collect_experts(suite, suite.tasks("test"), workers=workers) for workers in (0, 2))
     assert here == there and len(here) == 6
     assert here[0].actions[0] == "read map", "what the prompt states is not asked for again"
     assert all(len(expert.turns) <= suite.max_turns(expert.task) for expert in here)
