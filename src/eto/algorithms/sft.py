@@ -107,8 +107,7 @@ def sft_examples(
     for trajectory in trajectories:
         with suppress(NothingLeft):
             examples.append(sft_example(policy, trajectory, size))
-    left_out = len(trajectories) - len(examples)
-    if examples and left_out:
+    if left_out := len(trajectories) - len(examples):
         warnings.warn(
             f"{left_out} of {len(trajectories)} trajectories are left out of cloning: no turn that carries "
             f"loss fits into {policy.max_context} tokens",
