@@ -1,4 +1,4 @@
-"""A policy that runs a transformers causal LM in this process: acts, and can be trained."""
+"""A `transformers` causal LM in this process: trained, saved and loaded, and lent to actors."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FIELDS = {
     "lora": "model.lora",
     "max_context": "model.max_context",
 }
-"""Arguments of a policy as a recipe calls them."""
+"""Arguments of a learner as a recipe calls them."""
 
 
 class Learner:
@@ -126,7 +126,7 @@ def load_learner(
     thoughts: Thoughts = "auto",
     date: str | None = None,
 ) -> Learner:
-    """A policy from `embedded`, a local directory, or a Hub id; weights in fp32.
+    """A learner from `embedded`, a local directory, or a Hub id; weights in fp32.
 
     A directory with a LoRA adapter alone is loaded merged into the base that it names. `lora` (rank,
     alpha, dropout, target_modules) adds fresh adapters and freezes the rest. `drafting` and `fast_paths`
