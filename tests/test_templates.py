@@ -429,7 +429,7 @@ def test_text_in_calls_never_becomes_a_special_token():
         (Turn("", "", tool_calls=(CALL,)), "a call of 'search'"),
         (Turn("Bought.", "", reasoning="The first one is red."), "knows no thoughts"),
         (Turn("<think>\na\n</think>\n\nb", "", reasoning="c"), "in its text and beside it"),
-        (Turn("", "", tool_calls=(replace(CALL, arguments="[1]"),)), "no JSON object"),
+        (Turn("", "", tool_calls=(replace(CALL, arguments="[1]"),)), "not a JSON object"),
     ],
 )
 def test_what_a_template_would_drop_is_refused(turn, problem):

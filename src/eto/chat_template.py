@@ -104,7 +104,7 @@ def arguments_of(call: ToolCall) -> dict[str, Any]:
         value = error
     if not isinstance(value, dict):
         raise InputError(
-            f"the arguments of the call of {call.name!r} are no JSON object: {call.arguments[:60]!r}",
+            f"the arguments of the call of {call.name!r} are not a JSON object: {call.arguments[:60]!r}",
             where="tool_calls",
             mend="write them as a JSON object, or leave the item out",
         )

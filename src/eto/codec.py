@@ -43,7 +43,7 @@ _ONE_OF = {"turns": "turn", "messages": "message", "answers": "answer", "tool_ca
 
 def to_data(value: Any) -> dict[str, Any]:
     """The JSON object of a dataclass."""
-    # A list where a tuple belongs, and a mapping that is no dict, are written all the same.
+    # A list where a tuple belongs, and a mapping that is not a dict, are written all the same.
     options: Any = {"mode": "json", "exclude_defaults": True, "warnings": False, "fallback": dict}
     kind: Any = type(value)
     return _adapter(kind).dump_python((value,), **options)[0]

@@ -54,7 +54,7 @@ class ContrastSummary:
     """Explored trajectories that stood in for an expert."""
     prompt_differs: int = 0
     no_parting: int = 0
-    """One side, cut, is a beginning of the other: nothing to prefer."""
+    """One side, cut, is a prefix of the other: nothing to prefer."""
     duplicates: int = 0
     """Same actions as an earlier sample of the task."""
     wins_unused: int = 0
@@ -140,7 +140,7 @@ def shared_turns(one: Trajectory, other: Trajectory) -> int:
 
 
 def one_begins_other(one: Trajectory, other: Trajectory) -> bool:
-    """Whether one of two trajectories is a beginning of the other, or equal to it: nothing to prefer.
+    """Whether one of two trajectories is a prefix of the other, or equal to it: nothing to prefer.
 
     What answers the last turn of the shorter one does not count, for no turn of it follows.
     """

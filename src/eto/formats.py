@@ -105,7 +105,7 @@ def read_pairs(path: str | Path) -> list[Pair]:
     """The pairs of a file: our own JSON lines, or preference items of other trainers.
 
     Of the latter, rewards are unknown and stand as 1 and 0; docs/files.md lists the forms. Pairs
-    whose sides are equal, or one a beginning of the other, are left out and counted in a warning.
+    whose sides are equal, or one a prefix of the other, are left out and counted in a warning.
     Files as for `read_trajectories`. Raises `InputError`, also where no pair is left.
     """
     notes = Notes()
@@ -154,7 +154,7 @@ def _nothing_to_prefer(pair: Pair, notes: Notes) -> bool:
     if not one_begins_other(pair.chosen, pair.rejected):
         return False
     equal = len(pair.chosen.turns) == len(pair.rejected.turns)
-    why = "their sides are equal" if equal else "one side is a beginning of the other"
+    why = "their sides are equal" if equal else "one side is a prefix of the other"
     notes.events[f"pairs left out, {why}"] += 1
     return True
 

@@ -23,7 +23,7 @@ def read_items(path: str | Path, notes: Notes | None = None) -> list[tuple[str, 
 
     Returns (where, object) pairs; `where` names the file and the line (JSON lines, from 1), the
     item (JSON list, from 0) or the row (tables, from 0). Halves of UTF-16 pairs become U+FFFD, and
-    are counted in `notes`, or told where none are given. Raises `InputError` for a file that is
+    are counted in `notes`, or reported where none are given. Raises `InputError` for a file that is
     missing, unreadable, empty, cut short, not UTF-8, not JSON, or not made of objects.
     """
     path, counted = Path(path), Notes() if notes is None else notes

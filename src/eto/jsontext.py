@@ -1,4 +1,4 @@
-"""JSON of others, parsed so that each fault is told as what it is.
+"""JSON from elsewhere, parsed so that each fault is reported as what it is.
 
 Stricter than `json.loads` where that would pass something over (a key that stands twice keeps
 its last value) or break later (nesting, whole numbers of thousands of digits), and milder with
@@ -88,7 +88,7 @@ def _too_deep(where: str) -> InputError:
 
 def _invalid(error: json.JSONDecodeError, text: str, where: str, *, is_last: bool) -> InputError:
     place = f"{where}, line {error.lineno}" if error.lineno > 1 else where
-    # An unterminated text is reported at its beginning.
+    # An unterminated text is reported where it starts.
     ended = error.pos >= len(text.rstrip()) or error.msg.startswith("Unterminated string")
     if ended and is_last:
         return InputError(

@@ -172,7 +172,7 @@ def _apply_override(values: dict[str, Any], override: str, rewriting: Rewriting)
 
 
 def _set(values: dict[str, Any], keys: Location, value: Any, override: str) -> None:
-    inner = values
+    inner: dict[Any, Any] = values
     for depth, key in enumerate(keys[:-1], start=1):
         if inner.get(key) is None:
             inner[key] = {}

@@ -52,7 +52,7 @@ class Rewriting:
         Raises `RecipeError` where a key is there in both forms.
         """
         for old in _earlier_in(values):
-            value = values[old[0]].pop(old[1]) if len(old) > 1 else values.pop(old[0])
+            value = values[str(old[0])].pop(old[1]) if len(old) > 1 else values.pop(str(old[0]))
             new = self._tell(old)
             if old == ("evaluation", "slots") and "explore.slots" in self._told:
                 continue  # there was one number for each; exploring's is kept

@@ -1,4 +1,4 @@
-"""Text of others: made whole where UTF-8 must hold it, and shown so that nothing in it takes effect."""
+"""Text from elsewhere: made valid Unicode, and shown so that no control sequence in it takes effect."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def brief(value: object, longest: int = 80) -> str:
 
 
 def shorten(text: str, longest: int) -> str:
-    """`text`, or its beginning and end where it is longer."""
+    """`text`, or its start and end where it is longer."""
     half = longest // 2
     return text if len(text) <= longest else f"{text[:half]} ... {text[-half:]}"
 

@@ -179,7 +179,7 @@ def _check_whole(body: str, said: Message, thought: str, answer: str, encoding: 
 
 
 def check_shown(messages: Sequence[Message], text: str, encoding: Encoding) -> None:
-    """Raises `InputError` unless `text` holds each message of others, and each call of a function."""
+    """Raises `InputError` unless `text` holds each message of the other roles, and each function call."""
     for message in messages:
         if message.role == "assistant":
             whole = all(shows_call(text, call, encoding) for call in message.tool_calls)

@@ -214,8 +214,8 @@ def test_unusable_products_are_skipped_and_counted(tmp_path):
         "products without a usable asin": 3,
         "products listed twice": 1,
         "products without a price, taken as 100 dollars": 1,
-        "options that are no list": 1,
-        "option values that are no text": 1,
+        "options that are not a list": 1,
+        "option values that are not text": 1,
         "products without a name": 1,
     }
     assert "1 products listed twice" in str(told[0].message)
@@ -258,7 +258,7 @@ def test_wrong_options_say_what_would_do(tmp_path):
         ({"goals": "human"}, "no human goals"),
         ({"goals": "made up"}, "unknown choice"),
         ({"tagger": "best"}, "unknown tagger"),
-        ({"success": 0.0}, "no reward"),
+        ({"success": 0.0}, "not a reward"),
         ({"products": 1}, "too small"),
     ]:
         with pytest.raises(InputError, match=words):

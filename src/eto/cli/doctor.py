@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 DISTRIBUTION = "eto-agent"
 DEVELOPMENT = ("test", "bench")
-"""Extras that are no user's."""
+"""Extras for developers."""
 FULL_TUNING_GB = 8.0
-"""fp32 weights, gradients and Adam's two moments of 135 M parameters take 2.2 GB; activations of
+"""fp32 weights, gradients and Adam's state of 135 M parameters take 2.2 GB; activations of
 a 1,000-token batch and the simulators' JVMs most of the rest."""
 RUN_GB = 5.0
 """A run of the embedded model keeps a few checkpoints of 0.5 GB, its optimiser's state in one."""
@@ -125,7 +125,7 @@ def _version(distribution: str) -> str | None:
 
 
 def _extras() -> Iterator[Check]:
-    """What each environment and server needs besides; Java is looked at by itself."""
+    """What each environment and server needs in addition; Java is checked separately."""
     try:
         extras = importlib.metadata.metadata(DISTRIBUTION).get_all("Provides-Extra") or []
     except importlib.metadata.PackageNotFoundError:

@@ -10,7 +10,7 @@ _INNER_LABEL = re.compile(r"\bAction:\s*")
 
 
 def spoken_action(text: str, style: str = "act") -> str:
-    """What follows the last `Action:` at the beginning of a line of `text`.
+    """What follows the last `Action:` at the start of a line of `text`.
 
     A thought that `text` begins with, up to `</think>`, is left out. Where there is no label, what
     follows the last one within a line, outside square brackets: in `search[Action: heroes]` it is part

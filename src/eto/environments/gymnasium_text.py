@@ -36,7 +36,7 @@ class GymnasiumText(NumberedSuite):
     scale: what it is multiplied by; the result is clipped to [0, 1].
     success: key of `info` that tells whether the task is solved; None: a reward of 1 at the end does.
     raises: what an exception of the environment's `step` means. "fail": it is broken, and the episode
-        fails with this reason. "tell": it cannot read the action; the agent is told, and a turn is gone.
+        fails with this reason. "tell": it cannot read the action; the agent reads why, and the turn counts.
 
     Raises `InputError` for a bad option or an environment that is not there or not text.
     """

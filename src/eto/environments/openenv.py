@@ -156,7 +156,7 @@ class OpenEnvEnvironment(EpisodeEnvironment):
         try:
             if self._socket is None:
                 self._socket = self._session.enter_context(self._connect(seconds))
-            with suppress(ConnectionClosed):  # a session that is refused is told why before the close
+            with suppress(ConnectionClosed):  # the reason of a refusal comes before the close
                 self._socket.send(json.dumps({"type": kind, "data": data}))
             reply = json.loads(self._socket.recv(timeout=seconds))
         except (OSError, WebSocketException, ValueError) as error:

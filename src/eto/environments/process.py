@@ -131,7 +131,7 @@ class WorkerProcess:
         while not self._ended.wait(WATCH_SECONDS) and self.process.poll() is None:
             used = tree_mb(self.process.pid)
             if used > limit:
-                self.excess = f"its worker process held {used:.0f} MB; the limit is memory_mb = {limit}"
+                self.excess = f"its worker process used {used:.0f} MB; the limit is memory_mb = {limit}"
                 self._kill_group()
                 return
 

@@ -34,7 +34,7 @@ def check_forms(options: Mapping[str, Any], suite: str) -> None:
 def in_style(style: str, actions: Sequence[str], thoughts: Sequence[tuple[str, str]]) -> list[str]:
     """An expert's answers: `actions`, with style "react" each behind a thought.
 
-    thoughts: (beginning of an action, sentence), the first that fits is taken; `{}` in it stands for the
+    thoughts: (prefix of an action, sentence), the first that fits is taken; `{}` in it stands for the
         rest of the action.
     """
     if style == "act":
@@ -43,7 +43,7 @@ def in_style(style: str, actions: Sequence[str], thoughts: Sequence[tuple[str, s
 
 
 def _thought(action: str, thoughts: Sequence[tuple[str, str]]) -> str:
-    for beginning, sentence in thoughts:
-        if action.startswith(beginning):
-            return sentence.replace("{}", action[len(beginning) :].strip())
+    for prefix, sentence in thoughts:
+        if action.startswith(prefix):
+            return sentence.replace("{}", action[len(prefix) :].strip())
     return "This comes next."

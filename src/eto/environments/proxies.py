@@ -26,7 +26,7 @@ def on_this_machine(address: str) -> bool:
 def client(address: str, seconds: float) -> httpx2.Client:
     """An HTTP client for the server at `address`.
 
-    Raises `InputError` for an address or a proxy that is no URL, `MissingRequirement` for one
+    Raises `InputError` for an address or a proxy that is not a URL, `MissingRequirement` for one
     whose protocol needs a package that is not installed.
     """
     # A transport of our own takes no proxy from the environment, but its certificates.
@@ -36,7 +36,7 @@ def client(address: str, seconds: float) -> httpx2.Client:
 
 
 def check_address(address: str, where: str = "address") -> None:
-    """Raises `InputError` where `address` is no URL of an HTTP server."""
+    """Raises `InputError` where `address` is not the URL of an HTTP server."""
     try:
         parts = urlsplit(address)
         fine = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0

@@ -164,7 +164,7 @@ def _meta(item: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _game(item: Mapping[str, Any], where: str) -> list[str]:
-    """Task and trial folder of an ALFWorld game, [] elsewhere: its numbers are no stable ids.
+    """Task and trial folder of an ALFWorld game, [] elsewhere: its numbers are not stable ids.
 
     Expert data names the game in `game_file`; the ETO rollouts hide it in `meta.error`.
     """

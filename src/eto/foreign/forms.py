@@ -28,7 +28,7 @@ READ_AS_PAIRS = (
     Form(
         "TRL, implicit prompt; UltraFeedback",
         "`chosen`, `rejected`: whole conversations",
-        "the prompt is their common beginning; `prompt`, if there, must be the first user message",
+        "the prompt is their common prefix; `prompt`, if there, must be the first user message",
     ),
     Form(
         "LLaMA-Factory ranking; Axolotl chat_template",
@@ -48,7 +48,7 @@ READ_AS_PAIRS = (
     Form(
         "ms-swift",
         "`messages` with `rejected_response` or `rejected_messages`",
-        "the last reply of `messages` is chosen; with `rejected_messages`, all after the common beginning",
+        "the last reply of `messages` is chosen; with `rejected_messages`, all after the common prefix",
     ),
     Form(
         "OpenAI preference",

@@ -156,7 +156,7 @@ MESSAGE = Fields(
         Field(
             LOSS_FLAGS,
             f"false or 0: no loss on this turn, in cloning and on either side of a pair; {_ONLY_0_1}. "
-            "On messages of others, what asks for a loss is refused",
+            "On messages of other roles, asking for a loss is refused",
         ),
         Field(("tool_calls", "function_call"), "of the agent: calls; arguments an object or its JSON"),
         Field(("tool_call_id", "tool_use_id"), "of a tool: the call it answers"),

@@ -162,7 +162,7 @@ def _beside_conversation(
 def _common(
     chosen: list[Said], rejected: list[Said], item: Mapping[str, Any], where: str, notes: Notes
 ) -> _Sides:
-    """Two whole conversations: the prompt is their common beginning, and each side goes on with the agent."""
+    """Two whole conversations: the prompt is their common prefix, and each side continues with the agent."""
     chosen, rejected = (with_system(side, item, where, notes) for side in (chosen, rejected))
     shared = 0
     for one, other in zip(chosen, rejected, strict=False):
@@ -179,7 +179,7 @@ def _common(
 
 
 def _checked_against(said: list[Said], sides: _Sides, where: str, key: str = "prompt") -> _Sides:
-    """`sides`, whose chosen conversation must begin with what the item's `key` says besides."""
+    """`sides`, whose chosen conversation must begin with what the item's `key` says as well."""
     asked = [each.message for each in said if each.role != "system"]
     held = [each.message for each in (*sides.prompt, *sides.chosen) if each.role != "system"]
     if held[: len(asked)] != asked:

@@ -1,4 +1,4 @@
-"""LoRA adapters: fresh ones for a training stage, and those of others, merged into their base."""
+"""LoRA adapters: fresh ones for a training stage, and foreign ones, merged into their base."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ def context_limit(config: Any) -> int | None:
     for limit in stated:
         if not isinstance(limit, int) or limit < 1:
             raise InputError(
-                f"{limit!r} is no length of a context",
+                f"{limit!r} is not a context length",
                 where="config.json: max_position_embeddings",
                 mend="correct it there",
             )
@@ -69,7 +69,7 @@ def chosen_context(config: Any, max_context: int | None) -> int:
     limit = context_limit(config)
     if max_context is not None and max_context < 1:
         raise InputError(
-            f"{max_context} is no length", where="model.max_context", mend="give tokens from 1 on"
+            f"{max_context} is not a length", where="model.max_context", mend="give tokens from 1 on"
         )
     if max_context and limit and max_context > limit:
         whole = getattr(config.get_text_config(), "max_position_embeddings", None) or limit

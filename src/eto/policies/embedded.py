@@ -45,7 +45,7 @@ def embedded_model(
     """Directory of the embedded model in `transformers` form, converted on first use (about 20 s).
 
     `cache` defaults to `eto.paths.cache_dir()`. A cached model is trusted when its manifest
-    and file sizes agree; with `verify` every file is hashed. What does not agree is told to
+    and file sizes agree; with `verify` every file is hashed. A mismatch is reported to
     `on_progress` (default: the log) and converted anew. Safe to call from several processes.
 
     Raises `MissingRequirement`: the wheel is missing or altered, or the cache cannot be written.

@@ -240,6 +240,6 @@ def _shape(sizes: Iterable[int]) -> str:
 
 
 def brief(error: object) -> str:
-    """The beginning of a message, in one line."""
+    """The start of a message, on one line."""
     text = " ".join(str(error).split()) or repr(error)
     return text if len(text) <= 200 else f"{text[:200]} ..."

@@ -107,7 +107,7 @@ class Dialect:
         return f"move {thing} to {receptacle}" if self.name == "move" else f"put {thing} in/on {receptacle}"
 
     def put_done(self, thing: str, receptacle: str) -> str:
-        """What is said of an object put down."""
+        """The observation after an object is put down."""
         if self.name == "move":
             return f"You move the {thing} to the {receptacle}."
         return f"You put the {thing} in/on the {receptacle}."

@@ -124,7 +124,7 @@ class _Player:
         )
 
     def _places(self, kind: str) -> list[str]:
-        """Receptacles in the order told at first, those where such a thing may lie before others."""
+        """Receptacles in the order first listed, those where such a thing may lie before others."""
         house = self.play.house
         told = sorted(house.place_of)
         return sorted(told, key=lambda each: not house.has("cancontain", house.kind.get(each, ""), kind))

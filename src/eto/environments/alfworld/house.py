@@ -1,4 +1,4 @@
-"""One game's house: what stands and lies where, what can be done, and what is said of it.
+"""One game's house: where things are, which actions are possible, and the observations.
 
 The rules are those of ALFWorld's PDDL domain, the texts those of its grammar, both as TextWorld's PDDL
 engine plays them: lists are sorted by the objects' identifiers, numbers count backwards in that order,
@@ -197,7 +197,7 @@ class Play:
         return f"-= Welcome to TextWorld, ALFRED! =-\n\n{room}\n\nYour task is to: {task}."
 
     def step(self, command: str) -> str:
-        """Do what `command` asks for, where that is allowed; what is said of it."""
+        """Do what `command` asks for, where that is allowed; returns the observation."""
         action = self._say.parse(command.strip(), self.house.by_name)
         if action is None or not self._is_allowed(action):
             return NOTHING

@@ -31,7 +31,7 @@ class Problem:
 
 
 def parse_problem(text: str, where: str) -> Problem:
-    """The problem in `text`. Raises `InputError` naming `where` if it is no PDDL problem."""
+    """The problem in `text`. Raises `InputError` naming `where` if it is not a PDDL problem."""
     tree = _nested(text, where)
     parts = {part[0]: part[1:] for part in tree[1:] if isinstance(part, list) and part}
     for name in (":objects", ":init", ":goal"):

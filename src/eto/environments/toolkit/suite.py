@@ -43,7 +43,7 @@ class Suite:
 
 
 class NumberedSuite(Suite):
-    """Base of suites whose tasks are numbers within ranges, told by one instruction, without experts.
+    """Base of suites whose tasks are numbers within ranges, with one instruction for all and without experts.
 
     Options: `train`, `dev`, `test`, `instruction`, `max_turns` and `rule`.
     """

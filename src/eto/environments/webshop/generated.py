@@ -10,7 +10,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind of product: how it is called and what may be said of it."""
+    """One kind of product: its names and possible attributes."""
 
     noun: str
     query: str

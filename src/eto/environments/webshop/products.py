@@ -99,10 +99,10 @@ def _options(given: Any, skipped: Counter[str]) -> dict[str, tuple[str, ...]]:
         if values is None:
             continue
         if not isinstance(values, list):
-            skipped["options that are no list"] += 1
+            skipped["options that are not a list"] += 1
             continue
         texts = [each.get("value") if isinstance(each, dict) else None for each in values]
-        skipped["option values that are no text"] += sum(not isinstance(text, str) for text in texts)
+        skipped["option values that are not text"] += sum(not isinstance(text, str) for text in texts)
         usable = [text.strip().replace("/", " | ").lower() for text in texts if isinstance(text, str)]
         options[name.lower()] = tuple(usable)
     skipped += Counter()  # drops zeros

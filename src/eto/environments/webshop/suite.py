@@ -150,7 +150,7 @@ def _check_options(options: dict[str, Any]) -> None:
         if options[name] < least:
             raise _bad(name, f"{options[name]} is too small", f"at least {least}")
     if not 0 < options["success"] <= 1:
-        raise _bad("success", f"{options['success']} is no reward", "a number above 0, up to 1")
+        raise _bad("success", f"{options['success']} is not a reward", "a number above 0, up to 1")
 
 
 def _bad(option: str, problem: str, mend: str) -> InputError:
