@@ -20,7 +20,7 @@ from eto.report import build_results, markdown
 from eto.reuse import FIRST_STAGE, first_stage, reusable_stages, reuse_stages
 from eto.run import Run
 from eto.store import TrajectoryStore
-from eto.types import Message, StopReason, Task, Trajectory, Turn
+from eto.types import Message, Phase, StopReason, Task, Trajectory, Turn
 
 ROUNDS = [f"{step}-{number}" for number in (1, 2) for step in ("explore", "contrast", "dpo")]
 STAGES = ["expert", "sft", "dev-sft", *ROUNDS, "test"]
@@ -54,11 +54,11 @@ def finish(run: Run, stage: str) -> None:
     """What a real stage leaves behind, with a file of resumption beside it."""
 
     with run.stage(stage) as made:
-        for phase in PHASES.get(stage, ()):
+        for phase in map(Phase.parse, PHASES.get(stage, ())):
             run.store.add(phase, episode("toy/a"))
             run.store.add(phase, episode("toy/b", failed=True))
-            if phase.endswith("/dev"):
-                run.log("dev", agent=phase.removeprefix("evaluate/").removesuffix("/dev"), step=0, reward=0.5)
+            if phase.split == "dev":
+                run.log("dev", agent=phase.name, step=0, reward=0.5)
         if stage == "sft" or stage.startswith("dpo"):
             for step in (1, 2):
                 run.log(stage, step=step, loss=1 / step)
@@ -67,6 +67,10 @@ def finish(run: Run, stage: str) -> None:
                 (made.directory / name / "weights").write_text(f"{stage} of {run.recipe.name}")
         (made.directory / "made").write_text(run.recipe.name)
         made.note(reward=0.5)
+
+
+def texts(store: TrajectoryStore) -> list[str]:
+    return [phase.text for phase in store.phases()]
 
 
 Make = Callable[..., Path]
@@ -264,7 +268,7 @@ def test_episodes_failed_ones_included_and_metrics_come_along(source: Make, star
     run = start("method.iterations=1")
     reuse_stages(source(), run)
     dpo = PHASES["dpo-1"]
-    assert run.store.phases() == sorted(["expert", "explore/1", "evaluate/sft/dev", *dpo])
+    assert texts(run.store) == sorted(["expert", "explore/1", "evaluate/sft/dev", *dpo])
     for phase in run.store.phases():
         assert run.store.get(phase) == [episode("toy/a")]
         assert run.store.failures(phase) == [episode("toy/b", failed=True)]
@@ -383,7 +387,7 @@ def test_a_stage_of_its_own_ends_the_taking(tmp_path: Path, source: Make, start)
     assert reuse_stages(tmp_path / "old", run) == ["expert", "sft"]
     finish(run, "dev-sft")
     assert reuse_stages(tmp_path / "old", run) == ["expert", "sft"]
-    assert run.store.phases() == ["evaluate/sft/dev", "expert"]
+    assert texts(run.store) == ["evaluate/sft/dev", "expert"]
 
 
 # What is refused.
@@ -456,17 +460,17 @@ def test_a_phase_is_copied_as_add_would(tmp_path: Path) -> None:
     failed = replace(episode("a", failed=True), detail="gone")
     with TrajectoryStore(tmp_path / "a.sqlite") as here, TrajectoryStore(tmp_path / "b.sqlite") as there:
         for task in ("a", "b"):
-            there.add("p", episode(task))
-        there.add("p", replace(failed, sample=1))
-        there.add("other", episode("a"))
-        here.add("p", failed)
+            there.add(Phase("p"), episode(task))
+        there.add(Phase("p"), replace(failed, sample=1))
+        there.add(Phase("other"), episode("a"))
+        here.add(Phase("p"), failed)
         mine = replace(episode("b"), seed=9)
-        here.add("p", mine)
+        here.add(Phase("p"), mine)
         for _ in range(2):
-            here.copy("p", there)
-            assert here.get("p") == [episode("a"), mine]
-            assert here.failures("p") == [replace(failed, sample=1)]
-        assert here.phases() == ["p"]
+            here.copy(Phase("p"), there)
+            assert here.get(Phase("p")) == [episode("a"), mine]
+            assert here.failures(Phase("p")) == [replace(failed, sample=1)]
+        assert texts(here) == ["p"]
 
 
 # The command.

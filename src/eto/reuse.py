@@ -20,13 +20,14 @@ from typing import Any
 from eto.atomic import atomic_directory
 from eto.errors import InputError, RunConflict
 from eto.files import disk_errors, read_rows
-from eto.methods import load_method
+from eto.methods import declared_stages, load_method
 from eto.protocols import Stage
 from eto.recipe import Recipe, free_fields, recipe_diff, recorded
 from eto.recipe_yaml import read_text
 from eto.run import Run
 from eto.run_records import read_done, read_manifest
 from eto.store import TrajectoryStore
+from eto.types import Phase
 
 FIRST_STAGE = {
     "seed": "expert",
@@ -112,8 +113,7 @@ def reusable_stages(source: Path, recipe: Recipe) -> list[str]:
 
 def stages_of(recipe: Recipe) -> list[Stage]:
     """The stages of a run of `recipe`, in their order, but for the test."""
-    method = load_method(recipe.method.name)
-    return [Stage("expert", phases=("expert",)), *method.stages(recipe.method)]
+    return [Stage("expert", phases=(Phase.expert(),)), *declared_stages(recipe.method)]
 
 
 def first_stage(field: str, recipe: Recipe) -> str | None:
@@ -189,7 +189,7 @@ def _take(stage: str, source: Path, episodes: TrajectoryStore, run: Run, earlier
         if declared.plays(phase):
             run.store.copy(phase, episodes)
     for row in read_rows(source / "metrics.jsonl", "stage"):
-        measured = row["stage"] == "dev" and declared.plays(f"evaluate/{row.get('agent')}/dev")
+        measured = row["stage"] == "dev" and declared.plays(Phase.evaluate(str(row.get("agent")), "dev"))
         if measured or row["stage"] == stage:
             run.log(**row)
     # Not made below stages/, where a DONE on its way would pass for a finished stage.

@@ -22,7 +22,7 @@ from eto.recipe import load_recipe
 from eto.report import build_results
 from eto.run_records import read_done
 from eto.store import TrajectoryStore
-from eto.types import Message, StopReason, Task, Trajectory, Turn
+from eto.types import Message, Phase, StopReason, Task, Trajectory, Turn
 
 CLONING = RECIPE["method"]["sft"]
 
@@ -53,7 +53,7 @@ def recipe(tmp_path: Path, model: Path):
 
 def played(run: Path, phase: str) -> list[Trajectory]:
     with TrajectoryStore(run / "trajectories.sqlite", create=False) as store:
-        return store.get(phase)
+        return store.get(Phase.parse(phase))
 
 
 def cloned(run: Path, stage: str) -> int:

@@ -47,11 +47,11 @@ def train(lab: Lab, settings: FewSettings) -> Outcome:
 
 def stages(settings: FewSettings) -> list[Stage]:
     return [
-        Stage("base", ("sft",), agent="base"),
-        Stage("dev-base", phases=("evaluate/base/dev",)),
+        Stage.clone("base", "sft"),
+        Stage.dev("base"),
         Stage("pick", ("keep",)),
-        Stage("few", agent="few"),
-        Stage("dev-few", phases=("evaluate/few/dev",)),
+        Stage.clone("few"),
+        Stage.dev("few"),
     ]
 
 

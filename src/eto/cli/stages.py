@@ -27,7 +27,7 @@ from eto.formats import read_pairs, read_trajectories, write_pairs, write_trajec
 from eto.recipe import Recipe
 from eto.settings import ContrastSettings, DpoSettings, ExploreSettings, GuardSettings, SftSettings
 from eto.texts import shown
-from eto.types import Trajectory
+from eto.types import Phase, Trajectory
 
 SHOWN = 10
 """Trajectories whose replay failed that are named on the terminal."""
@@ -294,7 +294,7 @@ def _play(
         if out:
             told = command_of(command, split, recipe, model)
             kept = stack.enter_context(Kept(out, told, overwrite=overwrite))
-            _say_resuming(kept, split, len(tasks) * samples, progress)
+            _say_resuming(kept, Phase(split), len(tasks) * samples, progress)
         progress.say("loading the model")
         played = play(
             policy_of(recipe, model).actor("policy"),
@@ -302,7 +302,7 @@ def _play(
             tasks,
             recipe,
             progress=progress,
-            phase=split,
+            phase=Phase(split),
             samples=samples,
             temperature=temperature,
             store=kept.store if kept else None,
@@ -313,6 +313,6 @@ def _play(
     return played
 
 
-def _say_resuming(kept: Kept, phase: str, total: int, progress: Progress) -> None:
+def _say_resuming(kept: Kept, phase: Phase, total: int, progress: Progress) -> None:
     if earlier := len(kept.store.get(phase)):
         progress.say(f"resuming: {earlier} of {total} are kept in {kept.directory}")

@@ -17,7 +17,7 @@ from eto.experiment.loading import (
     check_for_training,
     sure_to_load,
 )
-from eto.experiment.play import EXPERT, collect, kept_experts
+from eto.experiment.play import collect, kept_experts
 from eto.experiment.watch import Silent, Watcher
 from eto.files import disk_errors
 from eto.formats import read_trajectories, write_trajectories
@@ -26,7 +26,7 @@ from eto.recipe import Recipe
 from eto.reuse import reusable_stages, reuse_stages
 from eto.run import Run
 from eto.run_records import check_place, check_template
-from eto.types import Task, Trajectory
+from eto.types import Phase, Task, Trajectory
 
 if TYPE_CHECKING:
     from eto.environments.pool import EnvironmentPool
@@ -89,7 +89,7 @@ def _learn(
             for agent in outcome.agents:
                 lab.become(agent)
                 lab.measure(agent.name, "test")
-                stage.played(f"evaluate/{agent.name}/test")
+                stage.played(Phase.evaluate(agent.name, "test"))
             stage.note(shipped=outcome.shipped, reason=outcome.reason)
     if outcome.note:
         watch.say(outcome.note)
@@ -114,7 +114,7 @@ def _experts(
             loading.raise_failure()
         experts = kept_experts(store, tasks)
         write_trajectories(path, experts)
-        stage.played(EXPERT)
+        stage.played(Phase.expert())
         stage.note(kept=len(experts), tasks=len(tasks))
         return experts
 

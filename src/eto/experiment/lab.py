@@ -12,7 +12,7 @@ from eto.experiment.watch import Watcher, show_step
 from eto.protocols import Agent, TaskSuite
 from eto.recipe import Recipe
 from eto.run import Run
-from eto.types import Task, Trajectory
+from eto.types import Phase, Task, Trajectory
 
 if TYPE_CHECKING:
     from eto.environments.pool import EnvironmentPool
@@ -63,7 +63,7 @@ class Lab:
         self.learner, self.prompt = policy_of(self.recipe), ""
 
     def play(
-        self, split: str, phase: str, *, temperature: float, samples: int = 1, seed: int | None = None
+        self, split: str, phase: Phase, *, temperature: float, samples: int = 1, seed: int | None = None
     ) -> list[Trajectory]:
         """The learner's episodes of a split's tasks that `phase` of the store does not hold yet are played;
         returns all that did not fail. seed: by default the recipe's."""
@@ -90,7 +90,7 @@ class Lab:
         from eto.statistics import mean_interval, rate_interval
 
         temperature = self.recipe.evaluation.temperature
-        played = self.play(split, f"evaluate/{name}/{split}", temperature=temperature)
+        played = self.play(split, Phase.evaluate(name, split), temperature=temperature)
         reward = mean_interval([t.reward for t in played])
         success = rate_interval([float(t.success) for t in played if t.success is not None])
         figures = {"reward": reward.mean, "low": reward.low, "high": reward.high, "success": success.mean}

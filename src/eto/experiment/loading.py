@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from eto.experiment.compose import policy_of
-from eto.methods import load_method
+from eto.methods import declared_stages
 from eto.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -78,9 +78,8 @@ def check_for_training(policy: Learner, out: Path, agents: int = 0) -> None:
 
 def agents_left(recipe: Recipe) -> int:
     """Models that the recipe's run has yet to save."""
-    stages = load_method(recipe.method.name).stages(recipe.method)
     saved = len(list(recipe.directory.glob("stages/*/model/config.json")))
-    return max(0, sum(bool(stage.agent) for stage in stages) - saved)
+    return max(0, sum(bool(stage.agent) for stage in declared_stages(recipe.method)) - saved)
 
 
 def check_embedded_room(recipe: Recipe) -> None:

@@ -9,7 +9,7 @@ from functools import partial
 from eto.algorithms.dpo import dpo
 from eto.experiment.lab import Lab
 from eto.files import read_object, write_json
-from eto.protocols import Agent
+from eto.protocols import Agent, Stage
 from eto.settings import ContrastSettings, DpoSettings, GuardSettings
 from eto.steps.cloning import drop_state
 from eto.steps.selecting import Checks
@@ -51,7 +51,7 @@ def prefer(
     start_reward: of the learner as it comes in, on dev. Experts whose tasks gave no pair are rehearsed, where
     `settings` give that a weight.
     """
-    with lab.run.stage(f"dpo-{iteration}") as stage:
+    with lab.run.stage(Stage.prefer(agent, iteration).name) as stage:
         path = stage.directory / "round.json"
         if not stage.done:
             checks = Checks(lab, stage, settings.epochs, guard, start_reward)
