@@ -84,6 +84,8 @@ def _learn(
         run.add_to_manifest(chat_template=learner.renderer.facts)
         splits = {**splits, "train": [expert.task for expert in experts]}
         lab = Lab(recipe, run, suite, splits, experts, learner, pool, watch)
+        del learner  # the lab alone holds it, and can free it before it loads another
+        loading.forget()
         outcome = load_method(recipe.method.name).train(lab, recipe.method)
         with run.stage("test") as stage:
             for agent in outcome.agents:

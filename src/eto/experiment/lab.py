@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -59,7 +60,9 @@ class Lab:
         self.learner.name, self.prompt = agent.name, agent.prompt
 
     def begin_again(self) -> None:
-        """Give the learner the weights that the recipe's model has."""
+        """Give the learner the weights that the recipe's model has. The model it had is freed first."""
+        del self.learner
+        gc.collect()  # modules hold each other in circles
         self.learner, self.prompt = policy_of(self.recipe), ""
 
     def play(
@@ -67,12 +70,11 @@ class Lab:
     ) -> list[Trajectory]:
         """The learner's episodes of a split's tasks that `phase` of the store does not hold yet are played;
         returns all that did not fail. seed: by default the recipe's."""
-        from eto.environments.marked import mark_suite
         from eto.experiment.play import play
 
         played = play(
-            self.learner.actor(self.learner.name),
-            mark_suite(self.suite, self.prompt) if self.prompt else self.suite,
+            replace(self.learner.actor(self.learner.name), prompt=self.prompt),
+            self.suite,
             self.splits[split],
             self.recipe,
             progress=self.watch,
@@ -81,7 +83,7 @@ class Lab:
             temperature=temperature,
             seed=seed,
             store=self.run.store,
-            pool=None if self.prompt else self.pool,  # workers lay out prompts: those of one suite
+            pool=self.pool,
         )
         return [trajectory for trajectory in played if not trajectory.failed]
 

@@ -61,6 +61,10 @@ class PolicyLoading:
         """The policy, waited for. Raises what loading it raises: `InputError`, `MissingRequirement`."""
         return self.start().result()
 
+    def forget(self) -> None:
+        """Hold the policy no longer: those who asked for it have it."""
+        self._policy = None
+
 
 def check_for_training(policy: Learner, out: Path, agents: int = 0) -> None:
     """Raises `InputError` for a model that can only act, `MissingRequirement` where the disk of `out` has no

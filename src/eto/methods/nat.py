@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from eto import steps
-from eto.environments.marked import mark
+from eto.engines.actor import mark
 from eto.protocols import Method, Outcome, Stage
 from eto.settings import ExploreSettings, MethodSettings, SftSettings
 from eto.types import Trajectory
