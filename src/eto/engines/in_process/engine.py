@@ -28,6 +28,12 @@ class InProcessEngine:
     A step decodes one token, and those guessed right, of every request that is pending; then the loop has
     its turn. It may serve one event loop after another, one at a time. Log-probs come from the logits that
     were sampled from, in fp32 and before temperature.
+
+    A checkpoint is played while the learner that wrote it trains on, by an engine of its own:
+
+        engine = InProcessEngine(learner.model, max_context=learner.max_context)
+        await engine.load(directory)
+        frozen = Actor(engine, learner.renderer, "frozen")
     """
 
     def __init__(
