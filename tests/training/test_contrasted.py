@@ -11,7 +11,8 @@ from test_loop import PAIRED, changed, episodes, policy, weights
 from tiny import trajectory
 
 from eto import steps
-from eto.algorithms.dpo import contrasted, dpo
+from eto.algorithms.dpo import dpo
+from eto.training.pair_examples import contrasted
 from eto.algorithms.sft import sft
 from eto.contrast import shared_turns
 from eto.errors import InputError

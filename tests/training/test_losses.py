@@ -15,7 +15,8 @@ from torch import tensor
 from trl import DPOConfig, DPOTrainer
 
 from eto.algorithms import dpo as dpo_module
-from eto.algorithms.dpo import pair_example, pair_loss
+from eto.algorithms.dpo import pair_loss
+from eto.training.pair_examples import pair_example
 from eto.algorithms.sft import _objective
 from eto.contrast import shared_turns
 from eto.losses import dpo_loss, ipo_loss, log_ratio_margin, sequence_log_prob, sft_loss

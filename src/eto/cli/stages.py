@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 
 from eto.cli.compose import read_recipe
@@ -22,7 +21,7 @@ from eto.experiment.compose import (
     training_arguments,
 )
 from eto.experiment.loading import check_for_training
-from eto.experiment.watch import show_step
+from eto.experiment.watch import show_start, show_step
 from eto.formats import read_pairs, read_trajectories, write_pairs, write_trajectories
 from eto.recipe import Recipe
 from eto.settings import ContrastSettings, DpoSettings, ExploreSettings, GuardSettings, SftSettings
@@ -117,15 +116,16 @@ def clone(
     trajectories = read_trajectories(expert, source="expert")
     inputs = inputs_of(expert=expert, model=model or recipe.model.path, recipe=recipe_path)
     check_directory(out, overwrite=overwrite, inputs=inputs)
-    from eto.algorithms.sft import sft
+    from eto.algorithms.sft import cloning
 
     progress = Progress()
     policy = policy_of(recipe, model)
     check_for_training(policy, out)
     with progress:
-        show = partial(show_step, progress, "sft")
-        settings = section(recipe, SftSettings)
-        sft(policy, trajectories, settings, on_start=show, on_step=show, **training_arguments(recipe))
+        fit = cloning(policy, trajectories, section(recipe, SftSettings), **training_arguments(recipe))
+        show_start(progress, "sft", fit)
+        for step in fit:
+            show_step(progress, "sft", step)
     with new_model(out) as fresh:
         policy.save(fresh)
     progress.say(f"model written: {out}")
@@ -234,27 +234,30 @@ def optimise(
     found = read_pairs(pairs)
     inputs = inputs_of(pairs=pairs, model=model or recipe.model.path, recipe=recipe_path)
     check_directory(out, overwrite=overwrite, inputs=inputs)
-    from eto.algorithms.dpo import dpo
+    from eto.algorithms.dpo import preference
+    from eto.training.guard import exceeded
 
     progress = Progress()
-    policy = policy_of(recipe, model)
+    policy, guard = policy_of(recipe, model), section(recipe, GuardSettings)
     check_for_training(policy, out)
     with progress:
-        result = dpo(
+        fit = preference(
             policy,
             found,
             section(recipe, DpoSettings),
             contrast=section(recipe, ContrastSettings),
             rehearsal=replayed,
-            guard=section(recipe, GuardSettings),
             **training_arguments(recipe),
-            on_start=partial(show_step, progress, "dpo"),
-            on_step=partial(show_step, progress, "dpo"),
         )
+        show_start(progress, "dpo", fit)
+        for step in fit:
+            show_step(progress, "dpo", step)
+            if bound := exceeded(step.figures, guard):
+                fit.stop(bound)
     with new_model(out) as fresh:
         policy.save(fresh)
-    if result.fired:
-        progress.say(f"stopped after {result.steps} steps: {result.fired}")
+    if fit.stopped:
+        progress.say(f"stopped after {fit.step} steps: {fit.stopped}")
     progress.say(f"model written: {out}")
 
 
