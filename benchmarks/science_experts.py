@@ -3,7 +3,7 @@
     python -m benchmarks.science_experts [--tasks 8] [KIND ...] [OPTION=VALUE ...]
 
 Training variations evenly spread over each type's list; a Markdown table on standard output. A type's
-cap of turns is judged by it: see `RAISED_CAPS` in `eto/environments/scienceworld_kinds.py`.
+cap of turns is judged by it: see `RAISED_CAPS` in `src/eto/environments/scienceworld_kinds.py`.
 """
 
 from __future__ import annotations

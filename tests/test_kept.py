@@ -10,6 +10,7 @@ from tiny import trajectory
 from eto.cli.kept import Kept, command_of
 from eto.errors import RunConflict
 from eto.recipe import parse_recipe
+from eto.types import Phase
 
 RECIPE = "name: command\nenvironment: {name: countdown}\n"
 
@@ -17,7 +18,7 @@ RECIPE = "name: command\nenvironment: {name: countdown}\n"
 def begun(out: Path, command: dict[str, object]) -> Path:
     """A command that stops after one episode."""
     with Kept(out, command) as kept:
-        kept.store.add("train", trajectory(("look", "a cup")))
+        kept.store.add(Phase("train"), trajectory(("look", "a cup")))
     return kept.directory
 
 
@@ -27,7 +28,7 @@ def test_the_same_command_resumes_and_another_is_refused(tmp_path):
     with pytest.raises(RunConflict, match=r"another command(?s:.*)explore.samples: 1 -> 2"):
         Kept(out, {"seed": 0, "explore": {"samples": 2}})
     with Kept(out, {"seed": 0, "explore": {"samples": 1}}) as kept:
-        assert len(kept.store.get("train")) == 1
+        assert len(kept.store.get(Phase("train"))) == 1
         with pytest.raises(RunConflict, match="in use by pid"):
             Kept(out, {"seed": 0, "explore": {"samples": 1}})
         kept.finish()
@@ -38,10 +39,10 @@ def test_overwriting_drops_what_another_command_began(tmp_path):
     out = tmp_path / "out.jsonl"
     begun(out, {"seed": 0})
     with Kept(out, {"seed": 1}, overwrite=True) as kept:
-        assert kept.store.get("train") == []
+        assert kept.store.get(Phase("train")) == []
     begun(out, {"seed": 1})
     with Kept(out, {"seed": 1}, overwrite=True) as kept:
-        assert len(kept.store.get("train")) == 1, "its own is resumed"
+        assert len(kept.store.get(Phase("train"))) == 1, "its own is resumed"
 
 
 def test_nothing_to_resume_leaves_nothing(tmp_path):

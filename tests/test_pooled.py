@@ -6,7 +6,7 @@ from eto.errors import InputError
 from eto.recipe import parse_recipe
 from eto.report.pooled import compare_runs, comparison_markdown, pool_runs, pooled_markdown
 from eto.run import Run
-from eto.types import Message, StopReason, Task, Trajectory, Turn
+from eto.types import Message, Phase, StopReason, Task, Trajectory, Turn
 
 
 def episode(number: int, score: float, source: str) -> Trajectory:
@@ -27,7 +27,7 @@ def make_run(folder, seed: int, sft: list[float], eto: list[float], shipped: str
     with Run.open(folder, recipe) as run:
         for agent, scores in (("sft", sft), ("eto-1", eto)):
             for number, score in enumerate(scores):
-                run.store.add(f"evaluate/{agent}/test", episode(number, score, agent))
+                run.store.add(Phase.parse(f"evaluate/{agent}/test"), episode(number, score, agent))
         for name, metrics in (("contrast-1", {"pairs": 3}), ("test", {"shipped": shipped, "reason": "dev"})):
             with run.stage(name) as stage:
                 stage.note(**metrics)
@@ -65,7 +65,7 @@ def test_the_page_names_every_run(runs):
 
 def test_a_run_under_way_is_refused(runs, tmp_path):
     with Run.open(tmp_path / "c", parse_recipe("name: c\nenvironment: {name: toy}\n")) as run:
-        run.store.add("evaluate/sft/test", episode(0, 1.0, "sft"))
+        run.store.add(Phase.parse("evaluate/sft/test"), episode(0, 1.0, "sft"))
     with pytest.raises(InputError, match="not finished"):
         pool_runs([*runs, tmp_path / "c"])
 

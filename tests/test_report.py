@@ -10,7 +10,7 @@ from eto.errors import InputError
 from eto.recipe import parse_recipe
 from eto.report import build_results, markdown, terminal, write_report
 from eto.run import Run
-from eto.types import Message, StopReason, Task, Trajectory, Turn
+from eto.types import Message, Phase, StopReason, Task, Trajectory, Turn
 
 RECIPE = parse_recipe("name: small\nenvironment: {name: toy}\nevaluation: {bootstrap_resamples: 300}\n")
 
@@ -34,12 +34,14 @@ def directory(tmp_path):
     """A finished run: the cloned agent solves 4 of 8 test tasks, eto-1 solves 6 and dies once."""
     with Run.open(tmp_path / "run", RECIPE) as run:
         for number in range(8):
-            run.store.add("evaluate/sft/test", episode(number, 1.0 if number < 4 else 0.25, "sft"))
+            run.store.add(
+                Phase.parse("evaluate/sft/test"), episode(number, 1.0 if number < 4 else 0.25, "sft")
+            )
             score = 1.0 if number < 6 else -1.0 if number == 6 else 0.25
-            run.store.add("evaluate/eto-1/test", episode(number, score, "eto-1", turns=4))
-            run.store.add("evaluate/sft/dev", episode(number, 0.5, "sft", "dev"))
-            run.store.add("explore/1", episode(number, 0.5, "sft", "train"))
-        run.store.add("evaluate/eto-1/test", episode(8, 0.0, "eto-1", failed=True))
+            run.store.add(Phase.parse("evaluate/eto-1/test"), episode(number, score, "eto-1", turns=4))
+            run.store.add(Phase.parse("evaluate/sft/dev"), episode(number, 0.5, "sft", "dev"))
+            run.store.add(Phase.parse("explore/1"), episode(number, 0.5, "sft", "train"))
+        run.store.add(Phase.parse("evaluate/eto-1/test"), episode(8, 0.0, "eto-1", failed=True))
         for step in range(1, 6):
             run.log("sft", step=step, epoch=0, loss=1 / step, tokens_per_second=100.0)
             run.log("dpo-1", step=step, loss=0.7, margin=0.1 * step, chosen_drift=-0.1, rejected_drift=-1.0)
@@ -121,7 +123,7 @@ def test_a_run_that_has_only_begun(tmp_path):
 def test_agents_sort_by_number(tmp_path):
     with Run.open(tmp_path / "run", RECIPE) as run:
         for agent in ("eto-10", "eto-2", "sft", "base"):
-            run.store.add(f"evaluate/{agent}/test", episode(1, 1.0, agent))
+            run.store.add(Phase.parse(f"evaluate/{agent}/test"), episode(1, 1.0, agent))
     agents = build_results(tmp_path / "run")["splits"]["test"]["agents"]
     assert list(agents) == ["sft", "base", "eto-2", "eto-10"]
     assert agents["eto-2"]["success"]["low"] < 1  # one task: Wilson, not a point

@@ -17,10 +17,10 @@ from eto.errors import InputError, RunConflict
 from eto.methods import load_method
 from eto.recipe import Recipe, free_fields, parse_recipe
 from eto.report import build_results, markdown
-from eto.reuse import FIRST_STAGE, first_stage, reusable_stages, reuse_stages
+from eto.reuse import FIRST_STAGE, first_stage, fork_stages, forkable_stages
 from eto.run import Run
 from eto.store import TrajectoryStore
-from eto.types import Message, StopReason, Task, Trajectory, Turn
+from eto.types import Message, Phase, StopReason, Task, Trajectory, Turn
 
 ROUNDS = [f"{step}-{number}" for number in (1, 2) for step in ("explore", "contrast", "dpo")]
 STAGES = ["expert", "sft", "dev-sft", *ROUNDS, "test"]
@@ -54,11 +54,11 @@ def finish(run: Run, stage: str) -> None:
     """What a real stage leaves behind, with a file of resumption beside it."""
 
     with run.stage(stage) as made:
-        for phase in PHASES.get(stage, ()):
+        for phase in map(Phase.parse, PHASES.get(stage, ())):
             run.store.add(phase, episode("toy/a"))
             run.store.add(phase, episode("toy/b", failed=True))
-            if phase.endswith("/dev"):
-                run.log("dev", agent=phase.removeprefix("evaluate/").removesuffix("/dev"), step=0, reward=0.5)
+            if phase.split == "dev":
+                run.log("dev", agent=phase.name, step=0, reward=0.5)
         if stage == "sft" or stage.startswith("dpo"):
             for step in (1, 2):
                 run.log(stage, step=step, loss=1 / step)
@@ -67,6 +67,10 @@ def finish(run: Run, stage: str) -> None:
                 (made.directory / name / "weights").write_text(f"{stage} of {run.recipe.name}")
         (made.directory / "made").write_text(run.recipe.name)
         made.note(reward=0.5)
+
+
+def texts(store: TrajectoryStore) -> list[str]:
+    return [phase.text for phase in store.phases()]
 
 
 Make = Callable[..., Path]
@@ -165,7 +169,7 @@ def test_a_method_declares_what_each_of_its_settings_decides(name: str) -> None:
 def test_stages_before_the_first_that_a_differing_field_decides(
     tmp_path: Path, source: Make, override: str, last: str
 ) -> None:
-    stages = reusable_stages(source(), recipe(tmp_path, "new", override))
+    stages = forkable_stages(source(), recipe(tmp_path, "new", override))
     assert stages == STAGES[: STAGES.index(last) + 1]
 
 
@@ -173,7 +177,7 @@ def test_the_earliest_of_several_fields_counts(tmp_path: Path, source: Make) -> 
     changed = recipe(
         tmp_path, "new", "method.dpo.beta=1", "method.explore.temperature=1", "method.guard.patience=1"
     )
-    assert reusable_stages(source(), changed) == ["expert", "sft", "dev-sft"]
+    assert forkable_stages(source(), changed) == ["expert", "sft", "dev-sft"]
 
 
 def test_a_field_of_another_version_decides_all() -> None:
@@ -183,7 +187,7 @@ def test_a_field_of_another_version_decides_all() -> None:
 
 
 def test_another_method_takes_what_comes_before_it(tmp_path: Path, source: Make) -> None:
-    assert reusable_stages(source(), recipe(tmp_path, "new", "method={name: rft}")) == ["expert"]
+    assert forkable_stages(source(), recipe(tmp_path, "new", "method={name: rft}")) == ["expert"]
 
 
 @pytest.mark.parametrize(
@@ -214,13 +218,13 @@ def test_the_stages_of_another_method(field: str, stage: str | None) -> None:
 def test_finished_stages_without_a_gap(
     tmp_path: Path, source: Make, finished: list[str], taken: list[str]
 ) -> None:
-    assert reusable_stages(source(stages=finished), recipe(tmp_path)) == taken
+    assert forkable_stages(source(stages=finished), recipe(tmp_path)) == taken
 
 
 def test_a_stage_under_way_is_not_taken(tmp_path: Path, source: Make) -> None:
     old = source(stages=["expert", "sft"])
     (old / "stages" / "sft" / "DONE").unlink()
-    assert reusable_stages(old, recipe(tmp_path)) == ["expert"]
+    assert forkable_stages(old, recipe(tmp_path)) == ["expert"]
 
 
 def test_without_dev_tasks_no_dev_check_is_missed(source: Make, start) -> None:
@@ -231,11 +235,11 @@ def test_without_dev_tasks_no_dev_check_is_missed(source: Make, start) -> None:
     ]
     splits = {**SPLITS, "dev": []}
     stages = ["expert", "sft", "explore-1", "contrast-1"]
-    assert reuse_stages(source(*same, stages=stages, splits=splits), start(*same, splits=splits)) == stages
+    assert fork_stages(source(*same, stages=stages, splits=splits), start(*same, splits=splits)) == stages
 
 
 def test_a_dev_check_on_other_tasks_is_not_taken(source: Make, start) -> None:
-    assert reuse_stages(source(), start(splits={**SPLITS, "dev": ["toy/x"]})) == ["expert", "sft"]
+    assert fork_stages(source(), start(splits={**SPLITS, "dev": ["toy/x"]})) == ["expert", "sft"]
 
 
 # Taking them.
@@ -244,7 +248,7 @@ def test_a_dev_check_on_other_tasks_is_not_taken(source: Make, start) -> None:
 def test_a_run_goes_on_from_what_it_took(tmp_path: Path, source: Make, start) -> None:
     old, run = source(), start("method.contrast.min_gap=0.1")
     before = content(old)
-    taken = reuse_stages(old, run)
+    taken = fork_stages(old, run)
     assert taken == ["expert", "sft", "dev-sft", "explore-1"]
 
     for name in taken:
@@ -262,9 +266,9 @@ def test_a_run_goes_on_from_what_it_took(tmp_path: Path, source: Make, start) ->
 
 def test_episodes_failed_ones_included_and_metrics_come_along(source: Make, start) -> None:
     run = start("method.iterations=1")
-    reuse_stages(source(), run)
+    fork_stages(source(), run)
     dpo = PHASES["dpo-1"]
-    assert run.store.phases() == sorted(["expert", "explore/1", "evaluate/sft/dev", *dpo])
+    assert texts(run.store) == sorted(["expert", "explore/1", "evaluate/sft/dev", *dpo])
     for phase in run.store.phases():
         assert run.store.get(phase) == [episode("toy/a")]
         assert run.store.failures(phase) == [episode("toy/b", failed=True)]
@@ -280,7 +284,7 @@ def test_the_manifest_names_the_origin_and_keeps_the_rest(source: Make, start) -
     manifest["versions"]["torch"] = "1.0"
     (old / "manifest.json").write_text(json.dumps(manifest))
     before = run.manifest
-    reuse_stages(old, run)
+    fork_stages(old, run)
     origin = run.manifest["taken_from"]
     assert run.manifest == {**before, "taken_from": origin}
     assert (origin["directory"], origin["stages"]) == (str(old), ["expert"])
@@ -289,28 +293,28 @@ def test_the_manifest_names_the_origin_and_keeps_the_rest(source: Make, start) -
 
 def test_a_second_call_changes_nothing(source: Make, start) -> None:
     old, run = source(), start()
-    first = reuse_stages(old, run)
+    first = fork_stages(old, run)
     before = content(run.directory)
-    assert reuse_stages(old, run) == first
+    assert fork_stages(old, run) == first
     run.close()
     again = start()
-    assert reuse_stages(old, again) == first
+    assert fork_stages(old, again) == first
     assert content(again.directory) == before
 
 
 def test_a_second_call_takes_what_was_finished_since(tmp_path: Path, source: Make, start) -> None:
     run = start()
-    assert reuse_stages(source(stages=["expert"]), run) == ["expert"]
+    assert fork_stages(source(stages=["expert"]), run) == ["expert"]
     with Run.open(tmp_path / "old", recipe(tmp_path, "old")) as old:
         finish(old, "sft")
-    assert reuse_stages(tmp_path / "old", run) == ["expert", "sft"]
+    assert fork_stages(tmp_path / "old", run) == ["expert", "sft"]
     assert run.manifest["taken_from"]["stages"] == ["expert", "sft"]
 
 
 def test_files_are_shared_and_those_of_resumption_left_out(source: Make, start) -> None:
     old, run = source(), start()
     (old / "stages" / "sft" / ".made.1.2.tmp").write_text("half")
-    reuse_stages(old, run)
+    fork_stages(old, run)
     directory = run.stage_directory("sft")
     assert {str(p.relative_to(directory)) for p in directory.rglob("*")} == {
         *("DONE", "made", "model", "model/weights")
@@ -327,7 +331,7 @@ def test_files_are_copied_where_links_are_refused(source: Make, start, monkeypat
 
     monkeypatch.setattr(os, "link", refuse)
     old, run = source(), start()
-    reuse_stages(old, run)
+    fork_stages(old, run)
     mine, theirs = (d / "stages" / "sft" / "model" / "weights" for d in (run.directory, old))
     assert mine.read_text() == theirs.read_text() and not mine.samefile(theirs)
 
@@ -346,14 +350,14 @@ def test_a_kill_in_the_middle_leaves_nothing_half(source: Make, start, monkeypat
 
     monkeypatch.setattr(reuse, "_link", dies)
     with pytest.raises(KeyboardInterrupt):
-        reuse_stages(old, run)
+        fork_stages(old, run)
     stages = run.directory / "stages"
     assert all((path / "DONE").exists() for path in stages.iterdir())
     assert len(list(stages.iterdir())) == len(build_results(run.directory)["stages"]) < 4
     monkeypatch.setattr(reuse, "_link", link)
     run.close()
     again = start()
-    assert reuse_stages(old, again) == STAGES[:-1]
+    assert fork_stages(old, again) == STAGES[:-1]
     assert list(again.directory.glob(".*.tmp")) == []
     keys = [(row["stage"], row.get("agent"), row["step"]) for row in again.logged()]
     assert len(keys) == len(set(keys))
@@ -367,23 +371,23 @@ def test_a_kill_before_the_rename_is_mended(source: Make, start, monkeypatch) ->
     old, run = source(), start()
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr("os.rename", dies)
-        reuse_stages(old, run)
+        fork_stages(old, run)
     assert run.done("expert") is None
-    assert reuse_stages(old, run) == STAGES[:-1]
+    assert fork_stages(old, run) == STAGES[:-1]
 
 
 def test_a_stage_of_its_own_ends_the_taking(tmp_path: Path, source: Make, start) -> None:
     """The new run went on from `sft` by itself while the other had not come further."""
     run = start()
-    reuse_stages(source(stages=["expert", "sft"]), run)
+    fork_stages(source(stages=["expert", "sft"]), run)
     run.stage_directory("dev-sft").mkdir()
     with Run.open(tmp_path / "old", recipe(tmp_path, "old")) as old:
         finish(old, "dev-sft")
         finish(old, "explore-1")
-    assert reuse_stages(tmp_path / "old", run) == ["expert", "sft"]
+    assert fork_stages(tmp_path / "old", run) == ["expert", "sft"]
     finish(run, "dev-sft")
-    assert reuse_stages(tmp_path / "old", run) == ["expert", "sft"]
-    assert run.store.phases() == ["evaluate/sft/dev", "expert"]
+    assert fork_stages(tmp_path / "old", run) == ["expert", "sft"]
+    assert texts(run.store) == ["evaluate/sft/dev", "expert"]
 
 
 # What is refused.
@@ -396,7 +400,7 @@ def test_a_run_with_experts_of_its_own(source: Make, start, begun: bool) -> None
     if begun:
         (run.stage_directory("expert") / "DONE").unlink()
     with pytest.raises(RunConflict, match=r"(?s)new: the run has begun its stage 'expert'.*mend: .*name"):
-        reuse_stages(source(), run)
+        fork_stages(source(), run)
     assert "taken_from" not in run.manifest
 
 
@@ -408,29 +412,29 @@ def test_no_run(tmp_path: Path, source: Make, missing: str) -> None:
     else:
         old = tmp_path / "nowhere"
     with pytest.raises(InputError, match=rf"(?s){old}: there is no run here.*mend: .*recipe.yaml"):
-        reusable_stages(old, recipe(tmp_path))
+        forkable_stages(old, recipe(tmp_path))
 
 
 def test_a_damaged_recipe(tmp_path: Path, source: Make) -> None:
     old = source()
     (old / "recipe.yaml").write_text("a: [")
     with pytest.raises(InputError, match=r"old/recipe.yaml:1: not valid YAML"):
-        reusable_stages(old, recipe(tmp_path))
+        forkable_stages(old, recipe(tmp_path))
 
 
 def test_the_run_itself(tmp_path: Path, source: Make) -> None:
     old, own = source(), recipe(tmp_path, "old")
     with pytest.raises(InputError, match="from itself"):
-        reusable_stages(tmp_path / "." / "old", own)
+        forkable_stages(tmp_path / "." / "old", own)
     (tmp_path / "link").symlink_to(old)
     with Run.open(old, own) as run, pytest.raises(InputError, match="from itself"):
-        reuse_stages(tmp_path / "link", run)
+        fork_stages(tmp_path / "link", run)
 
 
 def test_nothing_to_take_names_the_deciding_fields(tmp_path: Path, source: Make) -> None:
     changed = recipe(tmp_path, "new", "seed=3", "environment.options.kinds=[a]", "method.dpo.beta=1")
     with pytest.raises(RunConflict) as error:
-        reusable_stages(source(), changed)
+        forkable_stages(source(), changed)
     lines = error.value.problem.split("\n  ")[1:]
     options = ["environment.options: {} -> (absent)", "environment.options.kinds: (absent) -> ['a']"]
     assert sorted(lines) == sorted([*options, "seed: 0 -> 3"])
@@ -439,13 +443,13 @@ def test_nothing_to_take_names_the_deciding_fields(tmp_path: Path, source: Make)
 
 def test_nothing_is_finished(tmp_path: Path, source: Make) -> None:
     with pytest.raises(InputError, match="no finished stage"):
-        reusable_stages(source(stages=[]), recipe(tmp_path))
+        forkable_stages(source(stages=[]), recipe(tmp_path))
 
 
 def test_other_training_tasks(source: Make, start) -> None:
     run = start(splits={**SPLITS, "train": ["toy/a"]})
     with pytest.raises(RunConflict, match=r"manifest.json: splits.train: .*: 2 tasks \w{12} -> 1 tasks"):
-        reuse_stages(source(), run)
+        fork_stages(source(), run)
     assert list((run.directory / "stages").iterdir()) == []
 
 
@@ -456,17 +460,17 @@ def test_a_phase_is_copied_as_add_would(tmp_path: Path) -> None:
     failed = replace(episode("a", failed=True), detail="gone")
     with TrajectoryStore(tmp_path / "a.sqlite") as here, TrajectoryStore(tmp_path / "b.sqlite") as there:
         for task in ("a", "b"):
-            there.add("p", episode(task))
-        there.add("p", replace(failed, sample=1))
-        there.add("other", episode("a"))
-        here.add("p", failed)
+            there.add(Phase("p"), episode(task))
+        there.add(Phase("p"), replace(failed, sample=1))
+        there.add(Phase("other"), episode("a"))
+        here.add(Phase("p"), failed)
         mine = replace(episode("b"), seed=9)
-        here.add("p", mine)
+        here.add(Phase("p"), mine)
         for _ in range(2):
-            here.copy("p", there)
-            assert here.get("p") == [episode("a"), mine]
-            assert here.failures("p") == [replace(failed, sample=1)]
-        assert here.phases() == ["p"]
+            here.copy(Phase("p"), there)
+            assert here.get(Phase("p")) == [episode("a"), mine]
+            assert here.failures(Phase("p")) == [replace(failed, sample=1)]
+        assert texts(here) == ["p"]
 
 
 # The command.

@@ -15,7 +15,7 @@ from eto.recipe import load_recipe, parse_recipe
 from eto.run import Run, split_hash
 from eto.run_records import check_template
 from eto.settings import GuardSettings
-from eto.types import Message, StopReason, Task, Trajectory, Turn
+from eto.types import Message, Phase, StopReason, Task, Trajectory, Turn
 
 SMALL = "name: small\nenvironment:\n  name: toy\n"
 RECIPE = parse_recipe(SMALL)
@@ -70,8 +70,8 @@ def test_a_stage_is_made_once_and_found_after(tmp_path):
             (stage.directory / "weights").write_text("42")
             stage.note(loss=21.0)
             stage.note(steps=3)
-            stage.played("evaluate/sft/dev")
-            stage.played("evaluate/sft/dev")
+            stage.played(Phase.parse("evaluate/sft/dev"))
+            stage.played(Phase.parse("evaluate/sft/dev"))
             stage.makes("sft")
     with Run.open(tmp_path / "run", RECIPE) as run:
         with run.stage("sft") as stage:
@@ -257,9 +257,9 @@ def test_the_store_outlives_the_run(tmp_path):
         task, (Message("user", "go"),), (Turn("a", "b"),), 1.0, True, StopReason.TERMINATED, "sft"
     )
     with Run.open(tmp_path / "run", RECIPE) as run:
-        run.store.add("explore/1", episode)
+        run.store.add(Phase.parse("explore/1"), episode)
     with Run.open(tmp_path / "run", RECIPE) as run:
-        assert run.store.get("explore/1") == [episode]
+        assert run.store.get(Phase.parse("explore/1")) == [episode]
 
 
 def test_a_place_that_cannot_be_written(tmp_path):

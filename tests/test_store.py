@@ -15,7 +15,7 @@ import pytest
 
 from eto.errors import InputError, MissingRequirement
 from eto.store import TrajectoryStore
-from eto.types import Message, StopReason, Task, Trajectory, Turn
+from eto.types import Message, Phase, StopReason, Task, Trajectory, Turn
 
 
 def episode(task: str, sample: int = 0, *, action: str = "look", failed: bool = False) -> Trajectory:
@@ -35,41 +35,45 @@ def episode(task: str, sample: int = 0, *, action: str = "look", failed: bool = 
 def test_phases_are_apart_and_in_order(tmp_path: Path) -> None:
     with TrajectoryStore(tmp_path / "deep" / "s.sqlite") as store:
         added = [episode("b", 1), episode("a", 10), episode("b", 0), episode("a", 2)]
-        assert all(store.add("explore", each) for each in added)
-        assert store.add("evaluate", episode("c"))
-        assert store.get("explore") == [added[3], added[1], added[2], added[0]]
-        assert store.done("explore") == {("a", 2), ("a", 10), ("b", 0), ("b", 1)}
-        assert (store.count("explore"), store.count("none"), store.get("none")) == (4, 0, [])
-        assert store.phases() == ["evaluate", "explore"]
+        assert all(store.add(Phase("explore"), each) for each in added)
+        assert store.add(Phase("evaluate"), episode("c"))
+        assert store.get(Phase("explore")) == [added[3], added[1], added[2], added[0]]
+        assert store.done(Phase("explore")) == {("a", 2), ("a", 10), ("b", 0), ("b", 1)}
+        assert (store.count(Phase("explore")), store.count(Phase("none")), store.get(Phase("none"))) == (
+            4,
+            0,
+            [],
+        )
+        assert store.phases() == [Phase("evaluate"), Phase("explore")]
 
 
 def test_a_finished_episode_is_never_replaced(tmp_path: Path) -> None:
     with TrajectoryStore(tmp_path / "s.sqlite") as store:
-        assert store.add("p", episode("a"))
-        assert not store.add("p", episode("a", action="another"))
-        assert not store.add("p", episode("a", failed=True))
-        assert store.get("p") == [episode("a")] and store.failures("p") == []
+        assert store.add(Phase("p"), episode("a"))
+        assert not store.add(Phase("p"), episode("a", action="another"))
+        assert not store.add(Phase("p"), episode("a", failed=True))
+        assert store.get(Phase("p")) == [episode("a")] and store.failures(Phase("p")) == []
 
 
 def test_a_failed_episode_is_aside_until_a_success_replaces_it(tmp_path: Path) -> None:
     with TrajectoryStore(tmp_path / "s.sqlite") as store:
-        assert store.add("p", replace(episode("a", failed=True), detail="first"))
-        assert store.add("p", replace(episode("a", failed=True), detail="second"))
-        assert [each.detail for each in store.failures("p")] == ["second"]
-        assert (store.get("p"), store.count("p"), store.done("p")) == ([], 0, set())
-        assert store.done("p", failed=True) == {("a", 0)}
-        assert store.add("p", episode("a"))
-        assert (store.get("p"), store.failures("p")) == ([episode("a")], [])
+        assert store.add(Phase("p"), replace(episode("a", failed=True), detail="first"))
+        assert store.add(Phase("p"), replace(episode("a", failed=True), detail="second"))
+        assert [each.detail for each in store.failures(Phase("p"))] == ["second"]
+        assert (store.get(Phase("p")), store.count(Phase("p")), store.done(Phase("p"))) == ([], 0, set())
+        assert store.done(Phase("p"), failed=True) == {("a", 0)}
+        assert store.add(Phase("p"), episode("a"))
+        assert (store.get(Phase("p")), store.failures(Phase("p"))) == ([episode("a")], [])
 
 
 def test_a_reopened_store_goes_on(tmp_path: Path) -> None:
     path = tmp_path / "s.sqlite"
     with TrajectoryStore(path) as store:
-        store.add("p", episode("a"))
+        store.add(Phase("p"), episode("a"))
     with TrajectoryStore(path, create=False) as store:
-        assert not store.add("p", episode("a"))
-        assert store.add("p", episode("b"))
-        assert store.count("p") == 2
+        assert not store.add(Phase("p"), episode("a"))
+        assert store.add(Phase("p"), episode("b"))
+        assert store.count(Phase("p")) == 2
     store.close()
 
 
@@ -78,7 +82,7 @@ def test_kill_9_loses_nothing_that_was_added(tmp_path: Path) -> None:
     script = (
         "import sys; sys.path.insert(0, sys.argv[2]); from test_store import *\n"
         "store = TrajectoryStore(sys.argv[1])\n"
-        "for n in range(100_000):\n    store.add('p', episode(f'task-{n:06}')); print(n, flush=True)\n"
+        "for n in range(100_000):\n    store.add(Phase('p'), episode(f'task-{n:06}')); print(n, flush=True)\n"
     )
     child = subprocess.Popen(
         [sys.executable, "-c", script, str(path), str(Path(__file__).parent)],
@@ -93,9 +97,9 @@ def test_kill_9_loses_nothing_that_was_added(tmp_path: Path) -> None:
     child.wait()
     with TrajectoryStore(path) as store:
         # One more may have been committed but not yet told.
-        assert store.count("p") in (told + 1, told + 2)
-        assert store.get("p")[told] == episode(f"task-{told:06}")
-        assert store.add("p", episode("later"))
+        assert store.count(Phase("p")) in (told + 1, told + 2)
+        assert store.get(Phase("p"))[told] == episode(f"task-{told:06}")
+        assert store.add(Phase("p"), episode("later"))
 
 
 def test_threads_share_a_store(tmp_path: Path) -> None:
@@ -103,23 +107,23 @@ def test_threads_share_a_store(tmp_path: Path) -> None:
 
         def fill(name: str) -> None:
             for n in range(20):
-                store.add("p", episode(f"{name}-{n % 15}"))
+                store.add(Phase("p"), episode(f"{name}-{n % 15}"))
 
         threads = [threading.Thread(target=fill, args=(name,)) for name in "abcd"]
         for each in threads:
             each.start()
         for each in threads:
             each.join()
-        assert store.count("p") == 60
+        assert store.count(Phase("p")) == 60
 
 
 def test_a_full_disk_is_named_and_keeps_what_was_stored(tmp_path: Path) -> None:
     path = tmp_path / "s.sqlite"
     script = (
         "import resource, sys; sys.path.insert(0, sys.argv[2]); from test_store import *\n"
-        "store = TrajectoryStore(sys.argv[1]); store.add('p', episode('a'))\n"
+        "store = TrajectoryStore(sys.argv[1]); store.add(Phase('p'), episode('a'))\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
-        "try:\n    for n in range(2000): store.add('p', episode(f'b-{n}', action='look ' * 50))\n"
+        "try:\n    for n in range(2000): store.add(Phase('p'), episode(f'b-{n}', action='look ' * 50))\n"
         "except MissingRequirement as error: print(error)\n"
     )
     done = subprocess.run(
@@ -128,7 +132,7 @@ def test_a_full_disk_is_named_and_keeps_what_was_stored(tmp_path: Path) -> None:
     assert str(path) in done.stdout and "free disk space" in done.stdout, done.stderr
     assert MissingRequirement.__name__ not in done.stderr
     with TrajectoryStore(path) as store:
-        assert store.count("p") > 1 and store.get("p")[0] == episode("a")
+        assert store.count(Phase("p")) > 1 and store.get(Phase("p"))[0] == episode("a")
 
 
 @pytest.mark.parametrize("content", [b"not a database, but text. " * 100, b"\x00" * 5000])
@@ -163,7 +167,7 @@ def test_an_unwritable_place_is_named(tmp_path: Path) -> None:
 def test_a_damaged_record_is_named(tmp_path: Path) -> None:
     path = tmp_path / "s.sqlite"
     with TrajectoryStore(path) as store:
-        store.add("p", episode("a"))
+        store.add(Phase("p"), episode("a"))
     with sqlite3.connect(path) as raw:
         raw.execute("UPDATE episodes SET record = '{'")
     raw.close()
@@ -171,10 +175,10 @@ def test_a_damaged_record_is_named(tmp_path: Path) -> None:
         TrajectoryStore(path) as store,
         pytest.raises(InputError, match="phase p, task a, sample 0: the record is damaged"),
     ):
-        store.get("p")
+        store.get(Phase("p"))
 
 
 def test_half_of_a_pair_comes_back_whole(tmp_path: Path) -> None:
     with TrajectoryStore(tmp_path / "s.sqlite") as store:
-        assert store.add("p", episode("a", action="well done \ud83d"))
-        assert store.get("p")[0].actions == ("well done \N{REPLACEMENT CHARACTER}",)
+        assert store.add(Phase("p"), episode("a", action="well done \ud83d"))
+        assert store.get(Phase("p"))[0].actions == ("well done \N{REPLACEMENT CHARACTER}",)

@@ -54,6 +54,7 @@ from .store import TrajectoryStore as TrajectoryStore
 from .training.learner import load_learner as load_learner
 from .types import Message as Message
 from .types import Pair as Pair
+from .types import Phase as Phase
 from .types import StopReason as StopReason
 from .types import Task as Task
 from .types import ToolCall as ToolCall

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from eto.types import Message, Task
+from eto.types import Message, Phase, Task, checkpoint_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,17 +191,46 @@ class Stage:
     """Fields and sections of the method's settings that decide its result, beside what earlier stages say."""
     agent: str = ""
     """The agent it makes; "" where it makes none."""
-    phases: tuple[str, ...] = ()
-    """Phases of the store that it plays; `*` stands for any text."""
+    phases: tuple[Phase, ...] = ()
+    """What it plays; `*` in a name stands for any text: of checkpoints the number is not known before."""
+    iteration: int | None = None
+    """The iteration it belongs to, from 1, where the method has such."""
 
-    def plays(self, phase: str) -> bool:
+    @classmethod
+    def clone(cls, agent: str, *settings: str) -> Stage:
+        """That of `eto.steps.clone`."""
+        return cls(agent, settings, agent)
+
+    @classmethod
+    def dev(cls, agent: str) -> Stage:
+        """That of `eto.steps.evaluate`."""
+        return cls(f"dev-{agent}", phases=(Phase.evaluate(agent, "dev"),))
+
+    @classmethod
+    def explore(cls, iteration: int = 1, *settings: str) -> Stage:
+        """That of `eto.steps.explore`."""
+        return cls(f"explore-{iteration}", settings, "", (Phase.explore(iteration),), iteration)
+
+    @classmethod
+    def contrast(cls, iteration: int = 1, *settings: str) -> Stage:
+        """That of `eto.steps.contrast`."""
+        return cls(f"contrast-{iteration}", settings, iteration=iteration)
+
+    @classmethod
+    def prefer(cls, agent: str, iteration: int = 1, *settings: str) -> Stage:
+        """That of `eto.steps.prefer`, which measures its checkpoints on dev."""
+        name = f"dpo-{iteration}"
+        checks = Phase.evaluate(checkpoint_name(name, "*"), "dev")
+        return cls(name, settings, agent, (checks,), iteration)
+
+    def plays(self, phase: Phase) -> bool:
         """Whether the episodes of `phase` are played in this stage."""
-        return any(fnmatchcase(phase, pattern) for pattern in self.phases)
+        return any(fnmatchcase(phase.text, pattern.text) for pattern in self.phases)
 
     @property
     def plays_dev(self) -> bool:
         """Whether it plays dev tasks."""
-        return any(pattern.endswith("/dev") for pattern in self.phases)
+        return any(phase.split == "dev" for phase in self.phases)
 
 
 @dataclass(frozen=True, slots=True)

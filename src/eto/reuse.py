@@ -1,8 +1,8 @@
-"""Finished stages of another run, taken into a new one whose recipe differs only in later fields.
+"""Forks: a new run takes the finished stages of another, where their recipes differ in later fields only.
 
     with Run.open(recipe.directory, recipe) as run:
         run.record_splits(splits)
-        taken = reuse_stages(Path("runs/scienceworld"), run)  # ["expert", "sft", "dev-sft", "explore-1"]
+        taken = fork_stages(Path("runs/scienceworld"), run)  # ["expert", "sft", "dev-sft"]
 
 Nothing in a finished stage is written in place, so its files are shared as hard links where the
 file system has them.
@@ -20,13 +20,14 @@ from typing import Any
 from eto.atomic import atomic_directory
 from eto.errors import InputError, RunConflict
 from eto.files import disk_errors, read_rows
-from eto.methods import load_method
+from eto.methods import declared_stages, load_method
 from eto.protocols import Stage
 from eto.recipe import Recipe, free_fields, recipe_diff, recorded
 from eto.recipe_yaml import read_text
 from eto.run import Run
 from eto.run_records import read_done, read_manifest
 from eto.store import TrajectoryStore
+from eto.types import Phase
 
 FIRST_STAGE = {
     "seed": "expert",
@@ -49,20 +50,20 @@ _LEFT_OUT = {"DONE", "seconds", "state", "state.new", "state.old", "model.new"}
 """What serves a stage's own resumption; DONE comes last and on its own."""
 
 
-def reuse_stages(source: Path, run: Run) -> list[str]:
-    """Take from the run in `source` what `run` can go on from; returns the names of the stages that
-    are now here and came from there, in their order.
+def fork_stages(source: Path, run: Run) -> list[str]:
+    """Make `run` a fork of the run in `source`: take what it can go on from. Returns the names of the stages
+    that are now here and came from there, in their order.
 
     A stage brings its episodes, its rows of metrics.jsonl and its directory, and is then done. What
-    is here already stays; a stage that the run began itself ends the taking, for the later ones
-    would rest on another. `source` may still be under way. Call it after `Run.record_splits`.
+    is here already stays; a stage that the run began itself is where the fork ends, for the later
+    ones would rest on another. `source` may still be under way. Call it after `Run.record_splits`.
 
-    Raises what `reusable_stages` does, `RunConflict` where the two runs have other training tasks
+    Raises what `forkable_stages` does, `RunConflict` where the two runs have other training tasks
     or the first stage is the run's own, `MissingRequirement` when the disk is full.
     """
     if source.exists() and source.samefile(run.directory):
         raise _same_run(source)
-    stages = _on_equal_tasks(source, run, reusable_stages(source, run.recipe))
+    stages = _on_equal_tasks(source, run, forkable_stages(source, run.recipe))
     taken: list[str] = []
     with TrajectoryStore(source / "trajectories.sqlite", create=False) as episodes:
         for stage in stages:
@@ -80,8 +81,8 @@ def reuse_stages(source: Path, run: Run) -> list[str]:
     return taken
 
 
-def reusable_stages(source: Path, recipe: Recipe) -> list[str]:
-    """Names of the stages that a run of `recipe` can take from the run in `source`: the finished
+def forkable_stages(source: Path, recipe: Recipe) -> list[str]:
+    """Names of the stages that a fork with `recipe` can take from the run in `source`: the finished
     ones, without a gap, before the first that a differing field decides. `test` is never taken.
 
     Raises `InputError` where there is no run, no finished stage, or the recipe's own directory;
@@ -112,8 +113,7 @@ def reusable_stages(source: Path, recipe: Recipe) -> list[str]:
 
 def stages_of(recipe: Recipe) -> list[Stage]:
     """The stages of a run of `recipe`, in their order, but for the test."""
-    method = load_method(recipe.method.name)
-    return [Stage("expert", phases=("expert",)), *method.stages(recipe.method)]
+    return [Stage("expert", phases=(Phase.expert(),)), *declared_stages(recipe.method)]
 
 
 def first_stage(field: str, recipe: Recipe) -> str | None:
@@ -189,7 +189,7 @@ def _take(stage: str, source: Path, episodes: TrajectoryStore, run: Run, earlier
         if declared.plays(phase):
             run.store.copy(phase, episodes)
     for row in read_rows(source / "metrics.jsonl", "stage"):
-        measured = row["stage"] == "dev" and declared.plays(f"evaluate/{row.get('agent')}/dev")
+        measured = row["stage"] == "dev" and declared.plays(Phase.evaluate(str(row.get("agent")), "dev"))
         if measured or row["stage"] == stage:
             run.log(**row)
     # Not made below stages/, where a DONE on its way would pass for a finished stage.

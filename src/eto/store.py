@@ -15,7 +15,7 @@ from eto.errors import EtoError, InputError, MissingRequirement, RunConflict
 from eto.jsonfiles import json_line
 from eto.jsontext import parse_json
 from eto.records import trajectory_from_record, trajectory_to_record
-from eto.types import Trajectory
+from eto.types import Phase, Trajectory
 
 _VERSION = 1
 _SCHEMA = f"""
@@ -82,7 +82,7 @@ class TrajectoryStore:
                 mend="use the version of the program that wrote it, or start a new run directory",
             )
 
-    def add(self, phase: str, trajectory: Trajectory) -> bool:
+    def add(self, phase: Phase, trajectory: Trajectory) -> bool:
         """Commit one trajectory under (phase, task id, sample).
 
         Returns True when it was stored. A key that holds a finished episode keeps it, and
@@ -90,7 +90,7 @@ class TrajectoryStore:
         key that holds a failed episode takes the newcomer.
         """
         row = (
-            phase,
+            phase.text,
             trajectory.task.id,
             trajectory.sample,
             int(trajectory.failed),
@@ -102,12 +102,12 @@ class TrajectoryStore:
         except sqlite3.Error as error:
             raise self._refused(error) from error
 
-    def copy(self, phase: str, source: TrajectoryStore) -> None:
+    def copy(self, phase: Phase, source: TrajectoryStore) -> None:
         """Add what `source` holds of a phase, failed episodes included, all or nothing.
 
         Keys that are here already are treated as by `add`.
         """
-        rows = source._query("SELECT * FROM episodes WHERE phase = ?", (phase,))
+        rows = source._query("SELECT * FROM episodes WHERE phase = ?", (phase.text,))
         try:
             with self._lock, self._db:
                 self._db.execute("BEGIN IMMEDIATE")
@@ -115,35 +115,37 @@ class TrajectoryStore:
         except sqlite3.Error as error:
             raise self._refused(error) from error
 
-    def get(self, phase: str) -> list[Trajectory]:
+    def get(self, phase: Phase) -> list[Trajectory]:
         """Finished trajectories of a phase, by task id, then sample; failed ones are left out."""
         return self._read(phase, failed=False)
 
-    def failures(self, phase: str) -> list[Trajectory]:
+    def failures(self, phase: Phase) -> list[Trajectory]:
         """Failed trajectories of a phase that no later success replaced, in the same order."""
         return self._read(phase, failed=True)
 
-    def done(self, phase: str, *, failed: bool = False) -> set[tuple[str, int]]:
+    def done(self, phase: Phase, *, failed: bool = False) -> set[tuple[str, int]]:
         """(task id, sample) of finished trajectories; with `failed`, also of those set aside."""
         statement = "SELECT task_id, sample FROM episodes WHERE phase = ? AND failed <= ?"
-        return set(self._query(statement, (phase, int(failed))))
+        return set(self._query(statement, (phase.text, int(failed))))
 
-    def count(self, phase: str) -> int:
+    def count(self, phase: Phase) -> int:
         """Number of finished trajectories of a phase."""
-        return self._query("SELECT COUNT(*) FROM episodes WHERE phase = ? AND NOT failed", (phase,))[0][0]
+        statement = "SELECT COUNT(*) FROM episodes WHERE phase = ? AND NOT failed"
+        return self._query(statement, (phase.text,))[0][0]
 
-    def phases(self) -> list[str]:
-        """Names of the phases that hold a trajectory, failed ones included, sorted."""
-        return [name for (name,) in self._query("SELECT DISTINCT phase FROM episodes ORDER BY phase", ())]
+    def phases(self) -> list[Phase]:
+        """The phases that hold a trajectory, failed ones included, sorted by their text."""
+        statement = "SELECT DISTINCT phase FROM episodes ORDER BY phase"
+        return [Phase.parse(text) for (text,) in self._query(statement, ())]
 
-    def _read(self, phase: str, *, failed: bool) -> list[Trajectory]:
+    def _read(self, phase: Phase, *, failed: bool) -> list[Trajectory]:
         statement = """
             SELECT task_id, sample, record FROM episodes
             WHERE phase = ? AND failed = ? ORDER BY task_id, sample
         """
         found = []
-        for task_id, sample, record in self._query(statement, (phase, int(failed))):
-            where = f"{self.path}, phase {phase}, task {task_id}, sample {sample}"
+        for task_id, sample, record in self._query(statement, (phase.text, int(failed))):
+            where = f"{self.path}, phase {phase.text}, task {task_id}, sample {sample}"
             try:
                 value = parse_json(record, where)
             except InputError as error:

@@ -152,6 +152,55 @@ class Trajectory:
 
 
 @dataclass(frozen=True, slots=True)
+class Phase:
+    """Episodes that are kept together: who played them, and what for.
+
+    `text` and `parse` are the one place where its form on disk is written and read.
+    """
+
+    purpose: str
+    """`expert`, `explore` or `evaluate`; what a command without stages keeps stands under its split alone."""
+    name: str = ""
+    """Explored: the number of the iteration. Evaluated: the agent, or a checkpoint of a stage."""
+    split: str = ""
+    """Evaluated: whose tasks were played."""
+
+    @classmethod
+    def expert(cls) -> Phase:
+        """The experts' trajectories."""
+        return cls("expert")
+
+    @classmethod
+    def explore(cls, iteration: int) -> Phase:
+        """What the agent of an iteration, from 1, played to be trained on."""
+        return cls("explore", str(iteration))
+
+    @classmethod
+    def evaluate(cls, name: str, split: str) -> Phase:
+        """What an agent or a checkpoint played to be measured."""
+        return cls("evaluate", name, split)
+
+    @classmethod
+    def parse(cls, text: str) -> Phase:
+        """The phase that is written as `text`: `explore/1`, `evaluate/dpo-1/epoch-2/dev`, `expert`."""
+        purpose, _, rest = text.partition("/")
+        if purpose != "evaluate":
+            return cls(purpose, rest)
+        name, _, split = rest.rpartition("/")
+        return cls(purpose, name, split)
+
+    @property
+    def text(self) -> str:
+        """As it is written in a store and in what a stage has noted."""
+        return "/".join(part for part in (self.purpose, self.name, self.split) if part)
+
+
+def checkpoint_name(stage: str, epoch: int | Literal["*"]) -> str:
+    """Under what a stage's model after an epoch, from 1, is measured: `dpo-1/epoch-2`; `*`: after any."""
+    return f"{stage}/epoch-{epoch}"
+
+
+@dataclass(frozen=True, slots=True)
 class Pair:
     """Two trajectories of one task, the better and the worse."""
 

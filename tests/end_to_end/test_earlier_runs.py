@@ -18,7 +18,7 @@ from coin_game import Command
 from eto.files import read_json, read_rows
 from eto.run_records import read_done
 from eto.store import TrajectoryStore
-from eto.types import Trajectory
+from eto.types import Phase, Trajectory
 
 ARCHIVE = Path(__file__).with_name("earlier_runs.tar.xz")
 ROUNDS = [f"{step}-{number}" for number in (1, 2) for step in ("explore", "contrast", "dpo")]
@@ -50,7 +50,7 @@ def metrics(run: str) -> dict[tuple[Any, ...], dict[str, Any]]:
 
 def episodes(run: str, phase: str) -> list[Trajectory]:
     with TrajectoryStore(Path(run, "trajectories.sqlite"), create=False) as store:
-        return store.get(phase)
+        return store.get(Phase.parse(phase))
 
 
 def figures(run: str) -> dict[str, Any]:

@@ -78,6 +78,7 @@ def check_figures(results: dict) -> None:
 
 def episodes(run: Path, phase: str) -> list:
     from eto.store import TrajectoryStore
+    from eto.types import Phase
 
     with TrajectoryStore(run / "trajectories.sqlite", create=False) as store:
-        return store.get(phase)
+        return store.get(Phase.parse(phase))

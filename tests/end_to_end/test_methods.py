@@ -11,8 +11,6 @@ import pytest
 import yaml
 from coin_game import RECIPE
 
-from eto.environments import load_suite
-from eto.environments.marked import MarkedSuite, mark, mark_suite
 from eto.experiment.compose import cloned_part
 from eto.files import read_json
 from eto.formats import read_trajectories
@@ -22,7 +20,7 @@ from eto.recipe import load_recipe
 from eto.report import build_results
 from eto.run_records import read_done
 from eto.store import TrajectoryStore
-from eto.types import Message, StopReason, Task, Trajectory, Turn
+from eto.types import Message, Phase, StopReason, Task, Trajectory, Turn
 
 CLONING = RECIPE["method"]["sft"]
 
@@ -53,7 +51,7 @@ def recipe(tmp_path: Path, model: Path):
 
 def played(run: Path, phase: str) -> list[Trajectory]:
     with TrajectoryStore(run / "trajectories.sqlite", create=False) as store:
-        return store.get(phase)
+        return store.get(Phase.parse(phase))
 
 
 def cloned(run: Path, stage: str) -> int:
@@ -137,14 +135,3 @@ def test_prompts_say_how_an_episode_ends() -> None:
     assert good.messages[-1].content == "Do it.\n\nWell."
     assert bad.messages[-1].content == "Do it.\n\nBadly."
     assert good.turns == episode(0.5, "a").turns and good.reward == 0.5
-
-
-def test_a_marked_suite_is_the_suite_but_for_its_prompts() -> None:
-    suite = load_suite("textworld-express", **RECIPE["environment"]["options"])
-    found = mark_suite(suite, "Well.")
-    task = suite.tasks("dev")[0]
-    path, options = found.spec()
-    assert path == "eto.environments.marked:MarkedSuite"
-    for each in (found, MarkedSuite(**options)):
-        assert each.tasks("dev") == suite.tasks("dev") and each.max_turns(task) == suite.max_turns(task)
-        assert each.messages(task, "A room.") == mark(suite.messages(task, "A room."), "Well.")

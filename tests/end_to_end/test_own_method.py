@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from copy import deepcopy
 from pathlib import Path
 from typing import Any, Literal
@@ -11,12 +12,14 @@ import yaml
 from coin_game import RECIPE
 
 from eto import steps
+from eto.experiment.compose import policy_of
 from eto.experiment.lab import Lab
 from eto.files import read_json, write_json
 from eto.methods import METHODS
 from eto.protocols import Method, Outcome, Stage
 from eto.run_records import read_done
 from eto.settings import MethodSettings, SftSettings
+from eto.training.learner import Learner
 
 
 class FewSettings(MethodSettings):
@@ -47,11 +50,11 @@ def train(lab: Lab, settings: FewSettings) -> Outcome:
 
 def stages(settings: FewSettings) -> list[Stage]:
     return [
-        Stage("base", ("sft",), agent="base"),
-        Stage("dev-base", phases=("evaluate/base/dev",)),
+        Stage.clone("base", "sft"),
+        Stage.dev("base"),
         Stage("pick", ("keep",)),
-        Stage("few", agent="few"),
-        Stage("dev-few", phases=("evaluate/few/dev",)),
+        Stage.clone("few"),
+        Stage.dev("few"),
     ]
 
 
@@ -87,7 +90,14 @@ def test_a_method_of_ones_own(tmp_path: Path, model: Path, command, monkeypatch:
     assert not (run / "stages" / "pick" / "DONE").exists()
     begun = done(run, "base")
 
+    def load(recipe: Any) -> Learner:
+        alive.append(sum(type(thing) is Learner for thing in gc.get_objects()))
+        return policy_of(recipe)
+
+    alive: list[int] = []
+    monkeypatch.setattr("eto.experiment.lab.policy_of", load)
     printed = command.succeeds("run", recipe)
+    assert alive == [0], "a model is held while the next one is loaded"
     shipped = read_json(run / "results.json")["shipped"]["agent"]
     assert f"--model {run / 'stages' / shipped / 'model'}" in printed
     assert done(run, "base") == begun, "a finished stage was made again"

@@ -12,10 +12,12 @@ from acting import OBSERVATIONS, PROMPT, SEEN
 from playing import Talk, act_together
 from tiny import trajectory
 
+from eto.algorithms.sft import sft
 from eto.engines.actor import Actor
 from eto.engines.in_process import InProcessEngine
 from eto.errors import InputError, PromptTooLong
 from eto.protocols import EngineFault
+from eto.settings import SftSettings
 from eto.training.learner import Learner, load_learner
 from eto.types import Message, Turn
 
@@ -109,6 +111,27 @@ def test_sampling_depends_on_its_seed_alone(trained_path, fast_paths):
         return turns
 
     assert asyncio.run(crowd()) == alone
+
+
+def test_a_checkpoint_is_played_while_the_learner_trains_on(trained_path, tmp_path):
+    """An engine of its own, given weights by their directory, acts as the learner did when it saved them."""
+    learner = learner_of(trained_path)
+    settings = SftSettings(epochs=1, learning_rate=4e-3, batch_size=1)
+    sft(learner, [trajectory(("open the door", "A room."), ("wait", ""))], settings)
+    then = {temperature: play(learner, temperature=temperature, seed=3) for temperature in (0.0, 1.0)}
+    learner.save(tmp_path / "checkpoint")
+    engine = InProcessEngine(learner_of(trained_path).model, max_context=512)
+    asyncio.run(engine.load(tmp_path / "checkpoint"))
+    frozen = Actor(engine, learner.renderer, "frozen")
+
+    others = [trajectory(("take the apple", "Taken."), ("take the apple", ""), prompt="0 1 2 3")] * 8
+    played = []
+    for example in others:  # a conversation of the frozen agent goes on between the learner's steps
+        sft(learner, [example], settings)
+        played.append(Talk(frozen, PROMPT).play(SEEN))
+    assert played == [then[0.0]] * len(others)
+    assert Talk(frozen, PROMPT, temperature=1.0, seed=3).play(SEEN) == then[1.0]
+    assert play(learner, temperature=1.0, seed=3) != then[1.0], "the learner has other weights by now"
 
 
 def test_a_runaway_action_is_cut_and_closed(tiny_path):

@@ -23,7 +23,7 @@ from eto.formats import read_trajectories, write_trajectories
 from eto.rollout.experts import stream_experts
 from eto.rollout.rollouts import rollouts
 from eto.store import TrajectoryStore
-from eto.types import StopReason
+from eto.types import Phase, StopReason
 
 PLAYED = [fault for fault in FAULTS if not fault.startswith(("environment", "expert", "actions"))]
 EXPERTS = [fault for fault in FAULTS if fault.startswith(("expert", "actions"))]
@@ -57,8 +57,8 @@ def test_a_fault_is_its_episode_s_failure_in_this_process(fault, tmp_path):
     expect_one_failure(found, fault)
     with TrajectoryStore(tmp_path / "store.sqlite") as store:
         for trajectory in found:
-            store.add("explore", trajectory)
-        assert len(store.get("explore")) == 2 and len(store.failures("explore")) == 1
+            store.add(Phase("explore"), trajectory)
+        assert len(store.get(Phase("explore"))) == 2 and len(store.failures(Phase("explore"))) == 1
     write_trajectories(tmp_path / "all.jsonl", found)
     assert len(read_trajectories(tmp_path / "all.jsonl")) == 3
 

@@ -12,7 +12,7 @@ from guessing import TURNS, Guessing, guess
 from playing import how
 
 from eto.contrast import contrast_result
-from eto.engines.actor import Actor
+from eto.engines.actor import Actor, mark
 from eto.engines.scripted import ScriptedEngine
 from eto.environments.pool import EnvironmentPool
 from eto.errors import InputError
@@ -345,6 +345,22 @@ def test_an_episode_begins_with_its_prefix():
     silent = Actor(ScriptedEngine(lambda _: pytest.fail("asked")), actor.renderer, "silent")
     [ended] = rollouts(silent, suite, [task], prefixes={task.id: whole.turns}, **HERE)
     assert (ended.turns, ended.stop) == (whole.turns, StopReason.TERMINATED)
+
+
+def test_an_actors_prompt_ends_what_it_hears_and_what_is_kept():
+    seen: list[str] = []
+
+    def guess_five(messages) -> str:
+        seen.append(messages[-1].content)
+        return "guess 5"
+
+    engine, suite, task = ScriptedEngine(guess_five), Guessing(), guess("a", 5)
+    pool = EnvironmentPool.within(suite, HERE["limits"])
+    with pool:  # simulators that others use as well
+        [plain] = rollouts(Actor(engine, engine.renderer, "a"), suite, [task], pool=pool, **HERE)
+        [played] = rollouts(Actor(engine, engine.renderer, "a", "Well."), suite, [task], pool=pool, **HERE)
+    assert played.messages == mark(plain.messages, "Well.") and played.turns == plain.turns
+    assert seen == [plain.messages[-1].content, f"{plain.messages[-1].content}\n\nWell."]
 
 
 def test_a_prefix_counts_for_the_cap_and_the_context(model):

@@ -18,7 +18,6 @@ from transformers import AutoModelForCausalLM
 
 from eto.algorithms import dpo as dpo_module
 from eto.algorithms.dpo import dpo, pair_loss, preference
-from eto.training.pair_examples import pair_example
 from eto.algorithms.sft import _objective as sft_objective
 from eto.algorithms.sft import clonable, cloning, sft, sft_example
 from eto.contrast import shared_turns
@@ -31,6 +30,7 @@ from eto.training.guard import exceeded
 from eto.training.learner import load_learner
 from eto.training.log_probs import TreeLogProbs
 from eto.training.optimiser import Optimiser
+from eto.training.pair_examples import pair_example
 from eto.training.trees import build_tree
 from eto.types import Pair, StopReason
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 from uuid import uuid4
 
@@ -32,6 +32,12 @@ class ActorRenderer(Protocol):
         ...
 
 
+def mark(messages: Sequence[Message], text: str) -> tuple[Message, ...]:
+    """A prompt with `text` as a last paragraph of its last user message."""
+    *before, last = messages
+    return (*before, replace(last, content=f"{last.content}\n\n{text}"))
+
+
 @dataclass(frozen=True, slots=True)
 class Actor:
     """An agent that can act."""
@@ -40,11 +46,17 @@ class Actor:
     renderer: ActorRenderer
     name: str
     """Stands as `source` in the trajectories it plays."""
+    prompt: str = ""
+    """What its prompts end with, beside what the suite says."""
 
     @property
     def tokenizer_id(self) -> str | None:
         """Fingerprint of the tokenizer behind the ids of its turns; None: its turns are text alone."""
         return self.renderer.fingerprint
+
+    def prompted(self, messages: tuple[Message, ...]) -> tuple[Message, ...]:
+        """A suite's prompt as this actor gets it."""
+        return mark(messages, self.prompt) if self.prompt else messages
 
     def sampling(self, max_tokens: int, temperature: float = 0.0, seed: int = 0) -> Sampling:
         """How its actions are sampled."""

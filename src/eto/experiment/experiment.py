@@ -17,16 +17,16 @@ from eto.experiment.loading import (
     check_for_training,
     sure_to_load,
 )
-from eto.experiment.play import EXPERT, collect, kept_experts
+from eto.experiment.play import collect, kept_experts
 from eto.experiment.watch import Silent, Watcher
 from eto.files import disk_errors
 from eto.formats import read_trajectories, write_trajectories
 from eto.methods import load_method
 from eto.recipe import Recipe
-from eto.reuse import reusable_stages, reuse_stages
+from eto.reuse import fork_stages, forkable_stages
 from eto.run import Run
 from eto.run_records import check_place, check_template
-from eto.types import Task, Trajectory
+from eto.types import Phase, Task, Trajectory
 
 if TYPE_CHECKING:
     from eto.environments.pool import EnvironmentPool
@@ -40,12 +40,12 @@ def perform(recipe: Recipe, *, source: Path | None = None, watch: Watcher | None
     """Run `recipe` in its run directory up to the test of every agent; what is finished stays.
 
     What the run in `source` has finished and the recipe leaves as it is there is taken from it. Raises
-    what `Run.open` and `eto.reuse.reuse_stages` do, and the errors of stages.
+    what `Run.open` and `eto.reuse.fork_stages` do, and the errors of stages.
     """
     watch = watch or Silent()
     if source is not None:
         # A mistake in it must be told before the model is loaded and the directory takes the recipe.
-        reusable_stages(source, recipe)
+        forkable_stages(source, recipe)
     with PolicyLoading(recipe) as loading:
         suite = suite_of(recipe)
         splits = {split: tasks_of(recipe, suite, split) for split in SPLITS}
@@ -62,7 +62,7 @@ def perform(recipe: Recipe, *, source: Path | None = None, watch: Watcher | None
                 watch.say(f"note: {note}")
             run.record_splits({split: [task.id for task in tasks] for split, tasks in splits.items()})
             if source is not None:
-                watch.say(f"taken from {source}: {', '.join(reuse_stages(source, run))}")
+                watch.say(f"taken from {source}: {', '.join(fork_stages(source, run))}")
             if run.done("test") is None:
                 _learn(run, suite, splits, loading, watch)
 
@@ -84,12 +84,14 @@ def _learn(
         run.add_to_manifest(chat_template=learner.renderer.facts)
         splits = {**splits, "train": [expert.task for expert in experts]}
         lab = Lab(recipe, run, suite, splits, experts, learner, pool, watch)
+        del learner  # the lab alone holds it, and can free it before it loads another
+        loading.forget()
         outcome = load_method(recipe.method.name).train(lab, recipe.method)
         with run.stage("test") as stage:
             for agent in outcome.agents:
                 lab.become(agent)
                 lab.measure(agent.name, "test")
-                stage.played(f"evaluate/{agent.name}/test")
+                stage.played(Phase.evaluate(agent.name, "test"))
             stage.note(shipped=outcome.shipped, reason=outcome.reason)
     if outcome.note:
         watch.say(outcome.note)
@@ -114,7 +116,7 @@ def _experts(
             loading.raise_failure()
         experts = kept_experts(store, tasks)
         write_trajectories(path, experts)
-        stage.played(EXPERT)
+        stage.played(Phase.expert())
         stage.note(kept=len(experts), tasks=len(tasks))
         return experts
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from eto.experiment.watch import Watcher, show_start, show_step
 from eto.protocols import Agent, TaskSuite
 from eto.recipe import Recipe
 from eto.run import Run
-from eto.types import Task, Trajectory
+from eto.types import Phase, Task, Trajectory
 
 if TYPE_CHECKING:
     from eto.environments.pool import EnvironmentPool
@@ -60,20 +61,21 @@ class Lab:
         self.learner.name, self.prompt = agent.name, agent.prompt
 
     def begin_again(self) -> None:
-        """Give the learner the weights that the recipe's model has."""
+        """Give the learner the weights that the recipe's model has. The model it had is freed first."""
+        del self.learner
+        gc.collect()  # modules hold each other in circles
         self.learner, self.prompt = policy_of(self.recipe), ""
 
     def play(
-        self, split: str, phase: str, *, temperature: float, samples: int = 1, seed: int | None = None
+        self, split: str, phase: Phase, *, temperature: float, samples: int = 1, seed: int | None = None
     ) -> list[Trajectory]:
         """The learner's episodes of a split's tasks that `phase` of the store does not hold yet are played;
         returns all that did not fail. seed: by default the recipe's."""
-        from eto.environments.marked import mark_suite
         from eto.experiment.play import play
 
         played = play(
-            self.learner.actor(self.learner.name),
-            mark_suite(self.suite, self.prompt) if self.prompt else self.suite,
+            replace(self.learner.actor(self.learner.name), prompt=self.prompt),
+            self.suite,
             self.splits[split],
             self.recipe,
             progress=self.watch,
@@ -82,7 +84,7 @@ class Lab:
             temperature=temperature,
             seed=seed,
             store=self.run.store,
-            pool=None if self.prompt else self.pool,  # workers lay out prompts: those of one suite
+            pool=self.pool,
         )
         return [trajectory for trajectory in played if not trajectory.failed]
 
@@ -91,7 +93,7 @@ class Lab:
         from eto.statistics import mean_interval, rate_interval
 
         temperature = self.recipe.evaluation.temperature
-        played = self.play(split, f"evaluate/{name}/{split}", temperature=temperature)
+        played = self.play(split, Phase.evaluate(name, split), temperature=temperature)
         reward = mean_interval([t.reward for t in played])
         success = rate_interval([float(t.success) for t in played if t.success is not None])
         figures = {"reward": reward.mean, "low": reward.low, "high": reward.high, "success": success.mean}

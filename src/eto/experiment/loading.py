@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from eto.experiment.compose import policy_of
-from eto.methods import load_method
+from eto.methods import declared_stages
 from eto.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -61,6 +61,10 @@ class PolicyLoading:
         """The policy, waited for. Raises what loading it raises: `InputError`, `MissingRequirement`."""
         return self.start().result()
 
+    def forget(self) -> None:
+        """Hold the policy no longer: those who asked for it have it."""
+        self._policy = None
+
 
 def check_for_training(policy: Learner, out: Path, agents: int = 0) -> None:
     """Raises `InputError` for a model that can only act, `MissingRequirement` where the disk of `out` has no
@@ -78,9 +82,8 @@ def check_for_training(policy: Learner, out: Path, agents: int = 0) -> None:
 
 def agents_left(recipe: Recipe) -> int:
     """Models that the recipe's run has yet to save."""
-    stages = load_method(recipe.method.name).stages(recipe.method)
     saved = len(list(recipe.directory.glob("stages/*/model/config.json")))
-    return max(0, sum(bool(stage.agent) for stage in stages) - saved)
+    return max(0, sum(bool(stage.agent) for stage in declared_stages(recipe.method)) - saved)
 
 
 def check_embedded_room(recipe: Recipe) -> None:

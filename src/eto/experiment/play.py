@@ -20,10 +20,8 @@ from eto.rollout.experts import stream_experts
 from eto.rollout.replay import SIMULATOR_FAILED, Replayed
 from eto.rollout.rollouts import stream_rollouts
 from eto.store import TrajectoryStore
-from eto.types import StopReason, Task, Trajectory
+from eto.types import Phase, StopReason, Task, Trajectory
 
-EXPERT = "expert"
-"""The phase of a store that holds expert trajectories."""
 NAMED = 5
 """Tasks that are named beside a reason."""
 _WHY_NONE = {
@@ -40,7 +38,7 @@ def play(
     recipe: Recipe,
     *,
     progress: Watcher,
-    phase: str,
+    phase: Phase,
     samples: int = 1,
     temperature: float = 0.0,
     seed: int | None = None,
@@ -57,7 +55,7 @@ def play(
     rewards = [t.reward for t in played]
     total = len(tasks) * samples
     if len(done) < total:
-        progress.update(phase, len(played), total)
+        progress.update(phase.text, len(played), total)
         for trajectory in stream_rollouts(
             actor,
             suite,
@@ -75,7 +73,7 @@ def play(
             played.append(trajectory)
             rewards += [] if trajectory.failed else [trajectory.reward]
             figures = {"reward": sum(rewards) / len(rewards)} if rewards else {}
-            progress.update(phase, len(played), total, **figures)
+            progress.update(phase.text, len(played), total, **figures)
     order = {task.id: index for index, task in enumerate(tasks)}
     played.sort(key=lambda t: (order.get(t.task.id, len(order)), t.sample))
     tell_failures(played, suite.name, progress.say)
@@ -125,18 +123,18 @@ def collect(
 
     Says at the end which tasks have none, and why. Raises `EnvironmentFailure` where all have none.
     """
-    kept = {t.task.id for t in store.get(EXPERT)}
+    kept = {t.task.id for t in store.get(Phase.expert())}
     left = [task for task in tasks if task.id not in kept]
     missing: list[tuple[Task, NoExpert]] = []
-    progress.update(EXPERT, len(tasks) - len(left), len(tasks))
+    progress.update(Phase.expert().text, len(tasks) - len(left), len(tasks))
     streamed = stream_experts(suite, left, workers=workers, pool=pool)
     for finished, (task, expert) in enumerate(streamed, start=len(tasks) - len(left) + 1):
         if isinstance(expert, Trajectory):
-            store.add(EXPERT, expert)
+            store.add(Phase.expert(), expert)
             kept.add(task.id)
         else:
             missing.append((task, expert))
-        progress.update(EXPERT, finished, len(tasks), kept=len(kept))
+        progress.update(Phase.expert().text, finished, len(tasks), kept=len(kept))
         yield expert
     order = {task.id: index for index, task in enumerate(tasks)}
     missing.sort(key=lambda each: order[each[0].id])
@@ -152,7 +150,7 @@ def collect(
 
 def kept_experts(store: TrajectoryStore, tasks: Sequence[Task]) -> list[Trajectory]:
     """The experts in `store`, in the order of `tasks`."""
-    kept = {t.task.id: t for t in store.get(EXPERT)}
+    kept = {t.task.id: t for t in store.get(Phase.expert())}
     return [kept[task.id] for task in tasks if task.id in kept]
 
 

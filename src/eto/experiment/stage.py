@@ -12,6 +12,7 @@ from typing import Any
 
 from eto.files import write_atomic
 from eto.run_records import noted_seconds
+from eto.types import Phase
 
 SECONDS_BETWEEN_NOTES = 2.0
 
@@ -34,11 +35,10 @@ class OpenStage:
         """Keep values, as JSON, in DONE."""
         self.metrics.update(metrics)
 
-    def played(self, phase: str) -> None:
-        """Note that episodes of `phase` of the store were played in this stage."""
-        phases = self.made.setdefault("phases", [])
-        if phase not in phases:
-            phases.append(phase)
+    def played(self, *phases: Phase) -> None:
+        """Note that episodes of these phases of the store were played in this stage."""
+        noted = self.made.setdefault("phases", [])
+        noted += [phase.text for phase in phases if phase.text not in noted]
 
     def makes(self, agent: str) -> None:
         """Note that the model in this stage's directory is that of `agent`."""

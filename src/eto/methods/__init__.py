@@ -13,7 +13,8 @@ from importlib.metadata import EntryPoint, entry_points
 from pkgutil import iter_modules
 
 from eto.errors import InputError
-from eto.protocols import Method
+from eto.protocols import Method, Stage
+from eto.settings.base import MethodSettings
 
 
 class _Methods(MutableMapping[str, Method]):
@@ -54,6 +55,11 @@ def load_method(name: str) -> Method:
         hint = f"did you mean {near[0]}?" if near else f"methods: {', '.join(sorted(METHODS))}"
         raise InputError(f"unknown method {name!r}", where="method.name", mend=hint)
     return METHODS[name]
+
+
+def declared_stages(settings: MethodSettings) -> list[Stage]:
+    """The stages that a method goes through with these settings, in its order."""
+    return list(load_method(settings.name).stages(settings))
 
 
 def _files() -> list[str]:

@@ -94,14 +94,14 @@ def _no_pairs(left_out: Mapping[str, list[str]]) -> str:
 
 def stages(settings: EtoSettings) -> list[Stage]:
     """`train` as stages."""
-    found = [Stage("sft", ("sft",), agent="sft"), Stage("dev-sft", phases=("evaluate/sft/dev",))]
+    declared = [Stage.clone("sft", "sft"), Stage.dev("sft")]
     for n in range(1, settings.iterations + 1):
-        found += [
-            Stage(f"explore-{n}", ("explore",), phases=(f"explore/{n}",)),
-            Stage(f"contrast-{n}", ("contrast",)),
-            Stage(f"dpo-{n}", ("dpo", "guard"), agent=f"eto-{n}", phases=(f"evaluate/dpo-{n}/*/dev",)),
+        declared += [
+            Stage.explore(n, "explore"),
+            Stage.contrast(n, "contrast"),
+            Stage.prefer(f"eto-{n}", n, "dpo", "guard"),
         ]
-    return found
+    return declared
 
 
 METHOD = Method(

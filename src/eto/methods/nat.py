@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from eto import steps
-from eto.environments.marked import mark
+from eto.engines.actor import mark
 from eto.protocols import Method, Outcome, Stage
 from eto.settings import ExploreSettings, MethodSettings, SftSettings
 from eto.types import Trajectory
@@ -72,11 +72,11 @@ def marked(trajectories: Iterable[Trajectory], settings: NatSettings) -> list[Tr
 def stages(settings: NatSettings) -> list[Stage]:
     """`train` as stages."""
     return [
-        Stage("sft", ("sft",), agent="sft"),
-        Stage("dev-sft", phases=("evaluate/sft/dev",)),
-        Stage("explore-1", ("explore",), phases=("explore/1",)),
-        Stage("nat", ("least_reward", "success", "failure"), agent="nat"),
-        Stage("dev-nat", phases=("evaluate/nat/dev",)),
+        Stage.clone("sft", "sft"),
+        Stage.dev("sft"),
+        Stage.explore(1, "explore"),
+        Stage.clone("nat", "least_reward", "success", "failure"),
+        Stage.dev("nat"),
     ]
 
 

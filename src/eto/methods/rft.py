@@ -62,11 +62,11 @@ def _way(trajectory: Trajectory) -> tuple[object, ...]:
 def stages(settings: RftSettings) -> list[Stage]:
     """`train` as stages."""
     return [
-        Stage("sft", ("sft",), agent="sft"),
-        Stage("dev-sft", phases=("evaluate/sft/dev",)),
-        Stage("explore-1", ("explore",), phases=("explore/1",)),
-        Stage("rft", ("least_reward",), agent="rft"),
-        Stage("dev-rft", phases=("evaluate/rft/dev",)),
+        Stage.clone("sft", "sft"),
+        Stage.dev("sft"),
+        Stage.explore(1, "explore"),
+        Stage.clone("rft", "least_reward"),
+        Stage.dev("rft"),
     ]
 
 

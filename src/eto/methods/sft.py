@@ -29,7 +29,7 @@ def train(lab: Lab, settings: CloningSettings) -> Outcome:
 
 def stages(settings: CloningSettings) -> list[Stage]:
     """`train` as stages."""
-    return [Stage("sft", ("sft",), agent="sft"), Stage("dev-sft", phases=("evaluate/sft/dev",))]
+    return [Stage.clone("sft", "sft"), Stage.dev("sft")]
 
 
 METHOD = Method(name="sft", summary="clone the expert", settings=CloningSettings, train=train, stages=stages)

@@ -9,11 +9,11 @@ from typing import Any
 from eto import statistics
 from eto.errors import InputError
 from eto.machine import hardware_line
-from eto.report.results import build_results
+from eto.report.results import agents_of, build_results
 from eto.report.table import agent_rows, difference_rows, duration, kind_rows, markdown_table
 from eto.store import TrajectoryStore
 from eto.texts import markdown_code, markdown_text
-from eto.types import Trajectory
+from eto.types import Phase, Trajectory
 
 SHIPPED = "shipped"
 """In each run the agent that dev chose; the cloned one where no round beat it."""
@@ -131,7 +131,8 @@ def _episodes(directory: Path, results: dict[str, Any], split: str) -> dict[str,
             where=str(directory),
             mend="start it again: it goes on where it stopped",
         )
-    agents = [name for name in results["splits"][split]["agents"] if "/" not in name]
+    made = agents_of(directory)
+    agents = [name for name in results["splits"][split]["agents"] if name in made]
     with TrajectoryStore(directory / "trajectories.sqlite", create=False) as store:
-        found = {name: store.get(f"evaluate/{name}/{split}") for name in agents}
-    return found | {SHIPPED: found[results["shipped"]["agent"]]}
+        episodes = {name: store.get(Phase.evaluate(name, split)) for name in agents}
+    return episodes | {SHIPPED: episodes[results["shipped"]["agent"]]}

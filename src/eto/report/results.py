@@ -9,11 +9,12 @@ from typing import Any
 
 from eto import statistics
 from eto.errors import InputError
-from eto.methods import load_method
+from eto.methods import declared_stages
+from eto.protocols import Stage
 from eto.recipe import Recipe, load_recipe
 from eto.run_records import read_done, read_manifest
 from eto.store import TrajectoryStore
-from eto.types import Trajectory
+from eto.types import Phase, Trajectory
 
 _COMPARED: Mapping[str, statistics.Value] = {
     "reward": statistics.reward,
@@ -39,10 +40,11 @@ def build_results(run_directory: str | Path) -> dict[str, Any]:
     recipe = load_recipe(recipe_path, note=False)
     manifest = read_manifest(directory)
     stages = read_stages(directory)
-    phases: dict[str, list[Trajectory]] = {}
+    declared = {stage.name: stage for stage in declared_stages(recipe.method)}
+    phases: dict[Phase, list[Trajectory]] = {}
     if store_path.is_file():
         with TrajectoryStore(store_path, create=False) as store:
-            played = [phase for phase in store.phases() if phase.startswith(("evaluate/", "explore/"))]
+            played = [phase for phase in store.phases() if phase.purpose in ("evaluate", "explore")]
             phases = {phase: store.get(phase) + store.failures(phase) for phase in played}
     told = ("platform", "processor", "cpu_features", "cpus", "memory_gb", "gpus", "versions")
     hardware = {key: manifest.get(key) for key in told}
@@ -56,11 +58,11 @@ def build_results(run_directory: str | Path) -> dict[str, Any]:
         "baseline": baseline_of(recipe),
         "splits": _splits(phases, recipe),
         "explored": {
-            phase.removeprefix("explore/"): _summary(episodes, recipe)
-            for phase, episodes in sorted(phases.items(), key=lambda item: natural(item[0]))
-            if phase.startswith("explore/")
+            phase.name: _summary(episodes, recipe)
+            for phase, episodes in sorted(phases.items(), key=lambda item: natural(item[0].name))
+            if phase.purpose == "explore"
         },
-        "pairs": {_iteration(s["stage"]): s["metrics"] for s in stages if "pairs" in s["metrics"]},
+        "pairs": {_iteration(s["stage"], declared): s["metrics"] for s in stages if "pairs" in s["metrics"]},
         "guard": {s["stage"]: s["metrics"]["guard"] for s in stages if s["metrics"].get("guard")},
         "shipped": _shipped(stages),
         "stages": [{"stage": stage["stage"], "seconds": stage["seconds"]} for stage in stages],
@@ -77,12 +79,19 @@ def read_stages(run_directory: Path) -> list[dict[str, Any]]:
 
 def baseline_of(recipe: Recipe) -> str:
     """The agent to which a run compares all others: the first that its method makes."""
-    stages = load_method(recipe.method.name).stages(recipe.method)
-    return next((stage.agent for stage in stages if stage.agent), "")
+    return next((stage.agent for stage in declared_stages(recipe.method) if stage.agent), "")
+
+
+def agents_of(run_directory: Path) -> set[str]:
+    """The agents of a run, those that its method makes and those that its stages have noted; no checkpoints
+    on the way to them."""
+    recipe = load_recipe(run_directory / "recipe.yaml", note=False)
+    noted = {stage.get("agent", "") for stage in read_stages(run_directory)}
+    return {stage.agent for stage in declared_stages(recipe.method)} | noted
 
 
 def natural(name: str) -> list[tuple[int, str]]:
-    """Sort key that puts eto-2 before eto-10."""
+    """Sort key that puts `agent-2` before `agent-10`."""
     return [(int(part or 0), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", name)]
 
 
@@ -97,13 +106,12 @@ def compare(
     return found
 
 
-def _splits(phases: Mapping[str, list[Trajectory]], recipe: Recipe) -> dict[str, Any]:
+def _splits(phases: Mapping[Phase, list[Trajectory]], recipe: Recipe) -> dict[str, Any]:
     """Split -> agents -> figures; the test split first."""
     played: dict[str, dict[str, list[Trajectory]]] = {}
     for phase, episodes in phases.items():
-        if phase.startswith("evaluate/"):
-            agent, _, split = phase.removeprefix("evaluate/").rpartition("/")
-            played.setdefault(split, {})[agent] = episodes
+        if phase.purpose == "evaluate":
+            played.setdefault(phase.split, {})[phase.name] = episodes
     return {
         split: {"agents": _agents(played[split], recipe)}
         for split in sorted(played, key=lambda split: (split != "test", split))
@@ -128,9 +136,10 @@ def _summary(episodes: Sequence[Trajectory], recipe: Recipe) -> dict[str, Any]:
     return statistics.summarise(episodes, resamples=resamples, seed=recipe.seed, unfinished=True).to_dict()
 
 
-def _iteration(stage: str) -> str:
-    number = re.search(r"\d+", stage)
-    return number.group() if number else stage
+def _iteration(stage: str, declared: Mapping[str, Stage]) -> str:
+    """The iteration of a stage, by what its method declares; its name where that says none."""
+    iteration = declared[stage].iteration if stage in declared else None
+    return stage if iteration is None else str(iteration)
 
 
 def _shipped(stages: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:

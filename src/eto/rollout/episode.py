@@ -37,11 +37,11 @@ async def play(
     episode = Episode(task, actor.name, sampling.seed, actor.tokenizer_id)
     try:
         begun = await simulator.reset(task)
-        episode.messages = begun.messages
+        episode.messages = actor.prompted(begun.messages)
         if stop := await recite(simulator, episode, prefix):
             return episode.ended(stop)
         room = sampling.max_tokens
-        async with actor.dialogue(begun.messages, episode.turns, room=room) as dialogue:
+        async with actor.dialogue(episode.messages, episode.turns, room=room) as dialogue:
             while len(episode.turns) < begun.max_turns:
                 if dialogue.full:
                     return episode.ended(StopReason.OUT_OF_TOKENS)

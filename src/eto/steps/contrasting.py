@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from eto.training.pair_examples import LeftOut, contrasted, no_pairs_left
 from eto.contrast import contrast_result
 from eto.experiment.lab import Lab
 from eto.files import read_json, write_json
 from eto.formats import read_pairs, write_pairs
+from eto.protocols import Stage
 from eto.settings import ContrastSettings, DpoSettings
+from eto.training.pair_examples import LeftOut, contrasted, no_pairs_left
 from eto.types import Pair, Trajectory
 
 
@@ -27,7 +28,7 @@ def contrast(
 
     dpo: how the pairs will be trained on, which decides what of them counts.
     """
-    with lab.run.stage(f"contrast-{iteration}") as stage:
+    with lab.run.stage(Stage.contrast(iteration).name) as stage:
         path, counts = stage.directory / "pairs.jsonl", stage.directory / "left_out.json"
         if stage.done:
             left_out = read_json(counts) if counts.exists() else {}

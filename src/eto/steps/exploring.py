@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from eto.experiment.lab import Lab
+from eto.protocols import Stage
 from eto.settings import ExploreSettings
-from eto.types import Trajectory
+from eto.types import Phase, Trajectory
 
 
 def explore(lab: Lab, settings: ExploreSettings, iteration: int = 1) -> list[Trajectory]:
     """Stage `explore-<iteration>`: the learner's episodes of the training tasks."""
-    phase = f"explore/{iteration}"
-    with lab.run.stage(f"explore-{iteration}") as stage:
+    phase = Phase.explore(iteration)
+    with lab.run.stage(Stage.explore(iteration).name) as stage:
         if stage.done:
             return lab.run.store.get(phase)
         stage.played(phase)

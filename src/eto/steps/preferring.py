@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from eto.algorithms.dpo import preference
 from eto.experiment.lab import Lab
 from eto.files import read_object, write_json
-from eto.protocols import Agent
+from eto.protocols import Agent, Stage
 from eto.settings import ContrastSettings, DpoSettings, GuardSettings
 from eto.steps.cloning import drop_state
 from eto.steps.selecting import Checks
@@ -51,7 +51,7 @@ def prefer(
     start_reward: of the learner as it comes in, on dev. Experts whose tasks gave no pair are rehearsed, where
     `settings` give that a weight.
     """
-    with lab.run.stage(f"dpo-{iteration}") as stage:
+    with lab.run.stage(Stage.prefer(agent, iteration).name) as stage:
         path = stage.directory / "round.json"
         if not stage.done:
             checks = Checks(lab, stage, start_reward)
@@ -84,7 +84,7 @@ def prefer(
             ships = reward > start_reward or not guard.ship_only_if_better
             done = Round(agent, len(pairs), fit.stopped, best, reward, start_reward, ships)
             write_json(path, asdict(done))
-            stage.note(guard=done.fired, best_epoch=epoch, dev_reward=reward, start_reward=start_reward)
+            stage.note(guard=done.fired, best_epoch=best, dev_reward=reward, start_reward=start_reward)
             stage.makes(agent)
         made = lab.agent(agent, stage=stage.name)
         lab.become(made)

@@ -10,6 +10,7 @@ from eto.experiment.stage import OpenStage
 from eto.files import read_object, write_json
 from eto.protocols import Agent, Outcome
 from eto.steps.cloning import save_model
+from eto.types import Phase, checkpoint_name
 
 
 def select(lab: Lab, rewards: Mapping[Agent, float]) -> Outcome:
@@ -52,12 +53,12 @@ class Checks:
         epoch = max(seen, key=lambda e: (seen[e], -e))
         return epoch, seen[epoch]
 
-    def phase(self, epoch: int) -> str:
+    def phase(self, epoch: int) -> Phase:
         """The phase of the store that holds an epoch's episodes."""
-        return f"evaluate/{self._name(epoch)}/dev"
+        return Phase.evaluate(self._name(epoch), "dev")
 
     def _name(self, epoch: int) -> str:
-        return f"{self.stage.name}/epoch-{epoch}"
+        return checkpoint_name(self.stage.name, epoch)
 
     @property
     def rewards(self) -> dict[int, float]:
