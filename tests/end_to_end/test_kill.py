@@ -19,6 +19,7 @@ from coin_game import environment_of_child, write_recipe
 
 from eto.files import read_rows
 from eto.store import TrajectoryStore
+from eto.types import Phase
 
 # Few slots and small batches: the stages last long enough to be hit in their middle.
 SLOW = {
@@ -168,8 +169,8 @@ def check_same(calm: Path, run: Path) -> None:
             TrajectoryStore(calm / "trajectories.sqlite") as one,
             TrajectoryStore(run / "trajectories.sqlite") as other,
         ):
-            assert [(t.task.id, t.actions, t.reward) for t in one.get(phase)] == [
-                (t.task.id, t.actions, t.reward) for t in other.get(phase)
+            assert [(t.task.id, t.actions, t.reward) for t in one.get(Phase.parse(phase))] == [
+                (t.task.id, t.actions, t.reward) for t in other.get(Phase.parse(phase))
             ], phase
 
     pairs = Path("stages/contrast-1/pairs.jsonl")

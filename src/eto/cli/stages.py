@@ -43,7 +43,7 @@ def collect(
     workers = recipe.environment.workers
     command = command_of("expert", split, recipe)
     with Progress() as progress, Kept(out, command, overwrite=overwrite) as kept:
-        _say_resuming(kept, play.EXPERT, len(tasks), progress)
+        _say_resuming(kept, Phase.expert(), len(tasks), progress)
         store = kept.store
         with EnvironmentPool.within(suite, recipe.environment) as pool:
             list(play.collect(suite, tasks, workers=workers, store=store, progress=progress, pool=pool))
