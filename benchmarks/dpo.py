@@ -142,7 +142,6 @@ def same_losses(model: Path, pairs: Sequence[Pair], *, bf16: bool) -> str:
     """Two steps on `pairs` by TRL with our masks and by us; in fp32 the figures must agree."""
     from benchmarks.trl_peers import train_dpo
 
-    found: list[dict[str, float]] = []
     settings = eto.DpoSettings(
         epochs=2,
         batch_size=len(pairs),
@@ -151,7 +150,7 @@ def same_losses(model: Path, pairs: Sequence[Pair], *, bf16: bool) -> str:
         warmup_ratio=0.0,
     )
     policy = eto.load_learner(model, dtype="bfloat16" if bf16 else "float32")
-    eto.dpo(policy, pairs, settings, on_step=found.append)
+    found = [step.figures for step in eto.preference(policy, pairs, settings)]
     trained = train_dpo(
         model,
         pairs,

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from benchmarks.frame import alternate
 from eto.settings import TrainingSettings
+from eto.training.computing import Example
 from eto.training.learner import Learner
-from eto.training.loop import Example, optimise
 from eto.training.trees import Row, Tree, build_tree, lay_out
 from eto.types import Pair
 
@@ -102,15 +102,8 @@ def difference_step(
         return -sum((leaf * sign).sum() for leaf, sign in zip(leaves, signs, strict=True)), {}
 
     settings = TrainingSettings(epochs=1, learning_rate=1e-12, batch_size=batch, schedule="constant")
-    losses: list[float] = []
     begun = time.perf_counter()
-    optimise(
-        policy.model,
-        examples,
-        difference,
-        settings,
-        dtype=policy.dtype,
-        on_start=lambda _: begin(),
-        on_step=lambda figures: bool(losses.append(figures["loss"])),
-    )
+    fit = policy.fit(examples, difference, settings)
+    begin()
+    losses = [step.figures["loss"] for step in fit]
     return time.perf_counter() - begun, sum(losses) / len(losses)

@@ -93,8 +93,8 @@ def measure_training(
     wanted = work(policy, experts)
     begun = time.perf_counter()
 
-    def step_done(_: object) -> None:
-        nonlocal begun
+    settings = eto.SftSettings(epochs=repetitions + 1, batch_size=len(experts))
+    for _ in eto.cloning(policy, experts, settings):
         seconds.append(time.perf_counter() - begun)
         if len(seconds) > 1:
             found[TRAINING].append(wanted / seconds[-1])
@@ -102,8 +102,6 @@ def measure_training(
             print(f"    training {found[TRAINING][-1]:.4g}, products {found[PRODUCTS][-1]:.4g}", flush=True)
         begun = time.perf_counter()
 
-    settings = eto.SftSettings(epochs=repetitions + 1, batch_size=len(experts))
-    eto.sft(policy, experts, settings, on_step=step_done)
     return found, seconds
 
 

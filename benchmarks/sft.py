@@ -117,9 +117,9 @@ def same_losses(model: Path, trajectories: Sequence[Trajectory]) -> str:
     """One step on all `trajectories` in fp32, TRL's without packing. Raises AssertionError if they differ."""
     from benchmarks.trl_peers import train_sft
 
-    found: list[dict[str, float]] = []
     settings = eto.SftSettings(epochs=1, learning_rate=LEARNING_RATE, batch_size=len(trajectories))
-    eto.sft(eto.load_learner(model, dtype="float32"), trajectories, settings, on_step=found.append)
+    learner = eto.load_learner(model, dtype="float32")
+    found = [step.figures for step in eto.cloning(learner, trajectories, settings)]
     trained = train_sft(model, trajectories, bf16=False, packed_tokens=None, batch_size=len(trajectories))
     text = (
         f"fp32, {len(trajectories)} trajectories, unpacked: loss {found[0]['loss']:.6f} (TRL "

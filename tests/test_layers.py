@@ -19,7 +19,7 @@ LAYERS = (
     "types protocols errors oserrors atomic texts paths runtime",
     "checks codec limits settings store formats foreign files jsonfiles jsontext notes records"
     " reference_rules tables contrast weights losses statistics failures"
-    " encoding chat_template turn_forms turns talk model_template rendering",
+    " encoding chat_template turn_forms turns talk model_template rendering tokens",
     "environments policies",
     "cpu engines",
     "rollout training",
@@ -45,7 +45,7 @@ LIGHT |= {
     "report",
     "methods",
 }
-LIGHT -= {"rendering", "losses", "weights"}
+LIGHT -= {"rendering", "losses", "weights", "tokens"}
 
 
 def modules(root: Path) -> dict[str, Path]:

@@ -1,6 +1,8 @@
 """The public interface: `eto/__init__.py` loads each of these names on first use."""
 
 from .algorithms.dpo import dpo as dpo
+from .algorithms.dpo import preference as preference
+from .algorithms.sft import cloning as cloning
 from .algorithms.sft import sft as sft
 from .contrast import contrast as contrast
 from .engines.actor import Actor as Actor

@@ -167,7 +167,7 @@ def test_what_does_not_fit_is_refused(tiny_path):
 def test_new_weights_act(tiny_path, trained_path):
     learner = learner_of(tiny_path)
     untrained, before = play(learner), learner.actor("a")
-    learner.reload(trained_path)
+    learner.load(trained_path)
     trained = play(learner)
     assert trained == play(learner_of(trained_path)) != untrained
     with torch.no_grad():

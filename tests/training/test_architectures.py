@@ -14,7 +14,7 @@ from tiny import tiny_tokenizer, trajectory
 from torch.testing import assert_close
 from transformers import AutoModelForCausalLM
 
-from eto.algorithms.sft import sft
+from eto.algorithms.sft import cloning, sft
 from eto.engines.in_process.probe import check_acting
 from eto.errors import InputError
 from eto.settings import SftSettings
@@ -80,9 +80,8 @@ def test_an_architecture_is_played_trained_and_saved(name, tmp_path):
     assert_plays_as_generate(policy, own)
     assert_scored_alike(policy.model, own, atol=1e-4, rtol=1e-4)
 
-    losses = []
     settings = SftSettings(epochs=2, learning_rate=3e-3, batch_size=2, warmup_ratio=0.0)
-    sft(policy, EPISODES, settings, on_step=lambda figures: losses.append(figures["loss"]))
+    losses = [step.figures["loss"] for step in cloning(policy, EPISODES, settings)]
     assert losses[1] < losses[0]
     for dtype in (torch.float32, torch.bfloat16):
         tree = build_tree([(ids, [0] * len(ids)) for ids in sequences(0)])

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from test_loop import episodes, pairs, policy
+from test_loop import episodes, pairs, policy, rows
 
-from eto.algorithms.dpo import dpo
-from eto.algorithms.sft import _objective, sft, sft_examples
+from eto.algorithms.dpo import preference
+from eto.algorithms.sft import _objective, cloning, sft_examples
 from eto.experiment.compose import policy_of
 from eto.recipe import Recipe
 from eto.settings import DpoSettings, EnvironmentSettings, ModelSettings, SftSettings
@@ -60,12 +60,11 @@ def test_the_recipe_switches_them_off(tiny_path):
 def test_a_whole_fit(tiny_path):
     found = []
     for fast in (True, False):
-        learner, losses = policy(tiny_path), []
+        learner = policy(tiny_path)
         learner.fast_paths = fast
-        sft(
-            learner, episodes(4), SftSettings(epochs=1), on_step=lambda row, to=losses: to.append(row["loss"])
-        )
-        dpo(learner, pairs(3), DpoSettings(epochs=1), on_step=lambda row, to=losses: to.append(row["loss"]))
+        steps = rows(cloning(learner, episodes(4), SftSettings(epochs=1)))
+        steps += rows(preference(learner, pairs(3), DpoSettings(epochs=1)))
+        losses = [row["loss"] for row in steps]
         found.append((losses, [weight.detach() for weight in learner.model.parameters()]))
     (losses, fast_weights), (plain_losses, plain_weights) = found
     assert losses == pytest.approx(plain_losses, rel=1e-5)

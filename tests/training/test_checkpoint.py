@@ -7,8 +7,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from test_loop import FAST, PAIRED, Interrupt, changed, dpo, episodes, pairs, policy, raise_at, sft, weights
+from test_loop import (
+    EVERY_STEP,
+    FAST,
+    PAIRED,
+    Interrupt,
+    changed,
+    episodes,
+    interrupt,
+    pairs,
+    policy,
+    weights,
+)
 
+from eto.algorithms.dpo import dpo
+from eto.algorithms.sft import cloning, sft
 from eto.errors import InputError, MissingRequirement
 from eto.settings import GuardSettings
 
@@ -27,11 +40,11 @@ def files_up_to(size: int) -> Iterator[None]:
 
 
 def clone(learner, directory):
-    sft(learner, episodes(), FAST, directory=directory)
+    sft(learner, episodes(), FAST, directory=directory, **EVERY_STEP)
 
 
 def prefer(learner, directory):
-    dpo(learner, pairs(), PAIRED, directory=directory)
+    dpo(learner, pairs(), PAIRED, directory=directory, **EVERY_STEP)
 
 
 @pytest.mark.parametrize(
@@ -65,43 +78,47 @@ def test_the_state_before_a_full_disk_is_resumed(tiny_path, tmp_path):
     undisturbed = policy(tiny_path)
     sft(undisturbed, episodes(), FAST)
     with pytest.raises(Interrupt):
-        sft(policy(tiny_path), episodes(), FAST, directory=tmp_path, on_step=raise_at(4))
+        interrupt(cloning(policy(tiny_path), episodes(), FAST, directory=tmp_path, **EVERY_STEP), 4)
     before = {path.name: path.read_bytes() for path in (tmp_path / "state").iterdir()}
     assert set(before) == {"trained.safetensors", "moments.safetensors", "step.json"}
     (tmp_path / "state.new").mkdir()
     resumed = policy(tiny_path)
-    sft(resumed, episodes(), FAST, directory=tmp_path)
+    sft(resumed, episodes(), FAST, directory=tmp_path, **EVERY_STEP)
     assert not changed(weights(undisturbed.model), weights(resumed.model))
 
 
 @pytest.mark.parametrize(
     "other",
     [
-        lambda path, directory: sft(policy(path), episodes(4), FAST, directory=directory),
-        lambda path, directory: sft(policy(path), episodes(), FAST, seed=1, directory=directory),
-        lambda path, directory: sft(policy(path), episodes(), FAST.replace(epochs=5), directory=directory),
-        lambda path, directory: dpo(policy(path), pairs(), PAIRED, directory=directory),
+        lambda path, directory: sft(policy(path), episodes(4), FAST, directory=directory, **EVERY_STEP),
+        lambda path, directory: sft(
+            policy(path), episodes(), FAST, seed=1, directory=directory, **EVERY_STEP
+        ),
+        lambda path, directory: sft(
+            policy(path), episodes(), FAST.replace(epochs=5), directory=directory, **EVERY_STEP
+        ),
+        lambda path, directory: dpo(policy(path), pairs(), PAIRED, directory=directory, **EVERY_STEP),
     ],
     ids=["data", "seed", "epochs", "method"],
 )
 def test_a_state_of_another_training_is_refused(tiny_path, tmp_path, other):
-    sft(policy(tiny_path), episodes(), FAST, directory=tmp_path)
+    sft(policy(tiny_path), episodes(), FAST, directory=tmp_path, **EVERY_STEP)
     with pytest.raises(InputError, match="other data or with other settings"):
         other(tiny_path, tmp_path)
 
 
 @pytest.mark.parametrize("settings", [PAIRED.replace(beta=0.2), PAIRED.replace(sft_weight=1.0)])
 def test_a_preference_training_of_other_settings_is_refused(tiny_path, tmp_path, settings):
-    dpo(policy(tiny_path), pairs(), PAIRED, directory=tmp_path)
+    dpo(policy(tiny_path), pairs(), PAIRED, directory=tmp_path, **EVERY_STEP)
     with pytest.raises(InputError, match="to train anew"):
-        dpo(policy(tiny_path), pairs(), settings, directory=tmp_path)
+        dpo(policy(tiny_path), pairs(), settings, directory=tmp_path, **EVERY_STEP)
     with pytest.raises(InputError, match="are of other pairs"):
-        dpo(policy(tiny_path), pairs()[:2], PAIRED, directory=tmp_path)
+        dpo(policy(tiny_path), pairs()[:2], PAIRED, directory=tmp_path, **EVERY_STEP)
 
 
 def test_what_decides_no_result_may_change(tiny_path, tmp_path):
     with pytest.raises(Interrupt):
-        sft(policy(tiny_path), episodes(), FAST, directory=tmp_path, on_step=raise_at(4))
+        interrupt(cloning(policy(tiny_path), episodes(), FAST, directory=tmp_path, **EVERY_STEP), 4)
     free = {"checkpoint_seconds": 5.0, "activation_checkpointing": True, "directory": tmp_path}
     assert sft(policy(tiny_path), episodes(), FAST.replace(micro_batch_tokens=100), **free) == 12
 
@@ -110,11 +127,11 @@ def test_what_decides_no_result_may_change(tiny_path, tmp_path):
 @pytest.mark.parametrize("left", [0, 100, -10])
 def test_a_damaged_state_is_told(tiny_path, tmp_path, name, left):
     with pytest.raises(Interrupt):
-        sft(policy(tiny_path), episodes(), FAST, directory=tmp_path, on_step=raise_at(4))
+        interrupt(cloning(policy(tiny_path), episodes(), FAST, directory=tmp_path, **EVERY_STEP), 4)
     file = tmp_path / "state" / name
     file.write_bytes(file.read_bytes()[:left])
     with pytest.raises(InputError, match="cannot be read") as caught:
-        sft(policy(tiny_path), episodes(), FAST, directory=tmp_path)
+        sft(policy(tiny_path), episodes(), FAST, directory=tmp_path, **EVERY_STEP)
     assert caught.value.where == str(tmp_path / "state") and "delete" in caught.value.mend
 
 

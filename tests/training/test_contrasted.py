@@ -11,7 +11,7 @@ from test_loop import PAIRED, changed, episodes, policy, weights
 from tiny import trajectory
 
 from eto import steps
-from eto.algorithms.dpo import contrasted, dpo
+from eto.algorithms.dpo import dpo
 from eto.algorithms.sft import sft
 from eto.contrast import shared_turns
 from eto.errors import InputError
@@ -21,6 +21,7 @@ from eto.methods.eto import EtoSettings
 from eto.recipe import parse_recipe
 from eto.run import Run
 from eto.settings import ContrastSettings, SftSettings
+from eto.training.pair_examples import contrasted
 from eto.types import Pair, Trajectory
 
 STEP = ("go north", "You are in a long hallway with a door.")

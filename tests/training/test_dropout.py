@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from test_loop import PAIRED, episodes, pairs, policy
+from test_loop import PAIRED, episodes, pairs, policy, rows
 from tiny import save_tiny, tiny_model, tiny_tokenizer
 from transformers import GPT2Config, GPT2LMHeadModel, OPTConfig, OPTForCausalLM
 
-from eto.algorithms.dpo import dpo
-from eto.algorithms.sft import sft
+from eto.algorithms.dpo import dpo, preference
+from eto.algorithms.sft import cloning
 from eto.errors import InputError
 from eto.settings import SftSettings
 from eto.training.computing import has_dropout
@@ -48,21 +48,18 @@ KINDS = ["attention", "adapters", "modules", "functions"]
 @pytest.mark.parametrize("recomputed", [False, True])
 @pytest.mark.parametrize("dropping", KINDS, indirect=True)
 def test_steps_that_change_nothing_have_margin_and_drift_0(dropping, recomputed):
-    rows = []
-    told = {"on_start": rows.append, "on_step": rows.append}
-    dpo(dropping, pairs(2), STILL, activation_checkpointing=recomputed, **told)
-    assert rows[0]["checkpointing"] == recomputed
-    for row in rows[1:]:
+    fit = preference(dropping, pairs(2), STILL, activation_checkpointing=recomputed)
+    assert fit.recomputes == recomputed
+    for row in rows(fit):
         found = [row[name] for name in ("margin", "chosen_drift", "rejected_drift")]
         assert found == pytest.approx([0.0, 0.0, 0.0], abs=1e-4)
 
 
 @pytest.mark.parametrize("dropping", ["attention", "adapters"], indirect=True)
 def test_dropout_asked_for_by_name_is_there_and_told(dropping):
-    rows = []
     with pytest.warns(UserWarning, match="reference is scored without dropout"):
-        dpo(dropping, pairs(2), STILL.replace(dropout=True), on_step=rows.append)
-    assert max(abs(row["chosen_drift"]) for row in rows) > 1e-2
+        seen = rows(preference(dropping, pairs(2), STILL.replace(dropout=True)))
+    assert max(abs(row["chosen_drift"]) for row in seen) > 1e-2
 
 
 @pytest.mark.parametrize("dropping", KINDS, indirect=True)
@@ -78,7 +75,6 @@ def test_dropout_where_there_is_none_is_refused(tiny_path):
 
 @pytest.mark.parametrize("dropping", ["attention"], indirect=True)
 def test_cloning_keeps_dropout(dropping):
-    losses = []
     settings = SftSettings(epochs=3, learning_rate=1e-9, schedule="constant")
-    sft(dropping, episodes(2), settings, on_step=lambda figures: losses.append(figures["loss"]))
+    losses = [row["loss"] for row in rows(cloning(dropping, episodes(2), settings))]
     assert max(losses) - min(losses) > 1e-3

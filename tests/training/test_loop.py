@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,21 +17,20 @@ from tiny import trajectory
 from transformers import AutoModelForCausalLM
 
 from eto.algorithms import dpo as dpo_module
-from eto.algorithms.dpo import dpo as preferred
-from eto.algorithms.dpo import pair_example, pair_loss
+from eto.algorithms.dpo import dpo, pair_loss, preference
 from eto.algorithms.sft import _objective as sft_objective
-from eto.algorithms.sft import clonable, sft_example
-from eto.algorithms.sft import sft as cloned
+from eto.algorithms.sft import clonable, cloning, sft, sft_example
 from eto.contrast import shared_turns
 from eto.errors import EngineFailure, InputError
 from eto.settings import ContrastSettings, DpoSettings, GuardSettings, SftSettings, TrainingSettings
 from eto.training import loop, memory
 from eto.training.batches import at_a_time, split
-from eto.training.computing import Computing
-from eto.training.guard import Guard
+from eto.training.computing import Computing, Example
+from eto.training.guard import exceeded
 from eto.training.learner import load_learner
 from eto.training.log_probs import TreeLogProbs
-from eto.training.loop import Example, optimise
+from eto.training.optimiser import Optimiser
+from eto.training.pair_examples import pair_example
 from eto.training.trees import build_tree
 from eto.types import Pair, StopReason
 
@@ -40,9 +38,8 @@ LORA = {"rank": 4, "alpha": 8.0, "dropout": 0.0}
 FAST = SftSettings(epochs=4, learning_rate=3e-3, batch_size=2, warmup_ratio=0.1)
 PAIRED = DpoSettings(epochs=3, learning_rate=1e-3, batch_size=2)
 
-# Each keeps its state after every step.
-sft = partial(cloned, checkpoint_seconds=-1.0)
-dpo = partial(preferred, checkpoint_seconds=-1.0)
+EVERY_STEP = {"checkpoint_seconds": -1.0}
+"""Keeps the state after every step."""
 
 
 def episodes(count: int = 5):
@@ -94,19 +91,22 @@ class Interrupt(Exception):
     """Stands for a killed process."""
 
 
-def raise_at(step: int):
-    def on_step(figures):
-        if figures["step"] == step:
-            raise Interrupt
+def rows(fit) -> list[dict[str, float]]:
+    """The figures of the steps that are left to take."""
+    return [step.row for step in fit]
 
-    return on_step
+
+def interrupt(fit, at: int) -> None:
+    """Kill the training once it has taken step `at`."""
+    for step in fit:
+        if step.step == at:
+            raise Interrupt
 
 
 def test_cloning_learns(tiny_path):
-    losses = []
-    learner = policy(tiny_path)
-    steps = sft(learner, episodes(), FAST, on_step=lambda figures: losses.append(figures["loss"]))
-    assert steps == len(losses) == 4 * 3
+    fit = cloning(policy(tiny_path), episodes(), FAST)
+    losses = [step.figures["loss"] for step in fit]
+    assert fit.step == fit.steps == len(losses) == 4 * 3
     assert np.mean(losses[-3:]) < 0.3 * np.mean(losses[:3])
 
 
@@ -120,9 +120,8 @@ def test_a_steps_loss_is_the_mean_over_its_agent_tokens(tiny_path):
         count = sum(rendered.mask)
         loss = learner.model(input_ids=torch.tensor([rendered.ids]), labels=labels).loss
         total, tokens = total + float(loss.detach()) * count, tokens + count
-    found = []
-    sft(learner, episodes(3), FAST.replace(epochs=1, batch_size=3), on_step=lambda f: found.append(f["loss"]))
-    assert found == pytest.approx([total / tokens], rel=1e-5)
+    [row] = rows(cloning(learner, episodes(3), FAST.replace(epochs=1, batch_size=3)))
+    assert row["loss"] == pytest.approx(total / tokens, rel=1e-5)
 
 
 def test_failed_episodes_are_not_cloned(tiny_path):
@@ -150,25 +149,22 @@ def test_what_earned_nothing_is_not_cloned_unless_asked_for(tiny_path):
 
 
 def test_preferences_are_learnt(tiny_path):
-    figures = []
-    learner = policy(tiny_path)
-    result = dpo(learner, pairs(), PAIRED, on_step=figures.append)
+    figures = rows(preference(policy(tiny_path), pairs(), PAIRED))
+    result = dpo(policy(tiny_path), pairs(), PAIRED)
     assert result.steps == len(figures) == 3 * 2
     assert figures[0]["loss"] == pytest.approx(math.log(2), abs=1e-5)
     assert figures[0]["margin"] == pytest.approx(0.0, abs=1e-5)
     assert figures[-1]["loss"] < 0.5
     assert figures[-1]["accuracy"] == 1.0
     assert result.fired is None
-    assert result.figures == figures[-1]
+    assert result.figures["loss"] == figures[-1]["loss"]
 
 
 def test_replay_is_weighed_and_not_counted_among_the_pairs(tiny_path):
-    agent, rows = policy(tiny_path), []
+    agent = policy(tiny_path)
     settings = DpoSettings(epochs=1, batch_size=100, learning_rate=1e-3, rehearsal_weight=0.5)
-    dpo(agent, pairs(), settings, rehearsal=episodes(2), on_step=rows.append)
-    alone, replayed = policy(tiny_path), []
-    dpo(alone, pairs(), settings.replace(rehearsal_weight=0.0), on_step=replayed.append)
-    [row], [bare] = rows, replayed
+    [row] = rows(preference(agent, pairs(), settings, rehearsal=episodes(2)))
+    [bare] = rows(preference(policy(tiny_path), pairs(), settings.replace(rehearsal_weight=0.0)))
     assert (row["margin"], row["chosen_drift"]) == pytest.approx((0.0, 0.0), abs=1e-5)
     nll = [
         float(-log_probs.detach().mean())
@@ -181,18 +177,12 @@ def test_replay_is_weighed_and_not_counted_among_the_pairs(tiny_path):
 
 
 def test_a_step_of_replay_alone_passes_the_guard(tiny_path):
-    rows = []
     settings = DpoSettings(epochs=1, batch_size=1, rehearsal_weight=1.0)
-    dpo(
-        policy(tiny_path),
-        pairs(),
-        settings,
-        rehearsal=episodes(2),
-        guard=GuardSettings(),
-        on_step=rows.append,
-    )
-    assert sum("margin" not in row for row in rows) == 2
-    assert len(rows) == len(pairs()) + 2
+    seen = rows(preference(policy(tiny_path), pairs(), settings, rehearsal=episodes(2)))
+    assert [exceeded(row, GuardSettings(max_margin=1e-9)) for row in seen if "margin" not in row] == [
+        None
+    ] * 2
+    assert len(seen) == len(pairs()) + 2
 
 
 def test_replay_keeps_a_won_episode_likely(tiny_path):
@@ -217,8 +207,7 @@ def test_replay_keeps_a_won_episode_likely(tiny_path):
 def test_a_second_round_starts_from_a_new_reference(tiny_path):
     learner = policy(tiny_path)
     dpo(learner, pairs(), PAIRED)
-    figures = []
-    dpo(learner, pairs(), PAIRED, on_step=figures.append)
+    figures = rows(preference(learner, pairs(), PAIRED))
     assert figures[0]["loss"] == pytest.approx(math.log(2), abs=1e-5)
 
 
@@ -227,19 +216,22 @@ def test_an_interrupted_cloning_ends_as_the_undisturbed(tiny_path, tmp_path, int
     undisturbed = policy(tiny_path)
     sft(undisturbed, episodes(), FAST)
     with pytest.raises(Interrupt):
-        sft(policy(tiny_path), episodes(), FAST, directory=tmp_path, on_step=raise_at(interrupted))
-    resumed, seen = policy(tiny_path), []
-    steps = sft(resumed, episodes(), FAST, directory=tmp_path, on_step=lambda f: seen.append(f["step"]))
-    assert steps == 12
+        fit = cloning(policy(tiny_path), episodes(), FAST, directory=tmp_path, **EVERY_STEP)
+        interrupt(fit, interrupted)
+    resumed = policy(tiny_path)
+    fit = cloning(resumed, episodes(), FAST, directory=tmp_path, **EVERY_STEP)
+    assert (fit.step, fit.steps) == (interrupted - 1, 12)
+    seen = [step.step for step in fit]
     assert seen == list(range(interrupted, 13)), "only the step in flight is repeated"
     assert_same(weights(resumed.model), weights(undisturbed.model))
 
 
 def test_a_finished_call_is_not_repeated(tiny_path, tmp_path):
-    first, again, seen = policy(tiny_path), policy(tiny_path), []
-    sft(first, episodes(), FAST, directory=tmp_path)
-    assert sft(again, episodes(), FAST, directory=tmp_path, on_step=seen.append) == 12
-    assert seen == []
+    first, again = policy(tiny_path), policy(tiny_path)
+    sft(first, episodes(), FAST, directory=tmp_path, **EVERY_STEP)
+    fit = cloning(again, episodes(), FAST, directory=tmp_path, **EVERY_STEP)
+    assert fit.done and rows(fit) == []
+    assert fit.step == 12
     assert_same(weights(again.model), weights(first.model), within=0.0)
 
 
@@ -247,100 +239,130 @@ def test_a_save_cut_short_falls_back_to_the_state_before(tiny_path, tmp_path):
     undisturbed = policy(tiny_path)
     sft(undisturbed, episodes(), FAST)
     with pytest.raises(Interrupt):
-        sft(policy(tiny_path), episodes(), FAST, directory=tmp_path, on_step=raise_at(4))
+        interrupt(cloning(policy(tiny_path), episodes(), FAST, directory=tmp_path, **EVERY_STEP), 4)
     (tmp_path / "state").rename(tmp_path / "state.old")
     (tmp_path / "state.new").mkdir()
     (tmp_path / "state.new" / "trained.safetensors").write_bytes(b"cut")
-    resumed, seen = policy(tiny_path), []
-    sft(resumed, episodes(), FAST, directory=tmp_path, on_step=lambda f: seen.append(f["step"]))
-    assert seen[0] == 4
+    resumed = policy(tiny_path)
+    seen = rows(cloning(resumed, episodes(), FAST, directory=tmp_path, **EVERY_STEP))
+    assert seen[0]["step"] == 4
     assert_same(weights(resumed.model), weights(undisturbed.model))
 
 
 @pytest.mark.parametrize("interrupted", [1, 3, 6])
 def test_an_interrupted_preference_training_ends_as_the_undisturbed(tiny_path, tmp_path, interrupted):
-    undisturbed, wanted = policy(tiny_path), []
-    dpo(undisturbed, pairs(), PAIRED, on_step=wanted.append)
+    undisturbed = policy(tiny_path)
+    wanted = rows(preference(undisturbed, pairs(), PAIRED))
     with pytest.raises(Interrupt):
-        dpo(policy(tiny_path), pairs(), PAIRED, directory=tmp_path, on_step=raise_at(interrupted))
-    resumed, seen = policy(tiny_path), []
+        fit = preference(policy(tiny_path), pairs(), PAIRED, directory=tmp_path, **EVERY_STEP)
+        interrupt(fit, interrupted)
+    resumed = policy(tiny_path)
     if interrupted > 1:  # weights and reference are the kept ones, whatever comes in
         with torch.no_grad():
             for parameter in resumed.model.parameters():
                 parameter *= 1.1
-    dpo(resumed, pairs(), PAIRED, directory=tmp_path, on_step=seen.append)
+    seen = rows(preference(resumed, pairs(), PAIRED, directory=tmp_path, **EVERY_STEP))
     assert_same(weights(resumed.model), weights(undisturbed.model))
     for one, other in zip(seen, wanted[interrupted - 1 :], strict=True):
         assert one["margin"] == pytest.approx(other["margin"], abs=1e-5), "the reference is that of the start"
 
 
 def test_an_interruption_at_an_epochs_end_repeats_its_check(tiny_path, tmp_path):
-    quiet = partial(preferred, checkpoint_seconds=1e9)
     undisturbed = policy(tiny_path)
-    quiet(undisturbed, pairs(), PAIRED)
+    dpo(undisturbed, pairs(), PAIRED)
 
-    def die(epoch):
-        if epoch == 2:
-            raise Interrupt
+    def epochs(learner, die_after: int = 0):
+        for epoch in preference(
+            learner, pairs(), PAIRED, directory=tmp_path, checkpoint_seconds=1e9
+        ).epochs():
+            steps = [step.step for step in epoch]
+            if epoch.number == die_after:
+                raise Interrupt
+            yield epoch.number, steps
 
     with pytest.raises(Interrupt):
-        quiet(policy(tiny_path), pairs(), PAIRED, directory=tmp_path, on_epoch=die)
-    resumed, epochs, steps = policy(tiny_path), [], []
-    quiet(
-        resumed,
-        pairs(),
-        PAIRED,
-        directory=tmp_path,
-        on_epoch=lambda epoch: bool(epochs.append(epoch)),
-        on_step=lambda figures: steps.append(figures["step"]),
-    )
-    assert (epochs, steps) == ([2, 3], [5, 6])
+        list(epochs(policy(tiny_path), die_after=2))
+    resumed = policy(tiny_path)
+    assert list(epochs(resumed)) == [(2, []), (3, [5, 6])]
     assert_same(weights(resumed.model), weights(undisturbed.model))
 
 
 def test_an_epochs_check_may_stop(tiny_path):
-    result = dpo(policy(tiny_path), pairs(), PAIRED, on_epoch=lambda epoch: epoch == 2)
-    assert result.steps == 4
+    fit = preference(policy(tiny_path), pairs(), PAIRED)
+    for epoch in fit.epochs():
+        rows(epoch)
+        if epoch.number == 2:
+            break
+    assert fit.step == 4 and not fit.done
 
 
 def test_the_guard_stops(tiny_path):
-    figures, epochs = [], []
-    result = dpo(
-        policy(tiny_path),
-        pairs(),
-        PAIRED.replace(epochs=20),
-        guard=GuardSettings(max_margin=0.5),
-        on_step=figures.append,
-        on_epoch=lambda epoch: bool(epochs.append(epoch)),
-    )
+    settings = PAIRED.replace(epochs=20)
+    figures = rows(preference(policy(tiny_path), pairs(), settings))
+    result = dpo(policy(tiny_path), pairs(), settings, guard=GuardSettings(max_margin=0.5))
     assert "above max_margin 0.5" in result.fired
-    assert result.steps == len(figures) < 40
-    assert figures[-1]["margin"] > 0.5 >= max(f["margin"] for f in figures[:-1])
-    assert epochs[-1] == figures[-1]["epoch"], "what was trained so far is checked"
+    assert result.steps < len(figures) == 40
+    margins = [row["margin"] for row in figures[: result.steps]]
+    assert margins[-1] > 0.5 >= max(margins[:-1])
 
 
-def test_a_guard_that_fired_is_remembered(tiny_path, tmp_path):
+def test_a_stop_is_remembered(tiny_path, tmp_path):
     """The dev check after the guard is long, and the likeliest place to be killed in."""
 
-    def call(on_epoch):
-        return dpo(
-            policy(tiny_path),
-            pairs(),
-            PAIRED.replace(epochs=20),
-            guard=GuardSettings(max_margin=0.5),
-            directory=tmp_path,
-            on_epoch=on_epoch,
-        )
-
-    def die_after_guard(epoch):
-        if (tmp_path / "state" / "step.json").read_text().find("true") > 0:
-            raise Interrupt
+    def training():
+        return preference(policy(tiny_path), pairs(), PAIRED.replace(epochs=20), directory=tmp_path)
 
     with pytest.raises(Interrupt):
-        call(die_after_guard)
-    epochs = []
-    assert "above max_margin 0.5" in (call(lambda epoch: bool(epochs.append(epoch))).fired or "nothing")
-    assert len(epochs) == 1
+        fit = training()
+        for epoch in fit.epochs():
+            for step in epoch:
+                if step.step == 3:
+                    fit.stop("bound exceeded")
+            if fit.stopped:
+                raise Interrupt
+    fit = training()
+    assert (fit.step, fit.stopped, fit.done) == (3, "bound exceeded", True)
+    assert [(epoch.number, rows(epoch)) for epoch in fit.epochs()] == [(2, [])], "its check comes again"
+    assert rows(training()) == []
+
+
+def test_leaving_a_training_releases_it_and_iterating_again_resumes_it(tiny_path):
+    undisturbed, learner = policy(tiny_path), policy(tiny_path)
+    sft(undisturbed, episodes(), FAST)
+    fit = cloning(learner, episodes(), FAST)
+    first = next(iter(fit))
+    assert first.step == 1
+    rest = rows(fit)
+    assert [row["step"] for row in rest] == list(range(2, 13))
+    assert_same(weights(learner.model), weights(undisturbed.model))
+
+
+def test_actors_between_steps_have_the_weights_of_that_step(tiny_path):
+    learner, engines = policy(tiny_path), []
+    for step in cloning(learner, episodes(), FAST):
+        if step.step in (1, 3):
+            engines.append(learner.actor("now").engine)
+    assert engines[0] is not engines[1]
+    assert learner.actor("later").engine not in engines
+
+
+def test_an_optimiser_may_outlive_a_training(tiny_path):
+    """Two trainings with one optimiser end elsewhere than with two: its averages go on."""
+    ended = []
+    for kept in (True, False):
+        learner = policy(tiny_path)
+        examples = [sft_example(learner, episode) for episode in episodes()]
+        chosen = TrainingSettings(epochs=1, learning_rate=1e-3, batch_size=5, schedule="constant")
+        optimiser = Optimiser(learner.model, chosen)
+        for _ in range(2):
+            rows(learner.fit(examples, sft_objective, chosen, optimiser=optimiser if kept else None))
+        steps = {int(state["step"]) for state in optimiser.adamw.state.values()}
+        assert steps == ({2} if kept else set())
+        ended.append(weights(learner.model))
+    assert changed(*ended)
+    with pytest.raises(InputError, match="other weights"):
+        other = policy(tiny_path)
+        other.fit(examples, sft_objective, chosen, optimiser=optimiser)
 
 
 @pytest.mark.parametrize(
@@ -356,10 +378,8 @@ def test_a_guard_that_fired_is_remembered(tiny_path, tmp_path):
     ],
 )
 def test_guard_bounds(bounds, figures, fired):
-    guard = Guard(GuardSettings(**bounds))
     names = ("margin", "chosen_drift", "rejected_drift")
-    assert guard.step(dict(zip(names, figures, strict=True))) == (fired is not None)
-    assert guard.fired == fired
+    assert exceeded(dict(zip(names, figures, strict=True)), GuardSettings(**bounds)) == fired
 
 
 def test_a_loss_that_is_no_number_is_an_engines_failure(tiny_path):
@@ -475,19 +495,17 @@ def test_an_error_in_a_lane_is_raised(tiny_path):
         raise Interrupt
 
     with pytest.raises(Interrupt):
-        optimise(learner.model, examples, broken, TrainingSettings(epochs=1, learning_rate=1e-3))
+        rows(learner.fit(examples, broken, TrainingSettings(epochs=1, learning_rate=1e-3)))
 
 
 def test_early_stop_and_figures(tiny_path):
     learner, seen = policy(tiny_path), []
     examples = [sft_example(learner, episode) for episode in episodes()]
-
-    def on_step(figures):
-        seen.append(figures)
-        return figures["step"] == 4
-
     chosen = TrainingSettings(epochs=3, learning_rate=1e-3, batch_size=2, schedule="cosine", warmup_ratio=0.2)
-    assert optimise(learner.model, examples, sft_objective, chosen, on_step=on_step) == 4
+    for step in learner.fit(examples, sft_objective, chosen):
+        seen.append(step.row)
+        if step.step == 4:
+            break
     assert [f["epoch"] for f in seen] == [1, 1, 1, 2]
     assert all(f["steps"] == 9 and f["grad_norm"] > 0 and f["tokens_per_second"] > 0 for f in seen)
     rates = [f["learning_rate"] for f in seen]
@@ -507,8 +525,7 @@ def logits(model, ids) -> torch.Tensor:
 def test_lora_trains_adapters_alone_and_saves_them_merged(tiny_path, tmp_path):
     learner = policy(tiny_path, lora=LORA)
     before = weights(learner.model)
-    losses = []
-    sft(learner, episodes(), FAST.replace(learning_rate=2e-2), on_step=lambda f: losses.append(f["loss"]))
+    losses = [row["loss"] for row in rows(cloning(learner, episodes(), FAST.replace(learning_rate=2e-2)))]
     assert losses[-1] < 0.6 * losses[0]
     moved = changed(before, weights(learner.model))
     assert moved == {name for name in before if "lora_" in name}
@@ -521,10 +538,9 @@ def test_lora_trains_adapters_alone_and_saves_them_merged(tiny_path, tmp_path):
     torch.testing.assert_close(logits(loaded, ids), trained, atol=1e-4, rtol=1e-4)
     assert (trained - logits(AutoModelForCausalLM.from_pretrained(tiny_path), ids)).abs().max() > 0.1
 
-    learner.reload(tmp_path / "model")
+    learner.load(tmp_path / "model")
     torch.testing.assert_close(logits(learner.model, ids), trained, atol=1e-4, rtol=1e-4)
-    figures = []
-    dpo(learner, pairs(), PAIRED.replace(epochs=1), on_step=figures.append)
+    figures = rows(preference(learner, pairs(), PAIRED.replace(epochs=1)))
     assert figures[0]["loss"] == pytest.approx(math.log(2), abs=1e-5), "reference: the model merged before"
 
 
@@ -535,13 +551,8 @@ def test_lora_with_dropout_resumes_exactly(tiny_path, tmp_path):
     undisturbed = policy(tiny_path, lora=adapters)
     sft(undisturbed, episodes(), chosen)
     with pytest.raises(Interrupt):
-        sft(
-            policy(tiny_path, lora=adapters),
-            episodes(),
-            chosen,
-            directory=tmp_path,
-            on_step=raise_at(5),
-        )
+        agent = policy(tiny_path, lora=adapters)
+        interrupt(cloning(agent, episodes(), chosen, directory=tmp_path, **EVERY_STEP), 5)
     resumed = policy(tiny_path, lora=adapters)
     sft(resumed, episodes(), chosen, directory=tmp_path)
     assert_same(weights(resumed.model), weights(undisturbed.model))
@@ -561,31 +572,25 @@ def test_a_saved_model_is_a_plain_one(tiny_path, tmp_path):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_recomputed_activations_change_no_weight(tiny_path, dtype):
-    told = []
-    states = []
+    fits, states = [], []
     for checkpointing in (False, True):
         learner = policy(tiny_path)
+        learner.dtype = dtype
         examples = [sft_example(learner, episode) for episode in episodes()]
         chosen = TrainingSettings(epochs=2, learning_rate=1e-3, batch_size=2)
-        how = {"dtype": dtype, "activation_checkpointing": checkpointing}
-        optimise(learner.model, examples, sft_objective, chosen, **how, on_start=told.append)
+        fits.append(learner.fit(examples, sft_objective, chosen, activation_checkpointing=checkpointing))
+        assert (fits[-1].step, fits[-1].steps) == (0, 6)
+        rows(fits[-1])
         states.append(dict(learner.model.named_parameters()))
         assert not any(getattr(m, "gradient_checkpointing", False) for m in learner.model.modules())
     assert_same(*states, within=1e-6)
-    assert [(t["checkpointing"], t["step"], t["steps"]) for t in told] == [(0.0, 0, 6), (1.0, 0, 6)]
-    assert 0 < told[1]["memory_gb"] < told[0]["memory_gb"] < 1
+    assert [fit.recomputes for fit in fits] == [False, True]
+    assert 0 < fits[1].memory.total < fits[0].memory.total < 1e9
 
 
 def test_activations_are_recomputed_where_memory_asks_for_it(tiny_path, monkeypatch):
-    told = []
     learner = policy(tiny_path)
     examples = [sft_example(learner, episode) for episode in episodes()]
     monkeypatch.setattr(memory, "free_memory", lambda device: 1)
-    optimise(
-        learner.model,
-        examples,
-        sft_objective,
-        TrainingSettings(epochs=1, learning_rate=1e-3),
-        on_start=told.append,
-    )
-    assert told[0]["checkpointing"] == 1.0
+    fit = learner.fit(examples, sft_objective, TrainingSettings(epochs=1, learning_rate=1e-3))
+    assert fit.recomputes

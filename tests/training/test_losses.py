@@ -15,7 +15,7 @@ from torch import tensor
 from trl import DPOConfig, DPOTrainer
 
 from eto.algorithms import dpo as dpo_module
-from eto.algorithms.dpo import pair_example, pair_loss
+from eto.algorithms.dpo import pair_loss
 from eto.algorithms.sft import _objective
 from eto.contrast import shared_turns
 from eto.losses import dpo_loss, ipo_loss, log_ratio_margin, sequence_log_prob, sft_loss
@@ -23,6 +23,7 @@ from eto.settings import ContrastSettings, DpoSettings
 from eto.training.learner import Learner
 from eto.training.log_probs import TreeLogProbs
 from eto.training.loop import Example
+from eto.training.pair_examples import pair_example
 from eto.training.trees import build_tree
 from eto.types import Pair
 from eto.weights import turn_weights

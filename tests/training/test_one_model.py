@@ -21,7 +21,6 @@ from eto.engines.in_process.weights import acting_copy
 from eto.settings import TrainingSettings
 from eto.training.batches import log_probs_of
 from eto.training.learner import Learner, load_learner
-from eto.training.loop import optimise
 from eto.types import Trajectory
 
 EPISODE = trajectory(
@@ -64,10 +63,8 @@ def in_training(policy: Learner, episode: Trajectory) -> torch.Tensor:
         seen.append(leaves[0].detach().clone())
         return leaves[0].sum(), {}
 
-    settings, dtype = TrainingSettings(epochs=1, learning_rate=1e-9, warmup_ratio=0.0), policy.dtype
-    optimise(
-        policy.model, [sft_example(policy, episode)], objective, settings, dtype=dtype, on_step=lambda _: True
-    )
+    settings = TrainingSettings(epochs=1, learning_rate=1e-9, warmup_ratio=0.0)
+    next(iter(policy.fit([sft_example(policy, episode)], objective, settings)))
     return seen[0]
 
 

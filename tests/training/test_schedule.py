@@ -7,10 +7,10 @@ from typing import get_args
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_loop import Interrupt, changed, episodes, pairs, policy, raise_at, weights
+from test_loop import EVERY_STEP, Interrupt, changed, episodes, interrupt, pairs, policy, rows, weights
 
-from eto.algorithms.dpo import dpo
-from eto.algorithms.sft import sft
+from eto.algorithms.dpo import preference
+from eto.algorithms.sft import cloning
 from eto.settings import DpoSettings, SftSettings
 from eto.settings.training import Schedule
 from eto.training.schedule import rate_share, warmup_steps
@@ -43,24 +43,22 @@ def test_every_step_moves_and_the_peak_is_reached(schedule, ratio, steps):
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_the_smallest_training_moves_weights(tiny_path, schedule):
     """One example, one epoch, one step, at the defaults of everything else."""
-    for train, settings, data in ((sft, SftSettings, episodes(1)), (dpo, DpoSettings, pairs(1))):
-        learner, rows = policy(tiny_path), []
+    for train, settings, data in ((cloning, SftSettings, episodes(1)), (preference, DpoSettings, pairs(1))):
+        learner = policy(tiny_path)
         before = weights(learner.model)
-        train(learner, data, settings(epochs=1, schedule=schedule), on_step=rows.append)
+        seen = rows(train(learner, data, settings(epochs=1, schedule=schedule)))
         assert changed(before, weights(learner.model)) == set(before)
-        assert [row["learning_rate"] for row in rows] == [settings().learning_rate]
+        assert [row["learning_rate"] for row in seen] == [settings().learning_rate]
 
 
 def test_a_step_of_replay_alone_moves_weights(tiny_path):
     learner, moved = policy(tiny_path), []
     before = weights(learner.model)
 
-    def on_step(row):
-        moved.append("margin" not in row and bool(changed(before, weights(learner.model))))
-        before.update(weights(learner.model))
-
     settings = DpoSettings(epochs=1, batch_size=1, rehearsal_weight=1.0)
-    dpo(learner, pairs(1), settings, rehearsal=episodes(1), on_step=on_step)
+    for step in preference(learner, pairs(1), settings, rehearsal=episodes(1)):
+        moved.append("margin" not in step.figures and bool(changed(before, weights(learner.model))))
+        before.update(weights(learner.model))
     assert sorted(moved) == [False, True]
 
 
@@ -70,51 +68,31 @@ def test_the_rate_logged_is_the_rate_used(tiny_path, schedule):
     settings = SftSettings(epochs=5, learning_rate=1e-3, batch_size=5, schedule=schedule)
     if schedule != "constant":
         settings = settings.replace(warmup_ratio=0.4)
-    learner, rows, sizes = policy(tiny_path), [], []
+    learner, rates, sizes = policy(tiny_path), [], []
     before = weights(learner.model)
-
-    def on_step(row):
-        rows.append(row["learning_rate"])
+    for step in cloning(learner, episodes(), settings):
+        rates.append(step.figures["learning_rate"])
         now = weights(learner.model)
         sizes.append(max(float((now[name] - before[name]).abs().max()) for name in now))
         before.update(now)
-
-    sft(learner, episodes(), settings, on_step=on_step)
-    assert rows == pytest.approx([1e-3 * share for share in course(schedule, 0.4, 5)])
-    assert sizes[0] == pytest.approx(rows[0], rel=1e-3)
-    assert all(size > 0.1 * rate for size, rate in zip(sizes, rows, strict=True))
+    assert rates == pytest.approx([1e-3 * share for share in course(schedule, 0.4, 5)])
+    assert sizes[0] == pytest.approx(rates[0], rel=1e-3)
+    assert all(size > 0.1 * rate for size, rate in zip(sizes, rates, strict=True))
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_a_resumed_training_has_the_same_rates(tiny_path, tmp_path, schedule):
     settings = SftSettings(epochs=6, learning_rate=1e-3, schedule=schedule)
-    undisturbed = []
-    sft(policy(tiny_path), episodes(), settings, on_step=lambda f: undisturbed.append(f["learning_rate"]))
+    undisturbed = rows(cloning(policy(tiny_path), episodes(), settings))
     with pytest.raises(Interrupt):
-        sft(
-            policy(tiny_path),
-            episodes(),
-            settings,
-            directory=tmp_path,
-            checkpoint_seconds=-1.0,
-            on_step=raise_at(4),
-        )
-    resumed = []
-    sft(
-        policy(tiny_path),
-        episodes(),
-        settings,
-        directory=tmp_path,
-        on_step=lambda f: resumed.append(f["learning_rate"]),
-    )
-    assert resumed == undisturbed[3:]
+        interrupt(cloning(policy(tiny_path), episodes(), settings, directory=tmp_path, **EVERY_STEP), 4)
+    resumed = rows(cloning(policy(tiny_path), episodes(), settings, directory=tmp_path))
+    assert [row["learning_rate"] for row in resumed] == [row["learning_rate"] for row in undisturbed[3:]]
 
 
 def test_variables_of_accelerate_do_not_scale_the_gradient(tiny_path, monkeypatch):
     def norm():
-        found = []
-        sft(policy(tiny_path), episodes(2), SftSettings(epochs=1), on_step=found.append)
-        return found[0]["grad_norm"]
+        return rows(cloning(policy(tiny_path), episodes(2), SftSettings(epochs=1)))[0]["grad_norm"]
 
     wanted = norm()
     monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")

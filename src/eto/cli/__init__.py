@@ -107,7 +107,7 @@ def sft(
     overrides: Overrides = None,
 ) -> None:
     """Clone an expert: fine-tune on its actions."""
-    from eto.cli.stages import clone
+    from eto.cli.training import clone
 
     clone(expert, out, model, recipe, overrides or [], overwrite)
 
@@ -158,7 +158,7 @@ def dpo(
     overrides: Overrides = None,
 ) -> None:
     """Train an agent on preference pairs; the model as given is the reference."""
-    from eto.cli.stages import optimise
+    from eto.cli.training import optimise
 
     optimise(pairs, out, replay, model, recipe, overrides or [], overwrite)
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 
 from eto.cli.compose import read_recipe
 from eto.cli.kept import Kept, command_of
-from eto.cli.outputs import check_directory, check_file, inputs_of, new_model
+from eto.cli.outputs import check_file, inputs_of
 from eto.cli.progress import Progress
 from eto.cli.terminal import say, terminal
 from eto.errors import InputError
@@ -19,13 +18,10 @@ from eto.experiment.compose import (
     section,
     suite_of,
     tasks_of,
-    training_arguments,
 )
-from eto.experiment.loading import check_for_training
-from eto.experiment.watch import show_step
-from eto.formats import read_pairs, read_trajectories, write_pairs, write_trajectories
+from eto.formats import read_trajectories, write_pairs, write_trajectories
 from eto.recipe import Recipe
-from eto.settings import ContrastSettings, DpoSettings, ExploreSettings, GuardSettings, SftSettings
+from eto.settings import ContrastSettings, ExploreSettings
 from eto.texts import shown
 from eto.types import Phase, Trajectory
 
@@ -102,33 +98,6 @@ def replay_file(
         progress.say(f"  {shown(trajectory.task.id, line=True)}: {shown(trajectory.detail, line=True)}")
     if len(others) > SHOWN:
         progress.say(f"  and {len(others) - SHOWN} more" + ("" if failed else "; --failed FILE keeps them"))
-
-
-def clone(
-    expert: Path,
-    out: Path,
-    model: str | None,
-    recipe_path: Path | None,
-    overrides: Sequence[str],
-    overwrite: bool = False,
-) -> None:
-    """`eto sft`"""
-    recipe = read_recipe(recipe_path, overrides, "sft", model=model)
-    trajectories = read_trajectories(expert, source="expert")
-    inputs = inputs_of(expert=expert, model=model or recipe.model.path, recipe=recipe_path)
-    check_directory(out, overwrite=overwrite, inputs=inputs)
-    from eto.algorithms.sft import sft
-
-    progress = Progress()
-    policy = policy_of(recipe, model)
-    check_for_training(policy, out)
-    with progress:
-        show = partial(show_step, progress, "sft")
-        settings = section(recipe, SftSettings)
-        sft(policy, trajectories, settings, on_start=show, on_step=show, **training_arguments(recipe))
-    with new_model(out) as fresh:
-        policy.save(fresh)
-    progress.say(f"model written: {out}")
 
 
 def explore_tasks(
@@ -217,60 +186,6 @@ def make_pairs(
     for name, count in asdict(result.summary).items():
         if count:
             say(f"  {name.replace('_', ' ')}: {count}")
-
-
-def optimise(
-    pairs: Path,
-    out: Path,
-    replay: Path | None,
-    model: str | None,
-    recipe_path: Path | None,
-    overrides: Sequence[str],
-    overwrite: bool = False,
-) -> None:
-    """`eto dpo`"""
-    recipe = read_recipe(recipe_path, overrides, "dpo", model=model)
-    replayed = _replayed(replay, recipe)
-    found = read_pairs(pairs)
-    inputs = inputs_of(pairs=pairs, model=model or recipe.model.path, recipe=recipe_path)
-    check_directory(out, overwrite=overwrite, inputs=inputs)
-    from eto.algorithms.dpo import dpo
-
-    progress = Progress()
-    policy = policy_of(recipe, model)
-    check_for_training(policy, out)
-    with progress:
-        result = dpo(
-            policy,
-            found,
-            section(recipe, DpoSettings),
-            contrast=section(recipe, ContrastSettings),
-            rehearsal=replayed,
-            guard=section(recipe, GuardSettings),
-            **training_arguments(recipe),
-            on_start=partial(show_step, progress, "dpo"),
-            on_step=partial(show_step, progress, "dpo"),
-        )
-    with new_model(out) as fresh:
-        policy.save(fresh)
-    if result.fired:
-        progress.say(f"stopped after {result.steps} steps: {result.fired}")
-    progress.say(f"model written: {out}")
-
-
-def _replayed(file: Path | None, recipe: Recipe) -> list[Trajectory] | None:
-    """What is mixed among the pairs. File and weight go together: one without the other has no effect."""
-    weight = section(recipe, DpoSettings).rehearsal_weight
-    if file is None and weight:
-        raise InputError(
-            f"method.dpo.rehearsal_weight is {weight:g}, but there is nothing to rehearse",
-            where="eto dpo",
-            mend="give --rehearsal FILE, for example the expert's, or method.dpo.rehearsal_weight=0",
-        )
-    if file is not None and not weight:
-        mend = "set method.dpo.rehearsal_weight, for example to 1, or leave --rehearsal out"
-        raise InputError("method.dpo.rehearsal_weight is 0", where="--rehearsal", mend=mend)
-    return None if file is None else read_trajectories(file, source="expert")
 
 
 def _play(

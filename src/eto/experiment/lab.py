@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from eto.experiment.compose import cloned_part, policy_of, training_arguments
-from eto.experiment.watch import Watcher, show_step
+from eto.experiment.watch import Watcher, show_start, show_step
 from eto.protocols import Agent, TaskSuite
 from eto.recipe import Recipe
 from eto.run import Run
@@ -18,6 +18,7 @@ from eto.types import Phase, Task, Trajectory
 if TYPE_CHECKING:
     from eto.environments.pool import EnvironmentPool
     from eto.training.learner import Learner
+    from eto.training.loop import Fit, StepResult
 
 
 @dataclass
@@ -56,7 +57,7 @@ class Lab:
 
     def become(self, agent: Agent) -> None:
         """Give the learner the weights of `agent`, and its name to what it plays."""
-        self.learner.reload(agent.directory)
+        self.learner.load(agent.directory)
         self.learner.name, self.prompt = agent.name, agent.prompt
 
     def begin_again(self) -> None:
@@ -99,11 +100,11 @@ class Lab:
         self.run.log(split, agent=name, step=0, **figures)
         return reward.mean
 
-    def show(self, stage: str, figures: Mapping[str, float]) -> None:
-        """Show where the training of `stage` is."""
-        show_step(self.watch, stage, figures)
+    def show(self, stage: str, fit: Fit) -> None:
+        """Show where the training of `stage` begins, and the memory that it takes."""
+        show_start(self.watch, stage, fit)
 
-    def log(self, stage: str, figures: Mapping[str, float]) -> None:
-        """Keep and show the figures of a training step."""
-        self.run.log(stage, **figures)
-        self.show(stage, figures)
+    def log(self, stage: str, step: StepResult) -> None:
+        """Keep and show a training step."""
+        self.run.log(stage, **step.row)
+        show_step(self.watch, stage, step)

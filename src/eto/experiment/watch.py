@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-FIGURES = ("loss", "margin", "accuracy", "chosen_drift", "tokens_per_second", "memory_gb")
+if TYPE_CHECKING:
+    from eto.training.loop import Fit, StepResult
+
+FIGURES = ("loss", "margin", "accuracy", "chosen_drift", "tokens_per_second")
 """Of a training step, those that are shown."""
 
 
@@ -31,7 +33,12 @@ class Silent:
         """Nothing is shown."""
 
 
-def show_step(watch: Watcher, stage: str, figures: Mapping[str, float]) -> None:
+def show_start(watch: Watcher, stage: str, fit: Fit) -> None:
+    """Where training begins, and the memory that it takes at its peak, the model included."""
+    watch.update(stage, fit.step, fit.steps, memory_gb=fit.memory.total / 1e9)
+
+
+def show_step(watch: Watcher, stage: str, step: StepResult) -> None:
     """A step of training: how far it is, and its loss and, for pairs, margin and drift."""
-    shown = {name: figures[name] for name in FIGURES if name in figures}
-    watch.update(stage, int(figures["step"]), int(figures["steps"]), **shown)
+    shown = {name: step.figures[name] for name in FIGURES if name in step.figures}
+    watch.update(stage, step.step, step.steps, **shown)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from eto.algorithms.sft import sft
+from eto.algorithms.sft import cloning
 from eto.atomic import atomic_directory
 from eto.experiment.lab import Lab
 from eto.protocols import Agent
@@ -38,15 +37,10 @@ def clone(
         if not stage.done:
             if afresh:
                 lab.begin_again()
-            sft(
-                lab.learner,
-                trajectories,
-                settings,
-                directory=stage.directory,
-                **lab.training,
-                on_start=partial(lab.show, stage.name),
-                on_step=partial(lab.log, stage.name),
-            )
+            fit = cloning(lab.learner, trajectories, settings, directory=stage.directory, **lab.training)
+            lab.show(stage.name, fit)
+            for step in fit:
+                lab.log(stage.name, step)
             save_model(lab.learner, stage.directory)
             stage.note(trajectories=len(trajectories))
             stage.makes(agent)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
-from functools import partial
 
-from eto.algorithms.dpo import dpo
+from eto.algorithms.dpo import preference
 from eto.experiment.lab import Lab
 from eto.files import read_object, write_json
 from eto.protocols import Agent, Stage
 from eto.settings import ContrastSettings, DpoSettings, GuardSettings
 from eto.steps.cloning import drop_state
 from eto.steps.selecting import Checks
+from eto.training.guard import exceeded
 from eto.types import Pair
 
 
@@ -54,31 +54,37 @@ def prefer(
     with lab.run.stage(Stage.prefer(agent, iteration).name) as stage:
         path = stage.directory / "round.json"
         if not stage.done:
-            checks = Checks(lab, stage, settings.epochs, guard, start_reward)
+            checks = Checks(lab, stage, start_reward)
             paired = {pair.task.id for pair in pairs}
             others = [expert for expert in lab.experts if expert.task.id not in paired]
-            result = dpo(
+            fit = preference(
                 lab.learner,
                 pairs,
                 settings,
                 contrast=contrast,
                 rehearsal=others if settings.rehearsal_weight else None,
-                guard=guard,
                 directory=stage.directory,
                 **lab.training,
-                on_start=partial(lab.show, stage.name),
-                on_step=partial(lab.log, stage.name),
-                on_epoch=checks.after,
             )
+            lab.show(stage.name, fit)
+            for epoch in fit.epochs():
+                for step in epoch:
+                    lab.log(stage.name, step)
+                    if bound := exceeded(step.figures, guard):
+                        fit.stop(bound)
+                if guard.dev_every_epoch or epoch.number == settings.epochs:
+                    checks.measure(epoch.number)
+                    if checks.patience_spent(epoch.number, guard.patience):
+                        break
             if not checks.rewards:  # the guard ended training before the only check
                 checks.measure(settings.epochs)
-            for epoch in checks.rewards:
-                stage.played(checks.phase(epoch))
-            epoch, reward = checks.best()
+            for number in checks.rewards:
+                stage.played(checks.phase(number))
+            best, reward = checks.best()
             ships = reward > start_reward or not guard.ship_only_if_better
-            done = Round(agent, len(pairs), result.fired, epoch, reward, start_reward, ships)
+            done = Round(agent, len(pairs), fit.stopped, best, reward, start_reward, ships)
             write_json(path, asdict(done))
-            stage.note(guard=done.fired, best_epoch=epoch, dev_reward=reward, start_reward=start_reward)
+            stage.note(guard=done.fired, best_epoch=best, dev_reward=reward, start_reward=start_reward)
             stage.makes(agent)
         made = lab.agent(agent, stage=stage.name)
         lab.become(made)

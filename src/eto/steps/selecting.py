@@ -9,7 +9,6 @@ from eto.experiment.lab import Lab
 from eto.experiment.stage import OpenStage
 from eto.files import read_object, write_json
 from eto.protocols import Agent, Outcome
-from eto.settings import GuardSettings
 from eto.steps.cloning import save_model
 from eto.types import Phase, checkpoint_name
 
@@ -26,33 +25,27 @@ def select(lab: Lab, rewards: Mapping[Agent, float]) -> Outcome:
 
 
 class Checks:
-    """Dev rewards after the epochs of a stage: keeps the best checkpoint, and the end of patience."""
+    """Dev rewards after the epochs of a stage; keeps the best checkpoint."""
 
-    def __init__(
-        self, lab: Lab, stage: OpenStage, epochs: int, settings: GuardSettings, start_reward: float
-    ) -> None:
-        self.lab, self.stage, self.epochs = lab, stage, epochs
-        self.settings, self.start_reward = settings, start_reward
+    def __init__(self, lab: Lab, stage: OpenStage, start_reward: float) -> None:
+        """start_reward: on dev, of the agent that the stage trains, as it comes in."""
+        self.lab, self.stage, self.start_reward = lab, stage, start_reward
         self._path = stage.directory / "checks.json"
 
-    def after(self, epoch: int) -> bool:
-        """Play dev after `epoch`, from 1, where the settings ask for it; True when patience is at its end."""
-        if not self.settings.dev_every_epoch and epoch < self.epochs:
-            return False
-        return self.measure(epoch)
-
-    def measure(self, epoch: int) -> bool:
-        """Play dev with the weights as they are; True when patience is at its end."""
+    def measure(self, epoch: int) -> None:
+        """Play dev with the weights as they are after `epoch`, from 1."""
         earlier = self.rewards
         earlier.pop(epoch, None)
         reward = self.lab.measure(self._name(epoch), "dev") if self.lab.splits["dev"] else 0.0
         if reward > max(earlier.values(), default=float("-inf")):
             save_model(self.lab.learner, self.stage.directory)
-        seen = {**earlier, epoch: reward}
-        write_json(self._path, {str(e): r for e, r in seen.items()})
-        patience = self.settings.patience
-        best_epoch = max([0, *seen], key=lambda e: (self.start_reward if e == 0 else seen[e], -e))
-        return patience is not None and epoch - best_epoch >= patience
+        write_json(self._path, {str(e): r for e, r in {**earlier, epoch: reward}.items()})
+
+    def patience_spent(self, epoch: int, patience: int | None) -> bool:
+        """Whether `patience` epochs up to `epoch` brought nothing better than what was before them."""
+        seen = self.rewards
+        best = max([0, *seen], key=lambda e: (self.start_reward if e == 0 else seen[e], -e))
+        return patience is not None and epoch - best >= patience
 
     def best(self) -> tuple[int, float]:
         """(epoch, dev reward) of the checkpoint kept; the earlier of equals."""

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from eto.engines.actor import Actor
 from eto.engines.in_process import InProcessEngine
 from eto.engines.in_process.ngram_drafter import NgramDrafter
 from eto.engines.in_process.probe import check_acting
-from eto.limits import Count, check_values
+from eto.limits import Count, Seed, check_values
 from eto.policies.adapters import adapted
 from eto.policies.architecture import check_architecture, checked_vocabulary, chosen_context
 from eto.policies.loading import Source, check_kind, find_model, load_model, load_tokenizer
 from eto.policies.precision import compute_dtype, device_of
 from eto.policies.saving import check_savable, save_model
 from eto.rendering import NOT_AGENT, Rendered, Renderer, Thoughts
+from eto.settings import TrainingSettings
+from eto.training.backends import log_probs
+from eto.training.computing import Example, Objective
+from eto.training.loop import MICRO_BATCH_TOKENS, Fit
+from eto.training.optimiser import Optimiser
+from eto.training.trees import Tree
 
 FIELDS = {
     "dtype": "model.dtype",
@@ -28,7 +36,7 @@ FIELDS = {
 
 
 class Learner:
-    """Weights in fp32 for training, one tokenizer, and actors with its weights.
+    """Weights in fp32 for training, one tokenizer, and actors with its weights: fit, score, save, load.
 
     Its actors share one copy of the weights, made for the first of them.
     """
@@ -83,14 +91,49 @@ class Learner:
             self.drafter.learn(rendered.ids, places)
 
     def weights_changed(self) -> None:
-        """Actors made so far act no more: their weights are freed. Called before and after training."""
+        """Actors made so far act no more: their weights are freed. Training calls it before each update."""
         if self._engine is not None:
             self._engine.drop_weights()
         self._engine = None
 
+    # -- training ---------------------------------------------------------------------
+
+    def fit(
+        self,
+        examples: Sequence[Example],
+        objective: Objective,
+        settings: TrainingSettings,
+        *,
+        seed: Seed = 0,
+        activation_checkpointing: bool | None = None,
+        checkpoint_seconds: float = 120.0,
+        objective_settings: object = None,
+        directory: Path | None = None,
+        optimiser: Optimiser | None = None,
+    ) -> Fit:
+        """Training of the weights in place, one step at a time; arguments and errors as of `Fit`."""
+        return Fit(
+            self,
+            examples,
+            objective,
+            settings,
+            seed=seed,
+            activation_checkpointing=activation_checkpointing,
+            checkpoint_seconds=checkpoint_seconds,
+            objective_settings=objective_settings,
+            directory=directory,
+            optimiser=optimiser,
+        )
+
+    def score(self, trees: Sequence[Tree], micro_batch_tokens: int | None = None) -> list[list[np.ndarray]]:
+        """For each leaf of each tree `[agent tokens]` log-probs (nats) under the weights as they are,
+        without dropout. `micro_batch_tokens`: of the forward passes that run at the same time."""
+        tokens = micro_batch_tokens or MICRO_BATCH_TOKENS
+        return log_probs(self.model, trees, self.dtype, tokens, fast_paths=self.fast_paths)
+
     # -- files ------------------------------------------------------------------------
 
-    def reload(self, directory: str | Path) -> None:
+    def load(self, directory: str | Path) -> None:
         """Take the weights that `save` wrote there.
 
         With LoRA these are merged weights and get fresh adapters: the lineage of an agent

@@ -1,15 +1,18 @@
-"""The one optimisation loop: it knows trees, weights and a loss, not which method called it."""
+"""The one training loop: it knows trees, weights and a loss, not which method called it."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 
+from eto.files import disk_errors, write_atomic
 from eto.limits import Seed, check_values
 from eto.settings import TrainingSettings
 from eto.training.backends import Backend, backend_for
@@ -17,6 +20,7 @@ from eto.training.batches import at_a_time, split
 from eto.training.checkpoint import Progress, fingerprint, load_state, save_state
 from eto.training.computing import Example, Objective
 from eto.training.memory import planned_memory
+from eto.training.optimiser import Optimiser
 from eto.training.schedule import rate_share, warmup_steps
 from eto.training.trees import Tree
 
@@ -24,80 +28,196 @@ MICRO_BATCH_TOKENS = 1024
 """Tree tokens of the forward passes that run at the same time, where settings do not say."""
 
 
-def optimise(
-    model: Any,
-    examples: Sequence[Example],
-    objective: Objective,
-    settings: TrainingSettings,
-    *,
-    seed: Seed = 0,
-    dtype: torch.dtype = torch.float32,
-    activation_checkpointing: bool | None = None,
-    fast_paths: bool = True,
-    checkpoint_seconds: float = 120.0,
-    objective_settings: object = None,
-    directory: Path | None = None,
-    on_start: Callable[[dict[str, float]], object] | None = None,
-    on_step: Callable[[dict[str, float]], bool] | None = None,
-    on_epoch: Callable[[int], bool] | None = None,
-) -> int:
-    """Train `model` in place; returns the number of optimiser steps taken.
+class Trainee(Protocol):
+    """What is trained; `eto.training.learner.Learner`."""
 
-    `dtype`: of the computation, not of weights. `activation_checkpointing` None: where memory asks for it.
-    `fast_paths`: those of a CPU; False computes by plain autograd.
-    `on_start` gets `step` and `steps`, the `memory_gb` that training will take at its peak,
-    the model included, and whether it recomputes activations (`checkpointing` 0 or 1).
-    `on_step` gets each step's figures and may return True to stop; `on_epoch` is called
-    after each epoch (from 1) and may too. With `directory` the state is saved there
-    every `checkpoint_seconds` and, with `on_epoch`, at each epoch's end; a later call
-    with the same arguments goes on from it, and calls `on_epoch` of the epoch just
-    finished again; one with other examples, settings or `objective_settings` raises `InputError`.
-    Raises `EngineFailure` if the loss is not a number, `MissingRequirement` on a full disk.
+    model: Any
+    dtype: torch.dtype
+    """Of the computation, not of the weights."""
+    fast_paths: bool
+
+    def weights_changed(self) -> None:
+        """Called before an update."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """An optimiser step that was taken."""
+
+    step: int
+    """From 1."""
+    steps: int
+    """Of the whole training."""
+    epoch: int
+    """From 1."""
+    figures: dict[str, float] = field(default_factory=dict)
+    """Means over the batch: `loss` and what the objective gives; `grad_norm`, `learning_rate`,
+    `tokens_per_second`."""
+
+    @property
+    def row(self) -> dict[str, float]:
+        """All of it, for logs."""
+        return self.figures | {"step": self.step, "steps": self.steps, "epoch": self.epoch}
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """An epoch to be trained: iterate over it to take its steps."""
+
+    number: int
+    """From 1."""
+    _steps: Iterator[StepResult]
+
+    def __iter__(self) -> Iterator[StepResult]:
+        return self._steps
+
+
+class Fit:
+    """A training in progress: iterating takes its steps, one at a time.
+
+        for step in fit:                    for epoch in fit.epochs():
+            print(step.figures["loss"])         for step in epoch: ...
+                                                play_dev()
+
+    Leaving the loop early ends it there; `stop` does and keeps that for a later call. With `directory` the
+    state is saved there every `checkpoint_seconds`, at the end of each of `epochs()`, and by `stop`; a
+    later call with the same arguments resumes there. The weights are those of the last step yielded.
     """
-    _check(seed, dtype, activation_checkpointing, checkpoint_seconds)
-    plan = _plan(examples, settings, seed)
-    computing = backend_for(model, fast_paths=fast_paths, dropout=settings.dropout)
-    passes = _forward_passes(examples, plan, settings, computing.concurrent)
-    memory, recompute = planned_memory(model, passes, dtype, activation_checkpointing, computing.concurrent)
-    trained = [p for p in model.parameters() if p.requires_grad]
-    optimiser = torch.optim.AdamW(
-        trained, settings.learning_rate, weight_decay=settings.weight_decay, fused=True
-    )
-    training = fingerprint(examples, decisive(settings, seed), objective_settings) if directory else ""
-    progress = load_state(directory, training, model, optimiser)
-    step, stopped = progress.step, progress.stopped
-    warmup = warmup_steps(settings.warmup_ratio, len(plan))
-    if on_start is not None:
-        figures = {"memory_gb": memory.total / 1e9, "checkpointing": float(recompute)}
-        on_start({"step": step, "steps": len(plan), **figures})
-    saved = time.monotonic()
-    with computing:
-        computing.begin(dtype, recompute_activations=recompute)
-        while True:
-            epoch_over = step > 0 and (stopped or step == len(plan) or plan[step][0] != plan[step - 1][0])
-            if epoch_over and on_epoch and on_epoch(plan[step - 1][0] + 1):
-                break
-            if stopped or step == len(plan):
-                break
-            epoch, chosen = plan[step]
+
+    def __init__(
+        self,
+        learner: Trainee,
+        examples: Sequence[Example],
+        objective: Objective,
+        settings: TrainingSettings,
+        *,
+        seed: Seed = 0,
+        activation_checkpointing: bool | None = None,
+        checkpoint_seconds: float = 120.0,
+        objective_settings: object = None,
+        directory: Path | None = None,
+        optimiser: Optimiser | None = None,
+    ) -> None:
+        """`activation_checkpointing` None: where memory asks for it. `objective_settings`: what decides the
+        loss beside the examples. `optimiser`: by default a new one.
+
+        Raises `InputError` for a state in `directory` that is damaged, or of other examples or settings.
+        """
+        names = ("seed", "activation_checkpointing", "checkpoint_seconds")
+        given = (seed, activation_checkpointing, checkpoint_seconds)
+        check_values(Fit.__init__, dict(zip(names, given, strict=True)))
+        learner.weights_changed()
+        model = learner.model
+        self.learner, self.examples, self.objective, self.settings = learner, examples, objective, settings
+        self.seed, self.directory, self.checkpoint_seconds = seed, directory, checkpoint_seconds
+        self.optimiser = optimiser or Optimiser(model, settings)
+        self.optimiser.check_trains(model)
+        self._plan = _plan(examples, settings, seed)
+        self._backend: Backend | None = self._new_backend()
+        lanes = self._backend.concurrent
+        passes = _forward_passes(examples, self._plan, settings, lanes)
+        self.memory, self.recomputes = planned_memory(
+            model, passes, learner.dtype, activation_checkpointing, lanes
+        )
+        """What training takes at its peak, the model included, and whether it recomputes activations."""
+        self._training = (
+            fingerprint(examples, decisive(settings, seed), objective_settings) if directory else ""
+        )
+        progress = load_state(directory, self._training, model, self.optimiser.adamw)
+        self.step = progress.step
+        """Steps taken so far."""
+        self.stopped: str | None = self._reason() if progress.stopped else None
+        """Why training was stopped before its end."""
+        self._saved = time.monotonic()
+
+    @property
+    def steps(self) -> int:
+        """Of the whole training."""
+        return len(self._plan)
+
+    @property
+    def done(self) -> bool:
+        """Whether no step is left to take."""
+        return self.stopped is not None or self.step == self.steps
+
+    def __iter__(self) -> Iterator[StepResult]:
+        """Take the steps that are left."""
+        with closing(self._epochs(save=False)) as epochs:
+            for epoch in epochs:
+                yield from epoch
+
+    def epochs(self) -> Iterator[Epoch]:
+        """The epochs that are left. One that a call was interrupted behind comes again, without steps, so
+        that what is done after it is done."""
+        return self._epochs(save=True)
+
+    def stop(self, reason: str) -> None:
+        """End training with the step yielded last, for later calls too."""
+        self.stopped = reason
+        if self.directory is not None:
+            with disk_errors(self.directory):
+                self.directory.mkdir(parents=True, exist_ok=True)
+                write_atomic(self._note, reason)
+            self._save()
+
+    def _epochs(self, *, save: bool) -> Iterator[Epoch]:
+        ready, self._backend = self._backend or self._new_backend(), None
+        with ready as backend:
+            backend.begin(self.learner.dtype, recompute_activations=self.recomputes)
+            if save and self._at_epoch_end:
+                yield Epoch(self._plan[self.step - 1][0] + 1, iter(()))
+            while not self.done:
+                epoch = self._plan[self.step][0]
+                yield Epoch(epoch + 1, self._steps(backend, epoch, save=save))
+
+    def _new_backend(self) -> Backend:
+        fast, dropout = self.learner.fast_paths, self.settings.dropout
+        return backend_for(self.learner.model, fast_paths=fast, dropout=dropout)
+
+    def _steps(self, backend: Backend, epoch: int, *, save: bool) -> Iterator[StepResult]:
+        warmup = warmup_steps(self.settings.warmup_ratio, self.steps)
+        while not self.done and self._plan[self.step][0] == epoch:
+            self.learner.weights_changed()
             # Dropout depends on the step alone, so a resumed call draws what the undisturbed one does.
-            torch.manual_seed(seed + step)
-            rate = settings.learning_rate * rate_share(settings.schedule, step, warmup, len(plan))
-            batch = [examples[i] for i in chosen]
-            figures = _update(computing, optimiser, batch, objective, settings, rate)
-            step += 1
-            figures |= {"step": step, "steps": len(plan), "epoch": epoch + 1}
-            stopped = bool(on_step and on_step(figures))
-            last = stopped or step == len(plan) or plan[step][0] != epoch
-            if directory and (time.monotonic() - saved > checkpoint_seconds or (last and on_epoch)):
-                save_state(directory, Progress(step, stopped, training), model, optimiser)
-                saved = time.monotonic()
-    return step
+            torch.manual_seed(self.seed + self.step)
+            share = rate_share(self.settings.schedule, self.step, warmup, self.steps)
+            figures = self._update(backend, self.settings.learning_rate * share)
+            self.step += 1
+            yield StepResult(self.step, self.steps, epoch + 1, figures)
+            if self.stopped is None and (
+                time.monotonic() - self._saved > self.checkpoint_seconds or (save and self._at_epoch_end)
+            ):
+                self._save()
 
+    def _update(self, backend: Backend, rate: float) -> dict[str, float]:
+        """One optimiser step at `rate`; its figures."""
+        started = time.monotonic()
+        batch = [self.examples[i] for i in self._plan[self.step][1]]
+        figures = backend.gradients(batch, self.objective, at_once(self.settings))
+        norm = self.optimiser.step(rate, self.settings.max_grad_norm)
+        backend.sync_weights()
+        tokens = sum(example.tree.plain_tokens for example in batch)
+        speed = tokens / (time.monotonic() - started)
+        return figures | {"grad_norm": norm, "learning_rate": rate, "tokens_per_second": speed}
 
-def _check(*given: object) -> None:
-    names = ("seed", "dtype", "activation_checkpointing", "checkpoint_seconds")
-    check_values(optimise, dict(zip(names, given, strict=True)))
+    @property
+    def _at_epoch_end(self) -> bool:
+        step, plan = self.step, self._plan
+        return step > 0 and (self.done or plan[step][0] != plan[step - 1][0])
+
+    def _save(self) -> None:
+        if self.directory is not None:
+            progress = Progress(self.step, self.stopped is not None, self._training)
+            save_state(self.directory, progress, self.learner.model, self.optimiser.adamw)
+            self._saved = time.monotonic()
+
+    @property
+    def _note(self) -> Path:
+        assert self.directory is not None
+        return self.directory / "fired.txt"
+
+    def _reason(self) -> str:
+        return self._note.read_text(encoding="utf-8") if self._note.exists() else "stopped"
 
 
 def at_once(settings: TrainingSettings) -> int:
@@ -110,28 +230,6 @@ def decisive(settings: TrainingSettings, seed: int) -> tuple[object, ...]:
     names = ("epochs", "learning_rate", "batch_size", "batch_tokens", "schedule", "warmup_ratio")
     names += ("weight_decay", "max_grad_norm", "dropout")
     return (*(getattr(settings, name) for name in names), seed)
-
-
-def _update(
-    computing: Backend,
-    optimiser: Any,
-    batch: Sequence[Example],
-    objective: Objective,
-    settings: TrainingSettings,
-    rate: float,
-) -> dict[str, float]:
-    """One optimiser step at `rate`; its figures."""
-    started = time.monotonic()
-    figures = computing.gradients(batch, objective, at_once(settings))
-    trained = [weight for group in optimiser.param_groups for weight in group["params"]]
-    norm = torch.nn.utils.clip_grad_norm_(trained, settings.max_grad_norm)
-    for group in optimiser.param_groups:
-        group["lr"] = rate
-    optimiser.step()
-    computing.sync_weights()
-    tokens = sum(example.tree.plain_tokens for example in batch)
-    speed = tokens / (time.monotonic() - started)
-    return figures | {"grad_norm": float(norm), "learning_rate": rate, "tokens_per_second": speed}
 
 
 def _forward_passes(

@@ -1,0 +1,1 @@
+"""Conversations as token ids and masks, and trajectories as prefix trees."""
