@@ -18,8 +18,9 @@ from torch import Tensor
 
 from benchmarks.frame import alternate
 from eto.settings import TrainingSettings
-from eto.training.computing import Example
+from eto.training.example import Example
 from eto.training.learner import Learner
+from eto.training.log_probs import TokenOutputs
 from eto.training.trees import Row, Tree, build_tree, lay_out
 from eto.types import Pair
 
@@ -97,7 +98,8 @@ def difference_step(
     begin: called when planning is over and training begins.
     """
 
-    def difference(example: Example, leaves: list[Tensor]) -> tuple[Tensor, dict[str, float]]:
+    def difference(example: Example, outputs: list[TokenOutputs]) -> tuple[Tensor, dict[str, float]]:
+        leaves = [leaf.log_probs for leaf in outputs]
         signs = [torch.from_numpy(weights).to(leaves[0].device) for weights in example.weights]
         return -sum((leaf * sign).sum() for leaf, sign in zip(leaves, signs, strict=True)), {}
 

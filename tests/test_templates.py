@@ -648,14 +648,14 @@ def test_log_probs_are_the_sum_over_samples(family):
     import torch
 
     from eto.algorithms.sft import sft_example
-    from eto.training.batches import log_probs_of
+    from eto.training.backends.core_groups import grouped_log_probs
 
     agent = policy(family)
     case = trajectory(("go north", "a door"), ("open door", "a cup"), ("look", ""))
     samples = agent.renderer.samples(case)
     assert len(samples) == 3
     example = sft_example(agent, case)
-    ((found,),) = log_probs_of(agent.model, [example.tree], torch.float32, 4096)
+    ((found,),) = grouped_log_probs(agent.model, [example.tree], torch.float32, 4096)
     expected = []
     for sample in samples:
         with torch.no_grad():

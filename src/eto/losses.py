@@ -16,31 +16,51 @@ def sequence_log_prob(token_log_probs: Tensor, weights: Tensor | None = None) ->
 
     token_log_probs `[N]`, weights `[N]` or None for the paper's plain sum -> scalar.
     """
+    _check_tokens(token_log_probs, weights)
     return token_log_probs.sum() if weights is None else (token_log_probs * weights).sum()
 
 
 def sft_loss(token_log_probs: Tensor, weights: Tensor | None = None) -> Tensor:
     """Mean negative log-likelihood of the agent's tokens (ETO, section 3.1). `[N]` -> scalar."""
+    _check_tokens(token_log_probs, weights)
     if weights is None:
         return -token_log_probs.mean()
     return -(token_log_probs * weights).sum() / weights.sum().clamp_min(1e-12)
 
 
-def log_ratio_margin(chosen: Tensor, rejected: Tensor, ref_chosen: Tensor, ref_rejected: Tensor) -> Tensor:
-    """(log pi/pi_ref)(chosen) - (log pi/pi_ref)(rejected), each `[B]` -> `[B]`, without beta."""
+def log_ratio_difference(
+    chosen: Tensor, rejected: Tensor, ref_chosen: Tensor, ref_rejected: Tensor
+) -> Tensor:
+    """(log pi/pi_ref)(chosen) - (log pi/pi_ref)(rejected), each `[B]` -> `[B]`, in nats. Times
+    beta it is the margin."""
+    _check_shapes(chosen, rejected, ref_chosen, ref_rejected)
     return (chosen - ref_chosen) - (rejected - ref_rejected)
 
 
-def dpo_loss(margin: Tensor, beta: float, label_smoothing: float = 0.0) -> Tensor:
-    """-log sigmoid(beta * margin) on whole trajectories (ETO, eq. 11; DPO, arXiv 2305.18290).
+def dpo_loss(difference: Tensor, beta: float, label_smoothing: float = 0.0) -> Tensor:
+    """-log sigmoid(beta * difference) on whole trajectories (ETO, eq. 11; DPO, arXiv 2305.18290).
 
     With label smoothing e (conservative DPO): (1 - e) of it plus e of the flipped
-    label's. margin `[B]` -> `[B]`.
+    label's. difference `[B]` -> `[B]`.
     """
-    scaled = beta * margin
-    return -(1 - label_smoothing) * F.logsigmoid(scaled) - label_smoothing * F.logsigmoid(-scaled)
+    margin = beta * difference
+    return -(1 - label_smoothing) * F.logsigmoid(margin) - label_smoothing * F.logsigmoid(-margin)
 
 
-def ipo_loss(margin: Tensor, beta: float) -> Tensor:
-    """(margin - 1/(2 beta))^2 (IPO, arXiv 2310.12036, eq. 17). margin `[B]` -> `[B]`."""
-    return (margin - 1 / (2 * beta)) ** 2
+def ipo_loss(difference: Tensor, beta: float) -> Tensor:
+    """(difference - 1/(2 beta))^2 (IPO, arXiv 2310.12036, eq. 17). difference `[B]` -> `[B]`."""
+    return (difference - 1 / (2 * beta)) ** 2
+
+
+def _check_tokens(token_log_probs: Tensor, weights: Tensor | None) -> None:
+    """Raises `ValueError` unless both are `[N]`; broadcasting would hide a mistake."""
+    if token_log_probs.ndim != 1:
+        raise ValueError(f"one value a token is needed, not the shape {tuple(token_log_probs.shape)}")
+    if weights is not None:
+        _check_shapes(token_log_probs, weights)
+
+
+def _check_shapes(*tensors: Tensor) -> None:
+    """Raises `ValueError` unless all have one shape."""
+    if len({tensor.shape for tensor in tensors}) > 1:
+        raise ValueError(f"shapes differ: {', '.join(str(tuple(tensor.shape)) for tensor in tensors)}")

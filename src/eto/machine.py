@@ -24,7 +24,7 @@ def describe_machine() -> dict[str, Any]:
     import psutil
 
     versions = {"python": platform.python_version()}
-    for package in ("eto-agent", "torch", "transformers", "accelerate", "peft", "scienceworld"):
+    for package in ("eto-agent", "torch", "transformers", "peft", "scienceworld"):
         with suppress(metadata.PackageNotFoundError):
             versions[package] = metadata.version(package)
     model, features = processor()

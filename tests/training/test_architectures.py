@@ -18,7 +18,7 @@ from eto.algorithms.sft import cloning, sft
 from eto.engines.in_process.probe import check_acting
 from eto.errors import InputError
 from eto.settings import SftSettings
-from eto.training.batches import log_probs_of
+from eto.training.backends.core_groups import grouped_log_probs
 from eto.training.learner import Learner, load_learner
 from eto.training.memory import kept_activations
 from eto.training.trees import build_tree
@@ -46,7 +46,7 @@ def assert_scored_alike(model, own, **tolerance: float) -> None:
     """The log-probs of two trees in one row, under `model` here, are those of `own` in plain rows."""
     groups = [sequences(0), sequences(1)]
     trees = [build_tree([(ids, [0] * len(ids)) for ids in group]) for group in groups]
-    found = log_probs_of(model, trees, torch.float32, 10**6)
+    found = grouped_log_probs(model, trees, torch.float32, 10**6)
     for group, leaves in zip(groups, found, strict=True):
         for ids, leaf in zip(group, leaves, strict=True):
             assert_close(torch.from_numpy(leaf), plain_log_probs(own, ids), **tolerance)

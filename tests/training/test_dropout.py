@@ -12,7 +12,7 @@ from eto.algorithms.dpo import dpo, preference
 from eto.algorithms.sft import cloning
 from eto.errors import InputError
 from eto.settings import SftSettings
-from eto.training.computing import has_dropout
+from eto.training.dropout import has_dropout
 
 STILL = PAIRED.replace(epochs=2, batch_size=1, learning_rate=1e-9)
 LORA = {"rank": 4, "alpha": 8.0, "dropout": 0.5}

@@ -24,8 +24,9 @@ from eto.contrast import shared_turns
 from eto.errors import EngineFailure, InputError
 from eto.settings import ContrastSettings, DpoSettings, GuardSettings, SftSettings, TrainingSettings
 from eto.training import loop, memory
+from eto.training.backends.core_groups import CoreGroupBackend
 from eto.training.batches import at_a_time, split
-from eto.training.computing import Computing, Example
+from eto.training.example import Example
 from eto.training.guard import exceeded
 from eto.training.learner import load_learner
 from eto.training.log_probs import TreeLogProbs
@@ -456,7 +457,7 @@ def test_lanes_hold_each_tree_once_within_bounds(sizes, tokens, lanes):
 
 def step_gradients(model, examples, objective, tokens: int, lanes: int):
     model = copy.deepcopy(model)
-    with Computing(model, lanes) as computing:
+    with CoreGroupBackend(model, lanes) as computing:
         computing.begin(torch.float32)
         figures = computing.gradients(examples, objective, tokens)
         found = {name: p.grad.clone() for name, p in model.named_parameters()}

@@ -18,10 +18,10 @@ from eto.algorithms import dpo as dpo_module
 from eto.algorithms.dpo import pair_loss
 from eto.algorithms.sft import _objective
 from eto.contrast import shared_turns
-from eto.losses import dpo_loss, ipo_loss, log_ratio_margin, sequence_log_prob, sft_loss
+from eto.losses import dpo_loss, ipo_loss, log_ratio_difference, sequence_log_prob, sft_loss
 from eto.settings import ContrastSettings, DpoSettings
 from eto.training.learner import Learner
-from eto.training.log_probs import TreeLogProbs
+from eto.training.log_probs import TokenOutputs, TreeLogProbs
 from eto.training.loop import Example
 from eto.training.pair_examples import pair_example
 from eto.training.trees import build_tree
@@ -45,7 +45,7 @@ def hand_margin() -> float:
 
 def test_margin_by_hand():
     sums = [sequence_log_prob(logs(p)) for p in (CHOSEN, REJECTED, CHOSEN_REFERENCE, REJECTED_REFERENCE)]
-    assert float(log_ratio_margin(*sums)) == pytest.approx(hand_margin(), abs=1e-6)
+    assert float(log_ratio_difference(*sums)) == pytest.approx(hand_margin(), abs=1e-6)
     # ln 2 - ln (5/12)
     assert hand_margin() == pytest.approx(math.log(24 / 5))
 
@@ -91,11 +91,17 @@ def test_weighted_sums_by_hand():
 def example(weights=((1, 1, 1), (1, 1))) -> Example:
     tree = build_tree([([7, 1, 2, 3], [-1, 0, 0, 1]), ([7, 4, 5], [-1, 0, 1])])
     reference = (logs(CHOSEN_REFERENCE).numpy(), logs(REJECTED_REFERENCE).numpy())
-    return Example(tree, tuple(tensor(w, dtype=torch.float32).numpy() for w in weights), 1.0, reference)
+    return Example(
+        tree,
+        tuple(tensor(w, dtype=torch.float32).numpy() for w in weights),
+        references={"reference": reference},
+    )
 
 
 def test_pair_loss_by_hand():
-    loss, figures = pair_loss(example(), [logs(CHOSEN), logs(REJECTED)], DpoSettings(beta=0.5))
+    loss, figures = pair_loss(
+        example(), [TokenOutputs(logs(CHOSEN)), TokenOutputs(logs(REJECTED))], DpoSettings(beta=0.5)
+    )
     root = math.sqrt(4.8)
     assert float(loss) == pytest.approx(-math.log(root / (1 + root)), abs=1e-6)
     assert figures == pytest.approx(
@@ -110,7 +116,7 @@ def test_pair_loss_by_hand():
 
 
 def test_pair_loss_weighs_policy_and_reference_alike():
-    leaves = [logs(CHOSEN), logs(REJECTED)]
+    leaves = [TokenOutputs(logs(CHOSEN)), TokenOutputs(logs(REJECTED))]
     loss, figures = pair_loss(example(((0, 1, 0), (0.5, 0))), leaves, DpoSettings(beta=1.0))
     margin = math.log(0.8 / 0.5) - 0.5 * math.log(0.1 / 0.2)
     assert figures["margin"] == pytest.approx(margin, abs=1e-6)
@@ -121,7 +127,7 @@ def test_pair_loss_weighs_policy_and_reference_alike():
 
 
 def test_pair_loss_with_anchor_and_ipo_by_hand():
-    leaves = [logs(CHOSEN), logs(REJECTED)]
+    leaves = [TokenOutputs(logs(CHOSEN)), TokenOutputs(logs(REJECTED))]
     anchored, _ = pair_loss(example(), leaves, DpoSettings(beta=0.5, sft_weight=0.3))
     plain, _ = pair_loss(example(), leaves, DpoSettings(beta=0.5))
     assert float(anchored - plain) == pytest.approx(-0.1 * math.log(0.36), abs=1e-6)
@@ -132,8 +138,19 @@ def test_pair_loss_with_anchor_and_ipo_by_hand():
 def test_cloning_sums_to_the_mean_over_a_steps_tokens():
     one = Example(example().tree, (), size=3.0)
     other = Example(example().tree, (), size=2.0)
-    total = sum(float(_objective(e, [leaf])[0]) for e, leaf in ((one, logs(CHOSEN)), (other, logs(REJECTED))))
+    total = sum(
+        float(_objective(e, [TokenOutputs(logs(leaf))])[0]) for e, leaf in ((one, CHOSEN), (other, REJECTED))
+    )
     assert total / 5 == pytest.approx(-math.log(0.36 * 0.05) / 5)
+
+
+def test_shapes_that_would_broadcast_are_refused():
+    with pytest.raises(ValueError, match=r"shapes differ: \(3,\), \(1,\)"):
+        sequence_log_prob(torch.zeros(3), torch.ones(1))
+    with pytest.raises(ValueError, match="one value a token"):
+        sft_loss(torch.zeros(2, 3))
+    with pytest.raises(ValueError, match="shapes differ"):
+        log_ratio_difference(*[torch.zeros(2)] * 3, torch.zeros(1))
 
 
 # -- the same pairs through TRL -----------------------------------------------------------
@@ -221,7 +238,7 @@ def tree_loss_and_gradients(policy, trained, settings: DpoSettings):
     """The mean pair loss of `trained`, with `policy` as the reference, as `dpo` computes it."""
     examples = [pair_example(policy, pair, ContrastSettings(), settings) for pair in pairs()]
     examples = dpo_module._with_reference(policy, examples, 512, None)
-    leaves = TreeLogProbs(trained)([e.tree for e in examples])
+    leaves = TreeLogProbs(trained).outputs([e.tree for e in examples])
     losses = [pair_loss(e, sides, settings)[0] for e, sides in zip(examples, leaves, strict=True)]
     loss = torch.stack(losses).mean()
     trained.zero_grad()
@@ -269,7 +286,7 @@ def test_what_a_pair_leaves_out_changes_neither_loss_nor_gradients(tiny_policy, 
         examples = [make(policy, pair, weighting, settings) for pair in kept]
         sizes = sum(len(leaf.targets) for e in examples for leaf in e.tree.leaves)
         examples = dpo_module._with_reference(policy, examples, 512, None)
-        leaves = TreeLogProbs(trained)([e.tree for e in examples])
+        leaves = TreeLogProbs(trained).outputs([e.tree for e in examples])
         scored = [pair_loss(e, sides, settings) for e, sides in zip(examples, leaves, strict=True)]
         trained.zero_grad()
         torch.stack([loss for loss, _ in scored]).sum().backward()

@@ -23,7 +23,7 @@ def trees(length: int):
     return [build_tree(sides), build_tree([([*range(5, 5 + length)], [-1] * 8 + [0] * (length - 8))])]
 
 
-def really_kept(model, batch) -> int:
+def really_kept(model, batch, plain: bool = False) -> int:
     own = {weight.untyped_storage().data_ptr() for weight in (*model.parameters(), *model.buffers())}
     found = {}
 
@@ -35,7 +35,7 @@ def really_kept(model, batch) -> int:
 
     model.train()
     with saved_tensors_hooks(keep, lambda tensor: tensor):
-        outcome = TreeLogProbs(model)(batch)
+        outcome = TreeLogProbs(model, plain=plain)(batch)
     assert outcome
     return sum(tensor.untyped_storage().nbytes() for tensor in found.values())
 
@@ -48,6 +48,15 @@ def test_counted_without_storage_is_what_a_real_pass_keeps(dtype, length):
     expected = really_kept(Replicas(model, dtype).models[0], batch)
     assert kept_activations(model, batch, dtype) == pytest.approx(expected, rel=0.02)
     assert all(weight.device.type == "cpu" for weight in model.parameters())
+
+
+@pytest.mark.parametrize("length", [40, 200])
+def test_plain_passes_are_counted_as_they_are(length):
+    model, batch = tiny_model(434), trees(length)
+    expected = really_kept(model, batch, plain=True)
+    counted = kept_activations(model, batch, torch.float32, plain=True)
+    assert expected <= counted <= 1.06 * expected, "never too little"
+    assert counted != kept_activations(model, batch, torch.float32), "other passes keep other things"
 
 
 def test_recomputed_logits_are_not_counted(monkeypatch):

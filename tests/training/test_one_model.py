@@ -19,7 +19,7 @@ from eto.engines.in_process.conversation import Conversation
 from eto.engines.in_process.decoder import Decoder
 from eto.engines.in_process.weights import acting_copy
 from eto.settings import TrainingSettings
-from eto.training.batches import log_probs_of
+from eto.training.backends.core_groups import grouped_log_probs
 from eto.training.learner import Learner, load_learner
 from eto.types import Trajectory
 
@@ -59,9 +59,9 @@ def in_training(policy: Learner, episode: Trajectory) -> torch.Tensor:
     """Log-probs that the loss sees in the first step."""
     seen: list[torch.Tensor] = []
 
-    def objective(_example, leaves):
-        seen.append(leaves[0].detach().clone())
-        return leaves[0].sum(), {}
+    def objective(_example, outputs):
+        seen.append(outputs[0].log_probs.detach().clone())
+        return outputs[0].log_probs.sum(), {}
 
     settings = TrainingSettings(epochs=1, learning_rate=1e-9, warmup_ratio=0.0)
     next(iter(policy.fit([sft_example(policy, episode)], objective, settings)))
@@ -88,7 +88,7 @@ def four(policy: Learner, episode: Trajectory, folder) -> dict[str, torch.Tensor
     saved = AutoModelForCausalLM.from_pretrained(folder, dtype=policy.dtype)
     with torch.no_grad():
         plain = saved(input_ids=torch.tensor([ids])).logits[0]
-    [[reference]] = log_probs_of(policy.model, [example.tree], policy.dtype, 10**6)
+    [[reference]] = grouped_log_probs(policy.model, [example.tree], policy.dtype, 10**6)
     return {
         "saved": of_tokens(plain, ids, wanted),
         "training": in_training(policy, episode),
@@ -135,6 +135,6 @@ def test_a_trained_model_generates_as_it_did_before(tmp_path, lora):
 
     expected = generated()
     in_training(policy, EPISODE)
-    log_probs_of(policy.model, [sft_example(policy, EPISODE).tree], torch.float32, 10**6)
+    grouped_log_probs(policy.model, [sft_example(policy, EPISODE).tree], torch.float32, 10**6)
     assert policy.model.config._attn_implementation == "sdpa"
     assert generated() == expected

@@ -19,7 +19,7 @@ from transformers import (
 )
 
 from eto.training import attention, log_probs
-from eto.training.batches import log_probs_of
+from eto.training.backends.core_groups import grouped_log_probs
 from eto.training.log_probs import CHUNK, TreeLogProbs
 from eto.training.trees import build_tree, lay_out
 
@@ -174,14 +174,14 @@ def test_flex_attention_gives_the_same_log_probs(window):
     """The kernel of GPUs, whose CPU form has no backward pass."""
     model = tiny_model(434, MistralForCausalLM, MistralConfig, sliding_window=window)
     trees = [build_tree(trajectories(case)) for case in CASES.values()]
-    expected = log_probs_of(model, trees, torch.float32, 10**6)
+    expected = grouped_log_probs(model, trees, torch.float32, 10**6)
 
     def attend(module, query, key, value, mask, scaling=None, sliding_window=None, trees=None, **_):
         return attention._flex(query, key, value, scaling, trees, sliding_window).transpose(1, 2), None
 
     AttentionInterface.register(attention.TREE_ATTENTION, attend)
     try:
-        found = log_probs_of(model, trees, torch.float32, 10**6)
+        found = grouped_log_probs(model, trees, torch.float32, 10**6)
     finally:
         AttentionInterface.register(attention.TREE_ATTENTION, attention._attend)
     for one, other in zip(found, expected, strict=True):
@@ -215,7 +215,7 @@ def test_scoring_without_gradients_agrees_and_keeps_the_order():
     model = tiny_model(434)
     batch = [trajectories(case) for case in CASES.values()]
     trees = [build_tree(group) for group in batch]
-    found = [leaf for tree in log_probs_of(model, trees, torch.float32, 60) for leaf in tree]
+    found = [leaf for tree in grouped_log_probs(model, trees, torch.float32, 60) for leaf in tree]
     expected = [plain(model, *sequence) for group in batch for sequence in group]
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_allclose(one, other.detach().numpy(), atol=1e-5)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,15 +20,19 @@ from eto.algorithms.dpo_checks import check_effect
 from eto.algorithms.sft import clonable, sft_examples
 from eto.errors import InputError
 from eto.files import disk_errors, write_atomic
-from eto.losses import dpo_loss, ipo_loss, log_ratio_margin, sequence_log_prob, sft_loss
+from eto.losses import dpo_loss, ipo_loss, log_ratio_difference, sequence_log_prob, sft_loss
 from eto.settings import ContrastSettings, DpoSettings, GuardSettings
 from eto.training.checkpoint import fingerprint
-from eto.training.computing import Example
+from eto.training.example import Example
 from eto.training.guard import exceeded
 from eto.training.learner import Learner
+from eto.training.log_probs import TokenOutputs
 from eto.training.loop import Fit
 from eto.training.pair_examples import CHOSEN, REJECTED, contrasted, no_pairs_left
 from eto.types import Pair, Trajectory
+
+REFERENCE = "reference"
+"""Among an example's references: log-probs of the policy as it came in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +108,7 @@ def preference(
         examples += sft_examples(learner, clonable(rehearsal), size=1.0)
     return learner.fit(
         examples,
-        lambda example, leaves: pair_loss(example, leaves, settings),
+        lambda example, outputs: pair_loss(example, outputs, settings),
         settings,
         seed=seed,
         activation_checkpointing=activation_checkpointing,
@@ -135,9 +139,9 @@ def _decisive(settings: DpoSettings) -> tuple[object, ...]:
 
 
 def pair_loss(
-    example: Example, leaves: list[Tensor], settings: DpoSettings
+    example: Example, outputs: Sequence[TokenOutputs], settings: DpoSettings
 ) -> tuple[Tensor, dict[str, float]]:
-    """Loss of one pair from both sides' token log-probs `[agent tokens]`, and its figures.
+    """Loss of one pair from both sides' outputs, and its figures.
 
     An example of one side only is a rehearsed trajectory and has no figures of its own.
 
@@ -145,25 +149,26 @@ def pair_loss(
     above 0, `chosen_drift` and `rejected_drift` the sides' log-ratios in nats, each sum
     over the tokens that carry the contrast with weight 1.
     """
+    leaves = [leaf.log_probs for leaf in outputs]
     if len(leaves) == 1:
         return settings.rehearsal_weight * sft_loss(leaves[0]), {}
     policy, reference, drift = [], [], []
-    for leaf, weights, ref in zip(leaves, example.weights, example.reference, strict=True):
+    for leaf, weights, ref in zip(leaves, example.weights, example.references[REFERENCE], strict=True):
         weight = torch.from_numpy(weights).to(leaf.device)
         ref_leaf = torch.from_numpy(ref).to(leaf.device)
         policy.append(sequence_log_prob(leaf, weight))
         reference.append(sequence_log_prob(ref_leaf, weight))
         drift.append(float((leaf.detach() - ref_leaf)[weight > 0].sum()))
-    margin = log_ratio_margin(policy[CHOSEN], policy[REJECTED], reference[CHOSEN], reference[REJECTED])
+    difference = log_ratio_difference(*policy, *reference)
     if settings.loss == "ipo":
-        loss = ipo_loss(margin, settings.beta)
+        loss = ipo_loss(difference, settings.beta)
     else:
-        loss = dpo_loss(margin, settings.beta, settings.label_smoothing)
+        loss = dpo_loss(difference, settings.beta, settings.label_smoothing)
     if settings.sft_weight:
         loss = loss + settings.sft_weight * sft_loss(leaves[CHOSEN])
     return loss, {
-        "margin": settings.beta * float(margin.detach()),
-        "accuracy": float(margin.detach() > 0),
+        "margin": settings.beta * float(difference.detach()),
+        "accuracy": float(difference.detach() > 0),
         "chosen_drift": drift[CHOSEN],
         "rejected_drift": drift[REJECTED],
     }
@@ -195,5 +200,6 @@ def _with_reference(
                 path.parent.mkdir(parents=True, exist_ok=True)
                 write_atomic(path, file.getvalue())
     return [
-        Example(e.tree, e.weights, e.size, (flat[2 * i], flat[2 * i + 1])) for i, e in enumerate(examples)
+        replace(example, references={REFERENCE: (flat[2 * i], flat[2 * i + 1])})
+        for i, example in enumerate(examples)
     ]

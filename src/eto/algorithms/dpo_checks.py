@@ -8,7 +8,7 @@ from typing import Any
 
 from eto.errors import InputError
 from eto.settings import DpoSettings
-from eto.training.computing import has_dropout
+from eto.training.dropout import has_dropout
 from eto.types import Trajectory
 
 

@@ -15,8 +15,9 @@ from eto.errors import InputError, NothingLeft
 from eto.losses import sft_loss
 from eto.settings import SftSettings
 from eto.tokens.fitting import fitted
-from eto.training.computing import Example
+from eto.training.example import Example
 from eto.training.learner import Learner
+from eto.training.log_probs import TokenOutputs
 from eto.training.loop import Fit
 from eto.training.trees import tree_of
 from eto.types import Trajectory
@@ -146,5 +147,5 @@ def sft_example(learner: Learner, trajectory: Trajectory, size: float | None = N
     return Example(tree, (np.ones(tokens, dtype=np.float32),), size=float(tokens) if size is None else size)
 
 
-def _objective(example: Example, leaves: list[Tensor]) -> tuple[Tensor, dict[str, float]]:
-    return sft_loss(leaves[0]) * example.size, {}
+def _objective(example: Example, outputs: Sequence[TokenOutputs]) -> tuple[Tensor, dict[str, float]]:
+    return sft_loss(outputs[0].log_probs) * example.size, {}

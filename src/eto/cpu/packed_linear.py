@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from eto.policies.private_interfaces import packed_linear, packed_weight
+
 FEW = 32
 """Rows up to which the packed product is the faster (`LOG.md`)."""
 LARGE = 2**22
@@ -30,12 +32,12 @@ def pack_linear_layers(model: Any) -> None:
         return
     for module in model.modules():
         if type(module) is nn.Linear and module.weight.dtype == torch.float32:
-            packed = torch.ops.mkldnn._reorder_linear_weight(module.weight.detach(), FEW // 2)
+            packed = packed_weight(module.weight.detach(), FEW // 2)
             module.forward = partial(_linear, module, packed)  # type: ignore[method-assign]
 
 
 def _linear(module: nn.Linear, packed: Tensor, inputs: Tensor) -> Tensor:
     rows = inputs.numel() // inputs.shape[-1]
     if 1 < rows <= FEW or (rows == 1 and module.weight.numel() >= LARGE):
-        return torch.ops.mkldnn._linear_pointwise(inputs, packed, module.bias, "none", [], "")
+        return packed_linear(inputs, packed, module.bias)
     return F.linear(inputs, module.weight, module.bias)

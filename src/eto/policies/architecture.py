@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from eto.errors import InputError
+from eto.policies.private_interfaces import attention_can_be_exchanged, is_recurrent
 
 MEND = "use a model of the Llama, Mistral, Qwen2, Qwen3, Gemma 3 or a similar family; see docs/models.md"
 DEFAULT_CONTEXT = 4096
@@ -23,11 +24,11 @@ def check_architecture(model: Any) -> None:
     """Raises `InputError` unless attention alone, and no more than ours computes, links tokens."""
     config = model.config.get_text_config()
     layers = set(getattr(config, "layer_types", None) or ()) - {"full_attention", "sliding_attention"}
-    if layers or model._is_stateful:
+    if layers or is_recurrent(model):
         what = f"layers other than attention ({', '.join(sorted(layers)) or 'recurrent'})"
     elif getattr(model.config, "is_encoder_decoder", False):
         what = "an encoder beside the decoder"
-    elif not model._supports_attention_backend:
+    elif not attention_can_be_exchanged(model):
         what = "attention that cannot be exchanged"
     elif getattr(config, "attn_logit_softcapping", None):
         what = "soft-capped attention"

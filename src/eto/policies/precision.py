@@ -9,6 +9,7 @@ import torch
 from torch.nn import Parameter
 
 from eto.errors import InputError
+from eto.policies.private_interfaces import cpu_has_bfloat16
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -39,7 +40,7 @@ def weights_as(weights: Iterable[Parameter], dtype: torch.dtype) -> dict[int, Pa
 def compute_dtype(choice: str, device: torch.device) -> torch.dtype:
     """bfloat16 where it is native (`auto`), or the dtype named. Raises `InputError` for another name."""
     if choice == "auto":
-        native = torch.cuda.is_bf16_supported() if device.type == "cuda" else _cpu_has_bf16()
+        native = torch.cuda.is_bf16_supported() if device.type == "cuda" else cpu_has_bfloat16()
         return torch.bfloat16 if native else torch.float32
     if choice not in DTYPES:
         raise InputError(
@@ -65,9 +66,3 @@ def device_of(choice: str | None) -> torch.device:
             f"there is no device {choice!r} here ({count} found)", where="device", mend="use cpu"
         )
     return device
-
-
-def _cpu_has_bf16() -> bool:
-    probe = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
-    amx = getattr(torch.cpu, "_is_amx_tile_supported", None)
-    return bool((probe and probe()) or (amx and amx()))

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import AttentionInterface, AttentionMaskInterface
 
+from eto.policies.private_interfaces import softmax_backward
 from eto.training.trees import Row
 
 TREE_ATTENTION = "eto_trees"
@@ -162,10 +163,29 @@ def _attend_plainly(
     group = query.shape[1] // key.shape[1]
     keys, values = (side.repeat_interleave(group, 1) for side in (key, value))
     seen = trees.dense(sliding_window)
+    if query.device.type == "meta":
+        return _FusedOnMeta.apply(query, keys, values, seen).transpose(1, 2), None
     attended = F.scaled_dot_product_attention(
         query, keys, values, attn_mask=seen, dropout_p=dropout, scale=scaling
     )
     return attended.transpose(1, 2), None
+
+
+class _FusedOnMeta(torch.autograd.Function):
+    """Keeps what torch's fused attention keeps, where memory is counted: without storage torch would run
+    the unfused one, which keeps all weights."""
+
+    @staticmethod
+    def forward(context: Any, query: Tensor, key: Tensor, value: Tensor, seen: Tensor) -> Tensor:
+        out = query.new_empty(*query.shape[:-1], value.shape[-1])
+        sums = query.new_empty(query.shape[:-1], dtype=torch.float32)
+        mask = torch.empty_like(seen, dtype=query.dtype)
+        context.save_for_backward(query, key, value, out, sums, mask)
+        return out
+
+    @staticmethod
+    def backward(context: Any, given: Tensor) -> tuple[None, ...]:
+        raise NotImplementedError
 
 
 class _TreeAttention(torch.autograd.Function):
@@ -217,7 +237,7 @@ class _TreeAttention(torch.autograd.Function):
             part = given[here].transpose(0, 1).reshape(len(key), -1, value.shape[-1])
             piece.add_along(to_value, torch.bmm(weights.transpose(1, 2), part))
             inner = torch.bmm(part, piece.along(value).transpose(1, 2))
-            inner = torch._softmax_backward_data(inner, weights, -1, weights.dtype).mul_(scaling)
+            inner = softmax_backward(inner, weights).mul_(scaling)
             to_query[:, here] = torch.bmm(inner, piece.along(key)).view(heads, -1, size)
             piece.add_along(to_key, torch.bmm(inner.transpose(1, 2), _folded(query, piece, len(key))))
         return to_query, to_key, to_value, None, None, None

@@ -4,13 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-import torch
-from torch import nn
-
-from eto.cpu.core_groups import CoreGroups, balanced
-from eto.cpu.replicas import Replicas
-from eto.training.log_probs import TreeLogProbs
+from eto.cpu.core_groups import balanced
 from eto.training.trees import Tree
 
 Groups = list[list[int]]
@@ -47,25 +41,3 @@ def at_a_time(found: Sequence[Groups]) -> Groups:
         [number for groups in found if moment < len(groups) for number in groups[moment]]
         for moment in range(moments)
     ]
-
-
-@torch.no_grad()
-def log_probs_of(
-    model: nn.Module, trees: Sequence[Tree], dtype: torch.dtype, tokens: int
-) -> list[list[np.ndarray]]:
-    """Log-probs `[agent tokens]` of every leaf of every tree, e.g. of the reference, without gradients."""
-    with CoreGroups(next(model.parameters()).device) as lanes:
-        found = split(trees, tokens, lanes.count)
-        replicas = Replicas(model, dtype, len(found), trained=False)
-        scored: dict[int, list[np.ndarray]] = {}
-
-        def score(lane: int) -> None:
-            scorer = TreeLogProbs(replicas.models[lane], owned=True).eval()
-            with torch.no_grad():  # threads have this setting for themselves
-                for group in found[lane]:
-                    leaves = scorer([trees[number] for number in group])
-                    for number, each in zip(group, leaves, strict=True):
-                        scored[number] = [leaf.cpu().numpy() for leaf in each]
-
-        lanes.map(score, range(len(found)))
-    return [scored[number] for number in range(len(trees))]

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from eto.atomic import atomic_directory, recover
 from eto.errors import InputError
 from eto.files import disk_errors, read_json, write_json
-from eto.training.computing import Example
+from eto.training.example import Example
 
 
 @dataclass(frozen=True, slots=True)

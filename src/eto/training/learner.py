@@ -15,15 +15,15 @@ from eto.engines.in_process.ngram_drafter import NgramDrafter
 from eto.engines.in_process.probe import check_acting
 from eto.limits import Count, Seed, check_values
 from eto.policies.adapters import adapted
-from eto.policies.architecture import check_architecture, checked_vocabulary, chosen_context
+from eto.policies.architecture import check_architecture, checked_vocabulary, chosen_context, sharing_copy
 from eto.policies.loading import Source, check_kind, find_model, load_model, load_tokenizer
 from eto.policies.precision import compute_dtype, device_of
 from eto.policies.saving import check_savable, save_model
 from eto.rendering import NOT_AGENT, Rendered, Renderer, Thoughts
 from eto.settings import TrainingSettings
 from eto.training.backends import log_probs
-from eto.training.computing import Example, Objective
-from eto.training.loop import MICRO_BATCH_TOKENS, Fit
+from eto.training.example import Example, Objective
+from eto.training.loop import Fit
 from eto.training.optimiser import Optimiser
 from eto.training.trees import Tree
 
@@ -128,8 +128,7 @@ class Learner:
     def score(self, trees: Sequence[Tree], micro_batch_tokens: int | None = None) -> list[list[np.ndarray]]:
         """For each leaf of each tree `[agent tokens]` log-probs (nats) under the weights as they are,
         without dropout. `micro_batch_tokens`: of the forward passes that run at the same time."""
-        tokens = micro_batch_tokens or MICRO_BATCH_TOKENS
-        return log_probs(self.model, trees, self.dtype, tokens, fast_paths=self.fast_paths)
+        return log_probs(self.model, trees, self.dtype, micro_batch_tokens, fast_paths=self.fast_paths)
 
     # -- files ------------------------------------------------------------------------
 
@@ -144,13 +143,17 @@ class Learner:
         self.weights_changed()
 
     def save(self, directory: str | Path) -> None:
-        """Write model (safetensors; adapters merged) and tokenizer, loadable by transformers.
+        """Write model (safetensors; adapters merged, without a value head) and tokenizer, loadable by
+        transformers.
 
         Raises `MissingRequirement` on a full disk, `InputError` where it cannot be written.
         """
         model = self.model
         if hasattr(model, "peft_config"):
             model = copy.deepcopy(model).merge_and_unload()
+        if hasattr(model, "value_head"):
+            model = sharing_copy(model)
+            del model.value_head
         save_model(model, self.renderer.saved_tokenizer, Path(directory))
 
 

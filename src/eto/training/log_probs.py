@@ -9,6 +9,7 @@ neither the length of the observations nor vocabulary x length.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -27,8 +28,23 @@ KEPT_LOGITS = 2**27
 """Logits of a forward pass up to which they are kept for the backward pass."""
 
 
+@dataclass(frozen=True, slots=True)
+class TokenOutputs:
+    """What a forward pass returns of one leaf, `[agent tokens]` each, in fp32."""
+
+    log_probs: Tensor
+    """Of each token given all before it, in nats."""
+    values: Tensor | None = None
+    """The value head's estimate in the state before each token; None for a model without one."""
+    entropy: Tensor | None = None
+    """Of the distribution that each token is drawn from, in nats; None where not asked for."""
+
+
 class TreeLogProbs(nn.Module):
-    """Wraps a causal LM; called with trees it returns each leaf's token log-probs."""
+    """Wraps a causal LM; called with trees it returns each leaf's token log-probs.
+
+    A `value_head` of the model, a module hidden size -> 1, gives values beside them.
+    """
 
     def __init__(self, model: Any, *, owned: bool = False, plain: bool = False) -> None:
         """`model` stays as it is: its attention is exchanged in a copy that shares the weights. `owned`:
@@ -41,6 +57,10 @@ class TreeLogProbs(nn.Module):
 
     def forward(self, trees: Sequence[Tree]) -> list[list[Tensor]]:
         """-> for each tree, for each leaf, `[agent tokens]` log-probs in fp32."""
+        return [[leaf.log_probs for leaf in leaves] for leaves in self.outputs(trees)]
+
+    def outputs(self, trees: Sequence[Tree], *, entropy: bool = False) -> list[list[TokenOutputs]]:
+        """For each tree, for each leaf, what the pass returns of it."""
         base = base_of(self.model)
         device = base.device
         row = lay_out(trees)
@@ -57,16 +77,25 @@ class TreeLogProbs(nn.Module):
         picked = hidden[torch.from_numpy(sources).to(device)]
         wanted = torch.from_numpy(targets).to(device)
         vocabulary = base.get_output_embeddings().weight.shape[0]
-        again = torch.is_grad_enabled() and len(sources) * vocabulary > KEPT_LOGITS
+        again = torch.is_grad_enabled() and (entropy or len(sources) * vocabulary > KEPT_LOGITS)
+        score = _score_and_entropy if entropy else self._score
         scores = [
-            checkpoint(self._score, base, part, target, use_reentrant=False)
-            if again
-            else self._score(base, part, target)
+            checkpoint(score, base, part, target, use_reentrant=False) if again else score(base, part, target)
             for part, target in zip(picked.split(CHUNK), wanted.split(CHUNK), strict=True)
         ]
+        each = torch.cat(scores)
+        head = getattr(base, "value_head", None)
+        values = None if head is None else head(picked.to(head.weight.dtype)).float()[:, 0]
         lengths = [len(leaf.sources) for tree in trees for leaf in tree.leaves]
-        pieces = iter(torch.cat(scores)[torch.from_numpy(inverse).to(device)].split(lengths))
-        return [[next(pieces) for _ in tree.leaves] for tree in trees]
+        rows = torch.from_numpy(inverse).to(device)
+        columns = [each[:, 0], values, each[:, 1]] if entropy else [each, values, None]
+        pieces = zip(*(_pieces(column, rows, lengths) for column in columns), strict=True)
+        return [[TokenOutputs(*next(pieces)) for _ in tree.leaves] for tree in trees]
+
+
+def _pieces(values: Tensor | None, rows: Tensor, lengths: list[int]) -> Sequence[Tensor | None]:
+    """`values` of the predictions as each leaf's, one leaf after the other."""
+    return [None] * len(lengths) if values is None else values[rows].split(lengths)
 
 
 def _predictions(trees: Sequence[Tree], row: Row) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -88,6 +117,12 @@ def _score(model: Any, hidden: Tensor, targets: Tensor) -> Tensor:
 def _plain_score(model: Any, hidden: Tensor, targets: Tensor) -> Tensor:
     wide = logits_of(model, hidden).float()
     return wide.log_softmax(-1).gather(-1, targets[:, None])[:, 0]
+
+
+def _score_and_entropy(model: Any, hidden: Tensor, targets: Tensor) -> Tensor:
+    """`[n, 2]`: log-prob of each target, and the entropy of its distribution."""
+    wide = logits_of(model, hidden).float().log_softmax(-1)
+    return torch.stack((wide.gather(-1, targets[:, None])[:, 0], -(wide.exp() * wide).sum(-1)), 1)
 
 
 class _TokenLogProbs(torch.autograd.Function):

@@ -15,17 +15,14 @@ import torch
 from eto.files import disk_errors, write_atomic
 from eto.limits import Seed, check_values
 from eto.settings import TrainingSettings
-from eto.training.backends import Backend, backend_for
+from eto.training.backends import Backend, backend_for, micro_batch_tokens
 from eto.training.batches import at_a_time, split
 from eto.training.checkpoint import Progress, fingerprint, load_state, save_state
-from eto.training.computing import Example, Objective
+from eto.training.example import Example, Objective
 from eto.training.memory import planned_memory
 from eto.training.optimiser import Optimiser
 from eto.training.schedule import rate_share, warmup_steps
 from eto.training.trees import Tree
-
-MICRO_BATCH_TOKENS = 1024
-"""Tree tokens of the forward passes that run at the same time, where settings do not say."""
 
 
 class Trainee(Protocol):
@@ -115,9 +112,10 @@ class Fit:
         self._plan = _plan(examples, settings, seed)
         self._backend: Backend | None = self._new_backend()
         lanes = self._backend.concurrent
-        passes = _forward_passes(examples, self._plan, settings, lanes)
+        self._tokens = settings.micro_batch_tokens or micro_batch_tokens(model)
+        passes = _forward_passes(examples, self._plan, self._tokens, lanes)
         self.memory, self.recomputes = planned_memory(
-            model, passes, learner.dtype, activation_checkpointing, lanes
+            model, passes, learner.dtype, activation_checkpointing, lanes, plain=self._backend.plain
         )
         """What training takes at its peak, the model included, and whether it recomputes activations."""
         self._training = (
@@ -193,7 +191,7 @@ class Fit:
         """One optimiser step at `rate`; its figures."""
         started = time.monotonic()
         batch = [self.examples[i] for i in self._plan[self.step][1]]
-        figures = backend.gradients(batch, self.objective, at_once(self.settings))
+        figures = backend.gradients(batch, self.objective, self._tokens)
         norm = self.optimiser.step(rate, self.settings.max_grad_norm)
         backend.sync_weights()
         tokens = sum(example.tree.plain_tokens for example in batch)
@@ -220,11 +218,6 @@ class Fit:
         return self._note.read_text(encoding="utf-8") if self._note.exists() else "stopped"
 
 
-def at_once(settings: TrainingSettings) -> int:
-    """Tree tokens of the forward passes that run at the same time."""
-    return settings.micro_batch_tokens or MICRO_BATCH_TOKENS
-
-
 def decisive(settings: TrainingSettings, seed: int) -> tuple[object, ...]:
     """Values that decide the result; a state of training is of one such tuple."""
     names = ("epochs", "learning_rate", "batch_size", "batch_tokens", "schedule", "warmup_ratio")
@@ -233,13 +226,13 @@ def decisive(settings: TrainingSettings, seed: int) -> tuple[object, ...]:
 
 
 def _forward_passes(
-    examples: Sequence[Example], plan: Sequence[tuple[int, list[int]]], settings: TrainingSettings, lanes: int
+    examples: Sequence[Example], plan: Sequence[tuple[int, list[int]]], tokens: int, lanes: int
 ) -> list[tuple[Tree, ...]]:
     """The trees that pass at the same time, for all of training."""
     passes = []
     for _, batch in plan:
         trees = [examples[i].tree for i in batch]
-        found = split(trees, at_once(settings), lanes)
+        found = split(trees, tokens, lanes)
         passes += [tuple(trees[i] for i in moment) for moment in at_a_time(found)]
     return passes
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
 from eto.policies.architecture import sharing_copy
+from eto.policies.private_interfaces import storage_id
 from eto.training.log_probs import CHUNK, TreeLogProbs
 from eto.training.trees import Tree, build_tree
 
@@ -58,15 +59,20 @@ def planned_memory(
     dtype: torch.dtype,
     checkpointing: bool | None,
     lanes: int = 1,
+    *,
+    plain: bool = False,
 ) -> tuple[TrainingMemory, bool]:
     """Memory of training on the largest of `batches`, and whether activations are recomputed in it:
-    as `checkpointing` says or, where that is None, if all would not fit into what is free."""
+    as `checkpointing` says or, where that is None, if all would not fit into what is free.
+
+    plain: with torch's own functions, without those written for trees.
+    """
     fullest, longest = max(batches, key=lambda batch: sum(map(len, batch))), max(batches, key=_longest)
     candidates = [fullest] if fullest is longest else [fullest, longest]
 
     def largest(recomputed: bool) -> TrainingMemory:
         found = (
-            training_memory(model, batch, dtype, checkpointing=recomputed, lanes=lanes)
+            training_memory(model, batch, dtype, checkpointing=recomputed, lanes=lanes, plain=plain)
             for batch in candidates
         )
         return max(found, key=lambda memory: memory.total)
@@ -90,6 +96,7 @@ def training_memory(
     *,
     checkpointing: bool = False,
     lanes: int = 1,
+    plain: bool = False,
 ) -> TrainingMemory:
     """Memory of training `model` with AdamW, computing in `dtype`, with `trees` passing at a time.
 
@@ -102,7 +109,7 @@ def training_memory(
     copied = sum(weight.numel() for weight in weights) if mixed else 0
     vocabulary = model.get_output_embeddings().weight.shape[0]
     predictions = min(CHUNK, sum(len(leaf.targets) for tree in trees for leaf in tree.leaves))
-    kept = kept_activations(model, trees, dtype)
+    kept = kept_activations(model, trees, dtype, plain=plain)
     if checkpointing:
         config = model.config.get_text_config()
         layers, tokens = config.num_hidden_layers, sum(len(tree) for tree in trees)
@@ -116,30 +123,30 @@ def training_memory(
     )
 
 
-def kept_activations(model: Any, trees: Sequence[Tree], dtype: torch.dtype) -> int:
+def kept_activations(model: Any, trees: Sequence[Tree], dtype: torch.dtype, *, plain: bool = False) -> int:
     """Bytes that a forward pass over `trees` keeps for its backward pass, weights left out.
 
     Where the computation depends on values, as the choice of experts does, it cannot run without
     storage: then a pass over the beginning of a tree is measured instead, and scaled.
     """
     try:
-        return _kept_by(_on_meta(model, dtype), trees)
+        return _kept_by(_on_meta(model, dtype), trees, plain)
     except RuntimeError:
         short = _beginning(max(trees, key=len))
         width = torch.empty((), dtype=dtype).element_size() / next(model.parameters()).element_size()
-        kept = _kept_by(sharing_copy(model), [short])
+        kept = _kept_by(sharing_copy(model), [short], plain)
         return int(kept * width * sum(map(len, trees)) / len(short))
 
 
-def _kept_by(model: Any, trees: Sequence[Tree]) -> int:
+def _kept_by(model: Any, trees: Sequence[Tree], plain: bool) -> int:
     """Bytes that a pass of `model`, a copy of the caller's, keeps beside its weights and buffers."""
-    scorer = TreeLogProbs(model, owned=True).train()
-    own = {_storage(tensor) for tensor in (*model.parameters(), *model.buffers())}
+    scorer = TreeLogProbs(model, owned=True, plain=plain).train()
+    own = {storage_id(tensor) for tensor in (*model.parameters(), *model.buffers())}
     found: dict[int, Tensor] = {}
 
     def keep(tensor: Tensor) -> Tensor:
-        if _storage(tensor) not in own:
-            found[_storage(tensor)] = tensor
+        if storage_id(tensor) not in own:
+            found[storage_id(tensor)] = tensor
         return tensor
 
     with torch.enable_grad(), saved_tensors_hooks(keep, lambda tensor: tensor):
@@ -160,10 +167,6 @@ def _beginning(tree: Tree) -> Tree:
     """The first `MEASURED` tokens of the longest path in `tree`, all of them predicted."""
     ids = tree.ids[max(tree.paths, key=len)][:MEASURED]
     return build_tree([(ids, np.zeros(len(ids), dtype=np.int64))])
-
-
-def _storage(tensor: Tensor) -> int:
-    return tensor.untyped_storage()._cdata
 
 
 def free_memory(device: torch.device) -> int:

@@ -11,7 +11,7 @@ import numpy as np
 from eto.errors import InputError, NothingLeft
 from eto.settings import ContrastSettings, DpoSettings
 from eto.tokens.fitting import fitted
-from eto.training.computing import Example
+from eto.training.example import Example
 from eto.training.learner import Learner
 from eto.training.trees import Leaf, tree_of
 from eto.types import Pair

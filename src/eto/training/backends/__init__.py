@@ -8,26 +8,38 @@ from typing import Any
 import numpy as np
 import torch
 
+from eto.training.backends import core_groups, single
 from eto.training.backends.base import Backend
-from eto.training.backends.single import Single, plain_log_probs
-from eto.training.batches import log_probs_of
-from eto.training.computing import Computing
 from eto.training.trees import Tree
 
 
 def backend_for(model: Any, *, fast_paths: bool = True, dropout: bool = True) -> Backend:
     """The CPU's fast paths for a model on a CPU, unless `fast_paths` is False; else plain autograd."""
     if fast_paths and _on_cpu(model):
-        return Computing(model, dropout=dropout)
-    return Single(model, dropout=dropout)
+        return core_groups.CoreGroupBackend(model, dropout=dropout)
+    return single.Single(model, dropout=dropout)
 
 
 def log_probs(
-    model: Any, trees: Sequence[Tree], dtype: torch.dtype, tokens: int, *, fast_paths: bool = True
+    model: Any,
+    trees: Sequence[Tree],
+    dtype: torch.dtype,
+    tokens: int | None = None,
+    *,
+    fast_paths: bool = True,
 ) -> list[list[np.ndarray]]:
-    """Log-probs `[agent tokens]` of every leaf of every tree without gradients, by the same choice."""
-    score = log_probs_of if fast_paths and _on_cpu(model) else plain_log_probs
-    return score(model, trees, dtype, tokens)
+    """Log-probs `[agent tokens]` of every leaf of every tree without gradients, by the same choice.
+
+    tokens: tree tokens that pass at the same time; by default as many as the device takes well.
+    """
+    fast = fast_paths and _on_cpu(model)
+    score = core_groups.grouped_log_probs if fast else single.plain_log_probs
+    return score(model, trees, dtype, tokens or micro_batch_tokens(model))
+
+
+def micro_batch_tokens(model: Any) -> int:
+    """Tree tokens that pass at the same time, where settings do not say."""
+    return core_groups.MICRO_BATCH_TOKENS if _on_cpu(model) else single.MICRO_BATCH_TOKENS
 
 
 def _on_cpu(model: Any) -> bool:

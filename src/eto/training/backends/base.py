@@ -7,7 +7,7 @@ from typing import Protocol
 
 import torch
 
-from eto.training.computing import Example, Objective
+from eto.training.example import Example, Objective
 
 
 class Backend(Protocol):
@@ -16,6 +16,10 @@ class Backend(Protocol):
     @property
     def concurrent(self) -> int:
         """Forward passes that run at the same time, for planning memory."""
+
+    @property
+    def plain(self) -> bool:
+        """Whether it keeps for the backward pass what torch's own functions keep, for planning memory."""
 
     def begin(self, dtype: torch.dtype, *, recompute_activations: bool = False) -> None:
         """Prepare to compute in `dtype`. Called once, before the first gradient."""

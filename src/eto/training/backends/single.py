@@ -14,16 +14,21 @@ import torch
 
 from eto.cpu.replicas import switch_recomputing
 from eto.training.batches import split
-from eto.training.computing import Example, Objective, mean_figures, summed_loss, without_dropout
+from eto.training.dropout import without_dropout
+from eto.training.example import Example, Objective, mean_figures, summed_loss
 from eto.training.log_probs import TreeLogProbs
 from eto.training.probe import check_training
 from eto.training.trees import Tree
+
+MICRO_BATCH_TOKENS = 8192
+"""Tree tokens of a pass on a GPU, where settings do not say; not measured."""
 
 
 class Single:
     """Gradients by plain autograd, straight into the model's `grad`."""
 
     concurrent = 1
+    plain = True
 
     def __init__(self, model: Any, *, dropout: bool = True) -> None:
         """Raises `InputError` for an architecture whose trees cannot be computed."""
@@ -73,7 +78,7 @@ class Single:
 def plain_log_probs(
     model: Any, trees: Sequence[Tree], dtype: torch.dtype, tokens: int
 ) -> list[list[np.ndarray]]:
-    """As `eto.training.batches.log_probs_of`, in plain passes one after the other."""
+    """As `eto.training.backends.core_groups.grouped_log_probs`, in plain passes one after the other."""
     scorer = TreeLogProbs(model, plain=True).eval()
     scored: dict[int, list[np.ndarray]] = {}
     for group in split(trees, tokens, 1)[0]:
