@@ -18,7 +18,9 @@ ALFWORLD_WHEEL := alfworld==0.4.2
 PINS := pyproject.toml constraints.txt
 LOWER := .venv-lower
 # What test-lower runs; TESTS=tests runs all.
-TESTS ?= $(wildcard tests/test_*.py) tests/policies tests/rollout tests/training \
+TESTS ?= $(wildcard tests/test_*.py) tests/cli tests/cpu tests/credit tests/data tests/engines \
+  tests/evaluation tests/experiment tests/losses tests/models tests/rollout tests/settings \
+  tests/tokens tests/training \
   tests/end_to_end/test_api.py tests/end_to_end/test_bad_input.py tests/end_to_end/test_commands.py
 
 .PHONY: help quickstart install test test-lower lint bench bench-quick clean
@@ -61,11 +63,11 @@ $(VENV)/.created:
 	done; \
 	if [ -z "$$found" ] && [ -n "$$bare" ]; then \
 	  echo "error: $$bare cannot make virtual environments (no venv or ensurepip module)." >&2; \
-	  echo "  mend: install it; on Debian or Ubuntu: apt install python3-venv" >&2; exit 1; \
+	  echo "  hint: install it; on Debian or Ubuntu: apt install python3-venv" >&2; exit 1; \
 	fi; \
 	if [ -z "$$found" ]; then \
 	  echo "error: Python 3.11 or newer is needed; tried: $(PYTHONS)." >&2; \
-	  echo "  mend: install one, or name it: make PYTHON=/path/to/python3.11 quickstart" >&2; exit 1; \
+	  echo "  hint: install one, or name it: make PYTHON=/path/to/python3.11 quickstart" >&2; exit 1; \
 	fi; \
 	echo "creating $(VENV) with $$("$$found" --version) ($$found)"; \
 	"$$found" -m venv $(VENV)

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import eto
-from eto.atomic import atomic_directory
-from eto.formats import read_trajectories, write_trajectories
+from eto.data.atomic import atomic_directory
+from eto.data.formats import read_trajectories, write_trajectories
 from eto.paths import cache_dir
 from eto.protocols import TaskSuite
 from eto.settings import ContrastSettings

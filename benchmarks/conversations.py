@@ -7,8 +7,8 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from eto.tokens.prefix_tree import Tree, build_tree
 from eto.training.learner import Learner
-from eto.training.trees import Tree, build_tree
 from eto.types import Message
 
 NOUNS = """

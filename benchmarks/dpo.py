@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING
 
 import eto
 from benchmarks.frame import Outcome, Ratio, Row, alternate, median_ratio, rows
-from eto.formats import read_pairs, write_pairs
+from eto.data.formats import read_pairs, write_pairs
 from eto.types import Pair
 
 if TYPE_CHECKING:
@@ -224,8 +224,8 @@ def memory(name: str, model: Path, path: Path) -> dict[str, float]:
 
     if name != OURS:
         import benchmarks.trl_peers  # noqa: F401
-    from eto.algorithms.dpo import dpo  # noqa: F401
-    from eto.policies.precision import compute_dtype
+    from eto.models.dtype import compute_dtype
+    from eto.training.preference import dpo  # noqa: F401
 
     pairs = read_pairs(path)
     libraries = peak_resident()

@@ -19,7 +19,7 @@ from pathlib import Path
 import eto
 from benchmarks.agent import KINDS, chosen_tasks
 from benchmarks.frame import Outcome, Ratio, alternate, median_ratio, rows
-from eto.environments.java import ensure_java
+from eto.environments.hosting.java import ensure_java
 from eto.protocols import TaskSuite
 from eto.types import Task
 

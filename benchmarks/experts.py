@@ -13,7 +13,7 @@ from typing import Any
 
 from benchmarks.frame import Outcome, Row
 from eto.environments import load_suite
-from eto.environments.textworld_express import GAMES
+from eto.environments.textworld_express.suite import GAMES
 from eto.errors import MissingRequirement
 from eto.protocols import TaskSuite
 from eto.types import Task

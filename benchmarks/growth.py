@@ -26,12 +26,12 @@ import eto
 from benchmarks.agent import Prepared, prepared
 from benchmarks.conversations import PROMPT, Script, observation, pair_tree, play
 from benchmarks.frame import RESULTS, Outcome, Ratio, Row, alternate, median_ratio, rows
-from eto.losses import dpo_loss
-from eto.policies.precision import weights_in
+from eto.losses.preference import dpo_loss
+from eto.models.dtype import weights_in
 from eto.settings import RolloutSettings
+from eto.tokens.prefix_tree import Tree
 from eto.training.learner import Learner
 from eto.training.log_probs import TreeLogProbs
-from eto.training.trees import Tree
 from eto.types import Turn
 
 ACTION_TOKENS = 8

@@ -18,10 +18,10 @@ from torch import Tensor
 
 from benchmarks.frame import alternate
 from eto.settings import TrainingSettings
+from eto.tokens.prefix_tree import Row, Tree, build_tree, lay_out
 from eto.training.example import Example
 from eto.training.learner import Learner
 from eto.training.log_probs import TokenOutputs
-from eto.training.trees import Row, Tree, build_tree, lay_out
 from eto.types import Pair
 
 TREES = "eto, trees"

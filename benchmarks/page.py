@@ -23,7 +23,7 @@ ORDER = (
 
 
 def write_page() -> None:
-    """Write docs/results/speed.md anew from every docs/results/speed/*.json."""
+    """Write docs/results/speed.md again from every docs/results/speed/*.json."""
     found = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in RESULTS.glob("*.json")}
     parts = [
         "# Speed",

@@ -12,10 +12,10 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from eto.engines.in_process.conversation import common_prefix
-from eto.environments.java import ensure_java, gateway_text
-from eto.environments.scienceworld import cut_at_line
+from eto.environments.hosting.java import ensure_java, gateway_text
+from eto.environments.scienceworld.suite import cut_at_line
 from eto.protocols import Step, TaskSuite
-from eto.rendering import Renderer
+from eto.tokens.rendering import Renderer
 from eto.types import Message, StopReason, Task, Trajectory, Turn
 
 STEP_LIMIT = 200
@@ -44,7 +44,7 @@ class Said:
 
 
 class OneByOne:
-    """The way of the ETO paper's code: one episode at a time, each turn anew from its text.
+    """The way of the ETO paper's code: one episode at a time, each turn again from its text.
 
     The whole history goes through the chat template into `generate`, whose key-value cache
     is dropped at the end of the turn.
@@ -162,7 +162,7 @@ def same_histories(ours: Trajectory, theirs: Trajectory) -> Iterator[tuple[int, 
 def check_turn(player: OneByOne, renderer: Renderer, trajectory: Trajectory, number: int) -> list[str]:
     """What the reference's way writes on eto's history of one turn: [`equal`] or [`tie`].
 
-    With `own ids` besides, where the history encoded anew gives other tokens than were sampled
+    With `own ids` besides, where the history encoded again gives other tokens than were sampled
     and the answer differs: eto's tokens are then the prompt. Raises AssertionError where the two
     write different actions and the likeliest token is clear.
     """

@@ -37,10 +37,10 @@ from benchmarks.peers_rollouts import (
 )
 from benchmarks.served import ServedEngine, check_prompt, server
 from eto.engines.actor import Actor
-from eto.environments.pool import EnvironmentPool
-from eto.policies.precision import compute_dtype
-from eto.rendering import Renderer
+from eto.environments.hosting.pool import EnvironmentPool
+from eto.models.dtype import compute_dtype
 from eto.settings import RolloutSettings
+from eto.tokens.rendering import Renderer
 from eto.types import Task, Trajectory
 
 ETO, REFERENCE, SERVE = "eto", "the reference's way", "transformers serve"

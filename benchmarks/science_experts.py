@@ -3,7 +3,7 @@
     python -m benchmarks.science_experts [--tasks 8] [KIND ...] [OPTION=VALUE ...]
 
 Training variations evenly spread over each type's list; a Markdown table on standard output. A type's
-cap of turns is judged by it: see `RAISED_CAPS` in `src/eto/environments/scienceworld_kinds.py`.
+cap of turns is judged by it: see `RAISED_CAPS` in `src/eto/environments/scienceworld/kinds.py`.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from contextlib import closing
 import yaml
 
 from benchmarks.experts import spread
-from eto.environments.host import verified_expert
-from eto.environments.scienceworld import ScienceWorld
-from eto.environments.scienceworld_kinds import KINDS
+from eto.environments.hosting.host import verified_expert
+from eto.environments.scienceworld.kinds import KINDS
+from eto.environments.scienceworld.suite import ScienceWorld
 from eto.types import Trajectory
 
 ENDLESS = 10_000

@@ -27,7 +27,7 @@ from benchmarks.peers_rollouts import as_chat
 from eto.engines.scripted import ScriptedEngine
 from eto.errors import MissingRequirement
 from eto.protocols import Completion, Sampling
-from eto.rendering import Renderer
+from eto.tokens.rendering import Renderer
 from eto.types import Message
 
 POLL_SECONDS = 0.005
@@ -49,7 +49,7 @@ def server(model: Path, dtype: str, slots: int) -> Iterator[str]:
     """
     if not is_serve_available():
         raise MissingRequirement(
-            "`transformers serve` needs packages that are missing", mend="pip install 'eto-agent[bench]'"
+            "`transformers serve` needs packages that are missing", hint="pip install 'eto-agent[bench]'"
         )
     port = _free_port()
     command = [sys.executable, "-m", "transformers.cli.transformers", "serve", str(model)]

@@ -31,8 +31,8 @@ import yaml
 
 from eto.engines.scripted import scripted_actor
 from eto.environments import load_suite, suite_names
-from eto.environments.memory import tree_mb
-from eto.environments.pool import EnvironmentPool
+from eto.environments.hosting.pool import EnvironmentPool
+from eto.environments.hosting.process_memory import tree_mb
 from eto.protocols import TaskSuite
 from eto.rollout.experts import collect_experts
 from eto.rollout.rollouts import rollouts

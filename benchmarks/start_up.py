@@ -20,7 +20,7 @@ from tempfile import TemporaryDirectory
 import psutil
 
 from benchmarks.frame import Outcome, Ratio, alternate, rows
-from eto.policies.embedded import embedded_model
+from eto.models.embedded import embedded_model
 
 ROOT = Path(__file__).resolve().parents[1]
 HELP, DOCTOR, RUN = "eto --help", "eto doctor", "eto run, first progress line"

@@ -26,9 +26,9 @@ from datasets import Dataset
 from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback
 from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 
-from eto.formats import write_pairs
-from eto.jsonfiles import read_items
-from eto.rendering import Renderer
+from eto.data.formats import write_pairs
+from eto.data.jsonfiles import read_items
+from eto.tokens.rendering import Renderer
 from eto.types import Pair, Trajectory
 
 datasets.disable_progress_bars()

@@ -81,7 +81,7 @@ def write(data: Path, products: int) -> None:
 
 
 def look(data: str) -> dict[str, float]:
-    """What this process sees of the shop from beginning to end."""
+    """What this process sees of the shop from start to end."""
     before = megabytes()
     begun = time.perf_counter()
     suite = load_suite("webshop", data=data, tagger="words")

@@ -18,13 +18,13 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from eto.codec import META, OWN_FIELDS
-from eto.foreign.forms import READ_AS_PAIRS, REFUSED_FORMS
-from eto.foreign.lists import MESSAGE, PAIR, TRAJECTORY
-from eto.foreign.messages import ROLES
+from eto.data.codec import META, OWN_FIELDS
+from eto.data.foreign.forms import READ_AS_PAIRS, REFUSED_FORMS
+from eto.data.foreign.lists import MESSAGE, PAIR, TRAJECTORY
+from eto.data.foreign.messages import ROLES
+from eto.experiment.recipe import Recipe, load_recipe
+from eto.experiment.recipe_fields import default_of, is_free, most_of, section_of
 from eto.methods import METHODS
-from eto.recipe import Recipe, load_recipe
-from eto.recipe_fields import default_of, is_free, most_of, section_of
 from eto.settings import MethodSettings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -165,7 +165,7 @@ def data_tables() -> str:
                     where = "any item" if both else fields_of.kind
                     lines.append(f"| {where} | {_names(one.names)} | {kind} | {one.says} |")
         others = "ignored and counted" if fields_of.unknown_ignored else "refused"
-        lines.append(f"| {fields_of.kind} | {_names(fields_of.ignored)} | ignored | counted aloud |")
+        lines.append(f"| {fields_of.kind} | {_names(fields_of.ignored)} | ignored | counted and reported |")
         lines.append(f"| {fields_of.kind} | any other | {others} | one letter from a name above: refused |")
     roles = {role: [name for name in ROLES if ROLES[name] == role] for role in ROLES.values()}
     told = "; ".join(f"{_names(tuple(names))}: {role}" for role, names in roles.items())
@@ -193,7 +193,7 @@ PARTS: dict[str, tuple[str, Callable[[], str]]] = {
 
 
 def renewed(page: str) -> str:
-    """The text of `page` (relative to the repository) with its table written anew."""
+    """The text of `page` (relative to the repository) with its table written again."""
     marker, make = PARTS[page]
     begin, end = f"<!-- {marker}: begin -->", f"<!-- {marker}: end -->"
     head, _, rest = (ROOT / page).read_text(encoding="utf-8").partition(begin)

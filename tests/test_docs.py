@@ -14,9 +14,9 @@ import pytest
 
 import eto
 from eto.cli import app
+from eto.data.formats import read_pairs, read_trajectories
 from eto.environments import SUITES
-from eto.formats import read_pairs, read_trajectories
-from eto.recipe import parse_recipe
+from eto.experiment.recipe import parse_recipe
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "LOG.md")]
@@ -133,15 +133,34 @@ def test_links_lead_somewhere(page):
     assert broken_links(page) == []
 
 
-def test_the_tree_names_every_module_once():
+def test_the_tree_names_every_folder_once():
     [block] = [block for block in blocks(text_of("README.md"), "") if block.startswith("src/eto/")]
     named = tree_paths(block)
     assert [path for path in named if not (ROOT / path).exists()] == []
     assert len(set(named)) == len(named)
-    # A folder's line speaks of its __init__.py.
-    modules = {f"{path}__init__.py" if path.endswith("/") else path for path in named}
-    modules = {path for path in modules if path.startswith("src/eto/")}
-    assert modules == {str(path.relative_to(ROOT)) for path in SOURCE.rglob("*.py")}
+    assert len(named) <= 40, "it fits a screen"
+    folders = {f"{path.parent.relative_to(ROOT).as_posix()}/" for path in SOURCE.rglob("__init__.py")}
+    assert {path for path in named if path.startswith("src/eto/")} == folders
+
+
+def test_every_module_stands_in_its_folders_docstring():
+    """But for the public names of `eto`, and for methods, which are found by their files' names."""
+    missing = []
+    for start in SOURCE.rglob("__init__.py"):
+        if start.parent.relative_to(SOURCE).as_posix() not in (".", "methods"):
+            text = ast.get_docstring(ast.parse(start.read_text(encoding="utf-8"))) or ""
+            named = sorted(re.findall(r"^- `(\w+)`: \S", text, re.M))
+            present = sorted(path.stem for path in start.parent.glob("*.py") if path.stem != "__init__")
+            missing += [start.parent.name] if named != present else []
+    assert missing == []
+
+
+def test_tests_mirror_the_source():
+    """Every folder of tests is one of src/eto, except for whole commands and what tests share."""
+    tests = ROOT / "tests"
+    folders = {path.parent.relative_to(tests).as_posix() for path in tests.rglob("test_*.py")}
+    ours = {path.parent.relative_to(SOURCE).as_posix() for path in SOURCE.rglob("__init__.py")}
+    assert folders - ours == {"end_to_end"}
 
 
 def test_the_example_uses_public_names_alone():

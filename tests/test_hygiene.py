@@ -16,9 +16,9 @@ ROOT = Path(__file__).resolve().parents[1]
 BROAD = {"Exception", "BaseException"}
 # A process boundary: every error, bugs included, is sent to the parent, which raises it there.
 BOUNDARIES = {
-    "src/eto/environments/contract.py": 1,
-    "src/eto/environments/worker.py": 1,
-    "src/eto/rollout/simulators.py": 1,  # passed on to whoever awaits the answer, whatever it is
+    "src/eto/environments/hosting/boundary.py": 1,
+    "src/eto/environments/hosting/worker.py": 1,
+    "src/eto/rollout/simulators.py": 1,  # passed on to anyone who awaits the answer, whatever it is
 }
 TEXT = {".py", ".md", ".toml", ".txt", ".yaml", ".yml", ".sh", ".cfg", ".html", ""}
 SKIPPED = {

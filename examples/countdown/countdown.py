@@ -15,7 +15,7 @@ class Countdown:
 
     def tasks(self, split):
         if split not in RANGES:
-            raise InputError(f"unknown split {split!r}", where=self.name, mend=", ".join(RANGES))
+            raise InputError(f"unknown split {split!r}", where=self.name, hint=", ".join(RANGES))
         return [Task(f"countdown/{n}", self.name, "count", split, {"start": n}) for n in RANGES[split]]
 
     def messages(self, task, observation):

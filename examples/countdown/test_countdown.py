@@ -2,7 +2,7 @@
 
 from countdown import Countdown
 
-from eto.environments.conformance import check_environment
+from eto.environments.toolkit.conformance import check_environment
 
 
 def test_it_keeps_the_contract():

@@ -14,7 +14,7 @@ from eto.runtime import configure_threads
 
 __version__ = "0.1.0"
 
-# Before torch is loaded: spinning OpenMP threads slow decoding many times beside a busy simulator.
+# Before torch is loaded: spinning OpenMP threads slow decoding many times next to a busy simulator.
 if warning := configure_threads():
     warnings.warn(warning, RuntimeWarning, stacklevel=2)
 del warning, warnings

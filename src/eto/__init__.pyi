@@ -1,10 +1,11 @@
 """The public interface: `eto/__init__.py` loads each of these names on first use."""
 
-from .algorithms.dpo import dpo as dpo
-from .algorithms.dpo import preference as preference
-from .algorithms.sft import cloning as cloning
-from .algorithms.sft import sft as sft
-from .contrast import contrast as contrast
+from .credit.contrast import contrast as contrast
+from .data.formats import read_pairs as read_pairs
+from .data.formats import read_trajectories as read_trajectories
+from .data.formats import write_pairs as write_pairs
+from .data.formats import write_trajectories as write_trajectories
+from .data.store import TrajectoryStore as TrajectoryStore
 from .engines.actor import Actor as Actor
 from .engines.scripted import scripted_actor as scripted_actor
 from .environments import load_suite as load_suite
@@ -15,10 +16,9 @@ from .errors import InputError as InputError
 from .errors import MissingRequirement as MissingRequirement
 from .errors import RecipeError as RecipeError
 from .errors import RunConflict as RunConflict
-from .formats import read_pairs as read_pairs
-from .formats import read_trajectories as read_trajectories
-from .formats import write_pairs as write_pairs
-from .formats import write_trajectories as write_trajectories
+from .evaluation.statistics import summarise as summarise
+from .experiment.recipe import Recipe as Recipe
+from .experiment.recipe import load_recipe as load_recipe
 from .protocols import Completion as Completion
 from .protocols import Engine as Engine
 from .protocols import EngineFault as EngineFault
@@ -26,8 +26,6 @@ from .protocols import Environment as Environment
 from .protocols import Sampling as Sampling
 from .protocols import Step as Step
 from .protocols import TaskSuite as TaskSuite
-from .recipe import Recipe as Recipe
-from .recipe import load_recipe as load_recipe
 from .rollout.experts import collect_experts as collect_experts
 from .rollout.experts import stream_experts as stream_experts
 from .rollout.replay import replay as replay
@@ -49,9 +47,11 @@ from .settings import Settings as Settings
 from .settings import SftSettings as SftSettings
 from .settings import TaskSettings as TaskSettings
 from .settings import TrainingSettings as TrainingSettings
-from .statistics import summarise as summarise
-from .store import TrajectoryStore as TrajectoryStore
+from .training.cloning import cloning as cloning
+from .training.cloning import sft as sft
 from .training.learner import load_learner as load_learner
+from .training.preference import dpo as dpo
+from .training.preference import preference as preference
 from .types import Message as Message
 from .types import Pair as Pair
 from .types import Phase as Phase

@@ -1,4 +1,4 @@
-"""Errors a user can cause or mend. Each says what is wrong, where, and what to do.
+"""Errors a user can cause or fix. Each says what is wrong, where, and what to do.
 
 The command line prints them as one line and exits with `exit_code`; every other
 exception is a fault of the program and keeps its traceback.
@@ -14,20 +14,20 @@ class EtoError(Exception):
 
     exit_code = 2
 
-    def __init__(self, problem: str, *, where: str = "", mend: str = "") -> None:
-        self.problem, self.where, self.mend = problem, where, mend
+    def __init__(self, problem: str, *, where: str = "", hint: str = "") -> None:
+        self.problem, self.where, self.hint = problem, where, hint
         super().__init__(str(self))
 
     def __str__(self) -> str:
         text = f"{self.where}: {self.problem}" if self.where else self.problem
-        return f"{text}\n  mend: {self.mend}" if self.mend else text
+        return f"{text}\n  hint: {self.hint}" if self.hint else text
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (type(self), self.problem, self.where, self.mend)
+        return _rebuild, (type(self), self.problem, self.where, self.hint)
 
 
-def _rebuild(kind: type[EtoError], problem: str, where: str, mend: str) -> EtoError:
-    return kind(problem, where=where, mend=mend)
+def _rebuild(error_type: type[EtoError], problem: str, where: str, hint: str) -> EtoError:
+    return error_type(problem, where=where, hint=hint)
 
 
 class InputError(EtoError):

@@ -1,4 +1,4 @@
-"""Versions and hardware, as a run's manifest keeps them and a report tells them."""
+"""Versions and hardware, as a run's manifest keeps them and a report shows them."""
 
 from __future__ import annotations
 
@@ -47,9 +47,9 @@ def processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> tuple[str, list[str] | N
         lines = cpuinfo.read_text(encoding="utf-8").splitlines()
     except OSError:
         return fallback, None
-    told = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
-    flags = set((told.get("flags") or told.get("Features") or "").split())
-    return told.get("model name") or fallback, [name for name in CPU_FEATURES if name in flags]
+    fields = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    flags = set((fields.get("flags") or fields.get("Features") or "").split())
+    return fields.get("model name") or fallback, [name for name in CPU_FEATURES if name in flags]
 
 
 def gpus() -> list[dict[str, Any]]:
@@ -61,13 +61,13 @@ def gpus() -> list[dict[str, Any]]:
     accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     if accelerator is None:
         return []
-    kind = accelerator.type
+    device_type = accelerator.type
     counts: Counter[tuple[str, float | None]] = Counter()
     for index in range(torch.accelerator.device_count()):
-        tell = getattr(getattr(torch, kind), "get_device_properties", None)  # mps has none
+        tell = getattr(getattr(torch, device_type), "get_device_properties", None)  # mps has none
         device = tell(index) if tell else None
         memory = round(device.total_memory / 1e9, 1) if device else None
-        counts[device.name if device else f"{platform.machine()} {kind}", memory] += 1
+        counts[device.name if device else f"{platform.machine()} {device_type}", memory] += 1
     return [{"name": name, "memory_gb": memory, "count": n} for (name, memory), n in counts.items()]
 
 

@@ -165,7 +165,7 @@ class Agent:
     directory: Path
     """Where its model is."""
     prompt: str = ""
-    """What its prompts end with when it acts, beside what the suite says."""
+    """What its prompts end with when it acts, in addition to what the suite says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +188,8 @@ class Stage:
 
     name: str
     settings: tuple[str, ...] = ()
-    """Fields and sections of the method's settings that decide its result, beside what earlier stages say."""
+    """Fields and sections of the method's settings that decide its result, besides those of earlier
+    stages."""
     agent: str = ""
     """The agent it makes; "" where it makes none."""
     phases: tuple[Phase, ...] = ()

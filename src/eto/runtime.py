@@ -34,7 +34,7 @@ LATE = (
 def configure_threads(threads: int | None = None) -> str | None:
     """Set threads and passive OpenMP waiting through the environment.
 
-    What the user has set stays, but for the number of threads when `threads` is given.
+    What the user has set stays, except for the number of threads when `threads` is given.
     Without it, one thread per physical core this process may use. Call it before torch is
     imported; afterwards only an explicit `threads` still takes effect.
 

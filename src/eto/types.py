@@ -52,7 +52,7 @@ class Message:
     role: Role
     content: str
     reasoning: str = ""
-    """Of the agent: thoughts that stand beside the text (`reasoning_content`)."""
+    """Of the agent: thoughts that are separate from the text (`reasoning_content`)."""
     tool_calls: tuple[ToolCall, ...] = ()
     """Of the agent: functions called, in order."""
     tool_call_id: str = ""
@@ -94,11 +94,11 @@ class Turn:
     """Log-probability of each of `action_ids` under the distribution that the agent had then, at
     temperature 1; None where nobody recorded them."""
     reasoning: str = ""
-    """Thoughts that stand beside the action's text, as `Message.reasoning`."""
+    """Thoughts that are separate from the action's text, as `Message.reasoning`."""
     tool_calls: tuple[ToolCall, ...] = ()
     """Functions that the action calls, in order."""
     answers: tuple[Message, ...] = ()
-    """The observation as messages, where it is other than one user message: answers of tools.
+    """The observation as messages, where it is other than one user message: tool results.
     `observation` then is their texts, joined by line breaks."""
     loss: bool = True
     """False: this turn is context alone; no loss falls on it, in cloning and in pairs."""

@@ -11,10 +11,10 @@ from torch import nn
 
 from eto.cpu.replicas import Replicas
 from eto.cpu.weight_gradients import GradientSum
-from eto.policies.adapters import add_lora
-from eto.policies.precision import weights_in
+from eto.models.adapters import add_lora
+from eto.models.dtype import weights_in
+from eto.tokens.prefix_tree import build_tree
 from eto.training.log_probs import TreeLogProbs
-from eto.training.trees import build_tree
 
 TREES = [
     build_tree([([*range(10, 40)], [-1] * 10 + [0] * 20), ([*range(10, 30), 5, 6], [-1] * 10 + [0] * 12)]),

@@ -1,4 +1,4 @@
-"""One clear error for each mistake: exit code 2, what, where and the mend, no traceback."""
+"""One clear error for each mistake: exit code 2, what, where and the hint, no traceback."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_a_disk_without_room_is_told_before_the_run_begins(recipe: Path, tmp_pat
     from eto.cli.run import run_recipe
     from eto.errors import MissingRequirement
 
-    monkeypatch.setattr("eto.policies.room.SPARE", 10**18)
+    monkeypatch.setattr("eto.models.disk_room.SPARE", 10**18)
     with pytest.raises(MissingRequirement, match="GB needed to save models"):
         run_recipe(recipe, [])
     assert not (tmp_path / "run").exists()
@@ -136,13 +136,13 @@ def test_a_mistyped_model_is_told_at_once(name: str, recipe: Path, tmp_path: Pat
         timeout=100,
     )
     assert done.returncode == 2 and "Traceback" not in done.stderr, done
-    assert f"error: {name}: " in done.stderr and "mend: " in done.stderr
+    assert f"error: {name}: " in done.stderr and "hint: " in done.stderr
     assert time.monotonic() - begin < 30
 
 
 @pytest.mark.timeout(60)
 def test_a_context_too_small_for_the_prompt(recipe: Path, command) -> None:
-    says = ["model.max_context", "64", "mend: "]
+    says = ["model.max_context", "64", "hint: "]
     command.fails("evaluate", "--recipe", recipe, "model.max_context=64", says=says)
     command.fails("run", recipe, "model.max_context=64", says=says)
 
@@ -167,8 +167,8 @@ def test_no_java(recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
 
 def test_a_run_directory_in_use(recipe: Path, tmp_path: Path, command) -> None:
     hold = (
-        "import sys, time\nfrom eto.recipe import load_recipe\n"
-        "from eto.run import Run\n"
+        "import sys, time\nfrom eto.experiment.recipe import load_recipe\n"
+        "from eto.experiment.run import Run\n"
         "run = Run.open(sys.argv[1], load_recipe(sys.argv[2])); print('held', flush=True); time.sleep(60)"
     )
     holder = subprocess.Popen(
@@ -187,15 +187,15 @@ def test_a_place_that_cannot_be_written(recipe: Path, tmp_path: Path, model: Pat
     file.write_text("here already")
     (tmp_path / "expert.jsonl").write_text(lines(ITEM))
     expert = ("--expert", tmp_path / "expert.jsonl")
-    command.fails("run", recipe, f"run_directory={file}/run", says=[str(file), "mend: "])
-    command.fails("expert", "--recipe", recipe, "--out", file / "x.jsonl", says=["x.jsonl", "mend: "])
-    command.fails("evaluate", "--recipe", recipe, "--out", file / "x.jsonl", says=["x.jsonl", "mend: "])
-    command.fails("sft", *expert, "--model", model, "--out", file / "model", says=["model", "mend: "])
-    command.fails("sft", *expert, "--model", model, "--out", file, says=["already", "mend: "])
+    command.fails("run", recipe, f"run_directory={file}/run", says=[str(file), "hint: "])
+    command.fails("expert", "--recipe", recipe, "--out", file / "x.jsonl", says=["x.jsonl", "hint: "])
+    command.fails("evaluate", "--recipe", recipe, "--out", file / "x.jsonl", says=["x.jsonl", "hint: "])
+    command.fails("sft", *expert, "--model", model, "--out", file / "model", says=["model", "hint: "])
+    command.fails("sft", *expert, "--model", model, "--out", file, says=["already", "hint: "])
     if os.geteuid():
         closed = tmp_path / "closed"
         closed.mkdir(mode=0o500)
-        command.fails("run", recipe, f"run_directory={closed}/run", says=[str(closed), "mend: "])
+        command.fails("run", recipe, f"run_directory={closed}/run", says=[str(closed), "hint: "])
 
 
 @pytest.mark.timeout(90)

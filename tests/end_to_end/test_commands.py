@@ -16,8 +16,8 @@ from rich.console import Console
 
 import eto
 from eto.cli.progress import Progress
+from eto.data.formats import read_pairs, read_trajectories
 from eto.errors import InputError
-from eto.formats import read_pairs, read_trajectories
 
 CASES = Path(__file__).resolve().parents[3] / "shared" / "cases" / "pairs"
 COMMANDS = ("run", "expert", "sft", "explore", "pairs", "dpo", "evaluate", "report", "show-mask", "doctor")

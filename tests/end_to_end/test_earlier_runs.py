@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 from coin_game import Command
 
-from eto.files import read_json, read_rows
-from eto.run_records import read_done
-from eto.store import TrajectoryStore
+from eto.data.files import read_json, read_rows
+from eto.data.store import TrajectoryStore
+from eto.experiment.run_records import read_done
 from eto.types import Phase, Trajectory
 
 ARCHIVE = Path(__file__).with_name("earlier_runs.tar.xz")
@@ -54,7 +54,7 @@ def episodes(run: str, phase: str) -> list[Trajectory]:
 
 
 def figures(run: str) -> dict[str, Any]:
-    """results.json but for what an earlier version did not write, and times."""
+    """results.json except for what an earlier version did not write, and times."""
     results = read_json(Path(run, "results.json"))
     return {name: value for name, value in results.items() if name not in ("baseline", "seconds", "stages")}
 

@@ -9,7 +9,7 @@ import pytest
 from coin_game import write_recipe
 
 from eto.cli.effect import COMMANDS
-from eto.recipe import parse_recipe
+from eto.experiment.recipe import parse_recipe
 
 PAIR = {
     "id": "c",
@@ -81,7 +81,7 @@ def test_an_override_that_a_command_ignores_is_refused(
 ) -> None:
     places = {"OUT": tmp_path / "out", "EXPERT": files["expert"], "PAIRS": files["pairs"]}
     arguments = [places.get(each, each) for each in ARGUMENTS[name]]
-    command.fails(name, "--recipe", recipe, *arguments, override, says=[says, "mend: "])
+    command.fails(name, "--recipe", recipe, *arguments, override, says=[says, "hint: "])
     assert not (tmp_path / "out").exists()
 
 
@@ -108,7 +108,7 @@ def test_options_without_effect_are_refused(recipe, files, tmp_path, model, comm
     command.fails(
         *("sft", "--recipe", recipe, "--expert", files["expert"], "--out", tmp_path / "m"),
         *("--model", model, f"model.path={model}"),
-        says=["model.path has no effect beside --model"],
+        says=["model.path has no effect with --model"],
     )
     both = ("--expert", files["expert"], "--explored", files["expert"], "--out", tmp_path / "p.jsonl")
     for more in (("--format", "trl"), ("--recipe", recipe), ("method.contrast.min_gap=0.1",)):

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from coin_game import environment_of_child
 
-from eto.formats import read_trajectories
+from eto.data.formats import read_trajectories
 from eto.types import StopReason
 
 pytestmark = pytest.mark.timeout(180)
@@ -30,11 +30,11 @@ PLAYED = {
 def package(tmp_path: Path, monkeypatch) -> Path:
     """The suite `odd` as an installed package."""
     folder = tmp_path / "installed"
-    told = folder / "odd_game-1.0.dist-info"
-    told.mkdir(parents=True)
+    reported = folder / "odd_game-1.0.dist-info"
+    reported.mkdir(parents=True)
     shutil.copy(Path(__file__).parent / "odd_game.py", folder)
-    (told / "METADATA").write_text("Metadata-Version: 2.1\nName: odd-game\nVersion: 1.0\n")
-    (told / "entry_points.txt").write_text("[eto.environments]\nodd = odd_game:Odd\n")
+    (reported / "METADATA").write_text("Metadata-Version: 2.1\nName: odd-game\nVersion: 1.0\n")
+    (reported / "entry_points.txt").write_text("[eto.environments]\nodd = odd_game:Odd\n")
     monkeypatch.syspath_prepend(folder)
     return folder
 
@@ -73,7 +73,7 @@ def test_where_all_fail_the_command_fails(name, package, model, command, tmp_pat
     command.fails(
         *given,
         options(wordy=[0, 1, 2, 3]),
-        says=["no prompt of 4 episodes fits the context", "model.max_context", "mend:"],
+        says=["no prompt of 4 episodes fits the context", "model.max_context", "hint:"],
     )
     assert [path.name for path in tmp_path.iterdir()] == ["installed"], "nothing is left behind"
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from eto import steps
-from eto.contrast import contrast
+from eto.credit.contrast import contrast
 from eto.experiment.lab import Lab
+from eto.experiment.recipe import parse_recipe
+from eto.experiment.run import Run
 from eto.experiment.watch import Silent
 from eto.methods.eto import EtoSettings
-from eto.recipe import parse_recipe
-from eto.run import Run
 from eto.settings import DpoSettings, GuardSettings
 from eto.steps import Round
 from eto.training.learner import Learner, load_learner

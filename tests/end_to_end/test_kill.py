@@ -17,8 +17,8 @@ import psutil
 import pytest
 from coin_game import environment_of_child, write_recipe
 
-from eto.files import read_rows
-from eto.store import TrajectoryStore
+from eto.data.files import read_rows
+from eto.data.store import TrajectoryStore
 from eto.types import Phase
 
 # Few slots and small batches: the stages last long enough to be hit in their middle.
@@ -152,7 +152,7 @@ def test_a_run_killed_at_five_stages_ends_as_if_nothing_had_happened(tmp_path: P
 
 
 def check_kept(before: dict, after: dict) -> None:
-    """Nothing that was there is lost or made anew."""
+    """Nothing that was there is lost or made again."""
     assert {key: after.get(key) for key in before} == before
 
 
@@ -190,7 +190,7 @@ def check_same(calm: Path, run: Path) -> None:
 
 
 def without_log_probs(pairs: Path) -> str:
-    """The file, but for what depends, by rounding, on who was decoded beside."""
+    """The file, except for what depends, by rounding, on who was decoded beside."""
     return re.sub(r', "log_probs": \[[^]]*\]', "", pairs.read_text())
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from coin_game import write_recipe
 
-from eto.files import read_rows
-from eto.formats import read_pairs, read_trajectories
-from eto.statistics import mean_interval, paired_difference
+from eto.data.files import read_rows
+from eto.data.formats import read_pairs, read_trajectories
+from eto.evaluation.statistics import mean_interval, paired_difference
 
 
 @pytest.mark.timeout(240)
@@ -77,7 +77,7 @@ def check_figures(results: dict) -> None:
 
 
 def episodes(run: Path, phase: str) -> list:
-    from eto.store import TrajectoryStore
+    from eto.data.store import TrajectoryStore
     from eto.types import Phase
 
     with TrajectoryStore(run / "trajectories.sqlite", create=False) as store:

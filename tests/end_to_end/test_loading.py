@@ -14,8 +14,8 @@ from coin_game import environment_of_child, save_model, write_recipe
 
 from eto.cli.compose import read_recipe
 from eto.experiment.loading import sure_to_load
-from eto.policies import embedded
-from eto.run import Run
+from eto.experiment.run import Run
+from eto.models import embedded
 
 
 @pytest.fixture
@@ -92,6 +92,6 @@ def test_a_failure_beside_the_expert_stage_ends_it_with_the_same_error(tmp_path:
     Run.open(tmp_path / "run", read_recipe(recipe, [])).close()  # it goes on: the directory has the recipe
     (model / "model.safetensors").unlink()
     before = psutil.Process().children()
-    command.fails("run", recipe, says=[str(model), "no weights here", "mend: "])
+    command.fails("run", recipe, says=[str(model), "no weights here", "hint: "])
     assert not (tmp_path / "run" / "stages" / "expert" / "DONE").exists()
     assert psutil.Process().children() == before

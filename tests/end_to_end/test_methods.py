@@ -11,15 +11,15 @@ import pytest
 import yaml
 from coin_game import RECIPE
 
+from eto.data.files import read_json
+from eto.data.formats import read_trajectories
+from eto.data.store import TrajectoryStore
+from eto.evaluation import build_results
 from eto.experiment.compose import cloned_part
-from eto.files import read_json
-from eto.formats import read_trajectories
+from eto.experiment.recipe import load_recipe
+from eto.experiment.run_records import read_done
 from eto.methods.nat import NatSettings, marked
 from eto.methods.rft import distinct_successes
-from eto.recipe import load_recipe
-from eto.report import build_results
-from eto.run_records import read_done
-from eto.store import TrajectoryStore
 from eto.types import Message, Phase, StopReason, Task, Trajectory, Turn
 
 CLONING = RECIPE["method"]["sft"]

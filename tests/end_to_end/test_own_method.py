@@ -12,12 +12,12 @@ import yaml
 from coin_game import RECIPE
 
 from eto import steps
+from eto.data.files import read_json, write_json
 from eto.experiment.compose import policy_of
 from eto.experiment.lab import Lab
-from eto.files import read_json, write_json
+from eto.experiment.run_records import read_done
 from eto.methods import METHODS
 from eto.protocols import Method, Outcome, Stage
-from eto.run_records import read_done
 from eto.settings import MethodSettings, SftSettings
 from eto.training.learner import Learner
 

@@ -12,8 +12,8 @@ from tiny import trajectory
 @pytest.fixture(scope="session")
 def trained_path(tiny_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model that has learnt to end its turns."""
-    from eto.algorithms.sft import sft
     from eto.settings import SftSettings
+    from eto.training.cloning import sft
     from eto.training.learner import load_learner
 
     learner = load_learner(tiny_path, dtype="float32")

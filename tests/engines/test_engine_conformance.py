@@ -127,7 +127,7 @@ def test_a_seed_decides_what_is_drawn(made):
 
 
 def test_neither_sessions_nor_company_change_an_answer(made):
-    """A session goes on, is laid out anew, is asked twice at once, comes back after its release."""
+    """A session goes on, is laid out again, is asked twice at once, comes back after its release."""
     base = made.prompts[0]
     first = one(made, base, GREEDY)
     longer = [*base, *first.ids, *made.prompts[1][-3:]]

@@ -12,12 +12,12 @@ from acting import OBSERVATIONS, PROMPT, SEEN
 from playing import Talk, act_together
 from tiny import trajectory
 
-from eto.algorithms.sft import sft
 from eto.engines.actor import Actor
 from eto.engines.in_process import InProcessEngine
 from eto.errors import InputError, PromptTooLong
 from eto.protocols import EngineFault
 from eto.settings import SftSettings
+from eto.training.cloning import sft
 from eto.training.learner import Learner, load_learner
 from eto.types import Message, Turn
 
@@ -263,7 +263,7 @@ def test_memory_that_ran_out_is_a_fault_of_these_requests(trained_path, monkeypa
     assert isinstance(fault, EngineFault) and fault.retryable
     decoder.step = step
     turn = asyncio.run(talk.dialogue.act(talk.actor.sampling(12)))
-    assert [first.action_ids, turn.action_ids] == whole[:2], "the cache was made anew"
+    assert [first.action_ids, turn.action_ids] == whole[:2], "the cache was made again"
 
 
 def test_a_bug_raises_for_everyone_who_waits(trained_path):

@@ -10,13 +10,13 @@ from playing import Talk
 from test_decoder import family_model, plain_logits, random_ids
 from tiny import trajectory
 
-from eto.algorithms.sft import sft
 from eto.engines.in_process.conversation import Conversation
 from eto.engines.in_process.decoder import Decoder, Predictions
 from eto.engines.in_process.ngram_drafter import NgramDrafter
 from eto.engines.in_process.sampling import Continuation
 from eto.protocols import Sampling
 from eto.settings import SftSettings
+from eto.training.cloning import sft
 from eto.training.learner import load_learner
 
 END = 7

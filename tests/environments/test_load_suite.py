@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from eto.environments import java, load_suite
-from eto.environments.options import check_types
+from eto.environments import load_suite
+from eto.environments.hosting import java
+from eto.environments.toolkit.options import check_types
 from eto.errors import InputError, MissingRequirement
 
 
@@ -40,7 +41,7 @@ def test_a_missing_library_says_how_to_install_it(monkeypatch):
 
 def test_listing_tasks_starts_nothing_and_imports_nothing_heavy():
     script = (
-        "import sys, eto.environments.pool, eto.environments.conformance\n"
+        "import sys, eto.environments.hosting.pool, eto.environments.toolkit.conformance\n"
         "from eto.environments import load_suite\n"
         "[load_suite(name).tasks('train') for name in ('scienceworld', 'textworld-express', 'webshop')]\n"
         "print([m for m in ('torch', 'transformers', 'py4j', 'scienceworld') if m in sys.modules])\n"
@@ -68,7 +69,7 @@ RANGES = {"train": [0, 2], "dev": [2, 3], "test": [3, 4]}
 def test_options_of_the_wrong_type_are_told_by_name(name, options, where, words):
     with pytest.raises(InputError, match=words) as told:
         load_suite(name, **options)
-    assert told.value.where == where and told.value.mend
+    assert told.value.where == where and told.value.hint
 
 
 def test_what_an_annotation_admits():

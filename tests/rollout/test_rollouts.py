@@ -11,10 +11,10 @@ import pytest
 from guessing import TURNS, Guessing, guess
 from playing import how
 
-from eto.contrast import contrast_result
+from eto.credit.contrast import contrast_result
 from eto.engines.actor import Actor, mark
 from eto.engines.scripted import ScriptedEngine
-from eto.environments.pool import EnvironmentPool
+from eto.environments.hosting.pool import EnvironmentPool
 from eto.errors import InputError
 from eto.protocols import EngineFault
 from eto.rollout.episode import drift, episode_seed, turn_seed
@@ -241,7 +241,7 @@ def ids(played):
 
 
 def same(played, others) -> bool:
-    """Equal but for log-probs, which differ by rounding in batches of other sizes."""
+    """Equal except for log-probs, which differ by rounding in batches of other sizes."""
 
     def without(t):
         return replace(t, turns=tuple(replace(turn, log_probs=None) for turn in t.turns))
@@ -318,9 +318,9 @@ def test_a_prompt_that_does_not_fit_ends_its_episode_alone(tiny_path):
 @pytest.mark.parametrize(
     ("tasks", "words"),
     [
-        ([guess(1, 1), guess(1, 2)], "guessing/1 is there 2 times"),
+        ([guess(1, 1), guess(1, 2)], "guessing/1 occurs 2 times"),
         ([replace(guess(1, 1), id=5)], "int and not text"),
-        ([replace(guess(1, 1), id="half \ud83d")], "no whole text"),
+        ([replace(guess(1, 1), id="half \ud83d")], "not valid Unicode text"),
         (["guessing/1"], "a task is str"),
     ],
 )
@@ -335,11 +335,11 @@ def test_tasks_that_cannot_be_told_apart_or_written_down_are_refused(tasks, word
 def test_an_episode_begins_with_its_prefix():
     suite, task = Guessing(), guess("five", 5)
     [whole] = rollouts(bisecting(), suite, [task], **HERE)
-    told = tuple(replace(turn, observation="as told", log_probs=None) for turn in whole.turns[:2])
+    recorded = tuple(replace(turn, observation="as told", log_probs=None) for turn in whole.turns[:2])
     actor = bisecting()
-    [played] = rollouts(actor, suite, [task], prefixes={task.id: told}, **HERE)
+    [played] = rollouts(actor, suite, [task], prefixes={task.id: recorded}, **HERE)
     assert played.turns == whole.turns, "the observations are the simulator's"
-    assert drift(told, played.turns) == 2 and drift(whole.turns, played.turns) == 0
+    assert drift(recorded, played.turns) == 2 and drift(whole.turns, played.turns) == 0
     assert len(actor.engine.opened) == 1
     # Ended by the simulator within the prefix, it needs no actor.
     silent = Actor(ScriptedEngine(lambda _: pytest.fail("asked")), actor.renderer, "silent")

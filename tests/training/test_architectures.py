@@ -14,14 +14,14 @@ from tiny import tiny_tokenizer, trajectory
 from torch.testing import assert_close
 from transformers import AutoModelForCausalLM
 
-from eto.algorithms.sft import cloning, sft
 from eto.engines.in_process.probe import check_acting
 from eto.errors import InputError
 from eto.settings import SftSettings
+from eto.tokens.prefix_tree import build_tree
 from eto.training.backends.core_groups import grouped_log_probs
+from eto.training.cloning import cloning, sft
 from eto.training.learner import Learner, load_learner
 from eto.training.memory import kept_activations
-from eto.training.trees import build_tree
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
 EPISODES = [
@@ -97,7 +97,7 @@ def test_an_architecture_is_refused_with_the_reason(name):
     kind, reason, changes = REFUSED[name]
     with pytest.raises(InputError, match=reason) as caught:
         check_acting(tiny_architecture(kind, changes))
-    assert "docs/models.md" in caught.value.mend
+    assert "docs/models.md" in caught.value.hint
 
 
 def test_the_page_lists_what_is_tested():

@@ -8,14 +8,14 @@ import torch
 from safetensors.torch import load_file
 from test_loop import episodes, pairs, policy, rows
 
-from eto.algorithms.dpo import preference
-from eto.algorithms.sft import _objective, cloning, sft_examples
 from eto.experiment.compose import policy_of
-from eto.recipe import Recipe
+from eto.experiment.recipe import Recipe
 from eto.settings import DpoSettings, EnvironmentSettings, ModelSettings, SftSettings
 from eto.training.backends import backend_for
 from eto.training.backends.core_groups import CoreGroupBackend, grouped_log_probs
 from eto.training.backends.single import Single, plain_log_probs
+from eto.training.cloning import _objective, cloning, sft_examples
+from eto.training.preference import preference
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 

@@ -20,10 +20,10 @@ from test_loop import (
     weights,
 )
 
-from eto.algorithms.dpo import dpo
-from eto.algorithms.sft import cloning, sft
 from eto.errors import InputError, MissingRequirement
 from eto.settings import GuardSettings
+from eto.training.cloning import cloning, sft
+from eto.training.preference import dpo
 
 resource = pytest.importorskip("resource")
 
@@ -110,7 +110,7 @@ def test_a_state_of_another_training_is_refused(tiny_path, tmp_path, other):
 @pytest.mark.parametrize("settings", [PAIRED.replace(beta=0.2), PAIRED.replace(sft_weight=1.0)])
 def test_a_preference_training_of_other_settings_is_refused(tiny_path, tmp_path, settings):
     dpo(policy(tiny_path), pairs(), PAIRED, directory=tmp_path, **EVERY_STEP)
-    with pytest.raises(InputError, match="to train anew"):
+    with pytest.raises(InputError, match="to train again"):
         dpo(policy(tiny_path), pairs(), settings, directory=tmp_path, **EVERY_STEP)
     with pytest.raises(InputError, match="are of other pairs"):
         dpo(policy(tiny_path), pairs()[:2], PAIRED, directory=tmp_path, **EVERY_STEP)
@@ -132,7 +132,7 @@ def test_a_damaged_state_is_told(tiny_path, tmp_path, name, left):
     file.write_bytes(file.read_bytes()[:left])
     with pytest.raises(InputError, match="cannot be read") as caught:
         sft(policy(tiny_path), episodes(), FAST, directory=tmp_path, **EVERY_STEP)
-    assert caught.value.where == str(tmp_path / "state") and "delete" in caught.value.mend
+    assert caught.value.where == str(tmp_path / "state") and "delete" in caught.value.hint
 
 
 def test_a_trial_save_on_a_full_disk_is_told(tiny_path):

@@ -11,17 +11,17 @@ from test_loop import PAIRED, changed, episodes, policy, weights
 from tiny import trajectory
 
 from eto import steps
-from eto.algorithms.dpo import dpo
-from eto.algorithms.sft import sft
-from eto.contrast import shared_turns
+from eto.credit.contrast import shared_turns
 from eto.errors import InputError
 from eto.experiment.lab import Lab
+from eto.experiment.recipe import parse_recipe
+from eto.experiment.run import Run
 from eto.experiment.watch import Silent
 from eto.methods.eto import EtoSettings
-from eto.recipe import parse_recipe
-from eto.run import Run
 from eto.settings import ContrastSettings, SftSettings
+from eto.training.cloning import sft
 from eto.training.pair_examples import contrasted
+from eto.training.preference import dpo
 from eto.types import Pair, Trajectory
 
 STEP = ("go north", "You are in a long hallway with a door.")
@@ -56,8 +56,8 @@ def context(learner, turns: int) -> int:
     ("chosen", "rejected", "reason"),
     [
         ("ot", "ot", "equal sides"),
-        ("ot", "o", "beginning of the other"),
-        ("o", "ot", "beginning of the other"),
+        ("ot", "o", "prefix of the other"),
+        ("o", "ot", "prefix of the other"),
     ],
 )
 @pytest.mark.parametrize(
@@ -83,8 +83,8 @@ def test_sides_that_are_alike_are_left_out(tiny_path, chosen, rejected, reason, 
             learner, [sides(chosen, rejected), sound], weighting, PAIRED.replace(sft_weight=1.0)
         )
     assert [each for each, _ in kept] == [sound]
-    [(told, ids)] = left_out.items()
-    assert (reason in told or "no contrast of its own" in told) and ids == ["tiny/0"]
+    [(reported, ids)] = left_out.items()
+    assert (reason in reported or "no contrast of its own" in reported) and ids == ["tiny/0"]
 
 
 def test_equality_is_judged_after_the_cut(tiny_path):
@@ -96,14 +96,14 @@ def test_equality_is_judged_after_the_cut(tiny_path):
         pytest.raises(InputError, match=r"1 with equal sides \('tiny/1'\)") as caught,
     ):
         dpo(learner, [pair(LONG, LOST)], PAIRED)
-    assert caught.value.exit_code == 2 and "max_context" in caught.value.mend
+    assert caught.value.exit_code == 2 and "max_context" in caught.value.hint
 
 
 def test_a_parting_beyond_the_context_leaves_no_contrast(tiny_path):
     learner = policy(tiny_path)
     shorter = replace(LOST, turns=LOST.turns[:3])
     learner.max_context = context(learner, 4)
-    with pytest.warns(UserWarning, match="last 2 of 6 turns"), pytest.raises(InputError, match="beginning"):
+    with pytest.warns(UserWarning, match="last 2 of 6 turns"), pytest.raises(InputError, match="prefix"):
         dpo(learner, [pair(LONG, shorter)], PAIRED)
 
 
@@ -152,11 +152,11 @@ def test_a_run_counts_them_and_its_first_round_needs_a_pair(tiny_path, tmp_path:
         lab = Lab(recipe, run, None, {}, expert, learner, None, Silent())
         return steps.contrast(lab, expert, explored, settings.contrast, settings.dpo, iteration)
 
-    with Run.open(tmp_path / "one", recipe) as run, warnings.catch_warnings(record=True) as told:
+    with Run.open(tmp_path / "one", recipe) as run, warnings.catch_warnings(record=True) as reported:
         warnings.simplefilter("always")
         pairs, left_out = made(run, expert, explored, 1)
         assert [each.task.id for each in pairs] == ["tiny/0"] and left_out == {"equal sides": ["tiny/1"]}
-        assert any("1 of 2 pairs are left out" in str(each.message) for each in told)
+        assert any("1 of 2 pairs are left out" in str(each.message) for each in reported)
         again = made(run, expert, explored, 1)
         assert [each.task.id for each in again[0]] == ["tiny/0"] and again[1] == left_out
         assert run.done("contrast-1")["metrics"]["left_out"] == {"equal sides": 1}

@@ -8,11 +8,11 @@ from test_loop import PAIRED, episodes, pairs, policy, rows
 from tiny import save_tiny, tiny_model, tiny_tokenizer
 from transformers import GPT2Config, GPT2LMHeadModel, OPTConfig, OPTForCausalLM
 
-from eto.algorithms.dpo import dpo, preference
-from eto.algorithms.sft import cloning
 from eto.errors import InputError
 from eto.settings import SftSettings
+from eto.training.cloning import cloning
 from eto.training.dropout import has_dropout
+from eto.training.preference import dpo, preference
 
 STILL = PAIRED.replace(epochs=2, batch_size=1, learning_rate=1e-9)
 LORA = {"rank": 4, "alpha": 8.0, "dropout": 0.5}

@@ -16,23 +16,23 @@ from safetensors.torch import load_file
 from tiny import trajectory
 from transformers import AutoModelForCausalLM
 
-from eto.algorithms import dpo as dpo_module
-from eto.algorithms.dpo import dpo, pair_loss, preference
-from eto.algorithms.sft import _objective as sft_objective
-from eto.algorithms.sft import clonable, cloning, sft, sft_example
-from eto.contrast import shared_turns
+from eto.credit.contrast import shared_turns
 from eto.errors import EngineFailure, InputError
 from eto.settings import ContrastSettings, DpoSettings, GuardSettings, SftSettings, TrainingSettings
+from eto.tokens.prefix_tree import build_tree
 from eto.training import loop, memory
+from eto.training import preference as dpo_module
 from eto.training.backends.core_groups import CoreGroupBackend
-from eto.training.batches import at_a_time, split
+from eto.training.batches import concurrent_passes, split
+from eto.training.cloning import _objective as sft_objective
+from eto.training.cloning import clonable, cloning, sft, sft_example
 from eto.training.example import Example
 from eto.training.guard import exceeded
 from eto.training.learner import load_learner
 from eto.training.log_probs import TreeLogProbs
 from eto.training.optimiser import Optimiser
 from eto.training.pair_examples import pair_example
-from eto.training.trees import build_tree
+from eto.training.preference import dpo, pair_loss, preference
 from eto.types import Pair, StopReason
 
 LORA = {"rank": 4, "alpha": 8.0, "dropout": 0.0}
@@ -450,9 +450,9 @@ def test_lanes_hold_each_tree_once_within_bounds(sizes, tokens, lanes):
     # No lane has more than its share and half of a tree at either end.
     shares = [sum(sizes[i] for group in groups for i in group) for groups in found]
     assert max(shares) <= sum(sizes) / lanes + max(sizes)
-    moments = at_a_time(found)
-    assert sorted(i for moment in moments for i in moment) == list(range(len(sizes)))
-    assert len(moments) == max(map(len, found))
+    passes = concurrent_passes(found)
+    assert sorted(i for together in passes for i in together) == list(range(len(sizes)))
+    assert len(passes) == max(map(len, found))
 
 
 def step_gradients(model, examples, objective, tokens: int, lanes: int):

@@ -8,11 +8,11 @@ from tiny import tiny_model
 from torch.autograd.graph import saved_tensors_hooks
 
 from eto.cpu.replicas import Replicas
-from eto.policies.adapters import add_lora
+from eto.models.adapters import add_lora
+from eto.tokens.prefix_tree import build_tree
 from eto.training import log_probs
 from eto.training.log_probs import TreeLogProbs
 from eto.training.memory import kept_activations, training_memory
-from eto.training.trees import build_tree
 
 
 def trees(length: int):
@@ -72,7 +72,12 @@ def test_parts_by_hand():
     model = tiny_model(434)
     size = sum(weight.numel() for weight in model.parameters())
     plain = training_memory(model, trees(40), torch.float32)
-    assert (plain.weights, plain.copy, plain.gradients, plain.moments) == (4 * size, 0, 4 * size, 8 * size)
+    assert (plain.weights, plain.copy, plain.gradients, plain.optimiser_state) == (
+        4 * size,
+        0,
+        4 * size,
+        8 * size,
+    )
     mixed = training_memory(model, trees(40), torch.bfloat16)
     assert (mixed.weights, mixed.copy) == (4 * size, 2 * size)
     assert training_memory(model, trees(40), torch.float32, lanes=3).gradients == 12 * size
@@ -83,7 +88,7 @@ def test_adapters_alone_have_gradients():
     model = add_lora(tiny_model(434), rank=4, alpha=8.0, dropout=0.0)
     trained = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
     found = training_memory(model, trees(40), torch.float32)
-    assert (found.gradients, found.moments) == (4 * trained, 8 * trained)
+    assert (found.gradients, found.optimiser_state) == (4 * trained, 8 * trained)
     assert found.weights > 10 * found.gradients
 
 

@@ -14,12 +14,12 @@ from tiny import save_tiny, trajectory
 from torch.testing import assert_close
 from transformers import AutoModelForCausalLM
 
-from eto.algorithms.sft import sft_example
+from eto.engines.in_process.acting_model import acting_copy
 from eto.engines.in_process.conversation import Conversation
 from eto.engines.in_process.decoder import Decoder
-from eto.engines.in_process.weights import acting_copy
 from eto.settings import TrainingSettings
 from eto.training.backends.core_groups import grouped_log_probs
+from eto.training.cloning import sft_example
 from eto.training.learner import Learner, load_learner
 from eto.types import Trajectory
 

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_loop import EVERY_STEP, Interrupt, changed, episodes, interrupt, pairs, policy, rows, weights
 
-from eto.algorithms.dpo import preference
-from eto.algorithms.sft import cloning
 from eto.settings import DpoSettings, SftSettings
 from eto.settings.training import Schedule
+from eto.training.cloning import cloning
+from eto.training.preference import preference
 from eto.training.schedule import rate_share, warmup_steps
 
 SCHEDULES = get_args(Schedule)

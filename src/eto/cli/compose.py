@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from eto.cli.effect import check_effect
-from eto.recipe import Recipe, load_recipe, parse_recipe
+from eto.experiment.recipe import Recipe, load_recipe, parse_recipe
 
 BARE = "name: command\nenvironment: {name: scienceworld}\n"
 """What a single stage runs with where no recipe is given: the paper's defaults."""

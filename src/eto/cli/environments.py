@@ -7,13 +7,13 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
+from eto.data.oserrors import reason
+from eto.data.texts import brief
 from eto.environments import load_suite, required_options, suite_names
-from eto.environments.conformance import Check
-from eto.environments.contract import listed_tasks
+from eto.environments.hosting.boundary import listed_tasks
+from eto.environments.toolkit.conformance import Check
 from eto.errors import EtoError, InputError, MissingRequirement
-from eto.oserrors import reason
-from eto.recipe_yaml import read_yaml
-from eto.texts import brief
+from eto.experiment.recipe_yaml import read_yaml
 
 FAILED = 1
 
@@ -33,7 +33,7 @@ def _state(name: str) -> str:
         counts = ", ".join(f"{len(listed_tasks(suite, split))} {split}" for split in suite.splits)
         return f"tasks: {counts}"
     except MissingRequirement as error:
-        return f"missing: {error.problem}\n    mend: {error.mend}"
+        return f"missing: {error.problem}\n    hint: {error.hint}"
     except EtoError as error:
         return f"cannot be loaded: {error}"
 
@@ -54,8 +54,8 @@ def check(
         console.print(f"{name}: {note}", markup=False, highlight=False)
     for problem in problems:
         console.print(f"breach: {problem}", markup=False, highlight=False)
-    count_told = f"{len(problems)} breach{'es' * (len(problems) > 1)}"
-    verdict = count_told if problems else "keeps the contract"
+    counted = f"{len(problems)} breach{'es' * (len(problems) > 1)}"
+    verdict = counted if problems else "keeps the contract"
     checked = len(conformance.tasks or ())
     console.print(f"{name}: {verdict}, checked on {checked} tasks", markup=False, highlight=False)
     return FAILED if problems else 0
@@ -66,10 +66,10 @@ def serve(name: str, options: Sequence[str], split: str, host: str, port: int, i
     try:
         import uvicorn
 
-        from eto.environments.server import build_app
+        from eto.environments.remote.serving import build_app
     except ModuleNotFoundError as error:
-        mend = "pip install 'eto-agent[serve]'"
-        raise MissingRequirement(f"the package {error.name!r} is not installed", mend=mend) from error
+        hint = "pip install 'eto-agent[serve]'"
+        raise MissingRequirement(f"the package {error.name!r} is not installed", hint=hint) from error
     _check_free(host, port)
     suite = load_suite(name, **dict(_option(text) for text in options))
     app = build_app(suite, listed_tasks(suite, split), idle_seconds)
@@ -84,13 +84,13 @@ def _check_free(host: str, port: int) -> None:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(place)
     except (OSError, UnicodeError) as error:
-        told = reason(error) if isinstance(error, OSError) else "no name of a host"
-        mend = "take another --port, or a --host of this machine"
-        raise InputError(f"cannot listen: {told}", where=f"{host}:{port}", mend=mend) from None
+        why = reason(error) if isinstance(error, OSError) else "no name of a host"
+        hint = "take another --port, or a --host of this machine"
+        raise InputError(f"cannot listen: {why}", where=f"{host}:{port}", hint=hint) from None
 
 
 def _option(text: str) -> tuple[str, object]:
     name, separator, value = text.partition("=")
     if not separator:
-        raise InputError(f"{brief(text)} is no option", mend="write NAME=VALUE, for example products=100")
+        raise InputError(f"{brief(text)} is not an option", hint="write NAME=VALUE, for example products=100")
     return name, read_yaml(value, f"option {name}")[0]

@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from eto.data.files import disk_errors, read_json, write_json
+from eto.data.oserrors import unwritable
+from eto.data.store import TrajectoryStore
 from eto.errors import RunConflict
-from eto.files import disk_errors, read_json, write_json
-from eto.oserrors import unwritable
-from eto.recipe import Recipe, free_fields, recipe_diff
-from eto.run import acquire, release
-from eto.store import TrajectoryStore
+from eto.experiment.recipe import Recipe, free_fields, recipe_diff
+from eto.experiment.run import acquire, release
 
 
 class Kept:
@@ -57,7 +57,7 @@ class Kept:
             raise RunConflict(
                 f"episodes of another command for {out} are kept here\n  " + "\n  ".join(changed),
                 where=str(self.directory),
-                mend="give that command again to resume it, another --out, or --overwrite to drop them",
+                hint="give that command again to resume it, another --out, or --overwrite to drop them",
             )
 
     def __enter__(self) -> Kept:
@@ -102,5 +102,5 @@ def _fingerprint(directory: Path) -> str:
     if not directory.is_dir():
         return ""
     files = sorted(path for path in directory.iterdir() if path.is_file())
-    told = "\n".join(f"{path.name} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in files)
-    return hashlib.sha256(told.encode()).hexdigest()[:16]
+    states = "\n".join(f"{path.name} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in files)
+    return hashlib.sha256(states.encode()).hexdigest()[:16]

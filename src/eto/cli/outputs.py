@@ -9,10 +9,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from eto.data.files import disk_errors
+from eto.data.oserrors import unwritable
+from eto.data.texts import shown
 from eto.errors import InputError
-from eto.files import disk_errors
-from eto.oserrors import unwritable
-from eto.texts import shown
 
 LINES = "JSON lines"
 MARKDOWN = "Markdown"
@@ -53,7 +53,7 @@ def check_file(
     option: str = "--out",
     form: str = LINES,
 ) -> None:
-    """Refuse a file that is an input, is there already, is no place for one, or is named for another form.
+    """Refuse a file that is an input, exists already, is not a place for one, or is named for another form.
 
     inputs: what the command reads or writes besides, by its name on the command line.
     """
@@ -61,11 +61,11 @@ def check_file(
     try:
         _check_apart(out, inputs, option)
         if out.is_dir():
-            raise InputError("this is a directory", where=str(out), mend=f"give {option} the name of a file")
+            raise InputError("this is a directory", where=str(out), hint=f"give {option} the name of a file")
         if os.path.lexists(out):
             if not (out.is_file() or out.is_symlink()):
-                mend = f"give {option} the name of a file"
-                raise InputError("this is a device or a pipe, no file", where=str(out), mend=mend)
+                hint = f"give {option} the name of a file"
+                raise InputError("this is a device or a pipe, no file", where=str(out), hint=hint)
             if not overwrite:
                 raise _here_already(out, option)
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -81,11 +81,11 @@ def check_directory(out: Path, *, overwrite: bool, inputs: Mapping[str, Path | N
     try:
         _check_apart(out, inputs, "--out")
         if out.exists() and not out.is_dir():
-            raise InputError("this is a file already", where=str(out), mend="give --out a new directory")
+            raise InputError("this is a file already", where=str(out), hint="give --out a new directory")
         if out.is_dir() and any(out.iterdir()):
             if not (out / "config.json").is_file():
-                mend = "give --out a new directory"
-                raise InputError("the directory holds other files and no model", where=str(out), mend=mend)
+                hint = "give --out a new directory"
+                raise InputError("the directory holds other files and no model", where=str(out), hint=hint)
             if not overwrite:
                 raise _here_already(out, "--out")
         out.mkdir(parents=True, exist_ok=True)
@@ -131,7 +131,7 @@ def _check_name(out: Path, form: str, option: str) -> None:
     if ending in alien or (packed and form == MARKDOWN):
         good = ".md" if form == MARKDOWN else ".jsonl or .jsonl.gz"
         problem = f"the name promises {ending}, but {form} is written"
-        raise InputError(problem, where=f"{option} {shown(out, line=True)}", mend=f"let it end in {good}")
+        raise InputError(problem, where=f"{option} {shown(out, line=True)}", hint=f"let it end in {good}")
 
 
 def _check_apart(out: Path, inputs: Mapping[str, Path | None], option: str) -> None:
@@ -148,7 +148,7 @@ def _check_apart(out: Path, inputs: Mapping[str, Path | None], option: str) -> N
         else:
             continue
         raise InputError(
-            problem, where=f"{option} {shown(out, line=True)}", mend=f"give {option} another place"
+            problem, where=f"{option} {shown(out, line=True)}", hint=f"give {option} another place"
         )
 
 
@@ -168,20 +168,20 @@ def _check_length(out: Path) -> None:
     spare = 40
     if len(os.fsencode(out.name)) + spare > longest:
         problem = f"the name has {len(os.fsencode(out.name))} bytes; there is room for {longest - spare}"
-        raise InputError(problem, where=str(out), mend="give a shorter name")
+        raise InputError(problem, where=str(out), hint="give a shorter name")
 
 
 def _here_already(out: Path, option: str) -> InputError:
-    mend = f"give {option} another name, or --overwrite to replace it"
-    return InputError("there is something here already", where=str(out), mend=mend)
+    hint = f"give {option} another name, or --overwrite to replace it"
+    return InputError("there is something here already", where=str(out), hint=hint)
 
 
 def inputs_of(**named: Path | str | None) -> dict[str, Path | None]:
-    """Inputs by option: `expert=` stands for --expert. A model that is no directory here is none."""
-    found: dict[str, Path | None] = {}
+    """Inputs by option: `expert=` stands for --expert. A model that is not a directory here is none."""
+    inputs: dict[str, Path | None] = {}
     for name, path in named.items():
         given = Path(path) if path is not None else None
         if name == "model" and given is not None and not given.is_dir():
             given = None
-        found["the input file" if name == "file" else f"--{name.replace('_', '-')}"] = given
-    return found
+        inputs["the input file" if name == "file" else f"--{name.replace('_', '-')}"] = given
+    return inputs

@@ -9,7 +9,7 @@ from rich import progress as bars
 from rich.console import Console
 
 from eto.cli.terminal import terminal
-from eto.texts import shown
+from eto.data.texts import shown
 
 LINE_SECONDS = 10.0
 """Between two lines where the output is not a terminal."""

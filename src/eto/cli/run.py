@@ -9,16 +9,16 @@ from eto.cli.compose import read_recipe
 from eto.cli.outputs import MARKDOWN, check_file
 from eto.cli.progress import Progress
 from eto.cli.terminal import say
+from eto.data.files import disk_errors
+from eto.evaluation import terminal, write_report
 from eto.experiment.experiment import perform
-from eto.files import disk_errors
-from eto.recipe import Recipe
-from eto.report import terminal, write_report
-from eto.reuse import stages_of
+from eto.experiment.fork import stages_of
+from eto.experiment.recipe import Recipe
 
 
 def run_recipe(path: Path, overrides: Sequence[str], source: Path | None = None) -> None:
     """Run the recipe at `path`; prints the table of agents at the end. What the run in `source` has
-    finished and the recipe leaves as it is there is taken from it."""
+    finished and the recipe leaves unchanged is taken from it."""
     recipe = read_recipe(path, overrides, "run")
     with Progress() as progress:
         progress.say(f"{recipe.name}: {path} -> {recipe.directory}")
@@ -29,7 +29,7 @@ def run_recipe(path: Path, overrides: Sequence[str], source: Path | None = None)
 
 def print_report(directory: Path) -> None:
     """Write the report of a run directory and print its table."""
-    from eto.files import read_json
+    from eto.data.files import read_json
 
     paths = write_report(directory)
     progress = Progress()
@@ -41,8 +41,8 @@ def print_pooled(
     directories: Sequence[Path], against: Sequence[Path], out: Path | None, overwrite: bool = False
 ) -> None:
     """Print the pooled table of several runs, or what sets them apart from others; or write it to `out`."""
-    from eto.files import write_atomic
-    from eto.report.pooled import compare_runs, comparison_markdown, pool_runs, pooled_markdown
+    from eto.data.files import write_atomic
+    from eto.evaluation.pooled import compare_runs, comparison_markdown, pool_runs, pooled_markdown
 
     if out is not None:
         runs = {f"the run {path.name}": path for path in (*directories, *against)}
@@ -60,7 +60,7 @@ def print_pooled(
 
 
 def _say_what_next(recipe: Recipe, path: Path, progress: Progress) -> None:
-    from eto.report import build_results
+    from eto.evaluation import build_results
 
     results = build_results(recipe.directory)
     shipped = results["shipped"]["agent"] if results["shipped"] else results["baseline"]

@@ -14,13 +14,13 @@ from rich.text import Text
 
 from eto.cli.compose import read_recipe
 from eto.cli.terminal import terminal
-from eto.formats import read_sides
-from eto.recipe import Recipe
-from eto.texts import whole
+from eto.data.formats import read_sides
+from eto.data.texts import whole
+from eto.experiment.recipe import Recipe
 from eto.types import Trajectory
 
 if TYPE_CHECKING:
-    from eto.rendering import Rendered, Renderer
+    from eto.tokens.rendering import Rendered, Renderer
 
 
 def show(
@@ -28,7 +28,7 @@ def show(
 ) -> None:
     """Print the first `limit` trajectories of `file`, two a pair; tokens with loss are on green.
 
-    Where the output is no terminal, each turn stands in a line of its own, as Python writes text.
+    Where the output is not a terminal, each turn stands in a line of its own, as Python writes text.
     """
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -47,7 +47,7 @@ def show(
             console.print(f"--- {title}", soft_wrap=True)
             for rendered in samples:
                 console.print(renderer.tokenizer.decode(list(rendered.ids)), soft_wrap=True)
-        for line in _told(renderer, trajectory, samples):
+        for line in _summary(renderer, trajectory, samples):
             console.print(line, soft_wrap=True)
 
 
@@ -59,12 +59,12 @@ def _coloured(renderer: Renderer, rendered: Rendered) -> Text:
     return text
 
 
-def _told(renderer: Renderer, trajectory: Trajectory, samples: Sequence[Rendered]) -> list[str]:
+def _summary(renderer: Renderer, trajectory: Trajectory, samples: Sequence[Rendered]) -> list[str]:
     """How many tokens carry loss, and the text of each turn's."""
     marked, total = sum(sum(each.mask) for each in samples), sum(len(each.ids) for each in samples)
     lines = [f"{marked} of {total} tokens carry loss"]
     if len(samples) > 1:
-        lines[0] += f", in {len(samples)} samples: the template writes past turns anew"
+        lines[0] += f", in {len(samples)} samples: the template writes past turns again"
     if not marked:
         lines.append("nothing to train on: no turn carries loss")
     for number, turn in enumerate(trajectory.turns):
@@ -82,7 +82,7 @@ def _told(renderer: Renderer, trajectory: Trajectory, samples: Sequence[Rendered
 
 
 def _renderer(recipe: Recipe, model: str) -> Renderer:
-    from eto.rendering import Renderer
+    from eto.tokens.rendering import Renderer
 
     given = recipe.model
     return Renderer(
@@ -96,8 +96,8 @@ def _renderer(recipe: Recipe, model: str) -> Renderer:
 
 def _tokenizer(model: str) -> Any:
     """Of a model, or of a directory that has nothing but a tokenizer."""
-    from eto.policies.checkpoint import has_vocabulary
-    from eto.policies.loading import Source, find_model, load_tokenizer
+    from eto.models.checkpoint import has_vocabulary
+    from eto.models.loading import Source, find_model, load_tokenizer
 
     folder = Path(model).expanduser()
     alone = folder.is_dir() and has_vocabulary(folder)

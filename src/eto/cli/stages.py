@@ -6,12 +6,15 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
+from typing import cast
 
 from eto.cli.compose import read_recipe
 from eto.cli.kept import Kept, command_of
 from eto.cli.outputs import check_file, inputs_of
 from eto.cli.progress import Progress
 from eto.cli.terminal import say, terminal
+from eto.data.formats import PairForm, read_trajectories, write_pairs, write_trajectories
+from eto.data.texts import shown
 from eto.errors import InputError
 from eto.experiment.compose import (
     policy_of,
@@ -19,10 +22,8 @@ from eto.experiment.compose import (
     suite_of,
     tasks_of,
 )
-from eto.formats import read_trajectories, write_pairs, write_trajectories
-from eto.recipe import Recipe
+from eto.experiment.recipe import Recipe
 from eto.settings import ContrastSettings, ExploreSettings
-from eto.texts import shown
 from eto.types import Phase, Trajectory
 
 SHOWN = 10
@@ -33,7 +34,7 @@ def collect(
     out: Path, split: str, recipe_path: Path | None, overrides: Sequence[str], overwrite: bool = False
 ) -> None:
     """`eto expert`"""
-    from eto.environments.pool import EnvironmentPool
+    from eto.environments.hosting.pool import EnvironmentPool
     from eto.experiment import play
 
     recipe = read_recipe(recipe_path, overrides, "expert", split=split)
@@ -92,8 +93,8 @@ def replay_file(
     if replayed.translated:
         progress.say(f"{replayed.translated} actions translated into the environment's dialect")
     if replayed.unknown_words:
-        told = ", ".join(f"{word!r} ({count})" for word, count in replayed.unknown_words.most_common(SHOWN))
-        progress.say(f"{replayed.unknown_words.total()} actions in words no dialect knows: {told}")
+        words = ", ".join(f"{word!r} ({count})" for word, count in replayed.unknown_words.most_common(SHOWN))
+        progress.say(f"{replayed.unknown_words.total()} actions in words no dialect knows: {words}")
     for trajectory in others[:SHOWN]:
         progress.say(f"  {shown(trajectory.task.id, line=True)}: {shown(trajectory.detail, line=True)}")
     if len(others) > SHOWN:
@@ -130,8 +131,8 @@ def evaluate_model(
     overwrite: bool = False,
 ) -> None:
     """`eto evaluate`"""
-    from eto.report import agent_table
-    from eto.statistics import summarise
+    from eto.evaluation import agent_table
+    from eto.evaluation.statistics import summarise
 
     recipe = read_recipe(recipe_path, overrides, "evaluate", split=split, model=model)
     if out:
@@ -160,17 +161,17 @@ def make_pairs(
         if form != "own" or recipe_path or overrides:
             problem = "the reference's rules have a form of their own and take nothing from a recipe"
             raise InputError(
-                problem, where="--rules reference", mend="leave out --format, --recipe and overrides"
+                problem, where="--rules reference", hint="leave out --format, --recipe and overrides"
             )
-        from eto.reference_rules import read_reference_items, reference_pairs, write_reference_pairs
+        from eto.data.reference_pairs import read_reference_items, reference_pairs, write_reference_pairs
 
         items = reference_pairs(read_reference_items(expert), read_reference_items(explored))
         write_reference_pairs(out, items)
         say(f"{len(items)} pairs by the reference's rules: {out}")
         return
     if rules != "eto":
-        raise InputError(f"unknown rules {rules!r}", where="--rules", mend="use eto or reference")
-    from eto.contrast import contrast_result
+        raise InputError(f"unknown rules {rules!r}", where="--rules", hint="use eto or reference")
+    from eto.credit.contrast import contrast_result
 
     recipe = read_recipe(recipe_path, overrides, "pairs")
     # Where nobody says who acted: an expert's missing reward counts as 1; here it must be an error.
@@ -181,7 +182,7 @@ def make_pairs(
         section(recipe, ContrastSettings),
         seed=recipe.seed,
     )
-    write_pairs(out, result.pairs, form=form)
+    write_pairs(out, result.pairs, form=cast(PairForm, form))
     say(f"{len(result.pairs)} pairs written: {out}")
     for name, count in asdict(result.summary).items():
         if count:
@@ -207,8 +208,8 @@ def _play(
     with Progress() as progress, ExitStack() as stack:
         kept = None
         if out:
-            told = command_of(command, split, recipe, model)
-            kept = stack.enter_context(Kept(out, told, overwrite=overwrite))
+            command_line = command_of(command, split, recipe, model)
+            kept = stack.enter_context(Kept(out, command_line, overwrite=overwrite))
             _say_resuming(kept, Phase(split), len(tasks) * samples, progress)
         progress.say("loading the model")
         played = play(
@@ -222,7 +223,7 @@ def _play(
             temperature=temperature,
             store=kept.store if kept else None,
         )
-        if kept:
+        if kept and out:
             write_trajectories(out, played)
             kept.finish()
     return played

@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and SIGHUP: what is under way is put in order, and the user told how to go on."""
+"""Ctrl-C, SIGTERM and SIGHUP: work in progress is shut down cleanly, and the user is shown how to resume."""
 
 from __future__ import annotations
 

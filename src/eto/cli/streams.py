@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from eto.data.oserrors import reason
 from eto.errors import MissingRequirement
-from eto.oserrors import reason
 
 CLOSED = 128 + signal.SIGPIPE
 """Exit code where the reader of standard output has gone, as `head` does."""
@@ -24,7 +24,7 @@ class _Stream(io.TextIOWrapper):
     """A standard stream that can write every text, and says in words why it cannot be written."""
 
     ends_quietly = False
-    """Whether the process ends where the reader has gone; else what it is told is dropped."""
+    """Whether the process ends where the reader has gone; else its output is dropped."""
     failure: MissingRequirement | None = None
     """Why what was written is not there."""
 
@@ -45,9 +45,9 @@ class _Stream(io.TextIOWrapper):
             if error.errno == errno.EPIPE and self.ends_quietly:
                 raise SystemExit(CLOSED) from None
             if self.ends_quietly and error.errno not in (errno.EPIPE, errno.EIO):
-                mend = "free space where the output goes, or write it elsewhere"
+                hint = "free space where the output goes, or write it elsewhere"
                 problem = f"cannot write to standard output: {reason(error)}"
-                self.failure = MissingRequirement(problem, mend=mend)
+                self.failure = MissingRequirement(problem, hint=hint)
                 raise self.failure from None
 
     def _drop_the_rest(self) -> None:
@@ -62,7 +62,7 @@ def standard_streams() -> Iterator[None]:
     """Standard output and error of which every text can be written, whatever their encoding.
 
     A closed standard output ends the process quietly, a full one with `MissingRequirement`; the
-    loss of a terminal, which a run may outlive, drops what is told.
+    loss of a terminal, which a run may outlive, drops the output.
     """
     codecs.register_error("eto", _escaped)
     earlier = sys.stdout, sys.stderr
@@ -79,7 +79,7 @@ def standard_streams() -> Iterator[None]:
 
 
 def flush_output() -> None:
-    """Write what is buffered, while a failure can still be told. Raises it, and one from before."""
+    """Write what is buffered, while a failure can still be reported. Raises it, and one from before."""
     if sys.stdout is not None:
         sys.stdout.flush()
     if failure := getattr(sys.stdout, "failure", None):

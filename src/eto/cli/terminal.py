@@ -1,4 +1,4 @@
-"""The one way to print: text of others appears as it is.
+"""The one way to print: text from elsewhere appears as it is.
 
 Nothing in it is markup, an emoji code or a number to colour; control characters are shown as escapes.
 """
@@ -12,7 +12,7 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Text
 
-from eto.texts import shown
+from eto.data.texts import shown
 
 
 class _Terminal(Console):

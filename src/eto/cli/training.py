@@ -8,12 +8,12 @@ from pathlib import Path
 from eto.cli.compose import read_recipe
 from eto.cli.outputs import check_directory, inputs_of, new_model
 from eto.cli.progress import Progress
+from eto.data.formats import read_pairs, read_trajectories
 from eto.errors import InputError
 from eto.experiment.compose import policy_of, section, training_arguments
 from eto.experiment.loading import check_for_training
+from eto.experiment.recipe import Recipe
 from eto.experiment.watch import show_start, show_step
-from eto.formats import read_pairs, read_trajectories
-from eto.recipe import Recipe
 from eto.settings import ContrastSettings, DpoSettings, GuardSettings, SftSettings
 from eto.types import Trajectory
 
@@ -31,7 +31,7 @@ def clone(
     trajectories = read_trajectories(expert, source="expert")
     inputs = inputs_of(expert=expert, model=model or recipe.model.path, recipe=recipe_path)
     check_directory(out, overwrite=overwrite, inputs=inputs)
-    from eto.algorithms.sft import cloning
+    from eto.training.cloning import cloning
 
     progress = Progress()
     policy = policy_of(recipe, model)
@@ -61,8 +61,8 @@ def optimise(
     found = read_pairs(pairs)
     inputs = inputs_of(pairs=pairs, model=model or recipe.model.path, recipe=recipe_path)
     check_directory(out, overwrite=overwrite, inputs=inputs)
-    from eto.algorithms.dpo import preference
     from eto.training.guard import exceeded
+    from eto.training.preference import preference
 
     progress = Progress()
     policy, guard = policy_of(recipe, model), section(recipe, GuardSettings)
@@ -95,9 +95,9 @@ def _replayed(file: Path | None, recipe: Recipe) -> list[Trajectory] | None:
         raise InputError(
             f"method.dpo.rehearsal_weight is {weight:g}, but there is nothing to rehearse",
             where="eto dpo",
-            mend="give --rehearsal FILE, for example the expert's, or method.dpo.rehearsal_weight=0",
+            hint="give --rehearsal FILE, for example the expert's, or method.dpo.rehearsal_weight=0",
         )
     if file is not None and not weight:
-        mend = "set method.dpo.rehearsal_weight, for example to 1, or leave --rehearsal out"
-        raise InputError("method.dpo.rehearsal_weight is 0", where="--rehearsal", mend=mend)
+        hint = "set method.dpo.rehearsal_weight, for example to 1, or leave --rehearsal out"
+        raise InputError("method.dpo.rehearsal_weight is 0", where="--rehearsal", hint=hint)
     return None if file is None else read_trajectories(file, source="expert")

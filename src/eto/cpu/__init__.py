@@ -1,1 +1,7 @@
-"""Fast paths of a CPU behind engines and training: each computes what the plain path does, sooner."""
+"""Fast paths of a CPU behind engines and training: each computes what the plain path does, sooner.
+
+- `core_groups`: computations side by side, each on its own cores
+- `packed_linear`: weights packed for products with few rows
+- `replicas`: one model per group of cores: shared weights, fp32 gradients
+- `weight_gradients`: gradients of weight matrices, summed where they arise
+"""

@@ -2,7 +2,7 @@
 
 A decoding step has one row a conversation. With so few, a general matrix product spends most of
 its time on laying out the weights, at each call. fp32 on a CPU only; where the general product is
-the faster one it stays: for many rows, as in a prompt, and for a single one, but for the
+the faster one it stays: for many rows, as in a prompt, and for a single one, except for the
 vocabulary.
 """
 
@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from eto.policies.private_interfaces import packed_linear, packed_weight
+from eto.models.private_interfaces import packed_linear, packed_weight
 
 FEW = 32
 """Rows up to which the packed product is the faster (`LOG.md`)."""

@@ -4,7 +4,7 @@ Master weights stay in fp32. All replicas share one set of weights: the master's
 copy of it in another type, in which activations and gradients are then held throughout, as when
 the agent acts. Against casting inside the forward pass (autocast) that saves the casts of weights
 and residuals for every batch. Each lane sums its gradients in fp32; after the passes of a step the
-lanes' sums become the master's gradient, added up in one order, whoever was first.
+lanes' sums become the master's gradient, added up in one order, the first one.
 """
 
 from __future__ import annotations

@@ -56,10 +56,10 @@ def sum_directly(model: Any, sums: Mapping[nn.Parameter, GradientSum]) -> None:
     Their weights then get no `grad`; every other parameter does.
     """
     for module in model.modules():
-        kind = type(module)
-        if kind is nn.Linear and module.weight in sums:
+        layer_type = type(module)
+        if layer_type is nn.Linear and module.weight in sums:
             module.forward = partial(_linear, module, sums[module.weight])
-        elif kind is nn.Embedding and module.weight in sums and _plain(module):
+        elif layer_type is nn.Embedding and module.weight in sums and _plain(module):
             module.forward = partial(_embedding, module, sums[module.weight])
 
 

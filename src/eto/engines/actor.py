@@ -13,10 +13,12 @@ from eto.types import Message, Turn
 
 
 class ActorRenderer(Protocol):
-    """What an actor needs of a renderer; see `eto.rendering.Renderer`."""
+    """What an actor needs of a renderer; see `eto.tokens.rendering.Renderer`."""
 
-    fingerprint: str | None
-    """Of the tokenizer; None where its ids mean nothing elsewhere."""
+    @property
+    def fingerprint(self) -> str | None:
+        """Of the tokenizer; None where its ids mean nothing elsewhere."""
+        ...
 
     @property
     def stops(self) -> tuple[int, ...]:
@@ -24,7 +26,7 @@ class ActorRenderer(Protocol):
         ...
 
     def talk(self, messages: Sequence[Message]) -> Any:
-        """A conversation that continues turn by turn; see `eto.talk.Talk`."""
+        """A conversation that continues turn by turn; see `eto.tokens.talk.Talk`."""
         ...
 
     def text(self, action_ids: Sequence[int]) -> str:
@@ -47,7 +49,7 @@ class Actor:
     name: str
     """Stands as `source` in the trajectories it plays."""
     prompt: str = ""
-    """What its prompts end with, beside what the suite says."""
+    """What its prompts end with, in addition to what the suite says."""
 
     @property
     def tokenizer_id(self) -> str | None:
@@ -85,7 +87,7 @@ class Dialogue:
                 f"the prompt takes {len(self.ids)} tokens and an action up to {room}: "
                 f"{excess} more than the context of {actor.engine.max_context} holds",
                 where="model.max_context",
-                mend="use a model with a longer context, or shorten the environment's instruction",
+                hint="use a model with a longer context, or shorten the environment's instruction",
             )
         self._action: list[int] = []
         for turn in turns:
@@ -124,7 +126,7 @@ class Dialogue:
 
     def hear(self, turn: Turn) -> None:
         """Go on after `turn`, the action written last with what came back. Where the chat template lays the
-        conversation out anew, all its ids change."""
+        conversation out again, all its ids change."""
         appended, ids = self._talk.go_on(self._action, turn)
         self.ids = [*self.ids, *ids] if appended else list(ids)
 

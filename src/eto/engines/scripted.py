@@ -67,7 +67,7 @@ class TextRenderer:
 
 
 class TextTalk:
-    """A conversation of a `TextRenderer`; as `eto.talk.Talk`, it only ever appends."""
+    """A conversation of a `TextRenderer`; as `eto.tokens.talk.Talk`, it only ever appends."""
 
     def __init__(self, renderer: TextRenderer, messages: Sequence[Message]) -> None:
         self._renderer = renderer
@@ -103,18 +103,18 @@ class ScriptedEngine:
     async def generate(
         self, ids: Sequence[int], sampling: Sampling, *, session: str | None = None
     ) -> Completion | EngineFault:
-        """The answer of `respond` to the conversation. Raises `InputError` for one that is no text."""
+        """The answer of `respond` to the conversation. Raises `InputError` for one that is not text."""
         if not self._awake:
             return EngineFault("the engine sleeps, or is closed", retryable=False)
         version = self.version
         await others_first()
         if len(ids) >= self.max_context:
-            told = f"the prompt has {len(ids)} tokens, and the context holds {self.max_context}"
-            return EngineFault(told, retryable=False)
+            fault = f"the prompt has {len(ids)} tokens, and the context holds {self.max_context}"
+            return EngineFault(fault, retryable=False)
         action = self._respond(self.renderer.messages(ids))
         if not isinstance(action, str):
             problem = f"it answered {type(action).__name__}, not text"
-            raise InputError(problem, where="scripted", mend="let its function return the action as a str")
+            raise InputError(problem, where="scripted", hint="let its function return the action as a str")
         written: tuple[int, ...] = (self.renderer.id_of(action), END)[: sampling.max_tokens]
         if written[0] in sampling.stop:
             written = written[:1]

@@ -15,21 +15,21 @@ from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from eto.environments.contract import as_input_error, checked_suite, undisturbed
-from eto.environments.options import check_types
+from eto.environments.hosting.boundary import as_input_error, checked_suite, undisturbed
+from eto.environments.toolkit.options import check_types
 from eto.errors import InputError, MissingRequirement
 from eto.protocols import TaskSuite
 
 GROUP = "eto.environments"
 SUITES: dict[str, tuple[str, str]] = {
-    "agentgym": ("eto.environments.agentgym", "AgentGym"),
+    "agentgym": ("eto.environments.remote.agentgym", "AgentGym"),
     "alfworld": ("eto.environments.alfworld.suite", "AlfWorld"),
-    "gymnasium": ("eto.environments.gymnasium_text", "GymnasiumText"),
-    "openenv": ("eto.environments.openenv", "OpenEnv"),
-    "scienceworld": ("eto.environments.scienceworld", "ScienceWorld"),
-    "scienceworld-eto": ("eto.environments.scienceworld_eto", "ScienceWorldEto"),
-    "textworld": ("eto.environments.textworld", "TextWorld"),
-    "textworld-express": ("eto.environments.textworld_express", "TextWorldExpress"),
+    "gymnasium": ("eto.environments.remote.gymnasium_text", "GymnasiumText"),
+    "openenv": ("eto.environments.remote.openenv", "OpenEnv"),
+    "scienceworld": ("eto.environments.scienceworld.suite", "ScienceWorld"),
+    "scienceworld-eto": ("eto.environments.scienceworld.paper_tasks", "ScienceWorldEto"),
+    "textworld": ("eto.environments.textworld.suite", "TextWorld"),
+    "textworld-express": ("eto.environments.textworld_express.suite", "TextWorldExpress"),
     "webshop": ("eto.environments.webshop.suite", "WebShop"),
 }
 
@@ -55,17 +55,17 @@ def load_suite(name: str, /, **options: object) -> TaskSuite:
             raise InputError(
                 f"unknown option {option!r}",
                 where=f"environment {name}",
-                mend=f"known ones: {', '.join(known)}",
+                hint=f"known ones: {', '.join(known)}",
             )
     if missing := [option for option in required_options(name) if option not in options]:
         raise InputError(
             f"the option {missing[0]!r} is needed",
             where=f"environment {name}",
-            mend="docs/recipes.md says what each option means",
+            hint="docs/recipes.md says what each option means",
         )
     check_types(suite, options, name)
-    mend = "check the options; docs/recipes.md says what each means"
-    with undisturbed(), as_input_error(f"environment {name}", mend):
+    hint = "check the options; docs/recipes.md says what each means"
+    with undisturbed(), as_input_error(f"environment {name}", hint):
         made = suite(**options)
     return checked_suite(made, f"environment {name}")
 
@@ -87,25 +87,25 @@ def _suite_class(name: str) -> Callable[..., Any]:
             raise MissingRequirement(
                 f"the package {error.name!r} is not installed",
                 where=f"environment {name}",
-                mend=f"pip install 'eto-agent[{name}]'",
+                hint=f"pip install 'eto-agent[{name}]'",
             ) from error
     declared = [entry for entry in entry_points(group=GROUP) if entry.name == name]
     if not declared:
-        raise InputError(f"unknown environment {name!r}", mend=f"known ones: {', '.join(suite_names())}")
+        raise InputError(f"unknown environment {name!r}", hint=f"known ones: {', '.join(suite_names())}")
     if len(declared) > 1:
         packages = ", ".join(entry.dist.name if entry.dist else entry.value for entry in declared)
-        raise InputError(f"environment {name!r} is declared by {packages}", mend="uninstall all but one")
+        raise InputError(f"environment {name!r} is declared by {packages}", hint="uninstall all but one")
     return _load(declared[0])
 
 
 def _load(entry: EntryPoint) -> Callable[..., Any]:
     where = f"environment {entry.name}, entry point {entry.value}"
-    with undisturbed(), as_input_error(where, "mend or reinstall the package that declares it"):
+    with undisturbed(), as_input_error(where, "fix or reinstall the package that declares it"):
         try:
             return entry.load()
         except (ImportError, AttributeError) as error:
             raise InputError(
                 f"its entry point {entry.value} cannot be imported: {error}",
                 where=f"environment {entry.name}",
-                mend="mend or reinstall the package that declares it",
+                hint="fix or reinstall the package that declares it",
             ) from error

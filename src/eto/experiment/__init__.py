@@ -1,1 +1,18 @@
-"""A recipe from start to report, and what a training method sees of it."""
+"""A recipe from start to report, and what a training method sees of it.
+
+- `compose`: from a recipe to the objects it names
+- `experiment`: experts, the method's stages, the test of its agents
+- `fork`: finished stages of another run, taken into a new one
+- `lab`: a run as a method sees it
+- `loading`: the model, loaded while the expert's trajectories are collected
+- `play`: episodes and experts, kept and shown as they end
+- `recipe`: recipes read, overridden, compared
+- `recipe_earlier`: recipes of the earlier form, rewritten
+- `recipe_errors`: what is wrong with a recipe, by line and field
+- `recipe_fields`: a recipe, composed of settings; a walk over its fields
+- `recipe_yaml`: YAML within bounds, every field with its line
+- `run`: the run directory: lock, stages, manifest, metrics, resume
+- `run_records`: the records of a run, each checked
+- `stage`: a stage while it is open: notes and wall time
+- `watch`: observers of a run
+"""

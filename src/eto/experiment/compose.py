@@ -6,9 +6,9 @@ import random
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from eto.environments.contract import listed_tasks
+from eto.environments.hosting.boundary import listed_tasks
 from eto.errors import InputError
-from eto.recipe import Recipe
+from eto.experiment.recipe import Recipe
 from eto.settings import Settings
 from eto.types import Task, Trajectory
 
@@ -33,14 +33,14 @@ def tasks_of(recipe: Recipe, suite: TaskSuite, split: str) -> list[Task]:
     """
     if split not in suite.splits:
         raise InputError(
-            f"unknown split {split!r}", where="--split", mend=f"use one of {', '.join(suite.splits)}"
+            f"unknown split {split!r}", where="--split", hint=f"use one of {', '.join(suite.splits)}"
         )
     count = getattr(recipe.tasks, f"{split}_per_kind")
     kinds: dict[str, list[Task]] = {}
     listed = listed_tasks(suite, split)
     if not listed and count != 0:
-        mend = "take another split, or other environment.options"
-        raise InputError(f"the split {split} has no tasks", where=f"environment {suite.name}", mend=mend)
+        hint = "take another split, or other environment.options"
+        raise InputError(f"the split {split} has no tasks", where=f"environment {suite.name}", hint=hint)
     for task in listed:
         kinds.setdefault(task.kind, []).append(task)
     chosen: list[Task] = []
@@ -89,14 +89,14 @@ def policy_of(recipe: Recipe, model: str | None = None, name: str = "policy") ->
     return learner
 
 
-def section(recipe: Recipe, kind: type[S]) -> S:
+def section(recipe: Recipe, settings_type: type[S]) -> S:
     """The settings of class `kind` among those of the recipe's method, which `check_effect` has seen to."""
     values = (getattr(recipe.method, name) for name in type(recipe.method).model_fields)
-    return next((value for value in values if isinstance(value, kind)), None) or kind()
+    return next((value for value in values if isinstance(value, settings_type)), None) or settings_type()
 
 
 def training_arguments(recipe: Recipe) -> dict[str, Any]:
-    """What training takes from the recipe beside its settings."""
+    """What training takes from the recipe besides its settings."""
     return {
         "seed": recipe.seed,
         "checkpoint_seconds": float(recipe.checkpoint_seconds),

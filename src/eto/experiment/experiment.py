@@ -6,9 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from eto.codec import prepare
-from eto.environments.requests import Reply, Request
+from eto.data.codec import prepare
+from eto.data.files import disk_errors
+from eto.data.formats import read_trajectories, write_trajectories
+from eto.environments.hosting.requests import Reply, Request
 from eto.experiment.compose import suite_of, tasks_of
+from eto.experiment.fork import fork_stages, forkable_stages
 from eto.experiment.lab import Lab
 from eto.experiment.loading import (
     PolicyLoading,
@@ -18,18 +21,15 @@ from eto.experiment.loading import (
     sure_to_load,
 )
 from eto.experiment.play import collect, kept_experts
+from eto.experiment.recipe import Recipe
+from eto.experiment.run import Run
+from eto.experiment.run_records import check_place, check_template
 from eto.experiment.watch import Silent, Watcher
-from eto.files import disk_errors
-from eto.formats import read_trajectories, write_trajectories
 from eto.methods import load_method
-from eto.recipe import Recipe
-from eto.reuse import fork_stages, forkable_stages
-from eto.run import Run
-from eto.run_records import check_place, check_template
 from eto.types import Phase, Task, Trajectory
 
 if TYPE_CHECKING:
-    from eto.environments.pool import EnvironmentPool
+    from eto.environments.hosting.pool import EnvironmentPool
     from eto.protocols import TaskSuite
     from eto.training.learner import Learner
 
@@ -39,12 +39,12 @@ SPLITS = ("train", "dev", "test")
 def perform(recipe: Recipe, *, source: Path | None = None, watch: Watcher | None = None) -> None:
     """Run `recipe` in its run directory up to the test of every agent; what is finished stays.
 
-    What the run in `source` has finished and the recipe leaves as it is there is taken from it. Raises
-    what `Run.open` and `eto.reuse.fork_stages` do, and the errors of stages.
+    What the run in `source` has finished and the recipe leaves unchanged is taken from it. Raises
+    what `Run.open` and `eto.experiment.fork.fork_stages` do, and the errors of stages.
     """
     watch = watch or Silent()
     if source is not None:
-        # A mistake in it must be told before the model is loaded and the directory takes the recipe.
+        # A mistake in it must be reported before the model is loaded and the directory takes the recipe.
         forkable_stages(source, recipe)
     with PolicyLoading(recipe) as loading:
         suite = suite_of(recipe)
@@ -53,7 +53,7 @@ def perform(recipe: Recipe, *, source: Path | None = None, watch: Watcher | None
             check_place(recipe.directory)
             begun = (recipe.directory / "recipe.yaml").exists()
         if not begun and not sure_to_load(recipe):
-            # A model that cannot be loaded must be told before the directory takes the recipe.
+            # A model that cannot be loaded must be reported before the directory takes the recipe.
             _loaded(loading, watch)
         if sure_to_load(recipe) and agents_left(recipe):
             check_embedded_room(recipe)
@@ -71,7 +71,7 @@ def _learn(
     run: Run, suite: TaskSuite, splits: dict[str, list[Task]], loading: PolicyLoading, watch: Watcher
 ) -> None:
     """All stages: the experts, those of the method, the test of its agents."""
-    from eto.environments.pool import EnvironmentPool
+    from eto.environments.hosting.pool import EnvironmentPool
 
     recipe = run.recipe
     prepare(Request, Reply, Trajectory)  # before a thread imports beside this one

@@ -9,14 +9,14 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from eto.experiment.compose import cloned_part, policy_of, training_arguments
+from eto.experiment.recipe import Recipe
+from eto.experiment.run import Run
 from eto.experiment.watch import Watcher, show_start, show_step
 from eto.protocols import Agent, TaskSuite
-from eto.recipe import Recipe
-from eto.run import Run
 from eto.types import Phase, Task, Trajectory
 
 if TYPE_CHECKING:
-    from eto.environments.pool import EnvironmentPool
+    from eto.environments.hosting.pool import EnvironmentPool
     from eto.training.learner import Learner
     from eto.training.loop import Fit, StepResult
 
@@ -39,7 +39,7 @@ class Lab:
     """Simulators that stand for all stages."""
     watch: Watcher
     prompt: str = ""
-    """What prompts end with, beside what the suite says: that of the agent made or loaded last."""
+    """What prompts end with, in addition to what the suite says: that of the agent made or loaded last."""
 
     @cached_property
     def cloned(self) -> list[Trajectory]:
@@ -48,7 +48,7 @@ class Lab:
 
     @property
     def training(self) -> dict[str, Any]:
-        """What training takes from the recipe beside its settings."""
+        """What training takes from the recipe besides its settings."""
         return training_arguments(self.recipe)
 
     def agent(self, name: str, stage: str, prompt: str = "") -> Agent:
@@ -90,7 +90,7 @@ class Lab:
 
     def measure(self, name: str, split: str) -> float:
         """The learner's average reward on a split, played and logged under `name` with its interval."""
-        from eto.statistics import mean_interval, rate_interval
+        from eto.evaluation.statistics import mean_interval, rate_interval
 
         temperature = self.recipe.evaluation.temperature
         played = self.play(split, Phase.evaluate(name, split), temperature=temperature)

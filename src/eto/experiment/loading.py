@@ -7,8 +7,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from eto.experiment.compose import policy_of
+from eto.experiment.recipe import Recipe
 from eto.methods import declared_stages
-from eto.recipe import Recipe
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,9 +69,9 @@ class PolicyLoading:
 def check_for_training(policy: Learner, out: Path, agents: int = 0) -> None:
     """Raises `InputError` for a model that can only act, `MissingRequirement` where the disk of `out` has no
     room for it: once or, with `agents`, for a run that saves so many."""
-    from eto.policies.adapters import trained_bytes
-    from eto.policies.room import check_room, needed_bytes
-    from eto.policies.saving import model_bytes
+    from eto.models.adapters import trained_bytes
+    from eto.models.disk_room import check_room, needed_bytes
+    from eto.models.saving import model_bytes
     from eto.training.probe import check_training
 
     check_training(policy.model)
@@ -88,8 +88,8 @@ def agents_left(recipe: Recipe) -> int:
 
 def check_embedded_room(recipe: Recipe) -> None:
     """`check_for_training`, of the disk alone, for a model that `sure_to_load` knows. Imports no torch."""
-    from eto.policies.embedded import model_path
-    from eto.policies.room import check_room, directory_bytes, needed_bytes
+    from eto.models.disk_room import check_room, directory_bytes, needed_bytes
+    from eto.models.embedded import model_path
 
     whole = directory_bytes(model_path())
     trained = 0 if recipe.model.lora else whole
@@ -99,7 +99,7 @@ def check_embedded_room(recipe: Recipe) -> None:
 
 def _states(directory: Path) -> int:
     """Bytes of the training states that a stage under way has left in a run's directory."""
-    from eto.policies.room import directory_bytes
+    from eto.models.disk_room import directory_bytes
 
     return sum(directory_bytes(state) for state in directory.glob("stages/*/state*"))
 
@@ -107,7 +107,7 @@ def _states(directory: Path) -> int:
 def sure_to_load(recipe: Recipe) -> bool:
     """Whether the recipe's model need not be tried: the embedded one, whole in the cache, in a context that
     it has, with adapters wherever they fit. Imports neither torch nor transformers."""
-    from eto.policies.embedded import cached_context
+    from eto.models.embedded import cached_context
 
     model = recipe.model
     if model.path != "embedded":

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
+from eto.data.store import TrajectoryStore
 from eto.engines.actor import Actor
-from eto.environments.host import NoExpert
-from eto.environments.pool import EnvironmentPool
+from eto.environments.hosting.failures import commonest
+from eto.environments.hosting.host import NoExpert
+from eto.environments.hosting.pool import EnvironmentPool
 from eto.errors import EnvironmentFailure, InputError
+from eto.experiment.recipe import Recipe
 from eto.experiment.watch import Watcher
-from eto.failures import commonest
 from eto.protocols import TaskSuite
-from eto.recipe import Recipe
 from eto.rollout.experts import stream_experts
 from eto.rollout.replay import SIMULATOR_FAILED, Replayed
 from eto.rollout.rollouts import stream_rollouts
-from eto.store import TrajectoryStore
 from eto.types import Phase, StopReason, Task, Trajectory
 
 NAMED = 5
@@ -92,22 +92,22 @@ def tell_failures(played: Sequence[Trajectory], suite: str, say: Callable[[str],
         raise EnvironmentFailure(
             f"none of {count} episodes could be played\n{commonest(t.detail for t in (*failed, *unfit))}",
             where=f"environment {suite}",
-            mend=f"`eto environments check {suite} [OPTION=VALUE]...` names each breach",
+            hint=f"`eto environments check {suite} [OPTION=VALUE]...` names each breach",
         )
     if unfit and len(unfit) == count:
         raise InputError(
             f"no prompt of {count} episodes fits the context\n{commonest(t.detail for t in unfit)}",
             where="model.max_context",
-            mend="use a model with a longer context, or lower rollout.max_action_tokens",
+            hint="use a model with a longer context, or lower rollout.max_action_tokens",
         )
     if failed:
-        told = f"{len(failed)} of {count} episodes failed and are set aside:"
-        say(f"{told}\n{commonest(t.detail for t in failed)}")
+        summary = f"{len(failed)} of {count} episodes failed and are set aside:"
+        say(f"{summary}\n{commonest(t.detail for t in failed)}")
     if unfit:
-        told = (
+        summary = (
             f"{len(unfit)} of {len(played)} episodes have no turn, as their prompt does not fit the context:"
         )
-        say(f"{told}\n{commonest(t.detail for t in unfit)}")
+        say(f"{summary}\n{commonest(t.detail for t in unfit)}")
 
 
 def collect(
@@ -119,7 +119,7 @@ def collect(
     progress: Watcher,
     pool: EnvironmentPool,
 ) -> Iterator[Trajectory | NoExpert]:
-    """Put verified experts of those `tasks` into `store` that it has none of; yields each as it is there.
+    """Put verified experts of those `tasks` into `store` that it has none of; yields each as it is ready.
 
     Says at the end which tasks have none, and why. Raises `EnvironmentFailure` where all have none.
     """
@@ -142,7 +142,7 @@ def collect(
         raise EnvironmentFailure(
             f"none of {len(tasks)} tasks has an expert that solves it\n{why_none(missing)}",
             where=f"environment {suite.name}",
-            mend="take other tasks, or bring trajectories as a file (`eto replay` checks them)",
+            hint="take other tasks, or bring trajectories as a file (`eto replay` checks them)",
         )
     if missing:
         progress.say(f"{len(missing)} of {len(tasks)} tasks have no expert:\n{why_none(missing)}")
@@ -157,12 +157,12 @@ def kept_experts(store: TrajectoryStore, tasks: Sequence[Task]) -> list[Trajecto
 def why_none(missing: Sequence[tuple[Task, NoExpert]]) -> str:
     """A line for each reason with the tasks it holds for, and the commonest details below it."""
     lines = []
-    for reason, told in _WHY_NONE.items():
+    for reason, explanation in _WHY_NONE.items():
         group = [(task, why) for task, why in missing if why.reason == reason]
         if group:
             named = ", ".join(task.id for task, _ in group[:NAMED])
             more = f" and {len(group) - NAMED} more" if len(group) > NAMED else ""
-            lines.append(f"  {len(group)} {told}: {named}{more}")
+            lines.append(f"  {len(group)} {explanation}: {named}{more}")
             if reason != "none":
                 lines += [f"  {line}" for line in commonest(why.detail for _, why in group).splitlines()]
     return "\n".join(lines)
@@ -173,10 +173,10 @@ def check_some_replayed(replayed: Replayed, count: int, suite: str) -> None:
     where their tasks are not the suite's."""
     if len(replayed.not_replayable) < count:
         return
-    told = f"none of {count} trajectories could be replayed\n"
-    told += commonest(t.detail for t in replayed.not_replayable)
+    problem = f"none of {count} trajectories could be replayed\n"
+    problem += commonest(t.detail for t in replayed.not_replayable)
     if any(t.detail.startswith(SIMULATOR_FAILED) for t in replayed.not_replayable):
-        mend = f"`eto environments check {suite} [OPTION=VALUE]...` names each breach"
-        raise EnvironmentFailure(told, where=f"environment {suite}", mend=mend)
-    mend = "name their environment and its options, as environment.name=... environment.options={...}"
-    raise InputError(told, where=f"environment {suite}", mend=mend)
+        hint = f"`eto environments check {suite} [OPTION=VALUE]...` names each breach"
+        raise EnvironmentFailure(problem, where=f"environment {suite}", hint=hint)
+    hint = "name their environment and its options, as environment.name=... environment.options={...}"
+    raise InputError(problem, where=f"environment {suite}", hint=hint)

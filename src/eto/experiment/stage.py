@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from eto.files import write_atomic
-from eto.run_records import noted_seconds
+from eto.data.files import write_atomic
+from eto.experiment.run_records import noted_seconds
 from eto.types import Phase
 
 SECONDS_BETWEEN_NOTES = 2.0

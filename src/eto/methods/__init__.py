@@ -53,7 +53,7 @@ def load_method(name: str) -> Method:
     if name not in list(METHODS):
         near = difflib.get_close_matches(name, METHODS, n=1)
         hint = f"did you mean {near[0]}?" if near else f"methods: {', '.join(sorted(METHODS))}"
-        raise InputError(f"unknown method {name!r}", where="method.name", mend=hint)
+        raise InputError(f"unknown method {name!r}", where="method.name", hint=hint)
     return METHODS[name]
 
 

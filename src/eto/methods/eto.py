@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from eto import steps
-from eto.limits import Whole
 from eto.protocols import Method, Outcome, Stage
 from eto.settings import (
     ContrastSettings,
@@ -17,6 +16,7 @@ from eto.settings import (
     SftSettings,
 )
 from eto.settings.base import Most
+from eto.settings.limits import Whole
 
 if TYPE_CHECKING:
     from eto.experiment.lab import Lab
@@ -54,7 +54,7 @@ class EtoSettings(MethodSettings):
 
 
 def train(lab: Lab, settings: EtoSettings) -> Outcome:
-    """Algorithm 1 of the paper. The best checkpoint on dev goes on; a round that does not beat its own
+    """Algorithm 1 of the paper. The best checkpoint on dev continues; a round that does not beat its own
     starting agent on dev is reported, and the search ends there."""
     base = steps.clone(lab, lab.cloned, settings.sft)
     agents, shipped, reward = [base], base.name, steps.evaluate(lab, base)

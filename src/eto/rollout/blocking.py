@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -40,7 +40,7 @@ def blocking(items: AsyncGenerator[Item]) -> Iterator[Item]:
             thread.submit(here.close).result()
 
 
-def _iterated(items: AsyncGenerator[Item], loop: asyncio.AbstractEventLoop) -> Iterator[Item]:
+def _iterated(items: AsyncGenerator[Item], loop: asyncio.AbstractEventLoop) -> Generator[Item, None, None]:
     try:
         while (item := loop.run_until_complete(_next(items))) is not _END:
             yield item

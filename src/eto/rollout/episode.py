@@ -6,12 +6,12 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from eto.data.texts import whole
 from eto.engines.actor import Actor
-from eto.environments.contract import payload_fault
+from eto.environments.hosting.boundary import payload_fault
 from eto.errors import EnvironmentFailure, PromptTooLong
 from eto.protocols import EngineFault, Sampling, Step
 from eto.rollout.simulators import Simulator
-from eto.texts import whole
 from eto.types import Message, StopReason, Task, Trajectory, Turn
 
 LONGEST_DETAIL = 2000
@@ -74,7 +74,7 @@ async def recite(
 def drift(prefix: Sequence[Turn], turns: Sequence[Turn]) -> int:
     """Turns of `prefix`, of those that state an observation, that were answered otherwise in `turns`."""
     pairs = zip(prefix, turns, strict=False)
-    return sum(bool(told.observation) and told.observation != now.observation for told, now in pairs)
+    return sum(bool(before.observation) and before.observation != now.observation for before, now in pairs)
 
 
 @dataclass(slots=True)

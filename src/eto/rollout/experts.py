@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from eto.environments.host import NoExpert
-from eto.environments.pool import EnvironmentPool
+from eto.environments.hosting.host import NoExpert
+from eto.environments.hosting.pool import EnvironmentPool
 from eto.errors import EnvironmentFailure
-from eto.limits import Whole, check_values
 from eto.protocols import TaskSuite
 from eto.rollout.simulators import Simulator
 from eto.rollout.slots import stream
 from eto.settings import EnvironmentLimits
+from eto.settings.limits import Whole, check_values
 from eto.types import Task, Trajectory
 
 LONGEST = 2_592_000.0

@@ -1,7 +1,7 @@
 """Trajectories from elsewhere, played again: do their actions earn what their file says?
 
 Expert data carries texts of the simulator it was made with. Another version, another dialect of
-actions or another numbering of tasks, and its actions no longer work; cloned all the same, they
+actions or another numbering of tasks, and its actions no longer work; cloned anyway, they
 ruin an agent silently. So their actions are taken, and everything else from the replay.
 """
 
@@ -11,9 +11,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from eto.environments.answers import spoken_action
-from eto.environments.contract import listed_tasks, user_code
-from eto.environments.pool import EnvironmentPool
+from eto.environments.hosting.boundary import listed_tasks, user_code
+from eto.environments.hosting.pool import EnvironmentPool
+from eto.environments.toolkit.answers import spoken_action
 from eto.errors import EnvironmentFailure
 from eto.protocols import TaskSuite
 from eto.rollout.episode import Episode, drift, recite
@@ -199,8 +199,8 @@ def _judge(job: _Replay, played: Trajectory, replayed: Replayed) -> tuple[list[T
         return replayed.not_replayable, replace(given, detail=_simulator_failed(played.detail))
     unsolved = given.reward == 1 and given.success is not False and played.success is False
     if played.reward < given.reward - CLOSE or unsolved:
-        told = f"replayed, {len(played.turns)} of {len(given.turns)} actions earn {played.reward:g}"
-        return replayed.failed, replace(given, detail=f"{told}; the file says {given.reward:g}")
+        summary = f"replayed, {len(played.turns)} of {len(given.turns)} actions earn {played.reward:g}"
+        return replayed.failed, replace(given, detail=f"{summary}; the file says {given.reward:g}")
     replayed.other_observations += drift(given.turns, played.turns)
     return replayed.verified, replace(
         given,

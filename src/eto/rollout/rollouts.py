@@ -14,15 +14,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from eto.engines.actor import Actor
-from eto.environments.contract import check_tasks
-from eto.environments.pool import EnvironmentPool
+from eto.environments.hosting.boundary import check_tasks
+from eto.environments.hosting.pool import EnvironmentPool
 from eto.errors import InputError
-from eto.limits import Count, EpisodeSeed, NotNegative, check_values
 from eto.protocols import TaskSuite
 from eto.rollout.episode import episode_seed, play
 from eto.rollout.simulators import Simulator
 from eto.rollout.slots import stream
 from eto.settings import EnvironmentLimits, RolloutSettings
+from eto.settings.limits import Count, EpisodeSeed, NotNegative, check_values
 from eto.types import Task, Trajectory, Turn
 
 
@@ -85,7 +85,7 @@ def stream_rollouts(
     episodes to leave out, for example those of an earlier, interrupted call. pool: simulators that stand
     already and stay; without it they are started for this call, within `limits`.
 
-    Raises `InputError` for tasks that are there twice or whose id is no text.
+    Raises `InputError` for tasks that occur twice or whose id is not text.
     """
     given = {"samples": samples, "temperature": temperature, "seed": seed}
     check_values(stream_rollouts, given)
@@ -115,5 +115,5 @@ def check_action_room(max_action_tokens: int, max_context: int) -> None:
             f"an action of up to {max_action_tokens} tokens leaves no room for a prompt: "
             f"the context holds {max_context}",
             where="rollout.max_action_tokens",
-            mend="lower it, or raise model.max_context",
+            hint="lower it, or raise model.max_context",
         )

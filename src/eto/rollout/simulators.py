@@ -6,9 +6,9 @@ import asyncio
 import math
 from contextlib import suppress
 
-from eto.environments.contract import Begun
-from eto.environments.host import NoExpert
-from eto.environments.pool import EnvironmentPool, Result
+from eto.environments.hosting.boundary import Begun
+from eto.environments.hosting.host import NoExpert
+from eto.environments.hosting.pool import EnvironmentPool, Result
 from eto.errors import EnvironmentFailure
 from eto.protocols import Step
 from eto.types import Task, Trajectory
@@ -54,7 +54,7 @@ class Simulators:
             self._loop.call_soon_threadsafe(self._take)
 
     def _take(self) -> None:
-        """Hand over what is there, and look again at the next deadline."""
+        """Hand over the available results, and look again at the next deadline."""
         try:
             for result in self.pool.poll(0.0):
                 self._waiting.pop(result.slot).set_result(result)
@@ -97,23 +97,29 @@ class Simulator:
         """Begin an episode: first observation, prompt, cap of turns."""
         self._begin()
         self._simulators.pool.reset(self._number, task)
-        return (await self._answer()).begun
+        begun = (await self._answer()).begun
+        assert begun is not None, "what a reset answers"
+        return begun
 
     async def step(self, action: str) -> Step:
         self._simulators.pool.step(self._number, action)
-        return (await self._answer()).step
+        step = (await self._answer()).step
+        assert step is not None, "what a step answers"
+        return step
 
     async def expert(self, task: Task) -> Trajectory | NoExpert:
         """A verified expert trajectory of `task`, or why there is none."""
         self._begin()
         self._simulators.pool.expert(self._number, task)
-        return (await self._answer()).expert
+        expert = (await self._answer()).expert
+        assert expert is not None, "what an expert's request answers"
+        return expert
 
     async def _answer(self) -> Result:
         result = await self._simulators.answer(self._number)
         self.seconds += result.seconds
         if result.failure is not None:
-            self.failed, self.collateral = True, result.innocent
+            self.failed, self.collateral = True, result.collateral
             raise result.failure
         if self.seconds > self._simulators.episode_seconds:
             self.failed = True

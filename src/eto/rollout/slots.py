@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Itera
 from contextlib import aclosing, nullcontext
 from typing import TypeVar
 
-from eto.environments.pool import EnvironmentPool
+from eto.environments.hosting.pool import EnvironmentPool
 from eto.protocols import TaskSuite
 from eto.rollout.blocking import blocking
 from eto.rollout.simulators import Simulator, Simulators
@@ -17,7 +17,7 @@ from eto.settings import EnvironmentLimits
 Job = TypeVar("Job")
 Outcome = TypeVar("Outcome")
 Attempt = Callable[[Simulator, Job], Awaitable[Outcome]]
-"""One try of a job; a simulator that fails in it is no exception, but part of the outcome."""
+"""One try of a job; a simulator that fails in it is not an exception, but part of the outcome."""
 
 
 def stream(

@@ -1,10 +1,11 @@
 """Every setting, declared once: one class a concern, used by recipes, Python and commands alike.
 
-base           what all have in common: strict, frozen, self-validating; marks beside fields
-training       cloning and preference training, and the guard over it
-acting         exploring, evaluating, rollouts, the environment and its limits, tasks
-contrast       which pairs are made, and which of their turns carry the contrast
-model          the model and its adapters
+- `acting`: exploring, evaluating, rollouts, environment, tasks
+- `base`: strict, frozen, self-validating; marks beside fields
+- `contrast`: which pairs are made, which turns carry the contrast
+- `limits`: bounds of settings, for recipes and for Python
+- `model`: the model and its adapters
+- `training`: cloning, preference training, guard
 """
 
 from eto.settings.acting import (

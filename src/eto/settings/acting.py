@@ -6,8 +6,8 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
-from eto.limits import Count, Megabytes, NotNegative, Positive, Share, Whole
 from eto.settings.base import Conflict, Free, Most, Settings
+from eto.settings.limits import Count, Megabytes, NotNegative, Positive, Share, Whole
 
 _LONGEST = Most(2_592_000)  # 30 days, in seconds
 _HOTTEST = Most(100)

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Self, cast
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from eto.data.texts import brief
 from eto.errors import InputError
-from eto.limits import STRICT, wanted
-from eto.texts import brief
+from eto.settings.limits import STRICT, wanted
 
 SKIPPED = "default_factory_not_called"
 """Pydantic's error for a default that depends on a field which is wrong itself."""
@@ -102,19 +102,19 @@ class MethodSettings(Settings):
         return {}
 
 
-def _input_error(kind: type[BaseModel], error: ValidationError) -> InputError:
+def _input_error(settings_type: type[BaseModel], error: ValidationError) -> InputError:
     """The first mistake as an error; `ClassName: field` says where."""
     details = [each for each in error.errors(include_url=False) if each["type"] != SKIPPED]
     detail = details[0]
     field = ".".join(map(str, detail["loc"]))
-    where = f"{kind.__name__}: {field}" if field else kind.__name__
+    where = f"{settings_type.__name__}: {field}" if field else settings_type.__name__
     if detail["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(field, kind.model_fields, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(kind.model_fields)}"
-        return InputError("unknown setting", where=where, mend=hint)
+        near = difflib.get_close_matches(field, settings_type.model_fields, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(settings_type.model_fields)}"
+        return InputError("unknown setting", where=where, hint=hint)
     if isinstance(problem := detail.get("ctx", {}).get("error"), Conflict):
-        return InputError(problem.at(""), where=where, mend="change one of the two")
+        return InputError(problem.at(""), where=where, hint="change one of the two")
     if detail["type"] == "missing":
-        return InputError("is missing", where=where, mend=f"give {field}")
+        return InputError("is missing", where=where, hint=f"give {field}")
     problem = f"{wanted(detail)}, but is {brief(detail['input'])}"
-    return InputError(problem, where=where, mend=f"correct {field}")
+    return InputError(problem, where=where, hint=f"correct {field}")

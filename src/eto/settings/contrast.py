@@ -6,8 +6,8 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import model_validator
 
-from eto.limits import Count, Discount, Share, Whole
 from eto.settings.base import Conflict, Settings
+from eto.settings.limits import Count, Discount, Share, Whole
 
 Turns = Literal["all", "from_divergence", "window"]
 DiscountKind = Literal["geometric", "dmpo"]

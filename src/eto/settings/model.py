@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from eto.limits import ContextLength, Count, Dtype, Names, Positive, Share
 from eto.settings.base import Most, Settings
+from eto.settings.limits import ContextLength, Count, Dtype, Names, Positive, Share
 
 
 class LoraSettings(Settings):

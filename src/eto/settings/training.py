@@ -7,8 +7,8 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from eto.limits import Count, NotNegative, Positive, Share, Smoothing
 from eto.settings.base import Conflict, Free, Most, Settings, Yields
+from eto.settings.limits import Count, NotNegative, Positive, Share, Smoothing
 
 Schedule = Literal["cosine", "linear", "constant", "constant_with_warmup"]
 PreferenceLoss = Literal["sigmoid", "ipo", "length_normalised"]
@@ -32,7 +32,7 @@ class TrainingSettings(Settings):
     batch_tokens: Count | None = None
     """Tokens of one optimiser step, shared ones once, in place of `batch_size`."""
     batch_size: Count | None = Field(default_factory=_batch(64))
-    """Examples of one optimiser step; null beside `batch_tokens`. Paper: 64."""
+    """Examples of one optimiser step; null with `batch_tokens`. Paper: 64."""
     schedule: Schedule = "cosine"
     """Course of the learning rate after warm-up. Paper: cosine."""
     warmup_ratio: Share = Field(default_factory=_warmup(0.03))
@@ -75,7 +75,7 @@ class DpoSettings(TrainingSettings):
     learning_rate: Positive = 1e-6
     """Peak learning rate. Paper: 1e-6."""
     batch_size: Count | None = Field(default_factory=_batch(32))
-    """Pairs, and rehearsed trajectories, of one optimiser step; null beside `batch_tokens`. Paper: 32."""
+    """Pairs, and rehearsed trajectories, of one optimiser step; null with `batch_tokens`. Paper: 32."""
     schedule: Schedule = "constant_with_warmup"
     """Course of the learning rate. Paper's code: constant_with_warmup."""
     warmup_ratio: Share = Field(default_factory=_warmup(0.1))
@@ -106,10 +106,10 @@ class DpoSettings(TrainingSettings):
 
 
 class GuardSettings(Settings):
-    """When preference training stops, and what goes on. The paper has none of these."""
+    """When preference training stops, and which checkpoint continues. The paper has none of these."""
 
     bounds: ClassVar = ("max_margin", "max_chosen_drop", "max_drift")
-    """Fields that a step's figures are held against; the others concern dev checks."""
+    """Fields that a step's figures are checked against; the others concern dev checks."""
 
     max_margin: Positive | None = 10.0
     """Stop when a step's mean reward margin, beta times nats, passes this; null: never."""
@@ -118,7 +118,7 @@ class GuardSettings(Settings):
     max_drift: Positive | None = None
     """Stop when a step's mean log-ratio of chosen or rejected is this many nats from 0; null: never."""
     dev_every_epoch: bool = True
-    """Play the dev tasks after each DPO epoch and go on with the best checkpoint."""
+    """Play the dev tasks after each DPO epoch and continue with the best checkpoint."""
     patience: Count | None = None
     """Stop after this many dev checks in a row without a better one; null: never."""
     ship_only_if_better: bool = True

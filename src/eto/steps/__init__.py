@@ -1,6 +1,13 @@
 """Steps of training methods: small functions over a `Lab`, each kept in a stage of its own.
 
 Listed in `__init__.pyi`; loaded on first use, since methods are imported to read a recipe.
+
+- `cloning`: an agent that imitates trajectories
+- `contrasting`: pairs of the expert's and the agent's trajectories
+- `evaluating`: an agent on dev
+- `exploring`: the agent's own episodes
+- `preferring`: preference training with dev checks
+- `selecting`: the checkpoint that is best on dev
 """
 
 from __future__ import annotations

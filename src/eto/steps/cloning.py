@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from eto.algorithms.sft import cloning
-from eto.atomic import atomic_directory
+from eto.data.atomic import atomic_directory
 from eto.experiment.lab import Lab
 from eto.protocols import Agent
 from eto.settings import SftSettings
+from eto.training.cloning import cloning
 from eto.types import Trajectory
 
 if TYPE_CHECKING:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from eto.contrast import contrast_result
+from eto.credit.contrast import contrast_result
+from eto.data.files import read_json, write_json
+from eto.data.formats import read_pairs, write_pairs
 from eto.experiment.lab import Lab
-from eto.files import read_json, write_json
-from eto.formats import read_pairs, write_pairs
 from eto.protocols import Stage
 from eto.settings import ContrastSettings, DpoSettings
 from eto.training.pair_examples import LeftOut, contrasted, no_pairs_left

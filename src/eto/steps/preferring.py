@@ -1,18 +1,18 @@
-"""Preferring: preference training with dev checks, of which the best checkpoint goes on."""
+"""Preferring: preference training with dev checks, of which the best checkpoint continues."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 
-from eto.algorithms.dpo import preference
+from eto.data.files import read_object, write_json
 from eto.experiment.lab import Lab
-from eto.files import read_object, write_json
 from eto.protocols import Agent, Stage
 from eto.settings import ContrastSettings, DpoSettings, GuardSettings
 from eto.steps.cloning import drop_state
 from eto.steps.selecting import Checks
 from eto.training.guard import exceeded
+from eto.training.preference import preference
 from eto.types import Pair
 
 

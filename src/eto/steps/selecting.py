@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from eto.data.files import read_object, write_json
 from eto.errors import InputError
 from eto.experiment.lab import Lab
 from eto.experiment.stage import OpenStage
-from eto.files import read_object, write_json
 from eto.protocols import Agent, Outcome
 from eto.steps.cloning import save_model
 from eto.types import Phase, checkpoint_name
@@ -68,6 +68,6 @@ class Checks:
             return {}
         noted = read_object(self._path)
         if not all(e.isdecimal() and isinstance(r, int | float) for e, r in noted.items()):
-            mend = "restore it from a copy, or delete the stage's directory to train it anew"
-            raise InputError("is no record of dev checks", where=str(self._path), mend=mend)
+            hint = "restore it from a copy, or delete the stage's directory to train it again"
+            raise InputError("is not a record of dev checks", where=str(self._path), hint=hint)
         return {int(epoch): reward for epoch, reward in noted.items()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 
 from eto.errors import NothingLeft
-from eto.rendering import Rendered, Renderer, check_mask
+from eto.tokens.rendering import Rendered, Renderer, check_mask
 from eto.types import Trajectory
 
 
@@ -18,7 +18,7 @@ def fitted(trajectory: Trajectory, renderer: Renderer, max_context: int | None) 
     samples = renderer.samples(trajectory, max_tokens=max_context)
     dropped = samples[-1].dropped_turns
     if not any(turn.loss for turn in trajectory.turns[: len(trajectory.turns) - dropped]):
-        raise NothingLeft("no turn that carries loss is left", where=trajectory.task.id, mend="drop it")
+        raise NothingLeft("no turn that carries loss is left", where=trajectory.task.id, hint="drop it")
     for rendered in samples:
         check_mask(rendered, trajectory.task.id)
     if dropped:

@@ -1,1 +1,20 @@
-"""Batches as prefix trees, token log-probabilities on them, and the one optimisation loop."""
+"""Batches as prefix trees, token log-probabilities on them, and the one optimisation loop.
+
+- `attention`: attention along the branches of trees
+- `batches`: which trees pass together, group by group
+- `checkpoint`: the state of training on disk
+- `cloning`: `eto.sft`: behavioural cloning
+- `dropout`: whether a model drops anything in training, and how to prevent it
+- `example`: an example and its loss: what a step adds up
+- `guard`: limits at which preference training stops
+- `learner`: a model that learns, is saved, and acts through its actors
+- `log_probs`: token log-probabilities of trees
+- `loop`: the one optimisation loop, resumable
+- `memory`: memory that training will take, computed beforehand
+- `optimiser`: AdamW, which may outlive a round
+- `pair_examples`: pairs as examples: what of them a loss sees
+- `preference`: `eto.dpo`: DPO on whole trajectories
+- `preference_checks`: settings without effect, given data and model
+- `probe`: branches of a tree against a model's own forward pass
+- `schedule`: learning-rate schedule
+"""

@@ -4,7 +4,7 @@ On a CPU the row is attended piece by piece. A piece is a run of tokens with one
 queries meet the keys of that path alone, so neither other branches nor most of what lies ahead
 costs anything. The backward pass is written out: it adds to the gradients of a shared prefix in
 place, once a piece. On a GPU the whole row is one FlexAttention call, whose mask says the same
-in one comparison (see `eto.training.trees`).
+in one comparison (see `eto.tokens.prefix_tree`).
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import AttentionInterface, AttentionMaskInterface
 
-from eto.policies.private_interfaces import softmax_backward
-from eto.training.trees import Row
+from eto.models.private_interfaces import softmax_backward
+from eto.tokens.prefix_tree import Row
 
 TREE_ATTENTION = "eto_trees"
 PLAIN_ATTENTION = "eto_trees_plain"
@@ -156,7 +156,7 @@ def _attend_plainly(
     trees: Layout | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
-    """As `_attend`; FlexAttention on a GPU, but for dropout."""
+    """As `_attend`; FlexAttention on a GPU, except for dropout."""
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
     if query.device.type == "cuda" and not dropout:
         return _flex(query, key, value, scaling, trees, sliding_window).transpose(1, 2), None

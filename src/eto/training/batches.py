@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from eto.cpu.core_groups import balanced
-from eto.training.trees import Tree
+from eto.tokens.prefix_tree import Tree
 
 Groups = list[list[int]]
 """Numbers of the trees of each forward pass of a lane, in order."""
@@ -20,7 +20,7 @@ def split(trees: Sequence[Tree], tokens: int, lanes: int) -> list[Groups]:
     """
     order = sorted(range(len(trees)), key=lambda number: trees[number].ids.tolist())
     sizes = [len(trees[number]) for number in order]
-    found = []
+    per_lane = []
     for run in balanced(sizes, lanes):
         groups: Groups = []
         filled = 0
@@ -30,14 +30,14 @@ def split(trees: Sequence[Tree], tokens: int, lanes: int) -> list[Groups]:
                 filled = 0
             groups[-1].append(order[at])
             filled += sizes[at]
-        found.append(groups)
-    return found
+        per_lane.append(groups)
+    return per_lane
 
 
-def at_a_time(found: Sequence[Groups]) -> Groups:
-    """The trees that pass together in all lanes, moment by moment."""
-    moments = max(len(groups) for groups in found)
+def concurrent_passes(lanes: Sequence[Groups]) -> Groups:
+    """The trees that pass together in all lanes, pass by pass."""
+    passes = max(len(groups) for groups in lanes)
     return [
-        [number for groups in found if moment < len(groups) for number in groups[moment]]
-        for moment in range(moments)
+        [number for groups in lanes if together < len(groups) for number in groups[together]]
+        for together in range(passes)
     ]

@@ -1,4 +1,4 @@
-"""The state of training on disk: weights under training, moments of the optimiser, and the step."""
+"""The state of training on disk: weights under training, optimiser state, and the step."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from eto.atomic import atomic_directory, recover
+from eto.data.atomic import atomic_directory, recover
+from eto.data.files import disk_errors, read_json, write_json
 from eto.errors import InputError
-from eto.files import disk_errors, read_json, write_json
 from eto.training.example import Example
 
 
@@ -24,7 +24,7 @@ class Progress:
 
     step: int = 0
     stopped: bool = False
-    """Whether it was told to stop there."""
+    """Whether it was asked to stop there."""
     training: str = ""
     """Fingerprint of what is trained on, and how."""
 
@@ -55,7 +55,7 @@ def load_state(
         raise InputError(
             "the state here is of a training on other data or with other settings",
             where=str(state),
-            mend="resume with the same data and settings, or delete it to train anew",
+            hint="resume with the same data and settings, or delete it to train again",
         )
     try:
         _read(state, model, optimiser)
@@ -64,7 +64,7 @@ def load_state(
         raise InputError(
             f"the state of training cannot be read: {fault}",
             where=str(state),
-            mend="delete this directory; the training then begins anew",
+            hint="delete this directory; the training then begins again",
         ) from error
     return progress
 
@@ -85,12 +85,12 @@ def fingerprint(examples: Iterable[Example], *settings: object) -> str:
 def _write(state: Path, progress: Progress, model: Any, optimiser: torch.optim.Optimizer) -> None:
     trained = {name: p.detach().contiguous() for name, p in model.named_parameters() if p.requires_grad}
     save_file(trained, state / "trained.safetensors")
-    moments = {
+    optimiser_state = {
         f"{number}.{name}": value.detach().contiguous()
         for number, kept in optimiser.state_dict()["state"].items()
         for name, value in kept.items()
     }
-    save_file(moments, state / "moments.safetensors")
+    save_file(optimiser_state, state / "moments.safetensors")
     write_json(state / "step.json", asdict(progress))
 
 
@@ -99,8 +99,8 @@ def _read(state: Path, model: Any, optimiser: torch.optim.Optimizer) -> None:
     with torch.no_grad():
         for key, value in load_file(state / "trained.safetensors").items():
             parameters[key].copy_(value)
-    moments: dict[int, dict[str, torch.Tensor]] = {}
+    optimiser_state: dict[int, dict[str, torch.Tensor]] = {}
     for key, value in load_file(state / "moments.safetensors").items():
         number, _, name = key.partition(".")
-        moments.setdefault(int(number), {})[name] = value
-    optimiser.load_state_dict({**optimiser.state_dict(), "state": moments})
+        optimiser_state.setdefault(int(number), {})[name] = value
+    optimiser.load_state_dict({**optimiser.state_dict(), "state": optimiser_state})

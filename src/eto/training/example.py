@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from eto.errors import EngineFailure
+from eto.tokens.prefix_tree import Tree
 from eto.training.log_probs import TokenOutputs, TreeLogProbs
-from eto.training.trees import Tree
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ def summed_loss(
         rows.append((example.size, {"loss": float(loss.detach()) / example.size, **figures}))
     loss = torch.stack(losses).sum()
     if not torch.isfinite(loss):
-        raise EngineFailure("the loss is not a number", mend="lower the learning rate, or use float32")
+        raise EngineFailure("the loss is not a number", hint="lower the learning rate, or use float32")
     return loss, rows
 
 

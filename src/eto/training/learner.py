@@ -13,19 +13,19 @@ from eto.engines.actor import Actor
 from eto.engines.in_process import InProcessEngine
 from eto.engines.in_process.ngram_drafter import NgramDrafter
 from eto.engines.in_process.probe import check_acting
-from eto.limits import Count, Seed, check_values
-from eto.policies.adapters import adapted
-from eto.policies.architecture import check_architecture, checked_vocabulary, chosen_context, sharing_copy
-from eto.policies.loading import Source, check_kind, find_model, load_model, load_tokenizer
-from eto.policies.precision import compute_dtype, device_of
-from eto.policies.saving import check_savable, save_model
-from eto.rendering import NOT_AGENT, Rendered, Renderer, Thoughts
+from eto.models.adapters import adapted
+from eto.models.architecture import check_architecture, checked_vocabulary, chosen_context, sharing_copy
+from eto.models.dtype import compute_dtype, device_of
+from eto.models.loading import Source, check_kind, find_model, load_model, load_tokenizer
+from eto.models.saving import check_savable, save_model
 from eto.settings import TrainingSettings
+from eto.settings.limits import Count, Seed, check_values
+from eto.tokens.prefix_tree import Tree
+from eto.tokens.rendering import NOT_AGENT, Rendered, Renderer, Thoughts
 from eto.training.backends import log_probs
 from eto.training.example import Example, Objective
 from eto.training.loop import Fit
 from eto.training.optimiser import Optimiser
-from eto.training.trees import Tree
 
 FIELDS = {
     "dtype": "model.dtype",
@@ -54,8 +54,8 @@ class Learner:
         fast_paths: bool = True,
         renderer: Renderer | None = None,
     ) -> None:
-        """`drafting`: guess how actions go on, which saves steps and changes no action. `fast_paths`: False
-        acts and trains without those of a CPU. `renderer`: by default that of the tokenizer's own chat
+        """`drafting`: guess how actions continue, which saves steps and changes no action. `fast_paths`:
+        False acts and trains without those of a CPU. `renderer`: by default that of the tokenizer's own chat
         template."""
         given = {"dtype": dtype, "max_context": max_context}
         check_values(Learner.__init__, given, FIELDS)
@@ -177,7 +177,7 @@ def load_learner(
     A directory with a LoRA adapter alone is loaded merged into the base that it names. `lora` (rank,
     alpha, dropout, target_modules) adds fresh adapters and freezes the rest. `drafting` and `fast_paths`
     as in `Learner`; `chat_template` (a file, or a name) and what follows as in `Renderer`. Raises
-    `InputError` for a path that is no whole causal LM, an architecture that is not supported, a chat
+    `InputError` for a path that is not a complete causal LM, an architecture that is not supported, a chat
     template that cannot be used, a model that could not be saved again, and an
     argument out of range.
     """

@@ -17,10 +17,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from eto.policies.architecture import base_of, fix_positions, sharing_copy
-from eto.policies.logits import logits_of
+from eto.models.architecture import base_of, fix_positions, sharing_copy
+from eto.models.logits import logits_of
+from eto.tokens.prefix_tree import Row, Tree, lay_out
 from eto.training.attention import PLAIN_ATTENTION, TREE_ATTENTION, Layout
-from eto.training.trees import Row, Tree, lay_out
 
 CHUNK = 512
 """Predictions projected at a time."""

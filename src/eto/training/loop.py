@@ -12,17 +12,17 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from eto.files import disk_errors, write_atomic
-from eto.limits import Seed, check_values
+from eto.data.files import disk_errors, write_atomic
 from eto.settings import TrainingSettings
+from eto.settings.limits import Seed, check_values
+from eto.tokens.prefix_tree import Tree
 from eto.training.backends import Backend, backend_for, micro_batch_tokens
-from eto.training.batches import at_a_time, split
+from eto.training.batches import concurrent_passes, split
 from eto.training.checkpoint import Progress, fingerprint, load_state, save_state
 from eto.training.example import Example, Objective
 from eto.training.memory import planned_memory
 from eto.training.optimiser import Optimiser
 from eto.training.schedule import rate_share, warmup_steps
-from eto.training.trees import Tree
 
 
 class Trainee(Protocol):
@@ -220,6 +220,7 @@ class Fit:
 
 def decisive(settings: TrainingSettings, seed: int) -> tuple[object, ...]:
     """Values that decide the result; a state of training is of one such tuple."""
+    names: tuple[str, ...]
     names = ("epochs", "learning_rate", "batch_size", "batch_tokens", "schedule", "warmup_ratio")
     names += ("weight_decay", "max_grad_norm", "dropout")
     return (*(getattr(settings, name) for name in names), seed)
@@ -232,8 +233,8 @@ def _forward_passes(
     passes = []
     for _, batch in plan:
         trees = [examples[i].tree for i in batch]
-        found = split(trees, tokens, lanes)
-        passes += [tuple(trees[i] for i in moment) for moment in at_a_time(found)]
+        groups = split(trees, tokens, lanes)
+        passes += [tuple(trees[i] for i in together) for together in concurrent_passes(groups)]
     return passes
 
 

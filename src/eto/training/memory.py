@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
-from eto.policies.architecture import sharing_copy
-from eto.policies.private_interfaces import storage_id
+from eto.models.architecture import sharing_copy
+from eto.models.private_interfaces import storage_id
+from eto.tokens.prefix_tree import Tree, build_tree
 from eto.training.log_probs import CHUNK, TreeLogProbs
-from eto.training.trees import Tree, build_tree
 
 USABLE = 0.85
 """Share of the free memory that training may plan with."""
@@ -38,15 +38,15 @@ class TrainingMemory:
     """Weights in the compute type."""
     gradients: int
     """In fp32, each lane's."""
-    moments: int
+    optimiser_state: int
     """AdamW's two averages."""
     activations: int
     """What a forward pass keeps for its backward pass, and the largest buffers of the latter."""
 
     @property
     def added(self) -> int:
-        """What training takes beside the model."""
-        return self.copy + self.gradients + self.moments + self.activations
+        """What training takes besides the model."""
+        return self.copy + self.gradients + self.optimiser_state + self.activations
 
     @property
     def total(self) -> int:
@@ -71,11 +71,11 @@ def planned_memory(
     candidates = [fullest] if fullest is longest else [fullest, longest]
 
     def largest(recomputed: bool) -> TrainingMemory:
-        found = (
+        measured = (
             training_memory(model, batch, dtype, checkpointing=recomputed, lanes=lanes, plain=plain)
             for batch in candidates
         )
-        return max(found, key=lambda memory: memory.total)
+        return max(measured, key=lambda memory: memory.total)
 
     if checkpointing is None:
         plain = largest(False)
@@ -118,7 +118,7 @@ def training_memory(
         weights=sum(weight.numel() * weight.element_size() for weight in weights),
         copy=copied * width,
         gradients=4 * trained * lanes,
-        moments=8 * trained,
+        optimiser_state=8 * trained,
         activations=kept + 2 * 4 * predictions * vocabulary,
     )
 
@@ -127,31 +127,31 @@ def kept_activations(model: Any, trees: Sequence[Tree], dtype: torch.dtype, *, p
     """Bytes that a forward pass over `trees` keeps for its backward pass, weights left out.
 
     Where the computation depends on values, as the choice of experts does, it cannot run without
-    storage: then a pass over the beginning of a tree is measured instead, and scaled.
+    storage: then a pass over the start of a tree is measured instead, and scaled.
     """
     try:
         return _kept_by(_on_meta(model, dtype), trees, plain)
     except RuntimeError:
-        short = _beginning(max(trees, key=len))
+        short = _prefix(max(trees, key=len))
         width = torch.empty((), dtype=dtype).element_size() / next(model.parameters()).element_size()
         kept = _kept_by(sharing_copy(model), [short], plain)
         return int(kept * width * sum(map(len, trees)) / len(short))
 
 
 def _kept_by(model: Any, trees: Sequence[Tree], plain: bool) -> int:
-    """Bytes that a pass of `model`, a copy of the caller's, keeps beside its weights and buffers."""
+    """Bytes that a pass of `model`, a copy of the caller's, keeps besides its weights and buffers."""
     scorer = TreeLogProbs(model, owned=True, plain=plain).train()
     own = {storage_id(tensor) for tensor in (*model.parameters(), *model.buffers())}
-    found: dict[int, Tensor] = {}
+    kept: dict[int, Tensor] = {}
 
     def keep(tensor: Tensor) -> Tensor:
         if storage_id(tensor) not in own:
-            found[storage_id(tensor)] = tensor
+            kept[storage_id(tensor)] = tensor
         return tensor
 
     with torch.enable_grad(), saved_tensors_hooks(keep, lambda tensor: tensor):
         outcome = scorer(trees)
-    total = sum(tensor.untyped_storage().nbytes() for tensor in found.values())
+    total = sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
     del outcome
     return total
 
@@ -163,7 +163,7 @@ def _on_meta(model: Any, dtype: torch.dtype) -> Any:
     return copy.deepcopy(model, weights | buffers)
 
 
-def _beginning(tree: Tree) -> Tree:
+def _prefix(tree: Tree) -> Tree:
     """The first `MEASURED` tokens of the longest path in `tree`, all of them predicted."""
     ids = tree.ids[max(tree.paths, key=len)][:MEASURED]
     return build_tree([(ids, np.zeros(len(ids), dtype=np.int64))])
@@ -179,8 +179,8 @@ def free_memory(device: torch.device) -> int:
 
 
 def _without_storage(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
-    kind = dtype if dtype is not None and tensor.is_floating_point() else tensor.dtype
-    empty = torch.empty_like(tensor, dtype=kind, device="meta")
+    meta_dtype = dtype if dtype is not None and tensor.is_floating_point() else tensor.dtype
+    empty = torch.empty_like(tensor, dtype=meta_dtype, device="meta")
     if isinstance(tensor, torch.nn.Parameter):
         return torch.nn.Parameter(empty, requires_grad=tensor.requires_grad)
     return empty

@@ -39,5 +39,5 @@ class Optimiser:
             raise InputError(
                 "the optimiser was made for other weights than the model's",
                 where="fit: optimiser",
-                mend="make one for the model as it is now; loading weights replaces the model",
+                hint="make one for the model as it is now; loading weights replaces the model",
             )

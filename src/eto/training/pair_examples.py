@@ -8,14 +8,14 @@ from dataclasses import replace
 
 import numpy as np
 
+from eto.credit.turn_weights import turn_weights
 from eto.errors import InputError, NothingLeft
 from eto.settings import ContrastSettings, DpoSettings
 from eto.tokens.fitting import fitted
+from eto.tokens.prefix_tree import Leaf, tree_of
 from eto.training.example import Example
 from eto.training.learner import Learner
-from eto.training.trees import Leaf, tree_of
 from eto.types import Pair
-from eto.weights import turn_weights
 
 CHOSEN, REJECTED = 0, 1
 """Leaves of a pair's tree."""
@@ -29,7 +29,7 @@ def contrasted(
     """The pairs that have something to contrast, with their examples, and the others by reason.
 
     What counts is what is left of both sides within the learner's context: sides that are equal, of which
-    one is a beginning of the other, or that have no weighted token of their own, are left out. A warning
+    one is a prefix of the other, or that have no weighted token of their own, are left out. A warning
     counts them.
     """
     kept, left_out = [], LeftOut()
@@ -56,7 +56,7 @@ def no_pairs_left(left_out: LeftOut, max_context: int) -> InputError:
     return InputError(
         f"no pair is left to train on, cut to {max_context} tokens: {_counted(left_out)}",
         where="pairs",
-        mend="give pairs whose sides differ within the model's context, or raise model.max_context",
+        hint="give pairs whose sides differ within the model's context, or raise model.max_context",
     )
 
 
@@ -77,7 +77,7 @@ def _nothing_to_contrast(example: Example) -> str:
     if chosen == rejected:
         return "equal sides"
     if chosen <= rejected or rejected <= chosen:
-        return "a side that is a beginning of the other, or carries no contrast of its own"
+        return "a side that is a prefix of the other, or carries no contrast of its own"
     return ""
 
 
@@ -85,7 +85,7 @@ def pair_example(learner: Learner, pair: Pair, contrast: ContrastSettings, setti
     """A pair as a tree that holds what its loss needs, and no more; loss and gradients are the whole's.
 
     Tokens that both sides share with one weight cancel in the log-ratio difference; nothing
-    after a side's last weighted turn is seen by a loss. Both are left out, but for the
+    after a side's last weighted turn is seen by a loss. Both are left out, except for the
     chosen side's where its likelihood is an anchor.
     """
     sides, weights = [], []

@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
-from eto.policies.architecture import base_of, sharing_copy
-from eto.policies.probe import (
+from eto.models.architecture import base_of, sharing_copy
+from eto.models.probe import (
     FOREIGN,
     SPLIT,
     TOKENS,
@@ -19,8 +19,8 @@ from eto.policies.probe import (
     trial_ids,
     unsupported,
 )
+from eto.tokens.prefix_tree import build_tree
 from eto.training.log_probs import TreeLogProbs
-from eto.training.trees import build_tree
 
 
 def check_training(model: Any) -> None:

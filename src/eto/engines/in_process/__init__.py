@@ -1,13 +1,13 @@
 """The engine that runs a transformers model in this process.
 
-engine          requests, decoded together step by step; new weights
-decoder         one step of many conversations
-attention       each conversation's new tokens against its own cache
-conversation    a conversation's tokens and cache; beginnings that conversations share
-sampling        tokens and log-probs from logits
-ngram_drafter   guesses of how an action goes on
-weights         the model as it acts
-probe           a model tried on a few tokens before it acts
+- `acting_model`: the weights an engine acts with
+- `attention`: each conversation's new tokens against its own cache
+- `conversation`: tokens and caches, and the prefixes that conversations share
+- `decoder`: one step of many conversations
+- `engine`: requests decoded together, step by step; new weights
+- `ngram_drafter`: tokens drafted from earlier and experts' actions, verified by the model
+- `probe`: two conversations against a model's own forward pass
+- `sampling`: tokens and log-probs from logits
 """
 
 from eto.engines.in_process.engine import InProcessEngine

@@ -91,7 +91,7 @@ def _cache(conversation: Conversation) -> Cache:
 
 def _against(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, scaling: float) -> Tensor:
     """query `[shared heads, group * new, size]`, key and value `[shared heads, total, their size]`,
-    bias `[new, total]`. On a CPU, plain products take less time than the fused kernel, but for a
+    bias `[new, total]`. On a CPU, plain products take less time than the fused kernel, except for a
     single token in bfloat16 (`LOG.md`)."""
     shared, rows = query.shape[:2]
     many = bias is not None and bias.numel() > LARGEST_PLAIN

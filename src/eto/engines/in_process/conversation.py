@@ -1,4 +1,4 @@
-"""Conversations as tokens with their caches, and the beginnings they have in common."""
+"""Conversations as tokens with their caches, and the prefixes they have in common."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from eto.cpu.core_groups import balanced
 
 LEAST_SHARED = 8
-"""Tokens of a common beginning from which it is passed once."""
+"""Tokens of a common prefix from which it is passed once."""
 GROWTH = 256
 """Tokens by which a full cache grows."""
 
@@ -67,7 +67,7 @@ class Conversation:
         return len(self.ids) - self.cached
 
     def replace(self, ids: Sequence[int]) -> None:
-        """Go on with `ids`, of which the cache keeps the beginning it has; the last one always passes anew,
+        """Go on with `ids`, of which the cache keeps the prefix it has; the last one always passes again,
         as its logits are asked for."""
         known = len(self.ids)
         shared = known if list(ids[:known]) == self.ids else common_prefix(self.ids, ids)
@@ -91,7 +91,7 @@ def common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
 def longest_shared_prefix(
     conversation: Conversation, others: Sequence[Conversation], *, passed: bool = False
 ) -> tuple[Conversation | None, int]:
-    """The one of `others` with which it shares the longest beginning, and that one's number of tokens;
+    """The one of `others` with which it shares the longest prefix, and that one's number of tokens;
     None and 0 where nothing worth it is shared that its own cache lacks.
 
     `passed`: count only what the caches of the others hold. The last token of a conversation is
@@ -113,8 +113,8 @@ def longest_shared_prefix(
 def divided(batch: Sequence[Conversation], count: int) -> list[list[int]]:
     """Rows of `batch` for each of at most `count` lanes, of about equal numbers of new tokens.
 
-    A beginning is passed once a lane. So those that have most of their tokens to pass are sorted
-    by their tokens, which brings equal beginnings together, and cut into runs; the others fill up.
+    A prefix is passed once a lane. So those that have most of their tokens to pass are sorted
+    by their tokens, which brings equal prefixes together, and cut into runs; the others fill up.
     """
     count = min(count, len(batch))
     fresh = sorted(

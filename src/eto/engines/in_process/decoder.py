@@ -22,8 +22,8 @@ from eto.cpu.core_groups import CoreGroups
 from eto.cpu.packed_linear import pack_linear_layers
 from eto.engines.in_process.attention import ATTENTION, Span
 from eto.engines.in_process.conversation import Cache, Conversation, divided, longest_shared_prefix
-from eto.policies.architecture import check_architecture, fix_positions
-from eto.policies.logits import logits_of
+from eto.models.architecture import check_architecture, fix_positions
+from eto.models.logits import logits_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,7 @@ class Decoder:
         return _predictions(logits_of(self.model, hidden[0, torch.tensor(wanted, device=device)]), counts)
 
     def _copy_prefix(self, conversation: Conversation) -> None:
-        """Take over the cache of the longest beginning that another conversation has passed: one
+        """Take over the cache of the longest prefix that another conversation has passed: one
         that is still held, or the first of all, for the instruction they have in common."""
         others = [other for other in (self._prefix, *self._begun) if other is not None]
         best, shared = longest_shared_prefix(

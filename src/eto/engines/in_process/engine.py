@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 
+from eto.engines.in_process.acting_model import acting_copy, acting_model
 from eto.engines.in_process.conversation import Conversation
 from eto.engines.in_process.decoder import Decoder, Predictions
 from eto.engines.in_process.ngram_drafter import NgramDrafter
 from eto.engines.in_process.sampling import Continuation
-from eto.engines.in_process.weights import acting_copy, acting_model
 from eto.engines.turns import others_first
 from eto.errors import InputError
 from eto.protocols import Completion, EngineFault, Finish, Sampling
@@ -47,7 +47,7 @@ class InProcessEngine:
     ) -> None:
         """`model` keeps its weights and is copied, in `dtype`, by default its own; where the type is the
         same both share them in memory, so `sleep` must come before they are trained. `drafter`: guesses
-        how continuations go on, which saves steps and changes none; None: no guesses. `fast_paths`: those of
+        how actions continue, which saves steps and changes none; None: no guesses. `fast_paths`: those of
         a CPU."""
         self.max_context = max_context
         self.version = 0
@@ -73,8 +73,8 @@ class InProcessEngine:
         if self.decoder is None:
             return EngineFault("the engine has no weights; it sleeps, or is closed", retryable=False)
         if (room := self.max_context - len(ids)) < 1:
-            told = f"the prompt has {len(ids)} tokens, and the context holds {self.max_context}"
-            return EngineFault(told, retryable=False)
+            problem = f"the prompt has {len(ids)} tokens, and the context holds {self.max_context}"
+            return EngineFault(problem, retryable=False)
         if room < sampling.max_tokens:
             sampling = Sampling(room, sampling.temperature, sampling.seed, sampling.stop)
         conversation = self._conversation(ids, session)
@@ -146,7 +146,7 @@ class InProcessEngine:
         return any(request.conversation is conversation for request in self._requests.values())
 
     def _step_on(self) -> None:
-        """Steps go on in this event loop until every request is answered."""
+        """Steps run in this event loop until every request is answered."""
         loop, stepping = asyncio.get_running_loop(), self._stepping
         if stepping is None or stepping.done() or stepping.get_loop() is not loop:
             self._stepping = loop.create_task(self._steps())

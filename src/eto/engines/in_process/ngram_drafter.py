@@ -1,4 +1,4 @@
-"""Guesses of how an action goes on, from the actions an agent has written, or was cloned on.
+"""Guesses of how an action continues, from the actions an agent has written, or was cloned on.
 
 An agent repeats itself: it looks around, goes to the same rooms, closes with the same token. A
 guess is checked by the model in the step that reads what came before it, and only tokens that the
@@ -16,9 +16,9 @@ from collections.abc import Iterable, Sequence
 CONTEXTS = (8, 4, 2)
 """Tokens before the guessed one that are looked up, the longest known ones first."""
 STEP_TOKENS = 32
-"""What a step costs beside its tokens, in tokens: between an estimate of 25 and 45 measured (`LOG.md`)."""
+"""What a step costs besides its tokens, in tokens: between an estimate of 25 and 45 measured (`LOG.md`)."""
 MOST_CONTEXTS = 200_000
-"""Contexts remembered; beyond it all are forgotten, to be learnt anew."""
+"""Contexts remembered; beyond it all are forgotten, to be learnt again."""
 
 
 class NgramDrafter:

@@ -1,4 +1,4 @@
-"""A model tried on two short conversations before it acts: see `eto.policies.probe`."""
+"""A model tried on two short conversations before it acts: see `eto.models.probe`."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from torch import Tensor
 
 from eto.engines.in_process.conversation import Conversation
 from eto.engines.in_process.decoder import Decoder
-from eto.policies.architecture import check_architecture, sharing_copy
-from eto.policies.probe import (
+from eto.models.architecture import check_architecture, sharing_copy
+from eto.models.probe import (
     FOREIGN,
     SPLIT,
     TOKENS,

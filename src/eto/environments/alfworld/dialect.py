@@ -120,10 +120,10 @@ class Dialect:
         """A command of either dialect in this one, and whether its words are known at all."""
         command = " ".join(command.split())
         for verb in ("put", "move"):
-            if found := _LOOSE[verb].fullmatch(command):
-                return self.put(*found.groups()), True
-        if found := _LOOSE["use"].fullmatch(command):
-            return f"use {found[1]}", True
+            if match := _LOOSE[verb].fullmatch(command):
+                return self.put(*match.groups()), True
+        if match := _LOOSE["use"].fullmatch(command):
+            return f"use {match[1]}", True
         known = command in VERBS_ALONE or any(form.fullmatch(command) for _, form in self._forms)
         return command, known
 
@@ -139,7 +139,7 @@ def dialect_of(grammar: str, where: str) -> str:
         raise InputError(
             "a grammar that is neither ALFWorld's of 2021 nor that of version 0.4",
             where=where,
-            mend="name the dialect in the options: dialect=put or dialect=move",
+            hint="name the dialect in the options: dialect=put or dialect=move",
         )
     return spoken[0]
 

@@ -126,8 +126,8 @@ class _Player:
     def _places(self, kind: str) -> list[str]:
         """Receptacles in the order first listed, those where such a thing may lie before others."""
         house = self.play.house
-        told = sorted(house.place_of)
-        return sorted(told, key=lambda each: not house.has("cancontain", house.kind.get(each, ""), kind))
+        places = sorted(house.place_of)
+        return sorted(places, key=lambda each: not house.has("cancontain", house.kind.get(each, ""), kind))
 
     def _prefixed(self, places: list[str], kind: str, goal: str | None) -> list[str]:
         """A few places without such a thing, then the first that has one."""

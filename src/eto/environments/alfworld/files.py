@@ -49,7 +49,7 @@ def open_games(data: str) -> Games:
         return _Tree(path)
     if path.is_file():
         return _Lines(path)
-    raise InputError("no such file or directory", where=str(path), mend=DOWNLOAD)
+    raise InputError("no such file or directory", where=str(path), hint=DOWNLOAD)
 
 
 class _Tree:
@@ -70,8 +70,8 @@ class _Tree:
             first = first or path
             self._names[split].append((folder.as_posix(), path.parent.parent.name.split("-")[0]))
         if first is None:
-            told = f" ({_counted(left_out)})" if left_out else ""
-            raise InputError(f"no playable {GAME_FILE} below it{told}", where=str(root), mend=DOWNLOAD)
+            skipped = f" ({_counted(left_out)})" if left_out else ""
+            raise InputError(f"no playable {GAME_FILE} below it{skipped}", where=str(root), hint=DOWNLOAD)
         if left_out:
             warnings.warn(f"{root}: {_counted(left_out)} left out", stacklevel=4)
         self.dialect = dialect_of(_tree_data(first)["grammar"], str(first))
@@ -84,11 +84,11 @@ class _Tree:
         data = _tree_data(path)
         task = _TASK.search(data["grammar"])
         if task is None:
-            raise InputError("its grammar names no task", where=str(path), mend="fetch the game again")
+            raise InputError("its grammar names no task", where=str(path), hint="fetch the game again")
         kind, *words = path.parent.parent.name.split("-")
         if len(words) != 4:
-            mend = "keep the official directories' names"
-            raise InputError("its directory's name does not tell the task", where=str(path), mend=mend)
+            hint = "keep the official directories' names"
+            raise InputError("its directory's name does not tell the task", where=str(path), hint=hint)
         thing, _, target, _ = words
         is_lamp = kind == "look_at_obj_in_light"
         receptacle, lamp = ("", target) if is_lamp else (target, "")
@@ -116,10 +116,10 @@ def _tree_data(path: Path) -> dict[str, Any]:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise InputError(f"cannot be read: {error}", where=str(path), mend=DOWNLOAD) from error
+        raise InputError(f"cannot be read: {error}", where=str(path), hint=DOWNLOAD) from error
     missing = [key for key in ("pddl_problem", "grammar") if not isinstance(data.get(key), str)]
     if missing:
-        raise InputError(f"it has no {missing[0]}", where=str(path), mend=DOWNLOAD)
+        raise InputError(f"it has no {missing[0]}", where=str(path), hint=DOWNLOAD)
     return data
 
 
@@ -138,10 +138,10 @@ class _Lines:
                     self._take(line, f"{path}:{number}", left_out)
         except (OSError, EOFError, UnicodeDecodeError) as error:
             raise InputError(
-                f"cannot be read: {error}", where=str(path), mend="make the file again"
+                f"cannot be read: {error}", where=str(path), hint="make the file again"
             ) from error
         if not self._games:
-            raise InputError("no playable game", where=str(path), mend=f"one JSON object a line: {_NEEDED}")
+            raise InputError("no playable game", where=str(path), hint=f"one JSON object a line: {_NEEDED}")
         if left_out:
             warnings.warn(f"{path}: {_counted(left_out)} left out", stacklevel=4)
 
@@ -158,31 +158,31 @@ class _Lines:
         if not line.strip():
             return
         try:
-            found = json.loads(line)
+            record = json.loads(line)
         except ValueError as error:
-            raise InputError(f"no JSON: {error}", where=where, mend="make the file again") from error
-        missing = [key for key in _NEEDED if key not in found] if isinstance(found, dict) else ["id"]
+            raise InputError(f"no JSON: {error}", where=where, hint="make the file again") from error
+        missing = [key for key in _NEEDED if key not in record] if isinstance(record, dict) else ["id"]
         if missing:
             raise InputError(
-                f"no {missing[0]}", where=where, mend=f"a game has the keys {', '.join(_NEEDED)}"
+                f"no {missing[0]}", where=where, hint=f"a game has the keys {', '.join(_NEEDED)}"
             )
-        if found["task_type"] not in KINDS or found["pddl_params"].get("object_sliced"):
+        if record["task_type"] not in KINDS or record["pddl_params"].get("object_sliced"):
             left_out["games with movable receptacles or slices"] += 1
             return
-        if found["split"] not in SPLITS:
+        if record["split"] not in SPLITS:
             left_out["games of no known split"] += 1
             return
-        named = found["pddl_params"]
+        named = record["pddl_params"]
         game = Game(
-            kind=found["task_type"],
+            kind=record["task_type"],
             thing=named["object_target"],
             receptacle=named["parent_target"],
             lamp=named["toggle_target"],
-            task=found["task_in_grammar"],
+            task=record["task_in_grammar"],
             problem="",
         )
-        problem = zlib.compress(found["initial_state"].encode())
-        self._games[found["id"]] = SPLITS[found["split"]], game, problem
+        problem = zlib.compress(record["initial_state"].encode())
+        self._games[record["id"]] = SPLITS[record["split"]], game, problem
 
 
 def _open(path: Path) -> IO[str]:

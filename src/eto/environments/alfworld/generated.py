@@ -41,13 +41,13 @@ def usable_scenes(kind: str, split: str) -> list[tuple[Scene, list[tuple[str, st
 
     Rooms of the test split are not used by the others.
     """
-    vocabulary, found = load_vocabulary(), []
+    vocabulary, usable = load_vocabulary(), []
     for number, scene in sorted(vocabulary.scenes.items()):
         if (number in vocabulary.test_scenes) == (split == "test"):
             choices = _choices(vocabulary, scene, kind)
             if choices:
-                found.append((scene, choices))
-    return found
+                usable.append((scene, choices))
+    return usable
 
 
 def generate_game(kind: str, split: str, number: int, seed: int, receptacles: int, objects: int) -> Game:
@@ -122,7 +122,7 @@ def _furnish(room: _Room, scene: Scene, needed: Iterable[str], count: int) -> No
 
 
 def _one_of(room: _Room, kind: str) -> str:
-    return room.draw.choice([each for found, each in room.receptacles if found == kind])
+    return room.draw.choice([each for each_kind, each in room.receptacles if each_kind == kind])
 
 
 def _fill(room: _Room, vocabulary: Vocabulary, scene: Scene, thing: str, count: int) -> None:
@@ -130,7 +130,7 @@ def _fill(room: _Room, vocabulary: Vocabulary, scene: Scene, thing: str, count: 
     others = [kind for kind in scene.objects if kind != thing]
     for _ in range(count):
         kind = room.draw.choice(others)
-        possible = [each for found, each in room.receptacles if kind in vocabulary.fits[found]]
+        possible = [each for holder, each in room.receptacles if kind in vocabulary.fits[holder]]
         if possible:
             room.lay(kind, room.draw.choice(possible))
 

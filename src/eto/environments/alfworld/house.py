@@ -2,7 +2,7 @@
 
 The rules are those of ALFWorld's PDDL domain, the texts those of its grammar, both as TextWorld's PDDL
 engine plays them: lists are sorted by the objects' identifiers, numbers count backwards in that order,
-and what was taken from a receptacle and lies elsewhere at its place is told as lying next to it.
+and what was taken from a receptacle and lies elsewhere at its place is reported as lying next to it.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class House:
         for inner, outer in sorted(self.facts.get("inreceptacleobject", ())):
             self.inside[outer].append(inner)
         if not any(agent == AGENT for agent, _ in self.facts.get("atlocation", ())):
-            raise InputError(f"{AGENT} is nowhere", where=":init", mend="fetch or generate the game again")
+            raise InputError(f"{AGENT} is nowhere", where=":init", hint="fetch or generate the game again")
 
     def has(self, predicate: str, *each: str) -> bool:
         """Whether a fact that never changes is true."""
@@ -204,7 +204,7 @@ class Play:
         self._apply(action)
         if _CHANGES.get(action.verb, set()) & self.house.is_won.predicates:
             self.won = self.house.is_won(self.facts)
-        return self._told(action)
+        return self._answer(action)
 
     def _apply(self, action: Action) -> None:
         facts, thing, receptacle = self.facts, action.thing, action.receptacle
@@ -238,7 +238,7 @@ class Play:
 
     # -- what is said ---------------------------------------------------------------------
 
-    def _told(self, action: Action) -> str:
+    def _answer(self, action: Action) -> str:
         names = self.house.names
         thing, receptacle = names.get(action.thing, ""), names.get(action.receptacle, "")
         match action.verb:
@@ -297,11 +297,11 @@ class Play:
         )
         # Beside other properties a cold object is "cool", alone it is "cold".
         warmth = "hot" if hot else "cool" if cool else ""
-        told = " and ".join(part for part in (warmth, "clean" if clean else "") if part)
-        if told and sliced:
-            return f"This is a {told} sliced {name}."
-        if told:
-            return f"This is a {'cold' if told == 'cool' else told} {name}."
+        state = " and ".join(part for part in (warmth, "clean" if clean else "") if part)
+        if state and sliced:
+            return f"This is a {state} sliced {name}."
+        if state:
+            return f"This is a {'cold' if state == 'cool' else state} {name}."
         if self.house.has("toggleable", thing) and self._is("istoggled", thing):
             return f"This {name} is on."
         if self.house.has("sliceable", thing) and sliced:

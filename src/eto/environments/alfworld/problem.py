@@ -48,7 +48,7 @@ def parse_problem(text: str, where: str) -> Problem:
     if len(goal) != 1 or not isinstance(goal[0], list):
         raise _broken("the PDDL problem's goal is not one formula", where)
     return Problem(
-        dict(_typed(parts[":objects"])), {name: frozenset(found) for name, found in facts.items()}, goal[0]
+        dict(_typed(parts[":objects"])), {name: frozenset(rows) for name, rows in facts.items()}, goal[0]
     )
 
 
@@ -130,14 +130,14 @@ def _effort(formula: Any, bound: Mapping[str, str]) -> int:
 
 
 def _match(words: Sequence[str], values: Sequence[str], bound: dict[str, str]) -> dict[str, str] | None:
-    found = bound
+    bindings = bound
     for word, value in zip(words, values, strict=True):
-        known = found.get(word) if word[0] == "?" else word
+        known = bindings.get(word) if word[0] == "?" else word
         if known is None:
-            found = found | {word: value}
+            bindings = bindings | {word: value}
         elif known != value:
             return None
-    return found
+    return bindings
 
 
 def _variables(formula: Any) -> Iterator[str]:
@@ -170,17 +170,17 @@ def _check_formula(formula: Any) -> None:
 
 def _typed(words: Sequence[Any]) -> list[tuple[str, str]]:
     """(name, type) of `a b - type c - other`."""
-    found: list[tuple[str, str]] = []
+    typed: list[tuple[str, str]] = []
     waiting: list[str] = []
     position = iter(words)
     for word in position:
         if word == "-":
             kind = next(position)
-            found += [(name, kind) for name in waiting]
+            typed += [(name, kind) for name in waiting]
             waiting = []
         else:
             waiting.append(word)
-    return found + [(name, "object") for name in waiting]
+    return typed + [(name, "object") for name in waiting]
 
 
 def _nested(text: str, where: str) -> list[Any]:
@@ -201,4 +201,4 @@ def _nested(text: str, where: str) -> list[Any]:
 
 
 def _broken(problem: str, where: str) -> InputError:
-    return InputError(problem, where=where, mend="fetch or generate the game file again")
+    return InputError(problem, where=where, hint="fetch or generate the game file again")

@@ -61,7 +61,7 @@ def wheel_directory() -> Path:
     raise MissingRequirement(
         f"the rooms of the wheel {WHEEL} are not installed",
         where="environment alfworld",
-        mend=f"{INSTALL}, or name your game files: data=...",
+        hint=f"{INSTALL}, or name your game files: data=...",
     )
 
 

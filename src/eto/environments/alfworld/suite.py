@@ -18,9 +18,9 @@ from eto.environments.alfworld.generated import generate_game
 from eto.environments.alfworld.house import House, Play
 from eto.environments.alfworld.problem import parse_problem
 from eto.environments.alfworld.scenes import wheel_directory
-from eto.environments.answers import spoken_action, written_answer
-from eto.environments.options import check_types
-from eto.environments.prompts import ONE_ACTION, Length, Style, react_form
+from eto.environments.toolkit.answers import spoken_action, written_answer
+from eto.environments.toolkit.options import check_types
+from eto.environments.toolkit.prompts import ONE_ACTION, Length, Style, react_form
 from eto.environments.toolkit.suite import EpisodeEnvironment, Suite, options_of
 from eto.errors import InputError
 from eto.protocols import Step
@@ -96,9 +96,9 @@ class AlfWorld(Suite):
         """The games of a split, sorted by kind and name."""
         self._check_split(split)
         if self._files is not None:
-            found = [(name, kind) for name, kind in self._files.names(split) if kind in self._kinds]
+            games = [(name, kind) for name, kind in self._files.names(split) if kind in self._kinds]
             return [
-                Task(f"{self.name}/{name}", self.name, kind, split, {"game": name}) for name, kind in found
+                Task(f"{self.name}/{name}", self.name, kind, split, {"game": name}) for name, kind in games
             ]
         options = self._options
         label = f"generated-{options['receptacles']}-{options['objects']}-{options['seed']}"
@@ -211,5 +211,5 @@ def _check_options(options: dict[str, Any]) -> None:
         raise _bad("games", f"{options['games']} is too large", f"at most {MOST_GAMES} of each kind")
 
 
-def _bad(option: str, problem: str, mend: str) -> InputError:
-    return InputError(problem, where=f"alfworld.{option}", mend=mend)
+def _bad(option: str, problem: str, hint: str) -> InputError:
+    return InputError(problem, where=f"alfworld.{option}", hint=hint)

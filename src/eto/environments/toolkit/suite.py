@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from eto.environments.ranges import disjoint_ranges, range_tasks
-from eto.environments.scoring import RULES
+from eto.environments.toolkit.ranges import disjoint_ranges, range_tasks
+from eto.environments.toolkit.scoring import RULES
 from eto.errors import InputError
 from eto.protocols import Step
 from eto.types import Message, Task
@@ -33,13 +33,13 @@ class Suite:
     def _check_split(self, split: str) -> None:
         if split not in self.splits:
             raise InputError(
-                f"unknown split {split!r}", where=self.name, mend=f"one of {', '.join(self.splits)}"
+                f"unknown split {split!r}", where=self.name, hint=f"one of {', '.join(self.splits)}"
             )
 
     def _check_choice(self, option: str, known: tuple[str, ...]) -> None:
         if self._options[option] not in known:
             problem = f"unknown choice {self._options[option]!r}"
-            raise InputError(problem, where=f"{self.name}.{option}", mend=f"one of {', '.join(known)}")
+            raise InputError(problem, where=f"{self.name}.{option}", hint=f"one of {', '.join(known)}")
 
 
 class NumberedSuite(Suite):

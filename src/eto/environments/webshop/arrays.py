@@ -22,15 +22,21 @@ class Arrays:
 
         Blocks are written as they come: a mapped file's pages would all count as this process's memory.
         """
-        kind = np.dtype(dtype)
+        stored_dtype = np.dtype(dtype)
         if self.directory is None:
-            self._kept[name] = np.concatenate([np.empty(0, kind), *blocks]).astype(kind, copy=False)
+            self._kept[name] = np.concatenate([np.empty(0, stored_dtype), *blocks]).astype(
+                stored_dtype, copy=False
+            )
             return
-        header = {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False, "shape": (length,)}
+        header = {
+            "descr": np.lib.format.dtype_to_descr(stored_dtype),
+            "fortran_order": False,
+            "shape": (length,),
+        }
         with self._path(name).open("wb") as file:
             np.lib.format.write_array_header_1_0(file, header)
             for block in blocks:
-                file.write(np.asarray(block, kind).tobytes())
+                file.write(np.asarray(block, stored_dtype).tobytes())
 
     def __setitem__(self, name: str, array: np.ndarray) -> None:
         self.write(name, array.dtype, len(array), [array])

@@ -15,7 +15,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from eto.atomic import atomic_directory
+from eto.data.atomic import atomic_directory
 from eto.environments.webshop.store import Catalogue, open_products
 from eto.errors import InputError, MissingRequirement
 from eto.paths import cache_dir
@@ -73,27 +73,27 @@ def cached_store(sources: Sequence[Path], build: Callable[[Path], Stored]) -> Ca
 
 def _state(path: Path) -> dict[str, Any]:
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError as error:
         raise InputError(
-            f"cannot be read: {error.strerror}", where=str(path), mend="is it a file of WebShop's?"
+            f"cannot be read: {error.strerror}", where=str(path), hint="is it a file of WebShop's?"
         ) from error
-    return {"path": str(path.resolve()), "size": found.st_size, "time": found.st_mtime_ns}
+    return {"path": str(path.resolve()), "size": status.st_size, "time": status.st_mtime_ns}
 
 
 def _open(target: Path, states: list[dict[str, Any]]) -> Catalogue:
     """The store of these sources. Raises `_Unfit`."""
     try:
-        told = json.loads((target / CONTENTS).read_text(encoding="utf-8"))
-        if told["form"] != FORM:
+        contents = json.loads((target / CONTENTS).read_text(encoding="utf-8"))
+        if contents["form"] != FORM:
             raise _Unfit("of another form")
-        if told["sources"] != states:
+        if contents["sources"] != states:
             raise _Unfit("the files have changed")
-        for name, size in told["files"].items():
+        for name, size in contents["files"].items():
             if (target / name).stat().st_size != size:
                 raise _Unfit(f"{name} has the wrong size")
-        products = open_products(target, told["categories"])
-        return Catalogue(products, Counter(told["skipped"]))
+        products = open_products(target, contents["categories"])
+        return Catalogue(products, Counter(contents["skipped"]))
     except OSError as error:
         raise _Unfit(f"{Path(error.filename or target).name} is missing or unreadable") from error
     except (ValueError, LookupError, TypeError, AttributeError, sqlite3.Error) as error:
@@ -105,21 +105,21 @@ def _build(target: Path, states: list[dict[str, Any]], build: Callable[[Path], S
     try:
         with atomic_directory(target) as work:
             stored = build(work)
-            told = {
+            contents = {
                 "form": FORM,
                 "sources": states,
                 "categories": stored.categories,
                 "skipped": stored.skipped,
                 "files": {path.name: path.stat().st_size for path in sorted(work.iterdir())},
             }
-            (work / CONTENTS).write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+            (work / CONTENTS).write_text(json.dumps(contents, indent=2) + "\n", encoding="utf-8")
     except (OSError, sqlite3.Error) as error:
         raise _unwritable(target, error) from error
 
 
 @contextmanager
 def _locked(target: Path) -> Iterator[None]:
-    """Hold the build's lock, told to the user when another process has it."""
+    """Hold the build's lock, reported to the user when another process has it."""
     lock = FileLock(target.parent / f".{target.name}.lock")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -139,5 +139,5 @@ def _unwritable(target: Path, error: Exception) -> MissingRequirement:
     return MissingRequirement(
         f"the products cannot be stored in the cache: {getattr(error, 'strerror', None) or error}",
         where=str(target.parent),
-        mend="free some space or mend its permissions, or set ETO_CACHE to a folder you may write to",
+        hint="free some space or fix its permissions, or set ETO_CACHE to a folder you may write to",
     )

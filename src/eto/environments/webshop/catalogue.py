@@ -53,20 +53,20 @@ def find_files(directory: Path) -> Files:
 
     Raises `InputError` that names the file that is missing.
     """
-    found: dict[str, Path] = {}
-    for kind, stem in (("items", "items_shuffle"), ("ins", "items_ins_v2"), ("human", "items_human_ins")):
+    files_by_role: dict[str, Path] = {}
+    for role, stem in (("items", "items_shuffle"), ("ins", "items_ins_v2"), ("human", "items_human_ins")):
         names = [f"{stem}{part}.json{end}" for part in ("", "_1000") for end in ("", ".gz")]
         path = next((directory / name for name in names if (directory / name).is_file()), None)
         if path is not None:
-            found[kind] = path
-        elif kind != "human":
+            files_by_role[role] = path
+        elif role != "human":
             raise InputError(
                 f"no {stem}.json or {stem}_1000.json, plain or gzipped",
                 where=str(directory),
-                mend="put the files of the WebShop release there (its README links them), or leave "
+                hint="put the files of the WebShop release there (its README links them), or leave "
                 "`data` out for the generated catalogue",
             )
-    return Files(found["items"], found["ins"], found.get("human"))
+    return Files(files_by_role["items"], files_by_role["ins"], files_by_role.get("human"))
 
 
 def load_catalogue(files: Files) -> Catalogue:
@@ -77,9 +77,9 @@ def load_catalogue(files: Files) -> Catalogue:
     """
 
     def build(directory: Path) -> Stored:
-        told, written = _read_pairs(files.instructions), _read_pairs(files.human) if files.human else ()
+        texts, written = _read_pairs(files.instructions), _read_pairs(files.human) if files.human else ()
         with (
-            JsonTable(directory / "instructions.sqlite", told) as instructions,
+            JsonTable(directory / "instructions.sqlite", texts) as instructions,
             JsonTable(directory / "human.sqlite", written) as human,
             closing(ProductWriter(directory)) as writer,
         ):
@@ -101,8 +101,8 @@ def build_catalogue(
 
 def _warned(catalogue: Catalogue, where: str) -> Catalogue:
     if catalogue.skipped:
-        told = ", ".join(f"{count} {reason}" for reason, count in sorted(catalogue.skipped.items()))
-        warnings.warn(f"{where}: {told}", stacklevel=3)
+        counts = ", ".join(f"{count} {reason}" for reason, count in sorted(catalogue.skipped.items()))
+        warnings.warn(f"{where}: {counts}", stacklevel=3)
     return catalogue
 
 
@@ -113,7 +113,7 @@ def _write(
     human: Mapping[str, Any],
     where: str,
 ) -> Counter[str]:
-    """Write the products, their goals and their index; what was skipped or mended."""
+    """Write the products, their goals and their index; what was skipped or repaired."""
     skipped: Counter[str] = Counter()
     goals, postings = GoalSources(), Postings(writer.arrays)
     for item in items:
@@ -135,7 +135,7 @@ def _write(
     if missing:
         skipped["products that have human instructions but are absent"] += missing
     if not writer.count:
-        raise InputError("no usable product", where=where, mend="is it a file of the WebShop release?")
+        raise InputError("no usable product", where=where, hint="is it a file of the WebShop release?")
     goals.write(writer.arrays)
     postings.write()
     writer.finish(postings.columns)
@@ -180,7 +180,7 @@ def _values(path: Path, brackets: str, wanted: str) -> Iterator[Any]:
         with _open(path) as stream:
             text = stream.read(CHUNK).lstrip("\ufeff \t\r\n")
             if not text.startswith(brackets[0]):
-                raise InputError(f"not {wanted}", where=str(path), mend="is it a file of WebShop's?")
+                raise InputError(f"not {wanted}", where=str(path), hint="is it a file of WebShop's?")
             while True:
                 at = _end_of_gap(text, at)
                 if text.startswith(brackets[1], at):
@@ -207,5 +207,5 @@ def _values(path: Path, brackets: str, wanted: str) -> Iterator[Any]:
 
 def _unreadable(path: Path, error: Exception) -> InputError:
     return InputError(
-        f"cannot be read: {error}", where=str(path), mend="fetch the file again; it must be UTF-8"
+        f"cannot be read: {error}", where=str(path), hint="fetch the file again; it must be UTF-8"
     )

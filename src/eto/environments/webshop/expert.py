@@ -21,9 +21,9 @@ def find_purchase(goal: Goal, environment: WebShopEnvironment, task: Task) -> li
     best: list[tuple[str, str]] | None = None
     for words in (goal.wanted, goal.query):
         environment.reset(task)
-        found = list(_find(goal, words, environment))
-        if goal.asin.lower() in environment.clickables() and (best is None or len(found) < len(best)):
-            best = found
+        steps = list(_find(goal, words, environment))
+        if goal.asin.lower() in environment.clickables() and (best is None or len(steps) < len(best)):
+            best = steps
     if best is None:
         return None
     best.append(("This one fits the instruction.", f"click[{goal.asin.lower()}]"))

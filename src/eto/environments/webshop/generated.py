@@ -110,9 +110,9 @@ def generated_files(count: int, seed: int) -> tuple[list[dict[str, Any]], dict[s
         # Nine characters, however large the number: an asin may not be longer than ten.
         tail = "".join(draw.choices(string.ascii_uppercase + string.digits, k=4)) + f"{number:05d}"
         asin = "G" + tail[-9:]
-        item, told = _product(kind, asin, draw)
+        item, instruction = _product(kind, asin, draw)
         items.append(item)
-        instructions[asin] = told
+        instructions[asin] = instruction
     draw.shuffle(items)
     return items, instructions
 
@@ -141,12 +141,12 @@ def _product(kind: Kind, asin: str, draw: random.Random) -> tuple[dict[str, Any]
         "images": [],
         "average_rating": "",
     }
-    told = {
+    instruction = {
         "attributes": attributes,
         "instruction": f"Find me {wanted[0]} {kind.query} with {wanted[1]}",
         "instruction_attributes": wanted,
     }
-    return item, told
+    return item, instruction
 
 
 def _some(values: tuple[str, ...], draw: random.Random) -> list[str]:

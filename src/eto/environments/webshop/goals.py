@@ -70,8 +70,8 @@ class GoalSources:
         if product.instruction is not None:
             combinations = math.prod(map(len, product.options.values()))
             self._source("synthetic", 0, min(combinations, MOST_GOALS + 1))
-        for entry, told in enumerate(product.human):
-            if told.get("instruction_attributes") and isinstance(told.get("instruction"), str):
+        for entry, instruction in enumerate(product.human):
+            if instruction.get("instruction_attributes") and isinstance(instruction.get("instruction"), str):
                 self._source("human", entry, 1)
         self._count += 1
 
@@ -106,7 +106,7 @@ class Goals(Sequence[Goal]):
         self._ends, self._order = arrays[f"{kind}_ends"], arrays[f"{kind}_order"]
         if len(self._ends) and self._ends[-1] > len(self._order):
             problem = f"more than {MOST_GOALS:,} {kind} goals: products with very many options"
-            raise InputError(problem, where="webshop.goals", mend="use the other kind, or other files")
+            raise InputError(problem, where="webshop.goals", hint="use the other kind, or other files")
         self._limits = array("d", (_limit(prices[row], draw) for row in self._rows.tolist()))
 
     def __len__(self) -> int:
@@ -156,17 +156,17 @@ def _synthetic(product: Product, place: int, limit: float) -> Goal:
         place, value = divmod(place, len(values))
         options[name] = values[value]
     options = dict(reversed(options.items()))
-    told = ", and ".join(f"{name}: {value}" for name, value in options.items())
+    wording = ", and ".join(f"{name}: {value}" for name, value in options.items())
     instruction = product.instruction or ""
-    wanted = f"{instruction} with {told}" if told else instruction
+    wanted = f"{instruction} with {wording}" if wording else instruction
     return _goal(product, wanted, product.instruction_attributes, options, limit)
 
 
 def _human(product: Product, entry: int, limit: float) -> Goal:
     """The goal of an instruction that somebody wrote about the product."""
-    told = product.human[entry]
-    options = tuple(told.get("instruction_options") or ())
-    return _goal(product, told["instruction"].strip("."), told["instruction_attributes"], options, limit)
+    human = product.human[entry]
+    options = tuple(human.get("instruction_options") or ())
+    return _goal(product, human["instruction"].strip("."), human["instruction_attributes"], options, limit)
 
 
 def _limit(price: float, draw: random.Random) -> float:

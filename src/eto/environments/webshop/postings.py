@@ -78,7 +78,7 @@ class Postings:
             ends = np.array([start, stop]) << _WORD_BITS
             parts = []
             for run in range(self._runs):
-                # Opened anew each time, so that no more stays mapped than is looked at.
+                # Opened again each time, so that no more stays mapped than is looked at.
                 run_keys = self._arrays[f"keys{run}"]
                 part = slice(*np.searchsorted(run_keys, ends))
                 parts.append((np.array(run_keys[part]), np.array(self._arrays[f"counts{run}"][part])))

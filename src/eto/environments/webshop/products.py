@@ -54,7 +54,7 @@ def from_json(text: str) -> Product:
 
 
 def read_product(item: Mapping[str, Any], extra: Any, human: Any, skipped: Counter[str]) -> Product:
-    """A product of `items_shuffle*.json`; what had to be mended is counted in `skipped`.
+    """A product of `items_shuffle*.json`; what had to be repaired is counted in `skipped`.
 
     extra, human: what `items_ins_v2*.json` and `items_human_ins.json` say of it, or None.
     """
@@ -82,15 +82,15 @@ def read_product(item: Mapping[str, Any], extra: Any, human: Any, skipped: Count
 
 def _prices(pricing: Any, skipped: Counter[str]) -> tuple[float, ...]:
     """Of "$12.5" or "$9.99 to $1,200"; `NO_PRICE` where there is none."""
-    found = []
+    prices = []
     for part in _text(pricing).split("$")[1:]:
         try:
-            found.append(float(_NOT_A_NUMBER.sub("", part)))
+            prices.append(float(_NOT_A_NUMBER.sub("", part)))
         except ValueError:
             skipped["prices that cannot be read"] += 1
-    if not found:
+    if not prices:
         skipped["products without a price, taken as 100 dollars"] += 1
-    return tuple(found[:2]) or (NO_PRICE,)
+    return tuple(prices[:2]) or (NO_PRICE,)
 
 
 def _options(given: Any, skipped: Counter[str]) -> dict[str, tuple[str, ...]]:

@@ -41,10 +41,10 @@ class JsonTable(Mapping[str, Any]):
 
     def __getitem__(self, key: str) -> Any:
         query = "SELECT value FROM found WHERE key = ?"
-        found = self._database.execute(query, (json.dumps(key),)).fetchone()
-        if found is None:
+        row = self._database.execute(query, (json.dumps(key),)).fetchone()
+        if row is None:
             raise KeyError(key)
-        return json.loads(found[0])
+        return json.loads(row[0])
 
     def __iter__(self) -> Iterator[str]:
         for (key,) in self._database.execute("SELECT key FROM found"):

@@ -46,9 +46,9 @@ class Index:
                 part = slice(*self._firsts[column : column + 2])
                 scores[self._rows[part]] += self._weights[part]
         scores = scores.astype(np.float32)
-        found = np.flatnonzero(scores)
-        if len(found) > RESULTS:
-            least = np.partition(scores[found], -RESULTS)[-RESULTS]
-            found = found[scores[found] >= least]
-        order = np.lexsort((self._asins[found], -scores[found]))[:RESULTS]
-        return tuple(self._asins[found[order]].tolist())
+        hits = np.flatnonzero(scores)
+        if len(hits) > RESULTS:
+            least = np.partition(scores[hits], -RESULTS)[-RESULTS]
+            hits = hits[scores[hits] >= least]
+        order = np.lexsort((self._asins[hits], -scores[hits]))[:RESULTS]
+        return tuple(self._asins[hits[order]].tolist())

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from eto.environments.answers import spoken_action
+from eto.environments.toolkit.answers import spoken_action
 from eto.environments.toolkit.suite import EpisodeEnvironment
 from eto.environments.webshop.goals import Goal
 from eto.environments.webshop.products import Product
@@ -21,7 +21,7 @@ PER_PAGE = 10
 BACK, PREVIOUS, NEXT, BUY = "Back to Search", "< Prev", "Next >", "Buy Now"
 SUB_PAGES = ("Description", "Features", "Reviews")
 UNLISTED_PAGE = "Attributes"
-"""A page of a product that has no button; an option of that name leads there all the same."""
+"""A page of a product that has no button; an option of that name leads there anyway."""
 LISTS = {"<c>": "category", "<q>": "query"}
 """First words of a search that lists all products of a category or query instead."""
 NO_LISTS = ("<r>", "<a>")
@@ -61,9 +61,9 @@ class Visit:
 
 def parse_action(text: str, style: str = "act") -> tuple[str, str] | None:
     """("search" or "click", its argument) where the action of an answer is `search[...]` or
-    `click[...]`; None where it is not. See `eto.environments.answers.spoken_action` for the action.
+    `click[...]`; None where it is not. See `eto.environments.toolkit.answers.spoken_action` for the action.
 
-    Blanks around the action do not count. Else it is taken to the letter, as the original does: the
+    Blanks around the action do not count. Else it is taken word for word, as the original does: the
     argument ends at the last `]` of the first line and begins behind the last `[` that leaves it a character,
     and all before that is the name.
     """
@@ -94,10 +94,10 @@ class WebShopEnvironment(EpisodeEnvironment):
 
     def _act(self, action: str) -> Step:
         """What the page shows then; an action that it does not offer changes nothing."""
-        kind, argument = parse_action(action, self._style) or ("", "")
-        if kind == "search":
+        verb, argument = parse_action(action, self._style) or ("", "")
+        if verb == "search":
             self._visit = Visit(page="results", results=self._matching(argument.lower()))
-        elif kind == "click":
+        elif verb == "click":
             self._click(argument.lower())
         earned = self.reward.total if self.reward else 0.0
         done = self._visit.page == "done"
@@ -170,7 +170,7 @@ class WebShopEnvironment(EpisodeEnvironment):
             visit.page = "item"
 
     def _turn_to(self, number: int) -> None:
-        """Show a page of the results anew; what was chosen is forgotten."""
+        """Show a page of the results again; what was chosen is forgotten."""
         self._visit = Visit(page="results", results=self._visit.results, number=number)
 
     def _buy(self) -> None:

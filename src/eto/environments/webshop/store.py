@@ -58,9 +58,9 @@ class Products(Sequence[Product]):
         line = self._one("SELECT number FROM words WHERE word = ?", _key(word))
         return None if line is None else line[0]
 
-    def listed(self, kind: str, name: str) -> tuple[str, ...]:
+    def listed(self, source: str, name: str) -> tuple[str, ...]:
         """Asins of all products of one "category" or "query", the kind, in the order of their file."""
-        is_query = kind == "query"
+        is_query = source == "query"
         names = self.arrays["query_names"].tolist() if is_query else self.categories
         codes = self.arrays["queries" if is_query else "categories"]
         return tuple(self.asins[codes == names.index(name)].tolist()) if name in names else ()
@@ -85,7 +85,7 @@ class Products(Sequence[Product]):
             raise EnvironmentFailure(
                 f"the stored products are damaged: {error}",
                 where=str(self.arrays.directory),
-                mend="delete this directory: it is built again",
+                hint="delete this directory: it is built again",
             ) from error
 
 
@@ -111,7 +111,7 @@ class Catalogue:
 
     products: Products
     skipped: Counter[str] = field(default_factory=Counter)
-    """What was left out or mended, by reason."""
+    """What was left out or repaired, by reason."""
     by_asin: Mapping[str, Product] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -166,8 +166,8 @@ class ProductWriter:
         self._database.close()
 
     def _asins(self) -> Iterator[np.ndarray]:
-        found = self._database.execute("SELECT asin FROM products ORDER BY row")
-        while block := found.fetchmany(BLOCK):
+        rows = self._database.execute("SELECT asin FROM products ORDER BY row")
+        while block := rows.fetchmany(BLOCK):
             yield np.array([key.decode("utf-8", _ANY) for (key,) in block])
 
 

@@ -11,8 +11,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from eto.environments.answers import written_answer
-from eto.environments.prompts import ONE_ACTION, Length, Style, check_forms, react_form
+from eto.environments.toolkit.answers import written_answer
+from eto.environments.toolkit.prompts import ONE_ACTION, Length, Style, check_forms, react_form
 from eto.environments.toolkit.suite import Suite, options_of
 from eto.environments.webshop.catalogue import build_catalogue, find_files, load_catalogue
 from eto.environments.webshop.expert import find_purchase
@@ -153,5 +153,5 @@ def _check_options(options: dict[str, Any]) -> None:
         raise _bad("success", f"{options['success']} is not a reward", "a number above 0, up to 1")
 
 
-def _bad(option: str, problem: str, mend: str) -> InputError:
-    return InputError(problem, where=f"webshop.{option}", mend=mend)
+def _bad(option: str, problem: str, hint: str) -> InputError:
+    return InputError(problem, where=f"webshop.{option}", hint=hint)

@@ -13,7 +13,7 @@ MODELS = ("en_core_web_lg", "en_core_web_md", "en_core_web_sm")
 """spaCy's models, the original's first."""
 NOUNS = ("NOUN", "PROPN")
 _WORD = re.compile(r"[^\W\d_]+")
-# Words that are no nouns, in titles: articles, prepositions, conjunctions, pronouns.
+# Words that are not nouns, in titles: articles, prepositions, conjunctions, pronouns.
 _OTHERS = frozenset(
     (
         "a about all an and any are as at be by can for from has have i in into is it its more most my no "
@@ -24,7 +24,7 @@ _OTHERS = frozenset(
 
 
 def load_tagger(name: str) -> Tagger:
-    """`words`: every word that is no function word, wherever spaCy is not there; else a spaCy model.
+    """`words`: every word that is not a function word, wherever spaCy is not there; else a spaCy model.
 
     `auto` is the first installed of `MODELS`, or `words`. The type reward of `words` differs from that
     of spaCy's small model for one purchase in twenty. Raises `InputError` for an unknown name,
@@ -36,10 +36,10 @@ def load_tagger(name: str) -> Tagger:
         return _words
     if name not in MODELS:
         known = ", ".join(("auto", "words", *MODELS))
-        raise InputError(f"unknown tagger {name!r}", where="webshop.tagger", mend=f"one of {known}")
+        raise InputError(f"unknown tagger {name!r}", where="webshop.tagger", hint=f"one of {known}")
     if not (find_spec("spacy") and find_spec(name)):
-        mend = f"install spaCy and its model {name}, or use `words`"
-        raise MissingRequirement(f"spaCy's {name} is not installed", where="webshop.tagger", mend=mend)
+        hint = f"install spaCy and its model {name}, or use `words`"
+        raise MissingRequirement(f"spaCy's {name} is not installed", where="webshop.tagger", hint=hint)
     return _spacy(name)
 
 

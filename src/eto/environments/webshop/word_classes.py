@@ -35,7 +35,7 @@ EXTEND = (
     "1DA00-1DA36 1DA3B-1DA6C 1DA75 1DA84 1DA9B-1DA9F 1DAA1-1DAAF 1E000-1E006 1E008-1E018 1E01B-1E021 "
     "1E023-1E024 1E026-1E02A 1E8D0-1E8D6 1E944-1E94A E0001 E0020-E007F E0100-E01EF"
 )
-"""What stays with the character before it, but for the two presentation selectors."""
+"""What stays with the character before it, except for the two presentation selectors."""
 LETTER = (
     "41-5A 61-7A AA B5 BA C0-D6 D8-F6 F8-2C1 2C6-2D1 2E0-2E4 2EC 2EE 370-374 376-377 37A-37D 37F 386 "
     "388-38A 38C 38E-3A1 3A3-3F5 3F7-481 48A-52F 531-556 559 561-587 5D0-5EA 5F0-5F3 620-64A 66E-66F "

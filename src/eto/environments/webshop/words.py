@@ -87,7 +87,7 @@ _ASCII_WORD = re.compile(f"_{{,{LONGEST}}}+{_ASCII_PART}(?:_++{_ASCII_PART})*_*+
 
 def analyse(text: str) -> list[str]:
     """The stems a text is found by, in its order."""
-    return [found for word in cut(text) if (found := _analysed(word))]
+    return [term for word in cut(text) if (term := _analysed(word))]
 
 
 def cut(text: str) -> list[str]:
@@ -105,8 +105,8 @@ def _longest(text: str) -> Iterator[str]:
     """The longest word at each place, cut where it is too long."""
     start, patterns = _start_and_patterns()
     position = 0
-    while found := start.search(text, position):
-        first = found.start()
+    while candidate := start.search(text, position):
+        first = candidate.start()
         limit = _limit(text, first)
         ends = (match.end() for pattern in patterns if (match := pattern.match(text, first, limit)))
         position = max(ends, default=first)
@@ -120,7 +120,7 @@ def _longest(text: str) -> Iterator[str]:
 def _start_and_patterns() -> tuple[re.Pattern[str], tuple[re.Pattern[str], ...]]:
     """What a word may begin with, and each kind of word alone."""
     kinds = "LETTER DIGIT KATAKANA CONNECTOR COMPLEX SINGLE EMOJI TONE FLAG".split()
-    first = "".join(_characters(getattr(classes, kind)) for kind in kinds)
+    first = "".join(_characters(getattr(classes, class_name)) for class_name in kinds)
     return re.compile(f"[{first}#*{_JOINER}]"), tuple(map(re.compile, _PATTERNS))
 
 

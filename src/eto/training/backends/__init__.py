@@ -1,4 +1,9 @@
-"""What computes losses and gradients for the training loop, chosen by device."""
+"""What computes losses and gradients for the training loop, chosen by device.
+
+- `base`: the interface
+- `core_groups`: the CPU's fast paths, groups of cores side by side
+- `single`: plain autograd on any device: the reference
+"""
 
 from __future__ import annotations
 
@@ -8,9 +13,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from eto.tokens.prefix_tree import Tree
 from eto.training.backends import core_groups, single
-from eto.training.backends.base import Backend
-from eto.training.trees import Tree
+from eto.training.backends.base import Backend as Backend
 
 
 def backend_for(model: Any, *, fast_paths: bool = True, dropout: bool = True) -> Backend:

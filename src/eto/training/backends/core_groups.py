@@ -10,12 +10,12 @@ import torch
 
 from eto.cpu.core_groups import MOST, CoreGroups
 from eto.cpu.replicas import Replicas
+from eto.tokens.prefix_tree import Tree
 from eto.training.batches import split
 from eto.training.dropout import has_dropout, without_dropout
 from eto.training.example import Example, Objective, mean_figures, summed_loss
 from eto.training.log_probs import TreeLogProbs
 from eto.training.probe import check_training
-from eto.training.trees import Tree
 
 MICRO_BATCH_TOKENS = 1024
 """Tree tokens of the forward passes that run at the same time, where settings do not say (`LOG.md`)."""

@@ -13,12 +13,12 @@ import numpy as np
 import torch
 
 from eto.cpu.replicas import switch_recomputing
+from eto.tokens.prefix_tree import Tree
 from eto.training.batches import split
 from eto.training.dropout import without_dropout
 from eto.training.example import Example, Objective, mean_figures, summed_loss
 from eto.training.log_probs import TreeLogProbs
 from eto.training.probe import check_training
-from eto.training.trees import Tree
 
 MICRO_BATCH_TOKENS = 8192
 """Tree tokens of a pass on a GPU, where settings do not say; not measured."""

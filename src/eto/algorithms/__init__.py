@@ -1,1 +1,0 @@
-"""One readable file a method; each body is the paper's algorithm."""

@@ -1,0 +1,315 @@
+"""The `eto` command: its options, and what each command calls."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from eto import __version__
+from eto.cli.stopping import INTERRUPTED, end_at_once_from_now, stoppable, stopping
+from eto.data.texts import shown
+from eto.errors import EtoError
+
+app = typer.Typer(
+    help="Train language-model agents by trial and error (ETO, arXiv 2403.02502).",
+    rich_markup_mode=None,  # brackets in help and in a user's mistyped words are text
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+RecipePath = Annotated[Path | None, typer.Option("--recipe", help="Recipe to take settings from.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="KEY.PATH=VALUE", help="Values that override the recipe's."),
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what --out names.")]
+Model = Annotated[
+    str | None, typer.Option("--model", help="`embedded`, a directory, or a Hub id. [recipe's model.path]")
+]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"eto {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    stopping.begin(context.invoked_subcommand or "")
+
+
+@app.command("run")
+def run_whole(
+    recipe: Path,
+    overrides: Overrides = None,
+    source: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="DIR", help="Run whose finished stages to take, as far as it can be."),
+    ] = None,
+) -> None:
+    """Run a whole recipe: clone, evaluate, explore, contrast, optimise, report. Goes on where it stopped."""
+    from eto.cli.run import run_recipe
+
+    run_recipe(recipe, overrides or [], source)
+
+
+@app.command()
+def expert(
+    out: Annotated[Path, typer.Option("--out", help="File to write.")],
+    split: Annotated[str, typer.Option(help="train, dev or test.")] = "train",
+    recipe: RecipePath = None,
+    overwrite: Overwrite = False,
+    overrides: Overrides = None,
+) -> None:
+    """Collect expert trajectories, replayed and kept only where they solve the task."""
+    from eto.cli.stages import collect
+
+    collect(out, split, recipe, overrides or [], overwrite)
+
+
+@app.command("replay")
+def replay_trajectories(
+    file: Path,
+    out: Annotated[Path, typer.Option("--out", help="File for the verified ones.")],
+    failed: Annotated[Path | None, typer.Option("--failed", help="File for the others.")] = None,
+    recipe: RecipePath = None,
+    overwrite: Overwrite = False,
+    overrides: Overrides = None,
+) -> None:
+    """Play the actions of a file's trajectories again, and keep those that earn what it says."""
+    from eto.cli.stages import replay_file
+
+    replay_file(file, out, failed, recipe, overrides or [], overwrite)
+
+
+@app.command()
+def sft(
+    expert: Annotated[Path, typer.Option("--expert", help="Expert trajectories.")],
+    out: Annotated[Path, typer.Option("--out", help="Directory for the model.")],
+    model: Model = None,
+    recipe: RecipePath = None,
+    overwrite: Overwrite = False,
+    overrides: Overrides = None,
+) -> None:
+    """Clone an expert: fine-tune on its actions."""
+    from eto.cli.training import clone
+
+    clone(expert, out, model, recipe, overrides or [], overwrite)
+
+
+@app.command()
+def explore(
+    out: Annotated[Path, typer.Option("--out", help="File to write.")],
+    split: Annotated[str, typer.Option(help="train, dev or test.")] = "train",
+    model: Model = None,
+    recipe: RecipePath = None,
+    overwrite: Overwrite = False,
+    overrides: Overrides = None,
+) -> None:
+    """Let an agent play tasks and keep its trajectories."""
+    from eto.cli.stages import explore_tasks
+
+    explore_tasks(out, split, model, recipe, overrides or [], overwrite)
+
+
+@app.command()
+def pairs(
+    expert: Annotated[Path, typer.Option("--expert", help="Expert trajectories.")],
+    explored: Annotated[Path, typer.Option("--explored", help="The agent's trajectories.")],
+    out: Annotated[Path, typer.Option("--out", help="File to write.")],
+    rules: Annotated[str, typer.Option(help="`eto`, or `reference`: exactly the paper's code.")] = "eto",
+    form: Annotated[str, typer.Option("--format", help="own, sharegpt or trl.")] = "own",
+    recipe: RecipePath = None,
+    overwrite: Overwrite = False,
+    overrides: Overrides = None,
+) -> None:
+    """Contrast expert and explored trajectories into preference pairs."""
+    from eto.cli.stages import make_pairs
+
+    make_pairs(expert, explored, out, rules, form, recipe, overrides or [], overwrite)
+
+
+@app.command()
+def dpo(
+    pairs: Annotated[Path, typer.Option("--pairs", help="Preference pairs.")],
+    out: Annotated[Path, typer.Option("--out", help="Directory for the model.")],
+    replay: Annotated[
+        Path | None,
+        typer.Option("--rehearsal", "--replay", help="Trajectories to clone beside the pairs."),
+    ] = None,
+    model: Model = None,
+    recipe: RecipePath = None,
+    overwrite: Overwrite = False,
+    overrides: Overrides = None,
+) -> None:
+    """Train an agent on preference pairs; the model as given is the reference."""
+    from eto.cli.training import optimise
+
+    optimise(pairs, out, replay, model, recipe, overrides or [], overwrite)
+
+
+@app.command()
+def evaluate(
+    split: Annotated[str, typer.Option(help="train, dev or test.")] = "dev",
+    out: Annotated[Path | None, typer.Option("--out", help="File for the trajectories.")] = None,
+    model: Model = None,
+    recipe: RecipePath = None,
+    overwrite: Overwrite = False,
+    overrides: Overrides = None,
+) -> None:
+    """Play a split and print reward and success with 95% intervals."""
+    from eto.cli.stages import evaluate_model
+
+    if out is None:
+        stopping.begin("evaluate", "nothing is kept; with --out FILE, finished episodes are, and it resumes")
+    evaluate_model(split, out, model, recipe, overrides or [], overwrite)
+
+
+@app.command()
+def report(
+    directories: list[Path],
+    against: Annotated[
+        list[Path] | None, typer.Option("--against", help="Runs to compare with, one for each, in order.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="File for the table of several runs.")] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Write the report of a run again and print its table; of several runs (seeds), one pooled table."""
+    from eto.cli.run import print_pooled, print_report
+
+    if len(directories) == 1 and out is None and not against:
+        print_report(directories[0])
+    else:
+        print_pooled(directories, against or [], out, overwrite)
+
+
+@app.command("show-mask")
+def show_loss_mask(
+    file: Path,
+    model: Model = None,
+    limit: Annotated[int, typer.Option(min=1, help="Trajectories to show.")] = 1,
+    recipe: RecipePath = None,
+    overrides: Overrides = None,
+) -> None:
+    """Colour the tokens of trajectories or pairs that carry loss."""
+    from eto.cli.show_mask import show
+
+    show(file, model, limit, recipe, overrides or [])
+
+
+@app.command("doctor")
+def look_at_machine(
+    full: Annotated[bool, typer.Option("--full", help="Also slow checks: hashes, GPU.")] = False,
+) -> None:
+    """Look at Java, model cache, memory, threads and versions; say how to fix what is wrong."""
+    from eto.cli.doctor import run_doctor
+    from eto.cli.terminal import terminal
+
+    raise typer.Exit(run_doctor(terminal(), full=full))
+
+
+environments = typer.Typer(help="List the environments, or check one.", invoke_without_command=True)
+app.add_typer(environments, name="environments")
+
+
+@environments.callback()
+def list_environments(context: typer.Context) -> None:
+    """What is installed, what is missing and how to get it."""
+    if context.invoked_subcommand is None:
+        from eto.cli.environments import list_environments
+        from eto.cli.terminal import terminal
+
+        list_environments(terminal(soft_wrap=True))
+
+
+@environments.command("check")
+def check_environment(
+    name: str,
+    options: Annotated[list[str] | None, typer.Argument(metavar="NAME=VALUE")] = None,
+    tasks: Annotated[int, typer.Option(min=1, help="Training tasks to check on.")] = 5,
+    step_seconds: Annotated[float, typer.Option(min=0.1, help="Deadline of a step.")] = 30.0,
+    reset_seconds: Annotated[float, typer.Option(min=0.1, help="Deadline of a reset.")] = 120.0,
+) -> None:
+    """Check that an environment keeps its contract: replay, reward, ends, malformed actions, isolation.
+
+    Plays it as a run does, in a worker process with deadlines.
+    """
+    from eto.cli.environments import check
+    from eto.cli.terminal import terminal
+
+    code = check(terminal(soft_wrap=True), name, options or [], tasks, step_seconds, reset_seconds)
+    raise typer.Exit(code)
+
+
+@app.command("serve-environment")
+def serve_environment(
+    name: str,
+    options: Annotated[list[str] | None, typer.Argument(metavar="NAME=VALUE")] = None,
+    split: Annotated[str, typer.Option(help="Whose tasks `data_idx` counts through.")] = "train",
+    host: str = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="0 takes a free one.")] = 8000,
+    idle_seconds: Annotated[
+        float, typer.Option(min=0.1, max=2_592_000, help="After which an unused session is closed.")
+    ] = 600.0,
+) -> None:
+    """Serve an environment over AgentGym's HTTP protocol."""
+    from eto.cli.environments import serve
+
+    serve(name, options or [], split, host, port, idle_seconds)
+
+
+def _as_note(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    """What this package warns of is for its user, not for a programmer."""
+    if Path(filename).is_relative_to(Path(__file__).parents[1]):
+        return f"note: {shown(message)}\n"
+    return f"{filename}:{lineno}: {category.__name__}: {message}\n"
+
+
+def main() -> None:
+    """Entry point: user errors become one message and an exit code, faults keep their traceback."""
+    from eto.cli.streams import standard_streams
+    from eto.runtime import quiet_libraries
+
+    quiet_libraries()
+    warnings.formatwarning = _as_note
+    with standard_streams(), stoppable():
+        sys.exit(_exit_code())
+
+
+def _exit_code() -> int | str | None:
+    from eto.cli.streams import flush_output
+
+    try:
+        try:
+            app()
+        finally:
+            flush_output()
+    except EtoError as error:
+        _warn(f"error: {error}")
+        return error.exit_code
+    except SystemExit as end:
+        if end.code != INTERRUPTED:  # typer's own end after Ctrl-C, and after what is made like it
+            return end.code
+        _warn(stopping.farewell())
+        end_at_once_from_now()
+        return stopping.exit_code()
+    return 0
+
+
+def _warn(text: str) -> None:
+    from eto.cli.terminal import warn
+
+    warn(text)

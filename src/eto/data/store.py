@@ -1,0 +1,199 @@
+"""Trajectories of a run in one SQLite file, each committed as its episode ends.
+
+A row is keyed by (phase, task id, sample), so that an episode is counted once however
+often a run is stopped and started.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from pathlib import Path
+from types import TracebackType
+
+from eto.data.jsonfiles import json_line
+from eto.data.jsontext import parse_json
+from eto.data.records import trajectory_from_record, trajectory_to_record
+from eto.errors import EtoError, InputError, MissingRequirement, RunConflict
+from eto.types import Phase, Trajectory
+
+_VERSION = 1
+_SCHEMA = f"""
+CREATE TABLE IF NOT EXISTS episodes (
+    phase TEXT NOT NULL,
+    task_id TEXT NOT NULL,
+    sample INTEGER NOT NULL,
+    failed INTEGER NOT NULL,
+    record TEXT NOT NULL,
+    PRIMARY KEY (phase, task_id, sample)
+);
+PRAGMA user_version = {_VERSION};
+"""
+_ADD = """
+INSERT INTO episodes VALUES (?, ?, ?, ?, ?)
+ON CONFLICT (phase, task_id, sample)
+DO UPDATE SET failed = excluded.failed, record = excluded.record WHERE episodes.failed
+"""
+
+
+class TrajectoryStore:
+    """An append-only collection of trajectories on disk.
+
+    `add` returns after the commit has reached the disk: neither `kill -9` nor a power cut
+    loses the episode. Threads may share a store. Episodes that failed are kept aside: only
+    `failures` returns them, and a later success of the same key takes their place.
+
+    Raises `InputError` where `path` cannot be opened or is not such a store (with
+    `create=False` also where it is missing), `MissingRequirement` on a full disk,
+    `RunConflict` when another process keeps it locked.
+    """
+
+    def __init__(self, path: str | Path, *, create: bool = True) -> None:
+        self.path = Path(path)
+        if not create and not self.path.is_file():
+            raise InputError("there is no trajectory store", where=str(path), hint="check the run directory")
+        self._lock = threading.Lock()
+        try:
+            if create:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+            # Autocommit: every statement is its own transaction.
+            self._db = sqlite3.connect(self.path, timeout=30, isolation_level=None, check_same_thread=False)
+        except (sqlite3.Error, OSError) as error:
+            raise self._refused(error) from error
+        try:
+            self._prepare()
+        except sqlite3.Error as error:
+            self._db.close()
+            raise self._refused(error) from error
+        except EtoError:
+            self._db.close()
+            raise
+
+    def _prepare(self) -> None:
+        self._db.execute("PRAGMA journal_mode = WAL")
+        self._db.execute("PRAGMA synchronous = FULL")  # one fsync an episode, against a power cut
+        (version,) = self._db.execute("PRAGMA user_version").fetchone()
+        if version == 0:
+            self._db.executescript(_SCHEMA)
+        elif version != _VERSION:
+            raise InputError(
+                f"the store has version {version}, this program reads {_VERSION}",
+                where=str(self.path),
+                hint="use the version of the program that wrote it, or start a new run directory",
+            )
+
+    def add(self, phase: Phase, trajectory: Trajectory) -> bool:
+        """Commit one trajectory under (phase, task id, sample).
+
+        Returns True when it was stored. A key that holds a finished episode keeps it, and
+        the newcomer is dropped (False): what was counted once stays as it was counted. A
+        key that holds a failed episode takes the newcomer.
+        """
+        row = (
+            phase.text,
+            trajectory.task.id,
+            trajectory.sample,
+            int(trajectory.failed),
+            json_line(trajectory_to_record(trajectory)),
+        )
+        try:
+            with self._lock:
+                return self._db.execute(_ADD, row).rowcount == 1
+        except sqlite3.Error as error:
+            raise self._refused(error) from error
+
+    def copy(self, phase: Phase, source: TrajectoryStore) -> None:
+        """Add what `source` holds of a phase, failed episodes included, all or nothing.
+
+        Keys that are here already are treated as by `add`.
+        """
+        rows = source._query("SELECT * FROM episodes WHERE phase = ?", (phase.text,))
+        try:
+            with self._lock, self._db:
+                self._db.execute("BEGIN IMMEDIATE")
+                self._db.executemany(_ADD, rows)
+        except sqlite3.Error as error:
+            raise self._refused(error) from error
+
+    def get(self, phase: Phase) -> list[Trajectory]:
+        """Finished trajectories of a phase, by task id, then sample; failed ones are left out."""
+        return self._read(phase, failed=False)
+
+    def failures(self, phase: Phase) -> list[Trajectory]:
+        """Failed trajectories of a phase that no later success replaced, in the same order."""
+        return self._read(phase, failed=True)
+
+    def done(self, phase: Phase, *, failed: bool = False) -> set[tuple[str, int]]:
+        """(task id, sample) of finished trajectories; with `failed`, also of those set aside."""
+        statement = "SELECT task_id, sample FROM episodes WHERE phase = ? AND failed <= ?"
+        return set(self._query(statement, (phase.text, int(failed))))
+
+    def count(self, phase: Phase) -> int:
+        """Number of finished trajectories of a phase."""
+        statement = "SELECT COUNT(*) FROM episodes WHERE phase = ? AND NOT failed"
+        return self._query(statement, (phase.text,))[0][0]
+
+    def phases(self) -> list[Phase]:
+        """The phases that hold a trajectory, failed ones included, sorted by their text."""
+        statement = "SELECT DISTINCT phase FROM episodes ORDER BY phase"
+        return [Phase.parse(text) for (text,) in self._query(statement, ())]
+
+    def _read(self, phase: Phase, *, failed: bool) -> list[Trajectory]:
+        statement = """
+            SELECT task_id, sample, record FROM episodes
+            WHERE phase = ? AND failed = ? ORDER BY task_id, sample
+        """
+        trajectories = []
+        for task_id, sample, record in self._query(statement, (phase.text, int(failed))):
+            where = f"{self.path}, phase {phase.text}, task {task_id}, sample {sample}"
+            try:
+                value = parse_json(record, where)
+            except InputError as error:
+                problem = f"the record is damaged: {error.problem}"
+                raise InputError(problem, where=where, hint="restore the store") from error
+            trajectories.append(trajectory_from_record(value, where))
+        return trajectories
+
+    def _query(self, statement: str, values: tuple[object, ...]) -> list[tuple]:
+        try:
+            with self._lock:
+                return self._db.execute(statement, values).fetchall()
+        except sqlite3.Error as error:
+            raise self._refused(error) from error
+
+    def _refused(self, error: sqlite3.Error | OSError) -> EtoError:
+        # Extended codes carry the primary code in their low byte.
+        code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
+        where = str(self.path)
+        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            return RunConflict(
+                "another process keeps the store locked", where=where, hint="stop the other process"
+            )
+        if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
+            cause = "free disk space" if code == sqlite3.SQLITE_FULL else "free disk space, or check the disk"
+            return MissingRequirement(
+                f"cannot store trajectories: {error}",
+                where=where,
+                hint=f"{cause}, then run the same command: what was stored is kept",
+            )
+        if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
+            return InputError(
+                f"not a trajectory store: {error}", where=where, hint="move the file away, or restore it"
+            )
+        return InputError(
+            f"cannot open or write the store: {error}",
+            where=where,
+            hint="choose a directory you may write to",
+        )
+
+    def close(self) -> None:
+        """Close the file. Safe to call twice."""
+        self._db.close()
+
+    def __enter__(self) -> TrajectoryStore:
+        return self
+
+    def __exit__(
+        self, error_type: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,44 @@
+"""Statistics, results, tables and figures of finished runs.
+
+- `curve`: the learning-curve picture
+- `pooled`: several seeds of one recipe as one table
+- `results`: every figure of a run as one JSON object
+- `statistics`: means, confidence intervals, paired differences
+- `table`: the tables, for terminal and Markdown
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from eto.data.files import disk_errors, read_rows, write_atomic, write_json
+from eto.evaluation.curve import draw_curve
+from eto.evaluation.results import build_results
+from eto.evaluation.table import agent_table, markdown, terminal
+
+__all__ = ["Paths", "agent_table", "build_results", "draw_curve", "markdown", "terminal", "write_report"]
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """The files of a report."""
+
+    results: Path
+    markdown: Path
+    curve: Path
+
+
+def write_report(run_directory: str | Path) -> Paths:
+    """Write results.json, report.md and curve.png into the run directory, from what is there.
+
+    Raises `InputError` where there is no run, `MissingRequirement` on a full disk.
+    """
+    directory = Path(run_directory)
+    results = build_results(directory)
+    paths = Paths(directory / "results.json", directory / "report.md", directory / "curve.png")
+    with disk_errors(directory):
+        write_json(paths.results, results)
+        write_atomic(paths.markdown, markdown(results) + "\n![learning curve](curve.png)\n")
+        draw_curve(results, list(read_rows(directory / "metrics.jsonl", "stage")), paths.curve)
+    return paths

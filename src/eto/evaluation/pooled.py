@@ -1,0 +1,138 @@
+"""Several runs of one recipe with different seeds, as one table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from eto.data.store import TrajectoryStore
+from eto.data.texts import markdown_code, markdown_text
+from eto.errors import InputError
+from eto.evaluation import statistics
+from eto.evaluation.results import agents_of, build_results
+from eto.evaluation.table import agent_rows, difference_rows, duration, kind_rows, markdown_table
+from eto.machine import hardware_line
+from eto.types import Phase, Trajectory
+
+SHIPPED = "shipped"
+"""In each run the agent that dev chose; the cloned one where no round beat it."""
+_COMPARED = (
+    ("reward", statistics.reward),
+    ("final_reward", statistics.final_reward),
+    ("success", statistics.success),
+)
+
+
+def pool_runs(directories: Sequence[str | Path], split: str = "test") -> dict[str, Any]:
+    """Figures over all runs: `runs` (each run's own results) and `agents`, with differences to the baseline.
+
+    Means are over tasks, each task's figure being its mean over the runs that played it;
+    differences are paired within each run and resampled by task. Raises `InputError` for
+    a directory that is not a finished run.
+    """
+    runs = [build_results(directory) for directory in directories]
+    played = [_episodes(Path(d), r, split) for d, r in zip(directories, runs, strict=True)]
+    names = [name for name in played[0] if all(name in agents for agents in played)]
+    agents: dict[str, Any] = {}
+    baseline = runs[0]["baseline"]
+    for name in names:
+        episodes = [episode for each in played for episode in each[name]]
+        agents[name] = statistics.summarise(episodes, unfinished=True).to_dict()
+        if name != baseline and baseline in names:
+            agents[name]["difference"] = {
+                figure: statistics.pooled_difference(
+                    [
+                        (statistics.by_task(each[name], value), statistics.by_task(each[baseline], value))
+                        for each in played
+                    ]
+                ).to_dict()
+                for figure, value in _COMPARED
+            }
+    return {"split": split, "runs": runs, "agents": agents}
+
+
+def compare_runs(
+    directories: Sequence[str | Path], against: Sequence[str | Path], split: str = "test"
+) -> dict[str, dict[str, Any]]:
+    """Each agent of `directories` minus the shipped agent of `against`, run by run, pooled.
+
+    agent -> figure -> difference. Runs belong together by order, for example by seed.
+    Raises `InputError` where their numbers differ or a run is not finished.
+    """
+    if len(directories) != len(against):
+        problem = f"{len(directories)} runs cannot be paired with {len(against)}"
+        raise InputError(problem, where="--against", hint="name one run for each, in the same order")
+    ours, theirs = (
+        [_episodes(Path(d), build_results(d), split) for d in runs] for runs in (directories, against)
+    )
+    names = [name for name in ours[0] if all(name in agents for agents in ours)]
+    return {
+        name: {
+            figure: statistics.pooled_difference(
+                [
+                    (statistics.by_task(one[name], value), statistics.by_task(other[SHIPPED], value))
+                    for one, other in zip(ours, theirs, strict=True)
+                ]
+            ).to_dict()
+            for figure, value in _COMPARED
+        }
+        for name in names
+    }
+
+
+def comparison_markdown(differences: dict[str, dict[str, Any]], against: Sequence[str | Path]) -> str:
+    """The differences of `compare_runs` as one table."""
+    header, rows = difference_rows({name: {"difference": entry} for name, entry in differences.items()}, "")
+    names = ", ".join(markdown_code(Path(directory).name) for directory in against)
+    return markdown_table(header, rows, f"agent minus that of {names}") + "\n"
+
+
+def pooled_markdown(pooled: dict[str, Any]) -> str:
+    """The pooled tables, one row a run below them, and each run's wall time by stage."""
+    agents, runs = pooled["agents"], pooled["runs"]
+    hardware = " or ".join(dict.fromkeys(hardware_line(run["hardware"]) for run in runs))
+    parts = [
+        f"{len(runs)} runs of {markdown_code(runs[0]['recipe'].split('-seed')[0])} with "
+        f"{markdown_code(runs[0]['model'])} on {markdown_code(runs[0]['environment'])}; "
+        f"{markdown_text(hardware)}. "
+        f"{pooled['split'].capitalize()} split; mean and 95% bootstrap interval over tasks.",
+        markdown_table(*agent_rows(agents)),
+        markdown_table(*difference_rows(agents, runs[0]["baseline"])),
+        markdown_table(*kind_rows(agents)),
+    ]
+    header = ["run", "seed", "pairs", "shipped", *(f"{name} reward / success" for name in agents)]
+    rows = []
+    for run in runs:
+        figures = run["splits"][pooled["split"]]["agents"]
+        pairs = " + ".join(str(each["pairs"]) for each in run["pairs"].values())
+        shipped = run["shipped"]["agent"]
+        cells = [figures[shipped if name == SHIPPED else name] for name in agents]
+        rows.append(
+            [(run["recipe"],), (str(run["seeds"]["seed"]),), (pairs or "0",), (shipped,)]
+            + [(f"{c['reward']['mean']:.3f} / {c['success']['mean']:.3f}",) for c in cells]
+        )
+    parts.append(markdown_table(header, rows))
+    stages = list(dict.fromkeys(stage["stage"] for run in runs for stage in run["stages"]))
+    seconds = [{s["stage"]: s["seconds"] for s in run["stages"]} for run in runs]
+    table = [
+        [(stage,), *((duration(run[stage]) if stage in run else "–",) for run in seconds)] for stage in stages
+    ]
+    table.append([("all",), *((duration(run["seconds"]),) for run in runs)])
+    parts.append(markdown_table(["wall time", *(run["recipe"] for run in runs)], table))
+    return "\n\n".join(parts) + "\n"
+
+
+def _episodes(directory: Path, results: dict[str, Any], split: str) -> dict[str, list[Trajectory]]:
+    """Agent -> its episodes on `split`, the shipped agent under `shipped` too."""
+    if results["shipped"] is None or split not in results["splits"]:
+        raise InputError(
+            "the run is not finished",
+            where=str(directory),
+            hint="start it again: it resumes where it stopped",
+        )
+    made = agents_of(directory)
+    agents = [name for name in results["splits"][split]["agents"] if name in made]
+    with TrajectoryStore(directory / "trajectories.sqlite", create=False) as store:
+        episodes = {name: store.get(Phase.evaluate(name, split)) for name in agents}
+    return episodes | {SHIPPED: episodes[results["shipped"]["agent"]]}

@@ -1,0 +1,206 @@
+"""The table of a run: the same cells for the terminal and as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from eto.data.texts import markdown_code, markdown_text, shown
+from eto.machine import hardware_line
+
+if TYPE_CHECKING:
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+_FIGURES = (
+    ("average reward", "reward", 3),
+    ("final reward", "final_reward", 3),
+    ("success rate", "success", 3),
+    ("steps to success", "steps_to_success", 1),
+    ("mean turns", "turns", 1),
+)
+_DIFFERENCES = (("reward", "reward"), ("final reward", "final_reward"), ("success", "success"))
+UNKNOWN = "–"
+
+Cell = tuple[str, ...]
+"""A cell's value and, where it has an interval, the low and high bounds."""
+
+
+def agent_rows(agents: Mapping[str, Any]) -> tuple[list[str], list[list[Cell]]]:
+    """Header and one row per agent: mean and 95% interval of each figure, then counts."""
+    header = ["agent", "tasks", *(title for title, _, _ in _FIGURES), "disasters"]
+    rows: list[list[Cell]] = []
+    for agent, figures in agents.items():
+        cells = [interval_cell(figures[name], digits, min(digits, 2)) for _, name, digits in _FIGURES]
+        rows.append([(agent,), (str(figures["tasks"]),), *cells, (str(figures["disasters"]),)])
+    return header, rows
+
+
+def difference_rows(agents: Mapping[str, Any], baseline: str) -> tuple[list[str], list[list[Cell]]]:
+    """Header and one row per agent that is compared to the baseline."""
+    header = [f"agent minus {baseline}", "tasks", *(title for title, _ in _DIFFERENCES), "p (reward)"]
+    rows: list[list[Cell]] = []
+    for agent, figures in agents.items():
+        if entry := figures.get("difference"):
+            cells = [interval_cell(entry[name], 3, 3, sign="+") for _, name in _DIFFERENCES]
+            p = entry["reward"]["p"]
+            rows.append([(agent,), (str(entry["reward"]["n"]),), *cells, (f"{p:.3f}" if p else UNKNOWN,)])
+    return header, rows
+
+
+def kind_rows(agents: Mapping[str, Any]) -> tuple[list[str], list[list[Cell]]]:
+    """Header and one row per task type: each agent's reward and success rate."""
+    kinds = sorted({kind for figures in agents.values() for kind in figures["kinds"]})
+    header = ["reward / success", "tasks", *agents]
+    rows: list[list[Cell]] = []
+    for kind in kinds:
+        by_agent = [figures["kinds"].get(kind) for figures in agents.values()]
+        tasks = max(figures["tasks"] for figures in by_agent if figures)
+        cells = [_reward_and_success(figures) for figures in by_agent]
+        rows.append([(kind,), (str(tasks),), *cells])
+    return header, rows
+
+
+def interval_cell(interval: Mapping[str, Any], digits: int, bound_digits: int, *, sign: str = "") -> Cell:
+    """`0.671`, `0.56` and `0.78`; the mean alone where the bounds are not known."""
+    if interval["mean"] is None:
+        return (UNKNOWN,)
+    mean = f"{interval['mean']:{sign}.{digits}f}"
+    if interval["low"] is None:
+        return (mean,)
+    return mean, *(f"{interval[bound]:{sign}.{bound_digits}f}" for bound in ("low", "high"))
+
+
+def markdown(results: Mapping[str, Any]) -> str:
+    """The whole report as Markdown, with the tables of every split."""
+    parts = [f"# {markdown_text(results['recipe'])}", _facts(results)]
+    for split, content in results["splits"].items():
+        agents = content["agents"]
+        parts.append(f"## {markdown_text(split.capitalize())} split")
+        if split != "test":
+            parts.append("Agents and checkpoints were chosen on this split; its figures are optimistic.")
+        for header, rows in (
+            agent_rows(agents),
+            difference_rows(agents, results["baseline"]),
+            kind_rows(agents),
+        ):
+            if rows:
+                parts.append(markdown_table(header, rows))
+    notes = _notes(results)
+    if notes:
+        parts.append("## Notes\n\n" + "\n".join(f"- {markdown_text(note)}" for note in notes))
+    if results["stages"]:
+        times = [[(stage["stage"],), (duration(stage["seconds"]),)] for stage in results["stages"]]
+        times.append([("all",), (duration(results["seconds"]),)])
+        parts.append("## Wall time\n\n" + markdown_table(["stage", "time"], times))
+        if origin := results.get("taken_from"):
+            stages = markdown_text(", ".join(origin["stages"]))
+            run = markdown_code(origin["directory"])
+            parts.append(f"Taken from the run {run}, with their times: {stages}.")
+    return "\n\n".join(parts) + "\n"
+
+
+def terminal(results: Mapping[str, Any], split: str = "test") -> Group:
+    """The tables of one split and the notes, for `rich.print`."""
+    from rich.console import Group
+    from rich.text import Text
+
+    agents = results["splits"].get(split, {"agents": {}})["agents"]
+    if not agents:
+        return Group(Text(f"no agent was evaluated on the {split} split yet"))
+    title = f"{results['recipe']}: {split} split, mean and 95% interval"
+    parts: list[Table | Text] = [_rich_table(*agent_rows(agents), title=title)]
+    for header, rows in (difference_rows(agents, results["baseline"]), kind_rows(agents)):
+        if rows:
+            parts += [Text(""), _rich_table(header, rows)]
+    return Group(*parts, Text(""), *(Text(shown(f"• {note}", line=True)) for note in _notes(results)))
+
+
+def agent_table(agents: Mapping[str, Any], title: str) -> Table:
+    """The first table of `terminal` alone: agent -> summary as a dict."""
+    return _rich_table(*agent_rows(agents), title=title)
+
+
+def duration(seconds: float) -> str:
+    """`1 h 02 min`, `4 min 05 s` or `7.5 s`."""
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes >= 60:
+        return f"{minutes // 60} h {minutes % 60:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{seconds:.1f} s"
+
+
+def _reward_and_success(figures: Mapping[str, Any] | None) -> Cell:
+    if figures is None:
+        return (UNKNOWN,)
+    means = (interval_cell(figures[name], 2, 2)[0] for name in ("reward", "success"))
+    return (" / ".join(means),)
+
+
+def _facts(results: Mapping[str, Any]) -> str:
+    hardware = results["hardware"]
+    seed = results["seeds"].get("seed")
+    versions = ", ".join(f"{name} {version}" for name, version in (hardware["versions"] or {}).items())
+    return "\n".join(
+        [
+            f"- model {markdown_code(results['model'])} on {markdown_code(results['environment'])}, "
+            f"seed {seed}",
+            f"- {markdown_text(hardware_line(hardware))}, {markdown_text(hardware['platform'])}",
+            f"- {markdown_text(versions)}",
+            "- means over tasks with 95% bootstrap intervals; differences are paired on the same tasks",
+        ]
+    )
+
+
+def _notes(results: Mapping[str, Any]) -> list[str]:
+    """Sentences about pairs, guard, shipped agent and episodes set aside."""
+    notes = []
+    for iteration, metrics in results["pairs"].items():
+        pairs = metrics["pairs"]
+        total = sum(pairs.values()) if isinstance(pairs, Mapping) else pairs
+        kinds = f" ({', '.join(f'{kind} {n}' for kind, n in pairs.items())})" if pairs != total else ""
+        notes.append(f"iteration {iteration}: {total} pairs{kinds}")
+    notes += [f"{stage} was stopped: {rule}" for stage, rule in results["guard"].items()]
+    for split, content in results["splits"].items():
+        for agent, figures in content["agents"].items():
+            if figures["failed"]:
+                notes.append(f"failed and set aside: {figures['failed']} of {agent}'s {split} episodes")
+    if shipped := results["shipped"]:
+        reason = f": {shipped['reason']}" if shipped["reason"] else ""
+        notes.append(f"shipped: {shipped['agent']}{reason}")
+    return notes
+
+
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[Cell]], corner: str = "") -> str:
+    """A table of texts and figures of any content. corner: the first column's head, as Markdown."""
+    heads = [corner or markdown_text(header[0]), *map(markdown_text, header[1:])]
+    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(header)]
+    for row in rows:
+        names = [markdown_text(cell[0]) for cell in row]
+        bounds = [f" [{', '.join(cell[1:])}]" if len(cell) > 1 else "" for cell in row]
+        lines.append("| " + " | ".join(map("".join, zip(names, bounds, strict=True))) + " |")
+    return "\n".join(lines)
+
+
+def _rich_table(header: Sequence[str], rows: Sequence[Sequence[Cell]], title: str | None = None) -> Table:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    heading = None if title is None else Text(shown(title, line=True), style="table.title")
+    table = Table(title=heading, title_justify="left", box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
+    for number, name in enumerate(header):
+        table.add_column(Text(shown(name, line=True)), justify="right" if number else "left")
+    for row in rows:
+        table.add_row(*(Text("\n").join(_lines(cell)) for cell in row))
+    return table
+
+
+def _lines(cell: Cell) -> list[Text]:
+    """The value, and its interval under it: `0.56–0.78`, or `-0.010 to +0.160` where signs matter."""
+    from rich.text import Text
+
+    if len(cell) == 1:
+        return [Text(shown(cell[0], line=True))]
+    between = " to " if cell[1].startswith(("+", "-")) else "–"
+    return [Text(cell[0]), Text(between.join(cell[1:]), style="dim")]

@@ -1,1 +1,0 @@
-"""Data of other trainers: conversations and preference items, each field honoured or refused."""

@@ -1,0 +1,14 @@
+"""Models on disk and in memory: resolved, checked, loaded, adapted, saved.
+
+- `adapters`: LoRA: fresh adapters, and foreign ones merged
+- `architecture`: which models are supported, and how far their positions reach
+- `checkpoint`: a model directory inspected before it is read
+- `disk_room`: free space on the disk
+- `dtype`: number types and devices
+- `embedded`: the embedded model: verified, converted, cached
+- `loading`: model and tokenizer, every weight from the file or an error
+- `logits`: hidden states to logits
+- `private_interfaces`: private names of torch and transformers, all in one place
+- `probe`: a model checked against its own forward pass
+- `saving`: a model written, after a check that it can be
+"""

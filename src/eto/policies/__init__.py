@@ -1,1 +1,0 @@
-"""Language models that act: in process with transformers, or scripted."""

@@ -1,0 +1,207 @@
+"""DPO on whole multi-turn trajectories (ETO, section 3.2.2, eq. 11).
+
+Deviations from the paper, all off by default: an anchor on the chosen side's likelihood
+(IPR, arXiv 2406.11176; RPO, arXiv 2404.19733), rehearsed expert trajectories, turn weights
+(`eto.credit.turn_weights`), IPO, length normalisation, label smoothing. The guard has no counterpart in the
+paper.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from eto.data.files import disk_errors, write_atomic
+from eto.errors import InputError
+from eto.losses.cloning import sft_loss
+from eto.losses.preference import dpo_loss, ipo_loss, log_ratio_difference, sequence_log_prob
+from eto.settings import ContrastSettings, DpoSettings, GuardSettings
+from eto.training.checkpoint import fingerprint
+from eto.training.cloning import clonable, sft_examples
+from eto.training.example import Example
+from eto.training.guard import exceeded
+from eto.training.learner import Learner
+from eto.training.log_probs import TokenOutputs
+from eto.training.loop import Fit
+from eto.training.pair_examples import CHOSEN, REJECTED, contrasted, no_pairs_left
+from eto.training.preference_checks import check_effect
+from eto.types import Pair, Trajectory
+
+REFERENCE = "reference"
+"""Among an example's references: log-probs of the policy as it came in."""
+
+
+@dataclass(frozen=True, slots=True)
+class DpoResult:
+    """What preference training came to."""
+
+    steps: int
+    fired: str | None
+    """The guard's rule that stopped training; None where none did."""
+    figures: dict[str, float]
+    """The last step's figures."""
+
+
+def dpo(
+    learner: Learner,
+    pairs: Sequence[Pair],
+    settings: DpoSettings | None = None,
+    *,
+    contrast: ContrastSettings | None = None,
+    rehearsal: Sequence[Trajectory] | None = None,
+    guard: GuardSettings | None = None,
+    seed: int = 0,
+    directory: Path | None = None,
+    checkpoint_seconds: float = 120.0,
+    activation_checkpointing: bool | None = None,
+) -> DpoResult:
+    """Train `learner` in place on `pairs`: all of `preference`, at once, unless a bound of `guard` is
+    exceeded."""
+    fit = preference(
+        learner,
+        pairs,
+        settings,
+        contrast=contrast,
+        rehearsal=rehearsal,
+        seed=seed,
+        directory=directory,
+        checkpoint_seconds=checkpoint_seconds,
+        activation_checkpointing=activation_checkpointing,
+    )
+    figures: dict[str, float] = {}
+    for step in fit:
+        figures = step.figures
+        if guard is not None and (bound := exceeded(figures, guard)):
+            fit.stop(bound)
+    return DpoResult(fit.step, fit.stopped, figures)
+
+
+def preference(
+    learner: Learner,
+    pairs: Sequence[Pair],
+    settings: DpoSettings | None = None,
+    *,
+    contrast: ContrastSettings | None = None,
+    rehearsal: Sequence[Trajectory] | None = None,
+    seed: int = 0,
+    directory: Path | None = None,
+    checkpoint_seconds: float = 120.0,
+    activation_checkpointing: bool | None = None,
+) -> Fit:
+    """Training of `learner` in place on `pairs`, step by step as it is iterated over; the learner as it
+    comes in is the reference.
+
+    Its log-probs are computed once, before the first update, without dropout. Pairs that, cut to the
+    context, have nothing to contrast are left out, see `contrasted`. `rehearsal` trajectories are mixed
+    among the pairs with `rehearsal_weight`; one goes with the other. With `directory` an interrupted call
+    is resumed. Raises `InputError` where no pairs are left, or a setting has no effect.
+    """
+    settings = settings or DpoSettings()
+    check_effect(settings, learner.model, rehearsal)
+    examples = _examples(learner, pairs, contrast or ContrastSettings(), settings)
+    examples = _with_reference(learner, examples, settings.micro_batch_tokens, directory)
+    if rehearsal:
+        examples += sft_examples(learner, clonable(rehearsal), size=1.0)
+    return learner.fit(
+        examples,
+        lambda example, outputs: pair_loss(example, outputs, settings),
+        settings,
+        seed=seed,
+        activation_checkpointing=activation_checkpointing,
+        checkpoint_seconds=checkpoint_seconds,
+        objective_settings=_decisive(settings),
+        directory=directory,
+    )
+
+
+def _examples(
+    learner: Learner, pairs: Sequence[Pair], contrast: ContrastSettings, settings: DpoSettings
+) -> list[Example]:
+    """Those of the pairs that have something to contrast. Raises `InputError` where none has."""
+    if not pairs:
+        raise InputError("no pairs to train on", hint="explore more tasks, or several samples a task")
+    kept, left_out = contrasted(learner, pairs, contrast, settings)
+    if not kept:
+        raise no_pairs_left(left_out, learner.max_context)
+    return [example for _, example in kept]
+
+
+def _decisive(settings: DpoSettings) -> tuple[object, ...]:
+    """Values that decide the loss."""
+    return (
+        *(settings.loss, settings.beta, settings.label_smoothing),
+        *(settings.sft_weight, settings.rehearsal_weight),
+    )
+
+
+def pair_loss(
+    example: Example, outputs: Sequence[TokenOutputs], settings: DpoSettings
+) -> tuple[Tensor, dict[str, float]]:
+    """Loss of one pair from both sides' outputs, and its figures.
+
+    An example of one side only is a rehearsed trajectory and has no figures of its own.
+
+    Figures: `margin` beta x log-ratio difference (weighted), `accuracy` 1 where it is
+    above 0, `chosen_drift` and `rejected_drift` the sides' log-ratios in nats, each sum
+    over the tokens that carry the contrast with weight 1.
+    """
+    leaves = [leaf.log_probs for leaf in outputs]
+    if len(leaves) == 1:
+        return settings.rehearsal_weight * sft_loss(leaves[0]), {}
+    policy, reference, drift = [], [], []
+    for leaf, weights, ref in zip(leaves, example.weights, example.references[REFERENCE], strict=True):
+        weight = torch.from_numpy(weights).to(leaf.device)
+        ref_leaf = torch.from_numpy(ref).to(leaf.device)
+        policy.append(sequence_log_prob(leaf, weight))
+        reference.append(sequence_log_prob(ref_leaf, weight))
+        drift.append(float((leaf.detach() - ref_leaf)[weight > 0].sum()))
+    difference = log_ratio_difference(*policy, *reference)
+    if settings.loss == "ipo":
+        loss = ipo_loss(difference, settings.beta)
+    else:
+        loss = dpo_loss(difference, settings.beta, settings.label_smoothing)
+    if settings.sft_weight:
+        loss = loss + settings.sft_weight * sft_loss(leaves[CHOSEN])
+    return loss, {
+        "margin": settings.beta * float(difference.detach()),
+        "accuracy": float(difference.detach() > 0),
+        "chosen_drift": drift[CHOSEN],
+        "rejected_drift": drift[REJECTED],
+    }
+
+
+def _with_reference(
+    learner: Learner, examples: list[Example], tokens: int | None, directory: Path | None
+) -> list[Example]:
+    """Examples with the reference's log-probs, kept in `directory` for a later start."""
+    path = directory / "reference.npz" if directory else None
+    training = fingerprint(examples) if path else ""
+    if path and path.exists():
+        with np.load(path) as kept:
+            if str(kept.get("training")) != training:
+                raise InputError(
+                    "the reference's log-probs here are of other pairs",
+                    where=str(path),
+                    hint="resume with the same pairs and settings, or delete it to train again",
+                )
+            flat = [kept[f"leaf{i}"] for i in range(2 * len(examples))]
+    else:
+        trees = [example.tree for example in examples]
+        scored = learner.score(trees, tokens)
+        flat = [leaf for leaves in scored for leaf in leaves]
+        if path:
+            file = io.BytesIO()
+            np.savez(file, training=training, **{f"leaf{i}": leaf for i, leaf in enumerate(flat)})
+            with disk_errors(path):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_atomic(path, file.getvalue())
+    return [
+        replace(example, references={REFERENCE: (flat[2 * i], flat[2 * i + 1])})
+        for i, example in enumerate(examples)
+    ]

@@ -1,0 +1,134 @@
+"""Outputs cost no file: refused before the work, with the option that is to be changed."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from eto.cli.outputs import MARKDOWN, check_directory, check_file, inputs_of, new_model
+from eto.errors import InputError
+
+
+@pytest.fixture
+def given(tmp_path: Path) -> Path:
+    path = tmp_path / "given.jsonl.gz"
+    path.write_text("kept")
+    return path
+
+
+def refused(out: Path, says: str, **options: object) -> None:
+    settings = {"overwrite": True, "inputs": {}, **options}
+    with pytest.raises(InputError, match=says) as caught:
+        check_file(out, **settings)
+    assert caught.value.where and caught.value.hint
+
+
+def spellings(path: Path) -> dict[str, Path]:
+    """Other names of one file."""
+    (path.parent / "link").symlink_to(path.name)
+    os.link(path, path.parent / "hard")
+    (path.parent / "folder").symlink_to(path.parent, target_is_directory=True)
+    return {
+        "itself": path,
+        "dots": path.parent / "." / "x" / ".." / path.name,
+        "symlink": path.parent / "link",
+        "hard link": path.parent / "hard",
+        "linked folder": path.parent / "folder" / path.name,
+        "relative": Path(os.path.relpath(path)),
+    }
+
+
+def test_an_input_is_never_an_output(given):
+    (given.parent / "x").mkdir()
+    for out in spellings(given).values():
+        refused(out, "this is --expert too", inputs=inputs_of(expert=given))
+    assert given.read_text() == "kept"
+
+
+def test_two_outputs_are_two_files(tmp_path):
+    out = tmp_path / "new" / ".." / "a.jsonl"
+    refused(out, "this is --out too", option="--failed", inputs=inputs_of(out=tmp_path / "a.jsonl"))
+
+
+def test_what_is_there_stays_without_overwrite(given):
+    refused(given, "something here already", overwrite=False)
+    check_file(given, overwrite=True, inputs={})
+    (given.parent / "dangling").symlink_to("nowhere")
+    refused(given.parent / "dangling", "something here already", overwrite=False)
+    assert given.read_text() == "kept"
+
+
+@pytest.mark.parametrize(
+    "name", ["a.parquet", "a.csv", "a.CSV", "a.jsonl.zip", "a.csv.gz", "a.safetensors", "a.yaml", "a.pdf"]
+)
+def test_a_name_that_promises_another_form(name, tmp_path):
+    refused(tmp_path / name, "the name promises")
+
+
+@pytest.mark.parametrize(
+    "name", ["a", "[v2]", "a.jsonl", "a.jsonl.gz", "a.json", "run.v2", "a b", "ä.jsonl", ".x"]
+)
+def test_names_that_may_be(name, tmp_path):
+    check_file(tmp_path / "deep" / name, overwrite=False, inputs={})
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.jsonl", "a.md.gz", "a.html"])
+def test_a_table_is_markdown(name, tmp_path):
+    refused(tmp_path / name, "but Markdown is written", form=MARKDOWN)
+    check_file(tmp_path / "a.md", overwrite=False, inputs={}, form=MARKDOWN)
+
+
+def test_places_that_are_none(tmp_path, given):
+    refused(tmp_path, "this is a directory")
+    refused(Path(os.devnull), "a device or a pipe")
+    refused(tmp_path / ("n" * 300), "name")
+    refused(tmp_path / ("n" * 240), "there is room for")
+    refused(given / "x.jsonl", "cannot write here")
+    (tmp_path / "loop").symlink_to("loop")
+    refused(tmp_path / "loop" / "x.jsonl", "cannot write here")
+    assert Path(os.devnull).is_char_device()
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    path = tmp_path / "model"
+    path.mkdir()
+    for name in ("config.json", "model-00001-of-00002.safetensors", "adapter_config.json", "notes.txt"):
+        (path / name).write_text("old")
+    return path
+
+
+def refused_directory(out: Path, says: str, overwrite: bool = True, **inputs: object) -> None:
+    with pytest.raises(InputError, match=says):
+        check_directory(out, overwrite=overwrite, inputs=inputs_of(**inputs))
+
+
+def test_directories_for_a_model(model, tmp_path):
+    refused_directory(model, "this is --model too", model=model)
+    refused_directory(model / "better", "this lies in --model", model=model)
+    refused_directory(tmp_path, "--model lies in here", model=model)
+    refused_directory(tmp_path, "holds other files and no model")
+    refused_directory(model, "something here already", overwrite=False)
+    refused_directory(model / "notes.txt", "this is a file already")
+    check_directory(model, overwrite=True, inputs=inputs_of(model="someone/model"))
+    check_directory(tmp_path / "a" / "b", overwrite=False, inputs={})
+    assert (tmp_path / "a" / "b").is_dir()
+
+
+def test_a_new_model_leaves_nothing_of_the_old_one(model):
+    with new_model(model) as fresh:
+        (fresh / "config.json").write_text("new")
+        (fresh / "model.safetensors").write_text("new")
+    found = {path.name: path.read_text() for path in model.iterdir()}
+    assert found == {"config.json": "new", "model.safetensors": "new", "notes.txt": "old"}
+
+
+def test_a_save_that_fails_leaves_the_old_model(model):
+    before = sorted(path.name for path in model.iterdir())
+    with pytest.raises(RuntimeError), new_model(model) as fresh:
+        (fresh / "config.json").write_text("half")
+        raise RuntimeError
+    assert sorted(path.name for path in model.iterdir()) == before
+    assert (model / "config.json").read_text() == "old"

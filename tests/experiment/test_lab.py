@@ -1,0 +1,40 @@
+"""What a method sees of a run."""
+
+from __future__ import annotations
+
+import weakref
+from pathlib import Path
+
+import pytest
+
+from eto.experiment import lab as lab_module
+from eto.experiment.lab import Lab
+from eto.experiment.recipe import parse_recipe
+from eto.experiment.run import Run
+from eto.experiment.watch import Silent
+
+
+class Model:
+    """In a circle, as modules are: counting of references alone does not free it."""
+
+    def __init__(self) -> None:
+        self.self = self
+
+
+def test_a_lab_that_begins_again_holds_one_model_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = parse_recipe("name: a\nenvironment: {name: b}\n")
+    first = Model()
+    earlier = weakref.ref(first)
+
+    def load(_: object) -> Model:
+        assert earlier() is None, "the earlier model is still there while the next is loaded"
+        return Model()
+
+    monkeypatch.setattr(lab_module, "policy_of", load)
+    with Run.open(tmp_path / "run", recipe) as run:
+        lab = Lab(recipe, run, None, {}, [], first, None, Silent(), prompt="Well.")
+        del first
+        lab.begin_again()
+        assert isinstance(lab.learner, Model) and lab.prompt == ""
