@@ -14,7 +14,6 @@ from eto.errors import InputError, MissingRequirement, RunConflict
 from eto.experiment.recipe import load_recipe, parse_recipe
 from eto.experiment.run import Run, split_hash
 from eto.experiment.run_records import check_template
-from eto.settings import GuardSettings
 from eto.types import Message, Phase, StopReason, Task, Trajectory, Turn
 
 SMALL = "name: small\nenvironment:\n  name: toy\n"
@@ -336,6 +335,6 @@ def test_damaged_dev_checks_are_named(tmp_path, content):
     from eto.steps.selecting import Checks
 
     (tmp_path / "checks.json").write_text(content)
-    checks = Checks(None, OpenStage("dpo-1", tmp_path, False), 1, GuardSettings(), 0.0)
+    checks = Checks(None, OpenStage("dpo-1", tmp_path, False), 0.0)
     with pytest.raises(InputError, match=r"checks\.json"):
         _ = checks.rewards

@@ -18,8 +18,9 @@ from transformers import (
     MistralForCausalLM,
 )
 
+from eto.cpu import branch_attention
 from eto.tokens.prefix_tree import build_tree, lay_out
-from eto.training import attention, log_probs
+from eto.training import log_probs
 from eto.training.backends.core_groups import grouped_log_probs
 from eto.training.log_probs import CHUNK, TreeLogProbs
 
@@ -152,13 +153,13 @@ def test_trees_end_to_end_are_exact():
 
 
 def test_weights_computed_again_are_exact(monkeypatch):
-    monkeypatch.setattr(attention, "LONGEST_KEPT", 20)
+    monkeypatch.setattr(branch_attention, "LONGEST_KEPT", 20)
     assert_exact(tiny_model(434), [trajectories(case) for case in CASES.values()])
 
 
 @pytest.mark.parametrize("window", [None, 8, 20])
 def test_pieces_are_exact(monkeypatch, window):
-    monkeypatch.setattr(attention, "PIECE", 6)
+    monkeypatch.setattr(branch_attention, "PIECE", 6)
     model = tiny_model(434, MistralForCausalLM, MistralConfig, sliding_window=window)
     assert_exact(model, [trajectories(case) for case in CASES.values()])
 

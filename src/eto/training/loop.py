@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -158,7 +158,7 @@ class Fit:
                 write_atomic(self._note, reason)
             self._save()
 
-    def _epochs(self, *, save: bool) -> Iterator[Epoch]:
+    def _epochs(self, *, save: bool) -> Generator[Epoch, None, None]:
         ready, self._backend = self._backend or self._new_backend(), None
         with ready as backend:
             backend.begin(self.learner.dtype, recompute_activations=self.recomputes)

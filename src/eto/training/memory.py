@@ -78,9 +78,9 @@ def planned_memory(
         return max(measured, key=lambda memory: memory.total)
 
     if checkpointing is None:
-        plain = largest(False)
-        if plain.added <= USABLE * free_memory(next(model.parameters()).device):
-            return plain, False
+        kept = largest(False)
+        if kept.added <= USABLE * free_memory(next(model.parameters()).device):
+            return kept, False
     recomputed = checkpointing is not False
     return largest(recomputed), recomputed
 
