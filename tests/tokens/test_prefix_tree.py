@@ -20,7 +20,7 @@ from transformers import (
 
 from eto.cpu import branch_attention
 from eto.tokens.prefix_tree import build_tree, lay_out
-from eto.training import log_probs
+from eto.training import attention, log_probs
 from eto.training.backends.core_groups import grouped_log_probs
 from eto.training.log_probs import CHUNK, TreeLogProbs
 

@@ -265,7 +265,7 @@ def test_equal_rewards_are_a_label(read) -> None:
 
 @pytest.mark.skipif(not CASES.is_dir(), reason="the reported cases are not beside the project")
 def test_reported_pairs_without_a_contrast() -> None:
-    for name in ("identical", "prefix"):
+    for name in ("identical", "beginning"):
         with pytest.raises(InputError, match="anything to prefer"):
             read_pairs(CASES / "case22" / f"{name}.jsonl")
     with pytest.warns(UserWarning) as caught:
