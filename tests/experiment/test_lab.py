@@ -37,4 +37,4 @@ def test_a_lab_that_begins_again_holds_one_model_at_a_time(
         lab = Lab(recipe, run, None, {}, [], first, None, Silent(), prompt="Well.")
         del first
         lab.begin_again()
-        assert isinstance(lab.learner, Model) and lab.prompt == ""
+        assert isinstance(lab.learner, Model) and lab.current is None

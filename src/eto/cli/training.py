@@ -34,22 +34,22 @@ def clone(
     from eto.training.cloning import cloning
 
     progress = Progress()
-    policy = policy_of(recipe, model)
-    check_for_training(policy, out)
+    learner = policy_of(recipe, model)
+    check_for_training(learner, out)
     with progress:
-        fit = cloning(policy, trajectories, section(recipe, SftSettings), **training_arguments(recipe))
+        fit = cloning(learner, trajectories, section(recipe, SftSettings), **training_arguments(recipe))
         show_start(progress, "sft", fit)
         for step in fit:
             show_step(progress, "sft", step)
     with new_model(out) as fresh:
-        policy.save(fresh)
+        learner.save(fresh)
     progress.say(f"model written: {out}")
 
 
 def optimise(
     pairs: Path,
     out: Path,
-    replay: Path | None,
+    rehearsal: Path | None,
     model: str | None,
     recipe_path: Path | None,
     overrides: Sequence[str],
@@ -57,23 +57,23 @@ def optimise(
 ) -> None:
     """`eto dpo`"""
     recipe = read_recipe(recipe_path, overrides, "dpo", model=model)
-    replayed = _replayed(replay, recipe)
-    found = read_pairs(pairs)
+    rehearsed = _rehearsed(rehearsal, recipe)
+    given = read_pairs(pairs)
     inputs = inputs_of(pairs=pairs, model=model or recipe.model.path, recipe=recipe_path)
     check_directory(out, overwrite=overwrite, inputs=inputs)
     from eto.training.guard import exceeded
     from eto.training.preference import preference
 
     progress = Progress()
-    policy, guard = policy_of(recipe, model), section(recipe, GuardSettings)
-    check_for_training(policy, out)
+    learner, guard = policy_of(recipe, model), section(recipe, GuardSettings)
+    check_for_training(learner, out)
     with progress:
         fit = preference(
-            policy,
-            found,
+            learner,
+            given,
             section(recipe, DpoSettings),
             contrast=section(recipe, ContrastSettings),
-            rehearsal=replayed,
+            rehearsal=rehearsed,
             **training_arguments(recipe),
         )
         show_start(progress, "dpo", fit)
@@ -82,14 +82,15 @@ def optimise(
             if bound := exceeded(step.figures, guard):
                 fit.stop(bound)
     with new_model(out) as fresh:
-        policy.save(fresh)
+        learner.save(fresh)
     if fit.stopped:
         progress.say(f"stopped after {fit.step} steps: {fit.stopped}")
     progress.say(f"model written: {out}")
 
 
-def _replayed(file: Path | None, recipe: Recipe) -> list[Trajectory] | None:
-    """What is mixed among the pairs. File and weight go together: one without the other has no effect."""
+def _rehearsed(file: Path | None, recipe: Recipe) -> list[Trajectory] | None:
+    """Trajectories to mix among the pairs. File and weight go together: one without the other does
+    nothing."""
     weight = section(recipe, DpoSettings).rehearsal_weight
     if file is None and weight:
         raise InputError(

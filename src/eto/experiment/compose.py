@@ -68,14 +68,13 @@ def cloned_part(recipe: Recipe, experts: Sequence[Trajectory]) -> list[Trajector
     return cloned
 
 
-def policy_of(recipe: Recipe, model: str | None = None, name: str = "policy") -> Learner:
+def policy_of(recipe: Recipe, model: str | None = None) -> Learner:
     from eto.rollout.rollouts import check_action_room
     from eto.training.learner import load_learner
 
     lora = recipe.model.lora
     learner = load_learner(
         recipe.model.path if model is None else model,
-        name=name,
         dtype=recipe.model.dtype,
         lora=lora.model_dump() if lora else None,
         max_context=recipe.model.max_context,

@@ -38,8 +38,8 @@ class Lab:
     pool: EnvironmentPool
     """Simulators that stand for all stages."""
     watch: Watcher
-    prompt: str = ""
-    """What prompts end with, in addition to what the suite says: that of the agent made or loaded last."""
+    current: Agent | None = None
+    """The agent made or loaded last; None while the learner has the weights of the recipe's model."""
 
     @cached_property
     def cloned(self) -> list[Trajectory]:
@@ -56,15 +56,15 @@ class Lab:
         return Agent(name, self.run.stage_directory(stage) / "model", prompt)
 
     def become(self, agent: Agent) -> None:
-        """Give the learner the weights of `agent`, and its name to what it plays."""
+        """Give the learner the weights of `agent`, and its name and prompt to what it plays."""
         self.learner.load(agent.directory)
-        self.learner.name, self.prompt = agent.name, agent.prompt
+        self.current = agent
 
     def begin_again(self) -> None:
         """Give the learner the weights that the recipe's model has. The model it had is freed first."""
         del self.learner
         gc.collect()  # modules hold each other in circles
-        self.learner, self.prompt = policy_of(self.recipe), ""
+        self.learner, self.current = policy_of(self.recipe), None
 
     def play(
         self, split: str, phase: Phase, *, temperature: float, samples: int = 1, seed: int | None = None
@@ -73,8 +73,9 @@ class Lab:
         returns all that did not fail. seed: by default the recipe's."""
         from eto.experiment.play import play
 
+        name, prompt = (self.current.name, self.current.prompt) if self.current else ("policy", "")
         played = play(
-            replace(self.learner.actor(self.learner.name), prompt=self.prompt),
+            replace(self.learner.actor(name), prompt=prompt),
             self.suite,
             self.splits[split],
             self.recipe,

@@ -46,7 +46,6 @@ class Learner:
         model: Any,
         tokenizer: Any,
         *,
-        name: str = "policy",
         dtype: str = "auto",
         max_context: Count | None = None,
         lora: dict[str, Any] | None = None,
@@ -60,7 +59,7 @@ class Learner:
         given = {"dtype": dtype, "max_context": max_context}
         check_values(Learner.__init__, given, FIELDS)
         check_architecture(model)
-        self.model, self.tokenizer, self.name = model, tokenizer, name
+        self.model, self.tokenizer = model, tokenizer
         self._lora, self.fast_paths = lora, fast_paths
         self.renderer = renderer or Renderer(tokenizer)
         self.renderer.embeddings = checked_vocabulary(model, tokenizer)
@@ -160,7 +159,6 @@ class Learner:
 def load_learner(
     path: str | Path = "embedded",
     *,
-    name: str = "policy",
     dtype: str = "auto",
     lora: dict[str, Any] | None = None,
     max_context: Count | None = None,
@@ -193,7 +191,6 @@ def load_learner(
     return Learner(
         model if lora is None else adapted(model, lora),
         tokenizer,
-        name=name,
         dtype=dtype,
         max_context=max_context,
         lora=lora,

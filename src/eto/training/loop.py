@@ -96,7 +96,7 @@ class Fit:
         optimiser: Optimiser | None = None,
     ) -> None:
         """`activation_checkpointing` None: where memory asks for it. `objective_settings`: what decides the
-        loss beside the examples. `optimiser`: by default a new one.
+        loss besides the examples. `optimiser`: by default a new one.
 
         Raises `InputError` for a state in `directory` that is damaged, or of other examples or settings.
         """
@@ -139,14 +139,14 @@ class Fit:
         return self.stopped is not None or self.step == self.steps
 
     def __iter__(self) -> Iterator[StepResult]:
-        """Take the steps that are left."""
+        """Take the remaining steps."""
         with closing(self._epochs(save=False)) as epochs:
             for epoch in epochs:
                 yield from epoch
 
     def epochs(self) -> Iterator[Epoch]:
-        """The epochs that are left. One that a call was interrupted behind comes again, without steps, so
-        that what is done after it is done."""
+        """The epochs that are left. If an earlier call was interrupted after an epoch's last step, that
+        epoch is yielded again, without steps, so that what the caller does after an epoch is done."""
         return self._epochs(save=True)
 
     def stop(self, reason: str) -> None:
