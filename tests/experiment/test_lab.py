@@ -12,6 +12,7 @@ from eto.experiment.lab import Lab
 from eto.experiment.recipe import parse_recipe
 from eto.experiment.run import Run
 from eto.experiment.watch import Silent
+from eto.protocols import Agent
 
 
 class Model:
@@ -34,7 +35,7 @@ def test_a_lab_that_begins_again_holds_one_model_at_a_time(
 
     monkeypatch.setattr(lab_module, "policy_of", load)
     with Run.open(tmp_path / "run", recipe) as run:
-        lab = Lab(recipe, run, None, {}, [], first, None, Silent(), prompt="Well.")
+        lab = Lab(recipe, run, None, {}, [], first, None, Silent(), current=Agent("nat", tmp_path))
         del first
         lab.begin_again()
         assert isinstance(lab.learner, Model) and lab.current is None
