@@ -6,7 +6,7 @@ are counted with theirs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from eto.data.store import TrajectoryStore
 from eto.engines.actor import Actor
@@ -76,11 +76,11 @@ def play(
             progress.update(phase.text, len(played), total, **figures)
     order = {task.id: index for index, task in enumerate(tasks)}
     played.sort(key=lambda t: (order.get(t.task.id, len(order)), t.sample))
-    tell_failures(played, suite.name, progress.say)
+    report_failures(played, suite.name, progress)
     return played
 
 
-def tell_failures(played: Sequence[Trajectory], suite: str, say: Callable[[str], None]) -> None:
+def report_failures(played: Sequence[Trajectory], suite: str, watch: Watcher) -> None:
     """Count the episodes that failed, or whose prompt did not fit, with their reasons.
 
     Raises `EnvironmentFailure` or `InputError` where there are no others.
@@ -102,12 +102,12 @@ def tell_failures(played: Sequence[Trajectory], suite: str, say: Callable[[str],
         )
     if failed:
         summary = f"{len(failed)} of {count} episodes failed and are set aside:"
-        say(f"{summary}\n{commonest(t.detail for t in failed)}")
+        watch.say(f"{summary}\n{commonest(t.detail for t in failed)}")
     if unfit:
         summary = (
             f"{len(unfit)} of {len(played)} episodes have no turn, as their prompt does not fit the context:"
         )
-        say(f"{summary}\n{commonest(t.detail for t in unfit)}")
+        watch.say(f"{summary}\n{commonest(t.detail for t in unfit)}")
 
 
 def collect(
