@@ -11,7 +11,7 @@ stop reason `out_of_tokens`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from eto.engines.actor import Actor
@@ -121,14 +121,24 @@ def stream_continuations(
     given = {"samples": samples, "temperature": temperature, "seed": seed}
     check_values(stream_continuations, given)
     check_tasks(list({prefix.task.id: prefix.task for prefix in prefixes}.values()))
-    numbers: Counter[str] = Counter()
-    jobs = []
-    for prefix in prefixes:
-        first = numbers[prefix.task.id] * samples
-        numbers[prefix.task.id] += 1
-        jobs += [_Job(prefix.task, first + k, prefix.turns) for k in range(samples)]
-    jobs = [job for job in jobs if (job.task.id, job.sample) not in done]
+    jobs = [
+        _Job(prefix.task, sample, prefix.turns)
+        for prefix, (task_id, numbers) in zip(prefixes, sample_numbers(prefixes, samples), strict=True)
+        for sample in numbers
+        if (task_id, sample) not in done
+    ]
     return _stream(actor, suite, jobs, temperature, seed, settings, limits, pool)
+
+
+def sample_numbers(prefixes: Iterable[Prefix], samples: int) -> list[tuple[str, range]]:
+    """For each prefix the id of its task and the sample numbers of its episodes, see `stream_continuations`."""
+    seen: Counter[str] = Counter()
+    numbers = []
+    for prefix in prefixes:
+        first = seen[prefix.task.id] * samples
+        seen[prefix.task.id] += 1
+        numbers.append((prefix.task.id, range(first, first + samples)))
+    return numbers
 
 
 def _stream(

@@ -5,6 +5,7 @@
 - `contrast`: which pairs are made, which turns carry the contrast
 - `limits`: bounds of settings, for recipes and for Python
 - `model`: the model and its adapters
+- `monte_carlo`: values of states
 - `training`: cloning, preference training, guard
 """
 
@@ -18,6 +19,7 @@ from eto.settings.acting import (
 )
 from eto.settings.base import MethodSettings, Settings
 from eto.settings.contrast import ContrastSettings
+from eto.settings.monte_carlo import MonteCarloSettings
 from eto.settings.model import LoraSettings, ModelSettings
 from eto.settings.training import DpoSettings, GuardSettings, SftSettings, TrainingSettings
 
@@ -32,6 +34,7 @@ __all__ = [
     "LoraSettings",
     "MethodSettings",
     "ModelSettings",
+    "MonteCarloSettings",
     "RolloutSettings",
     "Settings",
     "SftSettings",

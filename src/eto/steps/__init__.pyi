@@ -1,6 +1,8 @@
 """The steps: `eto/steps/__init__.py` loads each of these names on first use."""
 
 from .cloning import clone as clone
+from .continuing import branch as branch
+from .continuing import values as values
 from .contrasting import contrast as contrast
 from .evaluating import evaluate as evaluate
 from .exploring import explore as explore

@@ -1,0 +1,94 @@
+"""Continuing: episodes that go on from given turns, and what the states after these are worth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from eto.credit.monte_carlo import Branch, Cut, branches, mean_reward
+from eto.errors import InputError
+from eto.experiment.lab import Lab
+from eto.experiment.play import by_prefix
+from eto.protocols import Agent
+from eto.settings import MonteCarloSettings
+from eto.types import Phase, Trajectory
+
+
+def branch(
+    lab: Lab,
+    starts: Sequence[Cut],
+    *,
+    stage: str,
+    temperature: float = 0.0,
+    samples: int = 1,
+    seed: int = 0,
+) -> list[Branch]:
+    """Stage `stage`: the learner acts on from each of `starts` to the end of the episode; what became of it.
+
+    seed: set apart from those of other stages, it draws the samples. Raises `InputError` where there is
+    nothing to start from, or where the environment cannot be brought back to a state by repeating actions.
+    """
+    check_starts(starts)
+    played = _played(lab, starts, stage, temperature, samples, seed)
+    found, others = branches(starts, played)
+    if not any(each.at for each in found) and any(start.turns for start in starts):
+        raise InputError(
+            f"none of {sum(map(len, played))} episodes is in the state that the expert's actions led to: the "
+            "environment answered them otherwise, or ended",
+            where=f"environment {lab.suite.name}",
+            hint="this method needs an environment that answers the same actions alike each time; method sft, "
+            "rft, nat, or eto with granularity: trajectory, works without",
+        )
+    if others:
+        lab.watch.say(f"{others} of {len(found) + others} episodes did not leave the expert's trajectory")
+    return found
+
+
+def values(
+    lab: Lab,
+    states: Sequence[Cut],
+    settings: MonteCarloSettings,
+    *,
+    stage: str,
+    scorer: Agent,
+    seed: int = 0,
+) -> list[float | None]:
+    """Stage `stage`: average reward of `scorer` from each of `states` (IPR, section 3.2). A state in which
+    the trajectory has ended is worth that trajectory's reward; None where no episode from it could be
+    played.
+
+    The learner has its own weights again afterwards.
+    """
+    before = lab.current
+    open_states = [state for state in states if not state.ends]
+    if not lab.run.done(stage) and scorer != before:
+        lab.become(scorer)
+    played = _played(lab, open_states, stage, settings.temperature, settings.samples, seed)
+    if before is not None and lab.current != before:
+        lab.become(before)
+    estimates = iter([mean_reward(episodes) for episodes in played])
+    return [state.trajectory.reward if state.ends else next(estimates) for state in states]
+
+
+def check_starts(starts: Sequence[Cut]) -> None:
+    """Raises `InputError` where there is no expert to follow."""
+    if not starts:
+        raise InputError(
+            "there are no expert trajectories to follow",
+            where="tasks",
+            hint="take tasks that have an expert; method eto with pairs of the agent's own episodes needs none",
+        )
+
+
+def _played(
+    lab: Lab, states: Sequence[Cut], stage: str, temperature: float, samples: int, seed: int
+) -> list[list[Trajectory]]:
+    phase = Phase.continued(stage)
+    prefixes = [state.prefix(lab.learner.tokenizer_id) for state in states]
+    with lab.run.stage(stage) as under_way:
+        if under_way.done:
+            return by_prefix(lab.run.store.get(phase), prefixes, samples)
+        under_way.played(phase)
+        under_way.note(states=len(states), episodes=len(states) * samples)
+        return lab.play_on(
+            prefixes, phase, temperature=temperature, samples=samples, seed=lab.recipe.seed * 1000 + seed
+        )
