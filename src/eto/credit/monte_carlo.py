@@ -54,10 +54,23 @@ class Branch:
         """Reward of the expert's trajectory minus that of the episode."""
         return self.expert.reward - self.episode.reward
 
-    def after(self, turns: int = 1) -> tuple[Cut, Cut]:
-        """The states after so many more turns: the expert's, the episode's."""
-        end = self.at + turns
-        return tuple(Cut(side, min(end, len(side.turns))) for side in (self.expert, self.episode))  # type: ignore[return-value]
+    def after(self, turns: int = 1) -> Cut:
+        """The state after so many turns of its own, or at its end."""
+        return Cut(self.episode, min(self.at + turns, len(self.episode.turns)))
+
+
+@dataclass(frozen=True, slots=True)
+class Valued:
+    """A branch with the values of the states after as many turns of each side."""
+
+    branch: Branch
+    expert_value: float
+    value: float
+
+    @property
+    def gap(self) -> float:
+        """By how much the expert's is the better one."""
+        return self.expert_value - self.value
 
 
 def cuts(experts: Iterable[Trajectory], every: int = 1) -> list[Cut]:
@@ -65,9 +78,7 @@ def cuts(experts: Iterable[Trajectory], every: int = 1) -> list[Cut]:
     return [Cut(expert, at) for expert in experts for at in range(0, len(expert.turns), every)]
 
 
-def branches(
-    starts: Sequence[Cut], episodes: Sequence[Sequence[Trajectory]]
-) -> tuple[list[Branch], int]:
+def branches(starts: Sequence[Cut], episodes: Sequence[Sequence[Trajectory]]) -> tuple[list[Branch], int]:
     """The branches that the episodes from each of `starts` are, and the number of episodes that are none.
 
     One is none where the environment answered the expert's actions otherwise than it did the expert, so that
@@ -91,34 +102,33 @@ def mean_reward(continuations: Sequence[Trajectory]) -> float | None:
     return sum(rewards) / len(rewards) if rewards else None
 
 
+def partings(found: Iterable[Branch], min_gap: float = 0.0) -> list[Branch]:
+    """The branches that may give a pair: their first own action is another than the expert's, and their
+    reward differs from the expert's by more than `min_gap`."""
+    return [branch for branch in found if branch.differs and abs(branch.gap()) > min_gap]
+
+
 def action_pairs(found: Iterable[Branch], min_gap: float = 0.0) -> list[Pair]:
     """Single actions (ETO, appendix B, step-wise): expert's and agent's after one prefix, the one whose
     trajectory ended with the higher reward is chosen; loss falls on these two actions alone.
 
     min_gap: both rewards differ by more than this.
     """
-    pairs = []
-    for branch in found:
-        if branch.differs and abs(branch.gap()) > min_gap:
-            pairs.append(pair_of(branch, branch.gap() > 0, "action", turns=1))
-    return pairs
+    return [pair_of(each, each.gap() > 0, "action", turns=1) for each in partings(found, min_gap)]
 
 
-def step_pairs(
-    valued: Iterable[tuple[Branch, float, float]], threshold: float, min_gap: float = 0.0
-) -> list[Pair]:
+def step_pairs(valued: Iterable[Valued], threshold: float, min_gap: float = 0.0) -> list[Pair]:
     """Suffixes after one prefix (IPR, section 3.3): of expert and agent the side whose step has the higher
     value and whose trajectory ended with the higher reward is chosen; loss falls on all turns after the
     prefix.
 
-    valued: branches with the values of their first action, the expert's and the agent's. threshold: values
-    differ by more than this (tau). min_gap: rewards differ by more than this.
+    threshold: values differ by more than this (tau). min_gap: rewards differ by more than this.
     """
     pairs = []
-    for branch, expert_value, value in valued:
-        gap = branch.gap()
-        if abs(gap) > min_gap and (expert_value - value) * _sign(gap) > threshold:
-            pair = pair_of(branch, gap > 0, "suffix")
+    for each in valued:
+        gap = each.branch.gap()
+        if abs(gap) > min_gap and each.gap * _sign(gap) > threshold:
+            pair = pair_of(each.branch, gap > 0, "suffix")
             if not one_begins_other(pair.chosen, pair.rejected):
                 pairs.append(pair)
     return pairs

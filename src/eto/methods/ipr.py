@@ -13,17 +13,21 @@ ways on are a pair (section 3.3); loss, with the base agent as reference:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from eto import steps
-from eto.credit.monte_carlo import Branch, cuts, step_pairs
-from eto.protocols import Agent, Method, Outcome, Stage
-from eto.settings import ContrastSettings, DpoSettings, GuardSettings, MethodSettings, SftSettings
-from eto.settings import MonteCarloSettings as MonteCarlo
+from eto.credit.monte_carlo import cuts, partings, step_pairs
+from eto.protocols import Method, Outcome, Stage
+from eto.settings import (
+    ContrastSettings,
+    DpoSettings,
+    GuardSettings,
+    MethodSettings,
+    MonteCarloSettings,
+    SftSettings,
+)
 from eto.settings.base import Most
 from eto.settings.limits import Count, Share
-from eto.types import Pair
 
 if TYPE_CHECKING:
     from eto.experiment.lab import Lab
@@ -38,7 +42,7 @@ class IprSettings(MethodSettings):
     """Rounds. Paper: up to 4; its script: 6."""
     sft: SftSettings = SftSettings(learning_rate=2e-5, batch_size=48)
     """Behavioural cloning of the expert. Paper's code: 3 epochs at 2e-5, batch 48."""
-    monte_carlo: MonteCarlo = MonteCarlo()
+    monte_carlo: MonteCarloSettings = MonteCarloSettings()
     """The values of steps."""
     threshold: Share = 0.01
     """Values of a pair's steps differ by more than this. Paper: 0.5 (ALFWorld), 0.01 (WebShop), 0.1 (SQL)."""
@@ -59,17 +63,23 @@ def train(lab: Lab, settings: IprSettings) -> Outcome:
     """Algorithm 1 of the paper. The best checkpoint on dev continues, as in `eto`."""
     base = steps.clone(lab, lab.cloned, settings.sft)
     agents, shipped, reward = [base], base.name, steps.evaluate(lab, base)
+    expert_values = steps.expert_values(lab, settings.monte_carlo, scorer=base)
     reason = ""
     for iteration in range(1, settings.iterations + 1):
-        branches = steps.branch(lab, cuts(lab.experts), stage=f"branch-{iteration}", seed=iteration)
-        whole = [each.episode for each in branches if each.at == 0]
-        refined = step_pairs(
-            valued_steps(lab, branches, settings, base, iteration),
-            settings.threshold,
-            settings.contrast.min_gap,
+        found = steps.branch(lab, cuts(lab.experts), stage=f"branch-{iteration}", seed=iteration)
+        valued = steps.valued(
+            lab,
+            [each for each in partings(found, settings.contrast.min_gap) if each.at > 0],
+            expert_values,
+            settings.monte_carlo,
+            stage=f"values-{iteration}",
+            scorer=base,
+            seed=iteration,
         )
+        step_wise = step_pairs(valued, settings.threshold, settings.contrast.min_gap)
+        whole = [each.episode for each in found if each.at == 0]
         pairs, _ = steps.contrast(
-            lab, lab.experts, whole, settings.contrast, settings.dpo, iteration, further=refined
+            lab, lab.experts, whole, settings.contrast, settings.dpo, iteration, further=step_wise
         )
         if not pairs:
             note = f"round {iteration} gave no pairs: no step or outcome differs; {shipped} is the result"
@@ -91,3 +101,30 @@ def train(lab: Lab, settings: IprSettings) -> Outcome:
             return Outcome(tuple(agents), shipped, note, note)
         shipped, reward, reason = agent.name, result.dev_reward, result.reason
     return Outcome(tuple(agents), shipped, reason)
+
+
+def stages(settings: IprSettings) -> list[Stage]:
+    """`train` as stages."""
+    declared = [
+        Stage.clone("sft", "sft"),
+        Stage.dev("sft"),
+        Stage.continued("values-expert", "monte_carlo"),
+    ]
+    for n in range(1, settings.iterations + 1):
+        declared += [
+            Stage.continued(f"branch-{n}", iteration=n),
+            Stage.continued(f"values-{n}", "contrast.min_gap", iteration=n),
+            Stage.contrast(n, "threshold", "contrast"),
+            Stage.prefer(f"ipr-{n}", n, "dpo", "guard"),
+        ]
+    return declared
+
+
+METHOD = Method(
+    name="ipr",
+    summary="contrast steps by their Monte-Carlo value",
+    settings=IprSettings,
+    train=train,
+    stages=stages,
+    extent=("iterations",),
+)

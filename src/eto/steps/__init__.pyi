@@ -2,7 +2,8 @@
 
 from .cloning import clone as clone
 from .continuing import branch as branch
-from .continuing import values as values
+from .continuing import expert_values as expert_values
+from .continuing import valued as valued
 from .contrasting import contrast as contrast
 from .evaluating import evaluate as evaluate
 from .exploring import explore as explore

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from eto.credit.monte_carlo import Branch, Cut, branches, mean_reward
+from eto.credit.monte_carlo import Branch, Cut, Valued, branches, mean_reward
 from eto.errors import InputError
 from eto.experiment.lab import Lab
 from eto.experiment.play import by_prefix
@@ -35,8 +35,8 @@ def branch(
             f"none of {sum(map(len, played))} episodes is in the state that the expert's actions led to: the "
             "environment answered them otherwise, or ended",
             where=f"environment {lab.suite.name}",
-            hint="this method needs an environment that answers the same actions alike each time; method sft, "
-            "rft, nat, or eto with granularity: trajectory, works without",
+            hint="this method needs an environment that answers the same actions alike each time; without one "
+            "use method sft, rft, nat, or eto with granularity: trajectory",
         )
     if others:
         lab.watch.say(f"{others} of {len(found) + others} episodes did not leave the expert's trajectory")
@@ -69,13 +69,55 @@ def values(
     return [state.trajectory.reward if state.ends else next(estimates) for state in states]
 
 
+def expert_values(
+    lab: Lab, settings: MonteCarloSettings, *, scorer: Agent, every: int = 1
+) -> dict[tuple[str, int], float]:
+    """Stage `values-expert`: what the states are worth in which the experts are after each `every` turns and
+    at their ends, by task id and number of turns."""
+    states = []
+    for expert in lab.experts:
+        ends = {*range(every, len(expert.turns), every), len(expert.turns)}
+        states += [Cut(expert, end) for end in sorted(ends)]
+    worth = values(lab, states, settings, stage="values-expert", scorer=scorer)
+    return {
+        (state.trajectory.task.id, state.turns): value
+        for state, value in zip(states, worth, strict=True)
+        if value is not None
+    }
+
+
+def valued(
+    lab: Lab,
+    found: Sequence[Branch],
+    of_experts: Mapping[tuple[str, int], float],
+    settings: MonteCarloSettings,
+    *,
+    stage: str,
+    scorer: Agent,
+    turns: int = 1,
+    seed: int = 0,
+) -> list[Valued]:
+    """Stage `stage`: the branches with the values of the states after so many turns of each side; without
+    those of which one is unknown. of_experts: see `expert_values`."""
+    worth = values(
+        lab, [each.after(turns) for each in found], settings, stage=stage, scorer=scorer, seed=seed
+    )
+    both = []
+    for each, value in zip(found, worth, strict=True):
+        end = min(each.at + turns, len(each.expert.turns))
+        expert_value = of_experts.get((each.expert.task.id, end))
+        if value is not None and expert_value is not None:
+            both.append(Valued(each, expert_value, value))
+    return both
+
+
 def check_starts(starts: Sequence[Cut]) -> None:
     """Raises `InputError` where there is no expert to follow."""
     if not starts:
         raise InputError(
             "there are no expert trajectories to follow",
             where="tasks",
-            hint="take tasks that have an expert; method eto with pairs of the agent's own episodes needs none",
+            hint="take tasks that have an expert, or method eto with contrast.agent_pairs",
         )
 
 
