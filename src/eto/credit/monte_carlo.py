@@ -29,8 +29,8 @@ class Cut:
         return self.turns >= len(self.trajectory.turns)
 
     def prefix(self, tokenizer: str | None) -> Prefix:
-        """As the beginning of other episodes. tokenizer: fingerprint of that of the agent that plays on; token
-        ids of any other are left out."""
+        """As the beginning of other episodes. tokenizer: fingerprint of that of the agent that plays on;
+        token ids of any other are left out."""
         turns = self.trajectory.turns[: self.turns]
         if tokenizer is None or self.trajectory.tokenizer != tokenizer:
             turns = tuple(replace(turn, action_ids=None, log_probs=None) for turn in turns)
@@ -108,26 +108,40 @@ def partings(found: Iterable[Branch], min_gap: float = 0.0) -> list[Branch]:
     return [branch for branch in found if branch.differs and abs(branch.gap()) > min_gap]
 
 
-def action_pairs(found: Iterable[Branch], min_gap: float = 0.0) -> list[Pair]:
+def action_pairs(
+    found: Iterable[Branch], min_gap: float = 0.0, *, both_directions: bool = True
+) -> list[Pair]:
     """Single actions (ETO, appendix B, step-wise): expert's and agent's after one prefix, the one whose
-    trajectory ended with the higher reward is chosen; loss falls on these two actions alone.
+    trajectory ended with the higher reward is chosen; loss falls on these two actions alone. An action that
+    was sampled several times after one prefix gives a pair once.
 
-    min_gap: both rewards differ by more than this.
+    min_gap: rewards differ by more than this. both_directions: the agent's action may be the chosen one.
     """
-    return [pair_of(each, each.gap() > 0, "action", turns=1) for each in partings(found, min_gap)]
+    pairs, seen = [], set()
+    for each in partings(found, min_gap):
+        key = each.expert.task.id, each.at, each.episode.turns[each.at].said
+        if key not in seen and (both_directions or each.gap() > 0):
+            pairs.append(pair_of(each, each.gap() > 0, "action", turns=1))
+            seen.add(key)
+    return pairs
 
 
-def step_pairs(valued: Iterable[Valued], threshold: float, min_gap: float = 0.0) -> list[Pair]:
+def step_pairs(
+    valued: Iterable[Valued], threshold: float, min_gap: float = 0.0, *, both_directions: bool = True
+) -> list[Pair]:
     """Suffixes after one prefix (IPR, section 3.3): of expert and agent the side whose step has the higher
     value and whose trajectory ended with the higher reward is chosen; loss falls on all turns after the
     prefix.
 
     threshold: values differ by more than this (tau). min_gap: rewards differ by more than this.
+    both_directions: the agent's side may be the chosen one, as in the authors' code.
     """
     pairs = []
     for each in valued:
         gap = each.branch.gap()
-        if abs(gap) > min_gap and each.gap * _sign(gap) > threshold:
+        if not both_directions and gap < 0:
+            continue
+        if abs(gap) > min_gap and each.gap * (1 if gap > 0 else -1) > threshold:
             pair = pair_of(each.branch, gap > 0, "suffix")
             if not one_begins_other(pair.chosen, pair.rejected):
                 pairs.append(pair)
@@ -145,7 +159,3 @@ def _after(trajectory: Trajectory, at: int, turns: int | None) -> Trajectory:
     end = len(trajectory.turns) if turns is None else at + turns
     context = tuple(replace(turn, loss=False) for turn in trajectory.turns[:at])
     return replace(trajectory, turns=context + trajectory.turns[at:end])
-
-
-def _sign(number: float) -> int:
-    return (number > 0) - (number < 0)

@@ -92,8 +92,8 @@ class Lab:
     def play_on(
         self, prefixes: Sequence[Prefix], phase: Phase, *, temperature: float, samples: int, seed: int
     ) -> list[list[Trajectory]]:
-        """The learner's episodes from each prefix, `samples` each, that `phase` of the store does not hold yet
-        are played; returns for each prefix those that did not fail."""
+        """The learner's episodes from each prefix, `samples` each, that `phase` of the store does not hold
+        yet are played; returns for each prefix those that did not fail."""
         from eto.experiment.play import play_on
 
         return play_on(

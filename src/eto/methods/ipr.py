@@ -76,7 +76,12 @@ def train(lab: Lab, settings: IprSettings) -> Outcome:
             scorer=base,
             seed=iteration,
         )
-        step_wise = step_pairs(valued, settings.threshold, settings.contrast.min_gap)
+        step_wise = step_pairs(
+            valued,
+            settings.threshold,
+            settings.contrast.min_gap,
+            both_directions=settings.contrast.both_directions,
+        )
         whole = [each.episode for each in found if each.at == 0]
         pairs, _ = steps.contrast(
             lab, lab.experts, whole, settings.contrast, settings.dpo, iteration, further=step_wise

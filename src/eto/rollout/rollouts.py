@@ -131,7 +131,7 @@ def stream_continuations(
 
 
 def sample_numbers(prefixes: Iterable[Prefix], samples: int) -> list[tuple[str, range]]:
-    """For each prefix the id of its task and the sample numbers of its episodes, see `stream_continuations`."""
+    """For each prefix the id of its task and the sample numbers of its episodes (`stream_continuations`)."""
     seen: Counter[str] = Counter()
     numbers = []
     for prefix in prefixes:

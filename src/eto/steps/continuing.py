@@ -35,8 +35,8 @@ def branch(
             f"none of {sum(map(len, played))} episodes is in the state that the expert's actions led to: the "
             "environment answered them otherwise, or ended",
             where=f"environment {lab.suite.name}",
-            hint="this method needs an environment that answers the same actions alike each time; without one "
-            "use method sft, rft, nat, or eto with granularity: trajectory",
+            hint="this needs an environment that answers the same actions alike each time; methods sft, rft, "
+            "nat, and eto with granularity: trajectory do not",
         )
     if others:
         lab.watch.say(f"{others} of {len(found) + others} episodes did not leave the expert's trajectory")
