@@ -1,5 +1,7 @@
 """Which trajectories are contrasted, and which of their turns carry the contrast.
 
 - `contrast`: trajectories to pairs, by reward
+- `groups`: groups of turns as pairs, and their curriculum
+- `monte_carlo`: branches of an expert's trajectory, and pairs by what they are worth
 - `turn_weights`: which turns of a pair carry the contrast
 """

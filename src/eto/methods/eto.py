@@ -56,6 +56,9 @@ class EtoSettings(MethodSettings):
         return "guard.ship_only_if_better" if self.guard.ship_only_if_better else ""
 
     def without_effect(self) -> Mapping[str, str]:
+        if self.iterations and self.granularity == "step":
+            idle = ("margin_turns", "agent_pairs", "per_task", "per_kind")
+            return {f"contrast.{name}": "set method.granularity to mixture" for name in idle}
         if self.iterations:
             return {}
         return dict.fromkeys(
