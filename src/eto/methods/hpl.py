@@ -10,13 +10,14 @@ where the groups of phase s go from short ones with a large difference to all (`
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
 from eto import steps
-from eto.credit.groups import PHASES, curriculum, distinct_groups, group_pairs
-from eto.credit.monte_carlo import cuts, partings, step_pairs
+from eto.credit.groups import PHASES, GroupPair, curriculum, distinct_groups, group_pairs
+from eto.credit.monte_carlo import cuts
 from eto.protocols import Agent, Method, Outcome, Stage
 from eto.settings import (
     ContrastSettings,
@@ -68,40 +69,26 @@ class HplSettings(MethodSettings):
 
 def train(lab: Lab, settings: HplSettings) -> Outcome:
     """Both stages of the paper: pairs of three sizes from one exploration, then the curriculum."""
-    K, rules, value = settings.group_turns, settings.contrast, settings.monte_carlo
     base = steps.clone(lab, lab.cloned, settings.sft)
-    rewards: dict[Agent, float] = {base: steps.evaluate(lab, base)}
-    expert_values = steps.expert_values(lab, value, scorer=base)
-
+    agent, rewards = base, {base: steps.evaluate(lab, base)}
+    expert_values = steps.expert_values(lab, settings.monte_carlo, scorer=base)
     found = steps.branch(lab, cuts(lab.experts), stage="branch-steps", seed=1)
-    trajectories = [each.episode for each in found if each.at == 0]
-    parted = [each for each in partings(found, rules.min_gap) if each.at > 0]
-    valued = steps.valued(lab, parted, expert_values, value, stage="values-steps", scorer=base, seed=2)
-    of_steps = step_pairs(valued, settings.threshold, rules.min_gap, both_directions=rules.both_directions)
-
-    found = steps.branch(
+    whole = [each.episode for each in found if each.at == 0]
+    step_wise = steps.step_wise(
         lab,
-        cuts(lab.experts, every=K),
-        stage="branch-groups",
-        temperature=settings.group_temperature,
-        samples=settings.group_samples,
-        seed=3,
-    )
-    valued = steps.valued(
-        lab,
-        distinct_groups(found, K),
+        found,
         expert_values,
-        value,
-        stage="values-groups",
+        settings.monte_carlo,
+        settings.contrast,
+        settings.threshold,
+        stage="values-steps",
         scorer=base,
-        turns=K,
-        seed=4,
+        seed=2,
     )
-    of_groups = group_pairs(valued, K, settings.threshold, settings.least_value)
-
-    for phase, groups in enumerate(curriculum(of_groups), start=1):
+    groups = group_wise(lab, settings, base, expert_values)
+    for phase, current in enumerate(curriculum(groups), start=1):
         pairs, _ = steps.contrast(
-            lab, lab.experts, trajectories, rules, settings.dpo, phase, further=[*of_steps, *groups]
+            lab, lab.experts, whole, settings.contrast, settings.dpo, phase, further=[*step_wise, *current]
         )
         if not pairs:
             continue
@@ -109,15 +96,40 @@ def train(lab: Lab, settings: HplSettings) -> Outcome:
             lab,
             pairs,
             settings.dpo,
-            contrast=rules,
+            contrast=settings.contrast,
             guard=settings.guard,
             agent=f"hpl-{phase}",
-            start_reward=rewards[max(rewards, key=lambda each: rewards[each])],
+            start_reward=rewards[agent],
             iteration=phase,
             reference=base,
         )
         rewards[agent] = result.dev_reward
     return steps.select(lab, rewards)
+
+
+def group_wise(
+    lab: Lab, settings: HplSettings, base: Agent, expert_values: Mapping[tuple[str, int], float]
+) -> list[GroupPair]:
+    """Pairs of the expert's groups and those that `base` writes in their place."""
+    found = steps.branch(
+        lab,
+        cuts(lab.experts, every=settings.group_turns),
+        stage="branch-groups",
+        temperature=settings.group_temperature,
+        samples=settings.group_samples,
+        seed=3,
+    )
+    valued = steps.valued(
+        lab,
+        distinct_groups(found, settings.group_turns),
+        expert_values,
+        settings.monte_carlo,
+        stage="values-groups",
+        scorer=base,
+        turns=settings.group_turns,
+        seed=4,
+    )
+    return group_pairs(valued, settings.group_turns, settings.threshold, settings.least_value)
 
 
 def stages(settings: HplSettings) -> list[Stage]:

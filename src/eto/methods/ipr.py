@@ -16,7 +16,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from eto import steps
-from eto.credit.monte_carlo import cuts, partings, step_pairs
+from eto.credit.monte_carlo import cuts
 from eto.protocols import Method, Outcome, Stage
 from eto.settings import (
     ContrastSettings,
@@ -67,20 +67,16 @@ def train(lab: Lab, settings: IprSettings) -> Outcome:
     reason = ""
     for iteration in range(1, settings.iterations + 1):
         found = steps.branch(lab, cuts(lab.experts), stage=f"branch-{iteration}", seed=iteration)
-        valued = steps.valued(
+        step_wise = steps.step_wise(
             lab,
-            [each for each in partings(found, settings.contrast.min_gap) if each.at > 0],
+            found,
             expert_values,
             settings.monte_carlo,
+            settings.contrast,
+            settings.threshold,
             stage=f"values-{iteration}",
             scorer=base,
             seed=iteration,
-        )
-        step_wise = step_pairs(
-            valued,
-            settings.threshold,
-            settings.contrast.min_gap,
-            both_directions=settings.contrast.both_directions,
         )
         whole = [each.episode for each in found if each.at == 0]
         pairs, _ = steps.contrast(

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from eto.credit.monte_carlo import Branch, Cut, Valued, branches, mean_reward
+from eto.credit.monte_carlo import Branch, Cut, Valued, branches, mean_reward, partings, step_pairs
 from eto.errors import InputError
 from eto.experiment.lab import Lab
 from eto.experiment.play import by_prefix
 from eto.protocols import Agent
-from eto.settings import MonteCarloSettings
-from eto.types import Phase, Trajectory
+from eto.settings import ContrastSettings, MonteCarloSettings
+from eto.types import Pair, Phase, Trajectory
 
 
 def branch(
@@ -109,6 +109,26 @@ def valued(
         if value is not None and expert_value is not None:
             both.append(Valued(each, expert_value, value))
     return both
+
+
+def step_wise(
+    lab: Lab,
+    found: Sequence[Branch],
+    of_experts: Mapping[tuple[str, int], float],
+    settings: MonteCarloSettings,
+    rules: ContrastSettings,
+    threshold: float,
+    *,
+    stage: str,
+    scorer: Agent,
+    seed: int = 0,
+) -> list[Pair]:
+    """Stage `stage`: the branches after the first turn whose first own action is worth more or less than the
+    expert's there, as pairs of what follows (IPR, section 3.3). Branches that could give no pair, by their
+    action or their reward, are not valued. Of `rules`, `min_gap` and `both_directions` count."""
+    later = [each for each in partings(found, rules.min_gap) if each.at > 0]
+    both = valued(lab, later, of_experts, settings, stage=stage, scorer=scorer, seed=seed)
+    return step_pairs(both, threshold, rules.min_gap, both_directions=rules.both_directions)
 
 
 def check_starts(starts: Sequence[Cut]) -> None:
