@@ -86,7 +86,7 @@ def test_single_actions_are_paired_by_how_the_episodes_end():
     ("reward", "expert_value", "value", "chosen"),
     [
         (0.0, 0.8, 0.2, "expert"),
-        (0.0, 0.8, 0.5, ""),  # the gap of values is the threshold, not above it
+        (0.0, 0.75, 0.5, ""),  # the gap of values is the threshold, not above it
         (0.0, 0.2, 0.8, ""),  # by value better, by outcome worse
         (1.0, 1.0, 0.0, ""),  # outcomes tie
         (0.995, 1.0, 0.0, ""),
@@ -94,7 +94,7 @@ def test_single_actions_are_paired_by_how_the_episodes_end():
 )
 def test_steps_are_paired_by_value_and_outcome(reward, expert_value, value, chosen):
     branch = Branch(EXPERT, 1, episode("axyz", reward))
-    pairs = step_pairs([Valued(branch, expert_value, value)], threshold=0.3, min_gap=0.01)
+    pairs = step_pairs([Valued(branch, expert_value, value)], threshold=0.25, min_gap=0.01)
     assert [pair.chosen.actions for pair in pairs] == ([("a", "b", "c", "d")] if chosen else [])
     for pair in pairs:
         assert pair.kind == "suffix" and pair.shared_turns == 1

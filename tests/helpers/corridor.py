@@ -12,8 +12,8 @@ TASKS = 48
 
 
 class Corridor:
-    """Each room names the direction of the next one. Only the end is rewarded; after a wrong move it is out of
-    reach, and nothing says so. restless: rooms are worded otherwise at each visit."""
+    """Each room names the direction of the next one. Only the end is rewarded; after a wrong move it is out
+    of reach, and nothing says so. restless: rooms are worded otherwise at each visit."""
 
     name = "corridor"
     splits = ("train", "dev", "test")
