@@ -28,6 +28,10 @@ class Cut:
         """Whether nothing comes after it."""
         return self.turns >= len(self.trajectory.turns)
 
+    def begins(self, episode: Trajectory) -> bool:
+        """Whether `episode` came to this state: by the same actions, each answered as here."""
+        return shared_turns(self.trajectory, episode) >= self.turns
+
     def prefix(self, tokenizer: str | None) -> Prefix:
         """As the beginning of other episodes. tokenizer: fingerprint of that of the agent that plays on;
         token ids of any other are left out."""
@@ -87,8 +91,7 @@ def branches(starts: Sequence[Cut], episodes: Sequence[Sequence[Trajectory]]) ->
     found, others = [], 0
     for start, played in zip(starts, episodes, strict=True):
         for episode in played:
-            follows = shared_turns(start.trajectory, episode) >= start.turns
-            if follows and len(episode.turns) > start.turns:
+            if start.begins(episode) and len(episode.turns) > start.turns:
                 found.append(Branch(start.trajectory, start.turns, episode))
             else:
                 others += 1

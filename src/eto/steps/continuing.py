@@ -25,21 +25,13 @@ def branch(
     """Stage `stage`: the learner acts on from each of `starts` to the end of the episode; what became of it.
 
     seed: set apart from those of other stages, it draws the samples. Raises `InputError` where there is
-    nothing to start from, or where the environment cannot be brought back to a state by repeating actions.
+    nothing to start from, or where the environment cannot be brought back to a state by repeated actions.
     """
     check_starts(starts)
     played = _played(lab, starts, stage, temperature, samples, seed)
     found, others = branches(starts, played)
-    if not any(each.at for each in found) and any(start.turns for start in starts):
-        raise InputError(
-            f"none of {sum(map(len, played))} episodes is in the state that the expert's actions led to: the "
-            "environment answered them otherwise, or ended",
-            where=f"environment {lab.suite.name}",
-            hint="this needs an environment that answers the same actions alike each time; methods sft, rft, "
-            "nat, and eto with granularity: trajectory do not",
-        )
     if others:
-        lab.watch.say(f"{others} of {len(found) + others} episodes did not leave the expert's trajectory")
+        lab.watch.say(f"{stage}: {others} episodes ended before the agent acted")
     return found
 
 
@@ -144,13 +136,32 @@ def check_starts(starts: Sequence[Cut]) -> None:
 def _played(
     lab: Lab, states: Sequence[Cut], stage: str, temperature: float, samples: int, seed: int
 ) -> list[list[Trajectory]]:
+    """Episodes from each of `states`; those that another state came before are left out."""
     phase = Phase.continued(stage)
     prefixes = [state.prefix(lab.learner.tokenizer_id) for state in states]
     with lab.run.stage(stage) as under_way:
         if under_way.done:
-            return by_prefix(lab.run.store.get(phase), prefixes, samples)
-        under_way.played(phase)
-        under_way.note(states=len(states), episodes=len(states) * samples)
-        return lab.play_on(
-            prefixes, phase, temperature=temperature, samples=samples, seed=lab.recipe.seed * 1000 + seed
+            played = by_prefix(lab.run.store.get(phase), prefixes, samples)
+        else:
+            under_way.played(phase)
+            under_way.note(states=len(states), episodes=len(states) * samples)
+            played = lab.play_on(
+                prefixes, phase, temperature=temperature, samples=samples, seed=lab.recipe.seed * 1000 + seed
+            )
+    kept = [
+        [episode for episode in episodes if state.begins(episode)]
+        for state, episodes in zip(states, played, strict=True)
+    ]
+    inner = [at for at, state in enumerate(states) if state.turns]
+    count, left = (sum(len(each[at]) for at in inner) for each in (played, kept))
+    if count and not left:
+        raise InputError(
+            f"none of {count} episodes came to the state from which it was to go on: the environment answered "
+            "the same actions otherwise, or ended",
+            where=f"environment {lab.suite.name}",
+            hint="this needs an environment that answers the same actions alike each time; methods sft, rft, "
+            "nat, and eto with granularity: trajectory do not",
         )
+    if left < count:
+        lab.watch.say(f"{stage}: {count - left} of {count} episodes came to another state and are left out")
+    return kept
