@@ -61,15 +61,10 @@ def values(
     return [state.trajectory.reward if state.ends else next(estimates) for state in states]
 
 
-def expert_values(
-    lab: Lab, settings: MonteCarloSettings, *, scorer: Agent, every: int = 1
-) -> dict[tuple[str, int], float]:
-    """Stage `values-expert`: what the states are worth in which the experts are after each `every` turns and
-    at their ends, by task id and number of turns."""
-    states = []
-    for expert in lab.experts:
-        ends = {*range(every, len(expert.turns), every), len(expert.turns)}
-        states += [Cut(expert, end) for end in sorted(ends)]
+def expert_values(lab: Lab, settings: MonteCarloSettings, *, scorer: Agent) -> dict[tuple[str, int], float]:
+    """Stage `values-expert`: what the state after each turn of the experts is worth, by task id and number of
+    turns."""
+    states = [Cut(expert, turn + 1) for expert in lab.experts for turn in range(len(expert.turns))]
     worth = values(lab, states, settings, stage="values-expert", scorer=scorer)
     return {
         (state.trajectory.task.id, state.turns): value
@@ -136,7 +131,7 @@ def check_starts(starts: Sequence[Cut]) -> None:
 def _played(
     lab: Lab, states: Sequence[Cut], stage: str, temperature: float, samples: int, seed: int
 ) -> list[list[Trajectory]]:
-    """Episodes from each of `states`; those that another state came before are left out."""
+    """Episodes from each of `states`; those that came to another state are left out."""
     phase = Phase.continued(stage)
     prefixes = [state.prefix(lab.learner.tokenizer_id) for state in states]
     with lab.run.stage(stage) as under_way:
@@ -156,8 +151,8 @@ def _played(
     count, left = (sum(len(each[at]) for at in inner) for each in (played, kept))
     if count and not left:
         raise InputError(
-            f"none of {count} episodes came to the state from which it was to go on: the environment answered "
-            "the same actions otherwise, or ended",
+            f"none of {count} episodes came to the state from which it was to go on: the environment "
+            "answered the same actions otherwise, or ended",
             where=f"environment {lab.suite.name}",
             hint="this needs an environment that answers the same actions alike each time; methods sft, rft, "
             "nat, and eto with granularity: trajectory do not",
