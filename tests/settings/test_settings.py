@@ -7,6 +7,7 @@ import pytest
 from eto.errors import InputError
 from eto.methods import METHODS, load_method
 from eto.methods.eto import EtoSettings
+from eto.methods.ipr import IprSettings
 from eto.protocols import Method
 from eto.settings import (
     ContrastSettings,
