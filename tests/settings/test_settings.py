@@ -178,7 +178,6 @@ def test_a_method_may_be_added_for_a_time(monkeypatch):
 
 
 def test_a_section_in_part_keeps_the_methods_defaults():
-    from eto.methods.ipr import IprSettings
 
     given = IprSettings(dpo={"beta": 0.5}, contrast={"both_directions": False})
     assert (given.dpo.beta, given.dpo.epochs, given.dpo.learning_rate) == (0.5, 3, 3e-6)
