@@ -13,6 +13,7 @@ ways on are a pair (section 3.3); loss, with the base agent as reference:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from eto import steps
@@ -79,11 +80,11 @@ def train(lab: Lab, settings: IprSettings) -> Outcome:
             seed=iteration,
         )
         whole = [each.episode for each in found if each.at == 0]
-        pairs, _ = steps.contrast(
+        pairs, left_out = steps.contrast(
             lab, lab.experts, whole, settings.contrast, settings.dpo, iteration, further=step_wise
         )
         if not pairs:
-            note = f"round {iteration} gave no pairs: no step or outcome differs; {shipped} is the result"
+            note = f"round {iteration} gave no pairs: {_no_pairs(left_out)}; {shipped} is the result"
             return Outcome(tuple(agents), shipped, note, note)
         agent, result = steps.prefer(
             lab,
@@ -102,6 +103,12 @@ def train(lab: Lab, settings: IprSettings) -> Outcome:
             return Outcome(tuple(agents), shipped, note, note)
         shipped, reward, reason = agent.name, result.dev_reward, result.reason
     return Outcome(tuple(agents), shipped, reason)
+
+
+def _no_pairs(left_out: Mapping[str, list[str]]) -> str:
+    if not left_out:
+        return "no outcome and no step is worth less than the expert's (rft and nat need no difference)"
+    return f"{sum(map(len, left_out.values()))} had nothing to contrast within the context"
 
 
 def stages(settings: IprSettings) -> list[Stage]:

@@ -31,7 +31,7 @@ def branch(
     played = _played(lab, starts, stage, temperature, samples, seed)
     found, others = branches(starts, played)
     if others:
-        lab.watch.say(f"{stage}: {others} episodes ended before the agent acted")
+        lab.watch.say(f"{stage}: {others} episodes had another prompt, or ended before the agent acted")
     return found
 
 
