@@ -64,14 +64,13 @@ def train(lab: Lab, settings: IprSettings) -> Outcome:
     """Algorithm 1 of the paper. The best checkpoint on dev continues, as in `eto`."""
     base = steps.clone(lab, lab.cloned, settings.sft)
     agents, shipped, reward = [base], base.name, steps.evaluate(lab, base)
-    expert_values = steps.expert_values(lab, settings.monte_carlo, scorer=base)
-    reason = ""
+    reason, values = "", dict[tuple[str, int], float]()
     for iteration in range(1, settings.iterations + 1):
         found = steps.branch(lab, cuts(lab.experts), stage=f"branch-{iteration}", seed=iteration)
-        step_wise = steps.step_wise(
+        step_wise, values = steps.step_wise(
             lab,
             found,
-            expert_values,
+            values,
             settings.monte_carlo,
             settings.contrast,
             settings.threshold,
@@ -113,15 +112,11 @@ def _no_pairs(left_out: Mapping[str, list[str]]) -> str:
 
 def stages(settings: IprSettings) -> list[Stage]:
     """`train` as stages."""
-    declared = [
-        Stage.clone("sft", "sft"),
-        Stage.dev("sft"),
-        Stage.continued("values-expert", "monte_carlo"),
-    ]
+    declared = [Stage.clone("sft", "sft"), Stage.dev("sft")]
     for n in range(1, settings.iterations + 1):
         declared += [
             Stage.continued(f"branch-{n}", iteration=n),
-            Stage.continued(f"values-{n}", "contrast.min_gap", iteration=n),
+            Stage.continued(f"values-{n}", "monte_carlo", "contrast.min_gap", iteration=n),
             Stage.contrast(n, "threshold", "contrast"),
             Stage.prefer(f"ipr-{n}", n, "dpo", "guard"),
         ]
