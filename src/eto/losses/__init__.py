@@ -1,6 +1,6 @@
 """Trajectory losses: pure functions of log-probabilities, each with its source.
 
 - `cloning`: behavioural cloning
-- `preference`: DPO and IPO, each citing its equation
+- `preference`: DPO and its neighbours, each citing its equation
 - `shapes`: checks of the shapes that all of them take
 """
