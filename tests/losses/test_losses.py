@@ -122,7 +122,7 @@ def test_kto_by_hand():
 
 
 def test_an_anchor_in_the_unit_of_the_pull():
-    """A sum holds each of chosen's tokens with the weight itself, a mean with the weight over their number."""
+    """A sum holds each of chosen's tokens with the weight, a mean with the weight over their number."""
     leaves = [TokenOutputs(logs(CHOSEN)), TokenOutputs(logs(REJECTED))]
     plain, _ = pair_loss(example(), leaves, DpoSettings(beta=0.5))
     mean, _ = pair_loss(example(), leaves, DpoSettings(beta=0.5, sft_weight=0.3))
