@@ -4,6 +4,7 @@ Commands import what they need when they run, so `eto --help` loads neither torc
 transformers.
 
 - `commands`: the commands and their options
+- `compare`: `eto compare`
 - `compose`: the recipe of a command
 - `doctor`: `eto doctor`
 - `effect`: which fields each command reads

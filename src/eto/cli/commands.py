@@ -194,6 +194,20 @@ def report(
         print_pooled(directories, against or [], out, overwrite)
 
 
+@app.command("compare")
+def compare_methods(
+    recipes: Annotated[list[Path], typer.Argument(help="Recipes, each with a name of its own.")],
+    out: Annotated[Path, typer.Option("--out", help="Directory of the runs and of the table.")],
+    seeds: Annotated[int, typer.Option(min=1, help="Seeds 0 to N - 1.")] = 3,
+    change: Annotated[list[str] | None, typer.Option("--set", help="FIELD=VALUE, in all recipes.")] = None,
+) -> None:
+    """Run recipes with several seeds beside two controls, cloning all experts and cloning for as many
+    tokens; one table with paired intervals and costs. The same command resumes."""
+    from eto.cli.compare import compare_recipes
+
+    compare_recipes(recipes, change or [], seeds, out)
+
+
 @app.command("show-mask")
 def show_loss_mask(
     file: Path,
