@@ -30,9 +30,10 @@ class Lab:
     """Keeps the stages, their episodes and their figures."""
     suite: TaskSuite
     splits: Mapping[str, Sequence[Task]]
-    """`train` holds the tasks that have an expert; `dev` and `test`."""
+    """`train` holds the tasks to practise on, those that have an expert unless the recipe says how many do;
+    `dev` and `test`."""
     experts: list[Trajectory]
-    """A verified trajectory of each training task."""
+    """A verified trajectory of each training task that has an expert."""
     learner: Learner
     """The model, with the weights of the agent made or loaded last."""
     pool: EnvironmentPool

@@ -134,6 +134,12 @@ class Fit:
         return len(self._plan)
 
     @property
+    def tokens(self) -> int:
+        """Tokens that passed the model in the steps taken so far, each trajectory's as one row."""
+        taken = self._plan[: self.step]
+        return sum(self.examples[i].tree.plain_tokens for _, batch in taken for i in batch)
+
+    @property
     def done(self) -> bool:
         """Whether no step is left to take."""
         return self.stopped is not None or self.step == self.steps
