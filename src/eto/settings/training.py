@@ -70,6 +70,9 @@ class TrainingSettings(Settings):
 class SftSettings(TrainingSettings):
     """Behavioural cloning: supervised fine-tuning on the expert's actions."""
 
+    observation_weight: NotNegative = 0.0
+    """Weight of a token of the environment's observations in the loss, beside 1 for a token of the agent's
+    (Early Experience, arXiv 2510.08558). Paper: 0."""
     zero_reward: bool = False
     """Whether trajectories of reward 0 are cloned too. Left out, they are counted, as failed ones are."""
 
