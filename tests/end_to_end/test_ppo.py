@@ -11,7 +11,6 @@ import yaml
 from coin_game import RECIPE
 from safetensors.torch import load_file
 
-from eto.data.files import read_json
 from eto.data.store import TrajectoryStore
 from eto.evaluation import build_results
 from eto.settings.policy_gradient import PpoUpdateSettings
@@ -72,9 +71,3 @@ def test_what_paid_becomes_likelier(finished: Path) -> None:
     moved = np.array([float((one - other).mean()) for one, other in zip(after, before, strict=True)])
     high = rewards > rewards.mean()
     assert moved[high].mean() > moved[~high].mean()
-
-
-def test_a_killed_round_is_resumed(finished: Path) -> None:
-    """What scoring gave is kept until the stage is done; the notes say how many episodes were used."""
-    note = read_json(finished / "stages" / "ppo-1" / "DONE")
-    assert note["metrics"]["episodes"] == 48
