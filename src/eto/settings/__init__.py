@@ -5,6 +5,7 @@
 - `contrast`: which pairs are made, which turns carry the contrast
 - `limits`: bounds of settings, for recipes and for Python
 - `model`: the model and its adapters
+- `policy_gradient`: an update by PPO
 - `training`: cloning, preference training, guard
 """
 

@@ -4,6 +4,7 @@ from .cloning import clone as clone
 from .contrasting import contrast as contrast
 from .evaluating import evaluate as evaluate
 from .exploring import explore as explore
+from .improving import improve as improve
 from .preferring import Round as Round
 from .preferring import prefer as prefer
 from .selecting import select as select

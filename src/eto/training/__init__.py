@@ -13,6 +13,7 @@
 - `memory`: memory that training will take, computed beforehand
 - `optimiser`: AdamW, which may outlive a round
 - `pair_examples`: pairs as examples: what of them a loss sees
+- `policy_gradient`: PPO on the agent's tokens of stored episodes
 - `preference`: `eto.dpo`: DPO on whole trajectories
 - `preference_checks`: settings without effect, given data and model
 - `probe`: branches of a tree against a model's own forward pass

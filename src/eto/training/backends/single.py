@@ -76,16 +76,16 @@ class Single:
 
 @torch.no_grad()
 def plain_log_probs(
-    model: Any, trees: Sequence[Tree], dtype: torch.dtype, tokens: int
+    model: Any, trees: Sequence[Tree], dtype: torch.dtype, tokens: int, *, values: bool = False
 ) -> list[list[np.ndarray]]:
     """As `eto.training.backends.core_groups.grouped_log_probs`, in plain passes one after the other."""
     scorer = TreeLogProbs(model, plain=True).eval()
     scored: dict[int, list[np.ndarray]] = {}
     for group in split(trees, tokens, 1)[0]:
         with _computing_in(dtype, model):
-            leaves = scorer([trees[number] for number in group])
+            leaves = scorer.outputs([trees[number] for number in group])
         for number, each in zip(group, leaves, strict=True):
-            scored[number] = [leaf.cpu().numpy() for leaf in each]
+            scored[number] = [leaf.as_numpy(values=values) for leaf in each]
     return [scored[number] for number in range(len(trees))]
 
 
