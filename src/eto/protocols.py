@@ -213,6 +213,11 @@ class Stage:
         return cls(f"explore-{iteration}", settings, "", (Phase.explore(iteration),), iteration)
 
     @classmethod
+    def continued(cls, name: str, *settings: str, iteration: int | None = None) -> Stage:
+        """That of `eto.steps.continuing`, called `name`."""
+        return cls(name, settings, "", (Phase.continued(name),), iteration)
+
+    @classmethod
     def contrast(cls, iteration: int = 1, *settings: str) -> Stage:
         """That of `eto.steps.contrast`."""
         return cls(f"contrast-{iteration}", settings, iteration=iteration)

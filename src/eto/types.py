@@ -152,6 +152,14 @@ class Trajectory:
 
 
 @dataclass(frozen=True, slots=True)
+class Prefix:
+    """A task, and turns with which its episodes begin."""
+
+    task: Task
+    turns: tuple[Turn, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Phase:
     """Episodes that are kept together: who played them, and what for.
 
@@ -159,9 +167,11 @@ class Phase:
     """
 
     purpose: str
-    """`expert`, `explore` or `evaluate`; what a command without stages keeps stands under its split alone."""
+    """`expert`, `explore`, `continue` or `evaluate`; what a command without stages keeps stands under its
+    split alone."""
     name: str = ""
-    """Explored: the number of the iteration. Evaluated: the agent, or a checkpoint of a stage."""
+    """Explored: the number of the iteration. Continued: the stage. Evaluated: the agent, or a checkpoint of a
+    stage."""
     split: str = ""
     """Evaluated: whose tasks were played."""
 
@@ -174,6 +184,11 @@ class Phase:
     def explore(cls, iteration: int) -> Phase:
         """What the agent of an iteration, from 1, played to be trained on."""
         return cls("explore", str(iteration))
+
+    @classmethod
+    def continued(cls, stage: str) -> Phase:
+        """What a stage played on from turns that were given."""
+        return cls("continue", stage)
 
     @classmethod
     def evaluate(cls, name: str, split: str) -> Phase:

@@ -13,9 +13,10 @@ from eto.experiment.recipe import Recipe
 from eto.experiment.run import Run
 from eto.experiment.watch import Watcher, show_start, show_step
 from eto.protocols import Agent, TaskSuite
-from eto.types import Phase, Task, Trajectory
+from eto.types import Phase, Prefix, Task, Trajectory
 
 if TYPE_CHECKING:
+    from eto.engines.actor import Actor
     from eto.environments.hosting.pool import EnvironmentPool
     from eto.training.learner import Learner
     from eto.training.loop import Fit, StepResult
@@ -74,9 +75,8 @@ class Lab:
         returns all that did not fail. seed: by default the recipe's."""
         from eto.experiment.play import play
 
-        name, prompt = (self.current.name, self.current.prompt) if self.current else ("policy", "")
         played = play(
-            replace(self.learner.actor(name), prompt=prompt),
+            self._actor(),
             self.suite,
             self.splits[split],
             self.recipe,
@@ -89,6 +89,32 @@ class Lab:
             pool=self.pool,
         )
         return [trajectory for trajectory in played if not trajectory.failed]
+
+    def play_on(
+        self, prefixes: Sequence[Prefix], phase: Phase, *, temperature: float, samples: int, seed: int
+    ) -> list[list[Trajectory]]:
+        """The learner's episodes from each prefix, `samples` each, that `phase` of the store does not hold
+        yet are played; returns for each prefix those that did not fail."""
+        from eto.experiment.play import play_on
+
+        return play_on(
+            self._actor(),
+            self.suite,
+            prefixes,
+            self.recipe,
+            progress=self.watch,
+            phase=phase,
+            samples=samples,
+            temperature=temperature,
+            seed=seed,
+            store=self.run.store,
+            pool=self.pool,
+        )
+
+    def _actor(self) -> Actor:
+        """The learner as it acts: under the current agent's name and prompt."""
+        name, prompt = (self.current.name, self.current.prompt) if self.current else ("policy", "")
+        return replace(self.learner.actor(name), prompt=prompt)
 
     def measure(self, name: str, split: str) -> float:
         """The learner's average reward on a split, played and logged under `name` with its interval."""

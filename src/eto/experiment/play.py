@@ -6,7 +6,7 @@ are counted with theirs.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from eto.data.store import TrajectoryStore
 from eto.engines.actor import Actor
@@ -19,8 +19,8 @@ from eto.experiment.watch import Watcher
 from eto.protocols import TaskSuite
 from eto.rollout.experts import stream_experts
 from eto.rollout.replay import SIMULATOR_FAILED, Replayed
-from eto.rollout.rollouts import stream_rollouts
-from eto.types import Phase, StopReason, Task, Trajectory
+from eto.rollout.rollouts import sample_numbers, stream_continuations, stream_rollouts
+from eto.types import Phase, Prefix, StopReason, Task, Trajectory
 
 NAMED = 5
 """Tasks that are named beside a reason."""
@@ -51,12 +51,9 @@ def play(
     `InputError` where no prompt fits the model's context.
     """
     played = store.get(phase) if store else []
-    done = frozenset((t.task.id, t.sample) for t in played)
-    rewards = [t.reward for t in played]
     total = len(tasks) * samples
-    if len(done) < total:
-        progress.update(phase.text, len(played), total)
-        for trajectory in stream_rollouts(
+    if len(played) < total:
+        fresh = stream_rollouts(
             actor,
             suite,
             tasks,
@@ -65,18 +62,82 @@ def play(
             seed=recipe.seed if seed is None else seed,
             settings=recipe.rollout,
             limits=recipe.environment,
-            done=done,
+            done=frozenset((t.task.id, t.sample) for t in played),
             pool=pool,
-        ):
-            if store:
-                store.add(phase, trajectory)
-            played.append(trajectory)
-            rewards += [] if trajectory.failed else [trajectory.reward]
-            figures = {"reward": sum(rewards) / len(rewards)} if rewards else {}
-            progress.update(phase.text, len(played), total, **figures)
+        )
+        played += _kept(fresh, played, total, phase, store, progress)
     order = {task.id: index for index, task in enumerate(tasks)}
     played.sort(key=lambda t: (order.get(t.task.id, len(order)), t.sample))
     report_failures(played, suite.name, progress)
+    return played
+
+
+def play_on(
+    actor: Actor,
+    suite: TaskSuite,
+    prefixes: Sequence[Prefix],
+    recipe: Recipe,
+    *,
+    progress: Watcher,
+    phase: Phase,
+    samples: int,
+    temperature: float,
+    seed: int,
+    store: TrajectoryStore,
+    pool: EnvironmentPool,
+) -> list[list[Trajectory]]:
+    """`samples` episodes from each prefix, those that `phase` of `store` holds already not played again; for
+    each prefix those that did not fail. Errors as of `play`."""
+    played = store.get(phase)
+    total = len(prefixes) * samples
+    if len(played) < total:
+        fresh = stream_continuations(
+            actor,
+            suite,
+            prefixes,
+            samples=samples,
+            temperature=temperature,
+            seed=seed,
+            settings=recipe.rollout,
+            limits=recipe.environment,
+            done=frozenset((t.task.id, t.sample) for t in played),
+            pool=pool,
+        )
+        played += _kept(fresh, played, total, phase, store, progress)
+        report_failures(played, suite.name, progress)
+    return by_prefix(played, prefixes, samples)
+
+
+def by_prefix(
+    played: Iterable[Trajectory], prefixes: Sequence[Prefix], samples: int
+) -> list[list[Trajectory]]:
+    """For each prefix those of its episodes that did not fail."""
+    found = {(t.task.id, t.sample): t for t in played if not t.failed}
+    return [
+        [found[task_id, sample] for sample in numbers if (task_id, sample) in found]
+        for task_id, numbers in sample_numbers(prefixes, samples)
+    ]
+
+
+def _kept(
+    fresh: Iterable[Trajectory],
+    earlier: Sequence[Trajectory],
+    total: int,
+    phase: Phase,
+    store: TrajectoryStore | None,
+    progress: Watcher,
+) -> list[Trajectory]:
+    """The `fresh` episodes, each kept in `store` and shown as it ends; `total` with those of `earlier`."""
+    played: list[Trajectory] = []
+    rewards = [t.reward for t in earlier]
+    progress.update(phase.text, len(earlier), total)
+    for trajectory in fresh:
+        if store:
+            store.add(phase, trajectory)
+        played.append(trajectory)
+        rewards += [] if trajectory.failed else [trajectory.reward]
+        figures = {"reward": sum(rewards) / len(rewards)} if rewards else {}
+        progress.update(phase.text, len(earlier) + len(played), total, **figures)
     return played
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from eto import steps
+from eto.credit.monte_carlo import action_pairs, cuts
 from eto.protocols import Method, Outcome, Stage
 from eto.settings import (
     ContrastSettings,
@@ -17,9 +18,13 @@ from eto.settings import (
 )
 from eto.settings.base import Most
 from eto.settings.limits import Whole
+from eto.types import Pair, Trajectory
 
 if TYPE_CHECKING:
     from eto.experiment.lab import Lab
+
+
+Granularity = Literal["trajectory", "step", "mixture"]
 
 
 class EtoSettings(MethodSettings):
@@ -35,6 +40,9 @@ class EtoSettings(MethodSettings):
     """Collecting the agent's own episodes."""
     contrast: ContrastSettings = ContrastSettings()
     """Making pairs of them."""
+    granularity: Granularity = "trajectory"
+    """What is contrasted. trajectory: whole episodes (paper's main variant). step: single actions after each
+    of the expert's prefixes, by how the agent's episode from there ends (appendix B). mixture: both."""
     dpo: DpoSettings = DpoSettings()
     """Preference training on the pairs."""
     guard: GuardSettings = GuardSettings()
@@ -48,9 +56,14 @@ class EtoSettings(MethodSettings):
         return "guard.ship_only_if_better" if self.guard.ship_only_if_better else ""
 
     def without_effect(self) -> Mapping[str, str]:
+        if self.iterations and self.granularity == "step":
+            idle = ("margin_turns", "agent_pairs", "per_task", "per_kind")
+            return {f"contrast.{name}": "set method.granularity to mixture" for name in idle}
         if self.iterations:
             return {}
-        return dict.fromkeys(("explore", "contrast", "dpo", "guard"), "set method.iterations above 0")
+        return dict.fromkeys(
+            ("explore", "granularity", "contrast", "dpo", "guard"), "set method.iterations above 0"
+        )
 
 
 def train(lab: Lab, settings: EtoSettings) -> Outcome:
@@ -60,9 +73,14 @@ def train(lab: Lab, settings: EtoSettings) -> Outcome:
     agents, shipped, reward = [base], base.name, steps.evaluate(lab, base)
     reason = "no iteration was asked for"
     for iteration in range(1, settings.iterations + 1):
-        explored = steps.explore(lab, settings.explore, iteration)
+        explored: list[Trajectory] = []
+        actions: list[Pair] = []
+        if settings.granularity != "step":
+            explored = steps.explore(lab, settings.explore, iteration)
+        if settings.granularity != "trajectory":
+            actions = single_actions(lab, settings, iteration)
         pairs, left_out = steps.contrast(
-            lab, lab.experts, explored, settings.contrast, settings.dpo, iteration
+            lab, lab.experts, explored, settings.contrast, settings.dpo, iteration, further=actions
         )
         if not pairs:
             why = _no_pairs(left_out)
@@ -86,6 +104,20 @@ def train(lab: Lab, settings: EtoSettings) -> Outcome:
     return Outcome(tuple(agents), shipped, reason)
 
 
+def single_actions(lab: Lab, settings: EtoSettings, iteration: int) -> list[Pair]:
+    """Pairs of single actions after each prefix of the expert's trajectories (appendix B, step-wise)."""
+    found = steps.branch(
+        lab,
+        cuts(lab.experts),
+        stage=f"branch-{iteration}",
+        temperature=settings.explore.temperature,
+        samples=settings.explore.samples,
+        seed=iteration,
+    )
+    rules = settings.contrast
+    return action_pairs(found, rules.min_gap, both_directions=rules.both_directions)
+
+
 def _no_pairs(left_out: Mapping[str, list[str]]) -> str:
     if not left_out:
         return "every task was won or tied"
@@ -96,9 +128,12 @@ def stages(settings: EtoSettings) -> list[Stage]:
     """`train` as stages."""
     declared = [Stage.clone("sft", "sft"), Stage.dev("sft")]
     for n in range(1, settings.iterations + 1):
+        if settings.granularity != "step":
+            declared.append(Stage.explore(n, "explore"))
+        if settings.granularity != "trajectory":
+            declared.append(Stage.continued(f"branch-{n}", "explore", iteration=n))
         declared += [
-            Stage.explore(n, "explore"),
-            Stage.contrast(n, "contrast"),
+            Stage.contrast(n, "granularity", "contrast"),
             Stage.prefer(f"eto-{n}", n, "dpo", "guard"),
         ]
     return declared

@@ -10,7 +10,8 @@ stop reason `out_of_tokens`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from eto.engines.actor import Actor
@@ -23,13 +24,14 @@ from eto.rollout.simulators import Simulator
 from eto.rollout.slots import stream
 from eto.settings import EnvironmentLimits, RolloutSettings
 from eto.settings.limits import Count, EpisodeSeed, NotNegative, check_values
-from eto.types import Task, Trajectory, Turn
+from eto.types import Prefix, Task, Trajectory, Turn
 
 
 @dataclass(frozen=True, slots=True)
 class _Job:
     task: Task
     sample: int
+    prefix: Sequence[Turn] = ()
 
 
 def rollouts(
@@ -89,21 +91,76 @@ def stream_rollouts(
     """
     given = {"samples": samples, "temperature": temperature, "seed": seed}
     check_values(stream_rollouts, given)
-    settings, limits = settings or RolloutSettings(), limits or EnvironmentLimits()
     check_tasks(tasks)
-    check_action_room(settings.max_action_tokens, actor.engine.max_context)
     jobs = [
-        _Job(task, sample) for task in tasks for sample in range(samples) if (task.id, sample) not in done
+        _Job(task, sample, (prefixes or {}).get(task.id, ())) for task in tasks for sample in range(samples)
     ]
+    jobs = [job for job in jobs if (job.task.id, job.sample) not in done]
+    return _stream(actor, suite, jobs, temperature, seed, settings, limits, pool)
+
+
+def stream_continuations(
+    actor: Actor,
+    suite: TaskSuite,
+    prefixes: Sequence[Prefix],
+    *,
+    samples: Count = 1,
+    temperature: NotNegative = 0.0,
+    seed: EpisodeSeed = 0,
+    settings: RolloutSettings | None = None,
+    limits: EnvironmentLimits | None = None,
+    done: frozenset[tuple[str, int]] = frozenset(),
+    pool: EnvironmentPool | None = None,
+) -> Iterator[Trajectory]:
+    """`samples` episodes from each prefix, each as it ends; arguments as of `stream_rollouts`.
+
+    A task may have several prefixes: the k-th episode from its n-th prefix, both from 0, is its sample
+    `n * samples + k`. Episodes of one prefix are admitted one after the other, so that an engine that caches
+    keys and values passes the prefix once for those that play together.
+    """
+    given = {"samples": samples, "temperature": temperature, "seed": seed}
+    check_values(stream_continuations, given)
+    check_tasks(list({prefix.task.id: prefix.task for prefix in prefixes}.values()))
+    jobs = [
+        _Job(prefix.task, sample, prefix.turns)
+        for prefix, (task_id, numbers) in zip(prefixes, sample_numbers(prefixes, samples), strict=True)
+        for sample in numbers
+        if (task_id, sample) not in done
+    ]
+    return _stream(actor, suite, jobs, temperature, seed, settings, limits, pool)
+
+
+def sample_numbers(prefixes: Iterable[Prefix], samples: int) -> list[tuple[str, range]]:
+    """For each prefix the id of its task and the sample numbers of its episodes (`stream_continuations`)."""
+    seen: Counter[str] = Counter()
+    numbers = []
+    for prefix in prefixes:
+        first = seen[prefix.task.id] * samples
+        seen[prefix.task.id] += 1
+        numbers.append((prefix.task.id, range(first, first + samples)))
+    return numbers
+
+
+def _stream(
+    actor: Actor,
+    suite: TaskSuite,
+    jobs: Sequence[_Job],
+    temperature: float,
+    seed: int,
+    settings: RolloutSettings | None,
+    limits: EnvironmentLimits | None,
+    pool: EnvironmentPool | None,
+) -> Iterator[Trajectory]:
+    rules, limits = settings or RolloutSettings(), limits or EnvironmentLimits()
+    check_action_room(rules.max_action_tokens, actor.engine.max_context)
 
     async def attempt(simulator: Simulator, job: _Job) -> Trajectory:
         seed_here = episode_seed(seed, job.task.id, job.sample)
-        sampling = actor.sampling(settings.max_action_tokens, temperature, seed_here)
-        prefix = (prefixes or {}).get(job.task.id, ())
-        played = await play(actor, simulator, job.task, sampling, prefix, retries=settings.retries)
+        sampling = actor.sampling(rules.max_action_tokens, temperature, seed_here)
+        played = await play(actor, simulator, job.task, sampling, job.prefix, retries=rules.retries)
         return replace(played, sample=job.sample)
 
-    slots, retries = settings.slots, settings.retries
+    slots, retries = rules.slots, rules.retries
     played = stream(suite, jobs, attempt, slots=slots, retries=retries, limits=limits, pool=pool)
     return (trajectory for _, trajectory in played)
 

@@ -5,6 +5,7 @@
 - `contrast`: which pairs are made, which turns carry the contrast
 - `limits`: bounds of settings, for recipes and for Python
 - `model`: the model and its adapters
+- `monte_carlo`: values of states
 - `policy_gradient`: an update by PPO
 - `training`: cloning, preference training, guard
 """
@@ -20,6 +21,7 @@ from eto.settings.acting import (
 from eto.settings.base import MethodSettings, Settings
 from eto.settings.contrast import ContrastSettings
 from eto.settings.model import LoraSettings, ModelSettings
+from eto.settings.monte_carlo import MonteCarloSettings
 from eto.settings.training import DpoSettings, GuardSettings, SftSettings, TrainingSettings
 
 __all__ = [
@@ -33,6 +35,7 @@ __all__ = [
     "LoraSettings",
     "MethodSettings",
     "ModelSettings",
+    "MonteCarloSettings",
     "RolloutSettings",
     "Settings",
     "SftSettings",

@@ -3,6 +3,7 @@
 Listed in `__init__.pyi`; loaded on first use, since methods are imported to read a recipe.
 
 - `cloning`: an agent that imitates trajectories
+- `continuing`: episodes that go on from given turns, and what they are worth
 - `contrasting`: pairs of the expert's and the agent's trajectories
 - `evaluating`: an agent on dev
 - `exploring`: the agent's own episodes

@@ -1,6 +1,10 @@
 """The steps: `eto/steps/__init__.py` loads each of these names on first use."""
 
 from .cloning import clone as clone
+from .continuing import branch as branch
+from .continuing import expert_values as expert_values
+from .continuing import step_wise as step_wise
+from .continuing import valued as valued
 from .contrasting import contrast as contrast
 from .evaluating import evaluate as evaluate
 from .exploring import explore as explore

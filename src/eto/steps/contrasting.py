@@ -22,11 +22,14 @@ def contrast(
     settings: ContrastSettings,
     dpo: DpoSettings,
     iteration: int = 1,
+    *,
+    further: Sequence[Pair] = (),
 ) -> tuple[list[Pair], LeftOut]:
     """Stage `contrast-<iteration>`: the pairs that have something to contrast within the learner's context,
     and the others by reason. Raises `InputError` where that leaves the first round without any.
 
-    dpo: how the pairs will be trained on, which decides what of them counts.
+    dpo: how the pairs will be trained on, which decides what of them counts. further: pairs that were made
+    otherwise, which come after those.
     """
     with lab.run.stage(Stage.contrast(iteration).name) as stage:
         path, counts = stage.directory / "pairs.jsonl", stage.directory / "left_out.json"
@@ -34,7 +37,7 @@ def contrast(
             left_out = read_json(counts) if counts.exists() else {}
             return (read_pairs(path) if path.stat().st_size else []), left_out
         result = contrast_result(expert, explored, settings, seed=lab.recipe.seed)
-        kept, left_out = contrasted(lab.learner, result.pairs, settings, dpo)
+        kept, left_out = contrasted(lab.learner, [*result.pairs, *further], settings, dpo)
         if left_out and not kept and iteration == 1:
             raise no_pairs_left(left_out, lab.learner.max_context)
         pairs = [pair for pair, _ in kept]

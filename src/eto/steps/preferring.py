@@ -12,7 +12,7 @@ from eto.settings import ContrastSettings, DpoSettings, GuardSettings
 from eto.steps.cloning import drop_state
 from eto.steps.selecting import Checks
 from eto.training.guard import exceeded
-from eto.training.preference import preference
+from eto.training.preference import keep_reference, preference
 from eto.types import Pair
 
 
@@ -45,11 +45,12 @@ def prefer(
     agent: str,
     start_reward: float,
     iteration: int = 1,
+    reference: Agent | None = None,
 ) -> tuple[Agent, Round]:
     """Stage `dpo-<iteration>`: the learner becomes `agent`, its best epoch on dev, better than before or not.
 
     start_reward: of the learner as it comes in, on dev. Experts whose tasks gave no pair are rehearsed, where
-    `settings` give that a weight.
+    `settings` give that a weight. reference: that of the loss; None: the learner as it comes in.
     """
     with lab.run.stage(Stage.prefer(agent, iteration).name) as stage:
         path = stage.directory / "round.json"
@@ -57,6 +58,11 @@ def prefer(
             checks = Checks(lab, stage, start_reward)
             paired = {pair.task.id for pair in pairs}
             others = [expert for expert in lab.experts if expert.task.id not in paired]
+            if reference is not None and lab.current is not None and reference != lab.current:
+                start = lab.current
+                lab.become(reference)
+                keep_reference(lab.learner, pairs, settings, contrast=contrast, directory=stage.directory)
+                lab.become(start)
             fit = preference(
                 lab.learner,
                 pairs,

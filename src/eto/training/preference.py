@@ -128,6 +128,20 @@ def preference(
     )
 
 
+def keep_reference(
+    learner: Learner,
+    pairs: Sequence[Pair],
+    settings: DpoSettings,
+    *,
+    contrast: ContrastSettings | None = None,
+    directory: Path,
+) -> None:
+    """Put the log-probs of `learner` as it is now into `directory`, where `preference`, called with the same
+    pairs and settings, takes them for the reference's: another learner than the one it trains."""
+    examples = _examples(learner, pairs, contrast or ContrastSettings(), settings)
+    _with_reference(learner, examples, settings.micro_batch_tokens, directory)
+
+
 def _examples(
     learner: Learner, pairs: Sequence[Pair], contrast: ContrastSettings, settings: DpoSettings
 ) -> list[Example]:

@@ -1,0 +1,162 @@
+"""Continuing: episodes that go on from given turns, and what the states after these are worth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from eto.credit.monte_carlo import Branch, Cut, Valued, branches, mean_reward, partings, step_pairs
+from eto.errors import InputError
+from eto.experiment.lab import Lab
+from eto.experiment.play import by_prefix
+from eto.protocols import Agent
+from eto.settings import ContrastSettings, MonteCarloSettings
+from eto.types import Pair, Phase, Trajectory
+
+
+def branch(
+    lab: Lab,
+    starts: Sequence[Cut],
+    *,
+    stage: str,
+    temperature: float = 0.0,
+    samples: int = 1,
+    seed: int = 0,
+) -> list[Branch]:
+    """Stage `stage`: the learner acts on from each of `starts` to the end of the episode; what became of it.
+
+    seed: set apart from those of other stages, it draws the samples. Raises `InputError` where there is
+    nothing to start from, or where the environment cannot be brought back to a state by repeated actions.
+    """
+    check_starts(starts)
+    played = _played(lab, starts, stage, temperature, samples, seed)
+    found, others = branches(starts, played)
+    if others:
+        lab.watch.say(f"{stage}: {others} episodes ended before the agent acted")
+    return found
+
+
+def values(
+    lab: Lab,
+    states: Sequence[Cut],
+    settings: MonteCarloSettings,
+    *,
+    stage: str,
+    scorer: Agent,
+    seed: int = 0,
+) -> list[float | None]:
+    """Stage `stage`: average reward of `scorer` from each of `states` (IPR, section 3.2). A state in which
+    the trajectory has ended is worth that trajectory's reward; None where no episode from it could be
+    played.
+
+    The learner has its own weights again afterwards.
+    """
+    before = lab.current
+    open_states = [state for state in states if not state.ends]
+    if not lab.run.done(stage) and scorer != before:
+        lab.become(scorer)
+    played = _played(lab, open_states, stage, settings.temperature, settings.samples, seed)
+    if before is not None and lab.current != before:
+        lab.become(before)
+    estimates = iter([mean_reward(episodes) for episodes in played])
+    return [state.trajectory.reward if state.ends else next(estimates) for state in states]
+
+
+def expert_values(lab: Lab, settings: MonteCarloSettings, *, scorer: Agent) -> dict[tuple[str, int], float]:
+    """Stage `values-expert`: what the state after each turn of the experts is worth, by task id and number of
+    turns."""
+    states = [Cut(expert, turn + 1) for expert in lab.experts for turn in range(len(expert.turns))]
+    worth = values(lab, states, settings, stage="values-expert", scorer=scorer)
+    return {
+        (state.trajectory.task.id, state.turns): value
+        for state, value in zip(states, worth, strict=True)
+        if value is not None
+    }
+
+
+def valued(
+    lab: Lab,
+    found: Sequence[Branch],
+    of_experts: Mapping[tuple[str, int], float],
+    settings: MonteCarloSettings,
+    *,
+    stage: str,
+    scorer: Agent,
+    turns: int = 1,
+    seed: int = 0,
+) -> list[Valued]:
+    """Stage `stage`: the branches with the values of the states after so many turns of each side; without
+    those of which one is unknown. of_experts: see `expert_values`."""
+    worth = values(
+        lab, [each.after(turns) for each in found], settings, stage=stage, scorer=scorer, seed=seed
+    )
+    both = []
+    for each, value in zip(found, worth, strict=True):
+        end = min(each.at + turns, len(each.expert.turns))
+        expert_value = of_experts.get((each.expert.task.id, end))
+        if value is not None and expert_value is not None:
+            both.append(Valued(each, expert_value, value))
+    return both
+
+
+def step_wise(
+    lab: Lab,
+    found: Sequence[Branch],
+    of_experts: Mapping[tuple[str, int], float],
+    settings: MonteCarloSettings,
+    rules: ContrastSettings,
+    threshold: float,
+    *,
+    stage: str,
+    scorer: Agent,
+    seed: int = 0,
+) -> list[Pair]:
+    """Stage `stage`: the branches after the first turn whose first own action is worth more or less than the
+    expert's there, as pairs of what follows (IPR, section 3.3). Branches that could give no pair, by their
+    action or their reward, are not valued. Of `rules`, `min_gap` and `both_directions` count."""
+    later = [each for each in partings(found, rules.min_gap) if each.at > 0]
+    both = valued(lab, later, of_experts, settings, stage=stage, scorer=scorer, seed=seed)
+    return step_pairs(both, threshold, rules.min_gap, both_directions=rules.both_directions)
+
+
+def check_starts(starts: Sequence[Cut]) -> None:
+    """Raises `InputError` where there is no expert to follow."""
+    if not starts:
+        raise InputError(
+            "there are no expert trajectories to follow",
+            where="tasks",
+            hint="take tasks that have an expert, or method eto with contrast.agent_pairs",
+        )
+
+
+def _played(
+    lab: Lab, states: Sequence[Cut], stage: str, temperature: float, samples: int, seed: int
+) -> list[list[Trajectory]]:
+    """Episodes from each of `states`; those that came to another state are left out."""
+    phase = Phase.continued(stage)
+    prefixes = [state.prefix(lab.learner.tokenizer_id) for state in states]
+    with lab.run.stage(stage) as under_way:
+        if under_way.done:
+            played = by_prefix(lab.run.store.get(phase), prefixes, samples)
+        else:
+            under_way.played(phase)
+            under_way.note(states=len(states), episodes=len(states) * samples)
+            played = lab.play_on(
+                prefixes, phase, temperature=temperature, samples=samples, seed=lab.recipe.seed * 1000 + seed
+            )
+    kept = [
+        [episode for episode in episodes if state.begins(episode)]
+        for state, episodes in zip(states, played, strict=True)
+    ]
+    inner = [at for at, state in enumerate(states) if state.turns]
+    count, left = (sum(len(each[at]) for at in inner) for each in (played, kept))
+    if count and not left:
+        raise InputError(
+            f"none of {count} episodes came to the state from which it was to go on: the environment "
+            "answered the same actions otherwise, or ended",
+            where=f"environment {lab.suite.name}",
+            hint="this needs an environment that answers the same actions alike each time; methods sft, rft, "
+            "nat, and eto with granularity: trajectory do not",
+        )
+    if left < count:
+        lab.watch.say(f"{stage}: {count - left} of {count} episodes came to another state and are left out")
+    return kept

@@ -1,0 +1,47 @@
+"""Runs of methods that value steps, on the game `corridor`."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import yaml
+from coin_game import RECIPE
+
+from eto.data.formats import read_pairs
+from eto.data.store import TrajectoryStore
+from eto.types import Pair, Phase, Trajectory
+
+CLONING = {"epochs": 4, "learning_rate": 2e-3, "batch_size": 12, "schedule": "constant"}
+PREFERRING = {"epochs": 2, "learning_rate": 3e-4, "batch_size": 8, "sft_weight": 0.1}
+
+
+def write_recipe(path: Path, model: Path, run: Path, method: dict[str, Any], **options: Any) -> Path:
+    """A recipe of `method` on the corridor with `options`, as a file."""
+    values = deepcopy(dict(RECIPE))
+    values |= {
+        "run_directory": str(run),
+        "environment": {"name": "corridor", "options": options, "workers": 1},
+        "tasks": {"train_per_kind": 24, "dev_per_kind": 16, "test_per_kind": 8},
+        "method": {"sft": CLONING, "dpo": PREFERRING, **method},
+    }
+    values["model"]["path"] = str(model)
+    path.write_text(yaml.safe_dump(values))
+    return path
+
+
+def played(run: Path, phase: str) -> list[Trajectory]:
+    """Episodes of a phase of a run's store."""
+    with TrajectoryStore(run / "trajectories.sqlite", create=False) as store:
+        return store.get(Phase.parse(phase))
+
+
+def pairs_of(run: Path, iteration: int = 1) -> list[Pair]:
+    """The pairs of a round."""
+    return read_pairs(run / "stages" / f"contrast-{iteration}" / "pairs.jsonl")
+
+
+def context(pair: Pair) -> int:
+    """Turns before those that are contrasted."""
+    return next(at for at, turn in enumerate(pair.chosen.turns) if turn.loss)
