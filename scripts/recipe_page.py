@@ -11,6 +11,7 @@ import re
 import sys
 import types
 from collections.abc import Callable, Iterable, Iterator
+from copy import copy
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -25,7 +26,7 @@ from eto.data.foreign.messages import ROLES
 from eto.experiment.recipe import Recipe, load_recipe
 from eto.experiment.recipe_fields import default_of, is_free, most_of, section_of
 from eto.methods import METHODS
-from eto.settings import MethodSettings
+from eto.settings import MethodSettings, Settings
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = {int: "integer", float: "number", bool: "`true` or `false`", str: "text", type(None): "`null`"}
@@ -47,8 +48,15 @@ def fields(section: type[BaseModel] = Recipe, path: str = "") -> Iterator[tuple[
 
 
 def method_fields(name: str) -> Iterator[tuple[str, FieldInfo]]:
-    """As `fields`, of the section `method` with the method `name`."""
-    return fields(METHODS[name].settings, "method.")
+    """As `fields`, of the section `method` with the method `name`, and with the defaults it has there."""
+    settings = METHODS[name].settings
+    for path, field in fields(settings, "method."):
+        _, *sections, last = path.split(".")
+        default = settings.model_fields[sections[0]].default if sections else None
+        if isinstance(default, Settings) and last in default.model_fields_set:
+            field = copy(field)
+            field.default, field.default_factory = getattr(default, last), None
+        yield path, field
 
 
 def type_text(annotation: Any, field: FieldInfo | None = None) -> str:

@@ -181,6 +181,17 @@ def test_a_method_may_be_added_for_a_time(monkeypatch):
     assert "mine" not in METHODS
 
 
+def test_a_section_in_part_keeps_the_methods_defaults():
+    from eto.methods.ipr import IprSettings
+
+    given = IprSettings(dpo={"beta": 0.5}, contrast={"both_directions": False})
+    assert (given.dpo.beta, given.dpo.epochs, given.dpo.learning_rate) == (0.5, 3, 3e-6)
+    assert (given.contrast.min_gap, given.contrast.margin_turns) == (0.01, None)
+    assert given.sft == IprSettings().sft and IprSettings(dpo=DpoSettings()).dpo == DpoSettings()
+    by_tokens = IprSettings(dpo={"batch_tokens": 1000}).dpo
+    assert (by_tokens.batch_size, by_tokens.batch_tokens) == (None, 1000)
+
+
 def test_what_a_method_asks_for():
     assert EtoSettings().needs_dev() == "guard.dev_every_epoch"
     assert EtoSettings(guard=GuardSettings(dev_every_epoch=False)).needs_dev() == "guard.ship_only_if_better"

@@ -91,10 +91,17 @@ class Lab:
         return [trajectory for trajectory in played if not trajectory.failed]
 
     def play_on(
-        self, prefixes: Sequence[Prefix], phase: Phase, *, temperature: float, samples: int, seed: int
+        self,
+        prefixes: Sequence[Prefix],
+        phase: Phase,
+        *,
+        temperature: float,
+        samples: int,
+        seed: int,
+        own_turns: int | None = None,
     ) -> list[list[Trajectory]]:
-        """The learner's episodes from each prefix, `samples` each, that `phase` of the store does not hold
-        yet are played; returns for each prefix those that did not fail."""
+        """The learner's episodes from each prefix, `samples` each, of `own_turns` turns at most, that `phase`
+        of the store does not hold yet are played; returns for each prefix those that did not fail."""
         from eto.experiment.play import play_on
 
         return play_on(
@@ -107,6 +114,7 @@ class Lab:
             samples=samples,
             temperature=temperature,
             seed=seed,
+            own_turns=own_turns,
             store=self.run.store,
             pool=self.pool,
         )

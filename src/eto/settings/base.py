@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self, cast
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from eto.data.texts import brief
 from eto.errors import InputError
@@ -93,6 +93,19 @@ class MethodSettings(Settings):
     name: str
     """The method, such as `eto`; `eto.methods` has a file of that name."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _sections_in_part(cls, given: Any) -> Any:
+        """A section of which a recipe gives some fields has the method's own defaults in the others."""
+        if not isinstance(given, dict):
+            return given
+        sections = {
+            name: _completed(field.default, given[name])
+            for name, field in cls.model_fields.items()
+            if isinstance(field.default, Settings) and isinstance(given.get(name), dict)
+        }
+        return given | sections
+
     def needs_dev(self) -> str:
         """The field that asks for dev tasks, such as `guard.dev_every_epoch`; "" where none does."""
         return ""
@@ -100,6 +113,16 @@ class MethodSettings(Settings):
     def without_effect(self) -> Mapping[str, str]:
         """Sections and fields that nothing reads with these values -> what to change, in words."""
         return {}
+
+
+def _completed(default: Settings, given: dict[str, Any]) -> dict[str, Any]:
+    """`given` with what `default` sets besides; not what gives way to a given field."""
+    completed = dict(given)
+    for name in default.model_fields_set - given.keys():
+        factory = type(default).model_fields[name].default_factory
+        if not (isinstance(factory, Yields) and factory.field in given):
+            completed[name] = getattr(default, name)
+    return completed
 
 
 def _input_error(settings_type: type[BaseModel], error: ValidationError) -> InputError:
