@@ -7,6 +7,7 @@ Listed in `__init__.pyi`; loaded on first use, since methods are imported to rea
 - `contrasting`: pairs of the expert's and the agent's trajectories
 - `evaluating`: an agent on dev
 - `exploring`: the agent's own episodes
+- `foreseeing`: an agent that learns what the environment answers
 - `improving`: a round of PPO on own episodes
 - `preferring`: preference training with dev checks
 - `selecting`: the checkpoint that is best on dev

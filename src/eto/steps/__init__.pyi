@@ -8,6 +8,7 @@ from .continuing import valued as valued
 from .contrasting import contrast as contrast
 from .evaluating import evaluate as evaluate
 from .exploring import explore as explore
+from .foreseeing import foresee as foresee
 from .improving import improve as improve
 from .preferring import Round as Round
 from .preferring import prefer as prefer

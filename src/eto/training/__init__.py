@@ -6,6 +6,7 @@
 - `cloning`: `eto.sft`: behavioural cloning
 - `dropout`: whether a model drops anything in training, and how to prevent it
 - `example`: an example and its loss: what a step adds up
+- `foresight`: learning the observation that follows an action
 - `guard`: limits at which preference training stops
 - `learner`: a model that learns, is saved, and acts through its actors
 - `log_probs`: token log-probabilities of trees
