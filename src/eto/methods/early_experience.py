@@ -1,6 +1,6 @@
 """Early Experience, implicit world modelling (arXiv 2510.08558): what own actions lead to, then cloning.
 
-In each state s of the experts the agent tries K actions of its own, and the environment answers s' (section 4.1);
+In each state s of the experts the agent tries K actions a of its own, and the environment answers s':
 
     L_IWM = - sum_(s, a, s') log p(s' | s, a),     then     L_IL = - sum_(s, a_expert) log pi(a_expert | s)
 

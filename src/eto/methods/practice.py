@@ -1,7 +1,7 @@
 """Practice: few experts, many tasks without any; own successes are cloned, own failures set against them.
 
-The order of the ETO paper's experiment without experts (arXiv 2403.02502, section 5: RFT, then ETO on pairs of
-the agent's own episodes), begun from a clone of the experts there are:
+The order of the ETO paper's experiment without experts (arXiv 2403.02502, section 5: RFT, then ETO on pairs
+of the agent's own episodes), begun from a clone of the experts there are:
 
     clone E;  repeat: play tasks at temperature > 0;  clone E and the shortest own success of each task;
     DPO on pairs of own episodes of one task, the higher reward chosen
