@@ -1,4 +1,4 @@
-"""StepAgent-Implicit (arXiv 2411.03817): in each of the expert's states, the expert's action over the agent's.
+"""StepAgent-Implicit (arXiv 2411.03817): in each state of the expert, its action over the agent's.
 
 Inspection: the agent acts once in every state s_t of the experts. Reflection: with its own action a'_t that
 differs from the expert's a_t,
