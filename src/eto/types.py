@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Any, Literal
 
 Role = Literal["system", "user", "assistant", "tool"]
-PairKind = Literal["trajectory", "suffix", "action"]
+PairKind = Literal["trajectory", "suffix", "action", "group"]
 
 
 class StopReason(StrEnum):

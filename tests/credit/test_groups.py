@@ -26,7 +26,7 @@ def test_a_group_is_paired_where_the_expert_goes_on_better():
     [made] = group_pairs([Valued(branch, 0.9, 0.2)], 3, threshold=0.3, least_value=0.8)
     assert made.pair.chosen.actions == tuple("abcdef") and made.pair.rejected.actions == tuple("abcxyz")
     assert [turn.loss for turn in made.pair.chosen.turns] == [False] * 3 + [True] * 3
-    assert (made.length, round(made.gap, 6), made.pair.kind) == (3, 0.7, "suffix")
+    assert (made.length, round(made.gap, 6), made.pair.kind) == (3, 0.7, "group")
     for expert_value, value in ((0.9, 0.6), (0.7, 0.0), (0.2, 0.9)):
         assert group_pairs([Valued(branch, expert_value, value)], 3, 0.3, 0.8) == []
     better = Branch(episode("abcd", 0.5), 1, episode("axyz", 1.0))
@@ -40,7 +40,7 @@ def test_the_last_group_may_be_short_and_its_partner_may_end_early():
 
 
 def graded_pair(length: int, gap: float) -> GroupPair:
-    return GroupPair(pair_of(Branch(EXPERT, 3, episode("abcx", 0.0)), True, "suffix"), length, gap)
+    return GroupPair(pair_of(Branch(EXPERT, 3, episode("abcx", 0.0)), True, "group"), length, gap)
 
 
 def test_the_curriculum_goes_from_short_and_clear_to_all():

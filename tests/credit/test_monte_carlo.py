@@ -49,8 +49,10 @@ def test_a_prefix_keeps_the_ids_of_the_same_tokenizer_alone():
 def test_only_an_episode_in_the_experts_state_is_a_branch():
     good, early = episode("abxx", 0.0), episode("ab", 0.0)
     elsewhere = replace(good, turns=(replace(good.turns[0], observation="another room"), *good.turns[1:]))
-    found, others = branches([Cut(EXPERT, 2), Cut(EXPERT, 0)], [[good, early, elsewhere], [elsewhere]])
-    assert found == [Branch(EXPERT, 2, good), Branch(EXPERT, 0, elsewhere)] and others == 2
+    asked = replace(good, messages=(Message("user", "Do something."),))
+    starts = [Cut(EXPERT, 2), Cut(EXPERT, 0)]
+    found, others = branches(starts, [[good, early, elsewhere, asked], [elsewhere]])
+    assert found == [Branch(EXPERT, 2, good), Branch(EXPERT, 0, elsewhere)] and others == 3
 
 
 def test_the_value_of_a_state_is_the_mean_of_what_follows():

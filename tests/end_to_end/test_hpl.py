@@ -35,13 +35,13 @@ def test_groups_are_learnt_from_clear_to_close(tmp_path: Path, model: Path, comm
     experts = {t.task.id: t for t in read_trajectories(run / "stages" / "expert" / "expert.jsonl")}
     phases = [{keyed(pair) for pair in pairs_of(run, phase)} for phase in (1, 2, 3)]
     assert phases[0] <= phases[1] <= phases[2]
-    groups = [p for p in pairs_of(run, 3) if p.kind == "suffix" and len(p.chosen.turns) <= context(p) + GROUP]
+    groups = [pair for pair in pairs_of(run, 3) if pair.kind == "group"]
     assert groups
     for pair in groups:
         at, expert = context(pair), experts[pair.task.id]
         assert pair.chosen.actions == expert.actions[: at + GROUP]
         assert len(pair.rejected.turns) <= at + GROUP
-    assert any(context(pair) % GROUP == 0 for pair in groups)
+    assert all(context(pair) % GROUP == 0 for pair in groups)
     branched = played(run, "continue/branch-groups")
     assert len(branched) == len(experts) * 2 * SAMPLES, "two places in four rooms"
     results = build_results(run)

@@ -7,6 +7,7 @@ import pytest
 from eto.errors import InputError
 from eto.methods import METHODS, load_method
 from eto.methods.eto import EtoSettings
+from eto.methods.ipr import IprSettings
 from eto.protocols import Method
 from eto.settings import (
     ContrastSettings,
@@ -182,7 +183,6 @@ def test_a_method_may_be_added_for_a_time(monkeypatch):
 
 
 def test_a_section_in_part_keeps_the_methods_defaults():
-    from eto.methods.ipr import IprSettings
 
     given = IprSettings(dpo={"beta": 0.5}, contrast={"both_directions": False})
     assert (given.dpo.beta, given.dpo.epochs, given.dpo.learning_rate) == (0.5, 3, 3e-6)

@@ -60,7 +60,7 @@ def group_pairs(
     for each in valued:
         wins = each.gap > threshold and each.expert_value >= least_value and each.branch.gap() >= 0
         if wins:
-            pair = pair_of(each.branch, True, "suffix", turns)
+            pair = pair_of(each.branch, True, "group", turns)
             if not one_begins_other(pair.chosen, pair.rejected):
                 length = len(pair.rejected.turns) - each.branch.at
                 pairs.append(GroupPair(pair, length, each.gap))

@@ -86,12 +86,14 @@ def branches(starts: Sequence[Cut], episodes: Sequence[Sequence[Trajectory]]) ->
     """The branches that the episodes from each of `starts` are, and the number of episodes that are none.
 
     One is none where the environment answered the expert's actions otherwise than it did the expert, so that
-    both sides are in different states, or where the agent had no turn of its own.
+    both sides are in different states, where their prompts differ, or where the agent had no turn of its own.
     """
     found, others = [], 0
     for start, played in zip(starts, episodes, strict=True):
         for episode in played:
-            if start.begins(episode) and len(episode.turns) > start.turns:
+            expert = start.trajectory
+            prompted = (episode.messages, episode.tools) == (expert.messages, expert.tools)
+            if prompted and start.begins(episode) and len(episode.turns) > start.turns:
                 found.append(Branch(start.trajectory, start.turns, episode))
             else:
                 others += 1

@@ -71,13 +71,12 @@ def train(lab: Lab, settings: HplSettings) -> Outcome:
     """Both stages of the paper: pairs of three sizes from one exploration, then the curriculum."""
     base = steps.clone(lab, lab.cloned, settings.sft)
     agent, rewards = base, {base: steps.evaluate(lab, base)}
-    expert_values = steps.expert_values(lab, settings.monte_carlo, scorer=base)
     found = steps.branch(lab, cuts(lab.experts), stage="branch-steps", seed=1)
     whole = [each.episode for each in found if each.at == 0]
-    step_wise = steps.step_wise(
+    step_wise, values = steps.step_wise(
         lab,
         found,
-        expert_values,
+        {},
         settings.monte_carlo,
         settings.contrast,
         settings.threshold,
@@ -85,7 +84,7 @@ def train(lab: Lab, settings: HplSettings) -> Outcome:
         scorer=base,
         seed=2,
     )
-    groups = group_wise(lab, settings, base, expert_values)
+    groups = group_wise(lab, settings, base, values)
     for phase, current in enumerate(curriculum(groups), start=1):
         pairs, _ = steps.contrast(
             lab, lab.experts, whole, settings.contrast, settings.dpo, phase, further=[*step_wise, *current]
@@ -108,9 +107,10 @@ def train(lab: Lab, settings: HplSettings) -> Outcome:
 
 
 def group_wise(
-    lab: Lab, settings: HplSettings, base: Agent, expert_values: Mapping[tuple[str, int], float]
+    lab: Lab, settings: HplSettings, base: Agent, values: Mapping[tuple[str, int], float]
 ) -> list[GroupPair]:
-    """Pairs of the expert's groups and those that `base` writes in their place."""
+    """Pairs of the expert's groups and those that `base` writes in their place. values: known ones of the
+    expert's states, by task id and turns."""
     found = steps.branch(
         lab,
         cuts(lab.experts, every=settings.group_turns),
@@ -119,10 +119,10 @@ def group_wise(
         samples=settings.group_samples,
         seed=3,
     )
-    valued = steps.valued(
+    valued, _ = steps.valued(
         lab,
         distinct_groups(found, settings.group_turns),
-        expert_values,
+        values,
         settings.monte_carlo,
         stage="values-groups",
         scorer=base,
@@ -138,9 +138,8 @@ def stages(settings: HplSettings) -> list[Stage]:
     declared = [
         Stage.clone("sft", "sft"),
         Stage.dev("sft"),
-        Stage.continued("values-expert", "monte_carlo"),
         Stage.continued("branch-steps"),
-        Stage.continued("values-steps", "contrast.min_gap"),
+        Stage.continued("values-steps", "monte_carlo", "contrast.min_gap"),
         Stage.continued("branch-groups", *grouping),
         Stage.continued("values-groups"),
     ]

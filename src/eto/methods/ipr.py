@@ -13,6 +13,7 @@ ways on are a pair (section 3.3); loss, with the base agent as reference:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from eto import steps
@@ -63,14 +64,13 @@ def train(lab: Lab, settings: IprSettings) -> Outcome:
     """Algorithm 1 of the paper. The best checkpoint on dev continues, as in `eto`."""
     base = steps.clone(lab, lab.cloned, settings.sft)
     agents, shipped, reward = [base], base.name, steps.evaluate(lab, base)
-    expert_values = steps.expert_values(lab, settings.monte_carlo, scorer=base)
-    reason = ""
+    reason, values = "", dict[tuple[str, int], float]()
     for iteration in range(1, settings.iterations + 1):
         found = steps.branch(lab, cuts(lab.experts), stage=f"branch-{iteration}", seed=iteration)
-        step_wise = steps.step_wise(
+        step_wise, values = steps.step_wise(
             lab,
             found,
-            expert_values,
+            values,
             settings.monte_carlo,
             settings.contrast,
             settings.threshold,
@@ -79,11 +79,11 @@ def train(lab: Lab, settings: IprSettings) -> Outcome:
             seed=iteration,
         )
         whole = [each.episode for each in found if each.at == 0]
-        pairs, _ = steps.contrast(
+        pairs, left_out = steps.contrast(
             lab, lab.experts, whole, settings.contrast, settings.dpo, iteration, further=step_wise
         )
         if not pairs:
-            note = f"round {iteration} gave no pairs: no step or outcome differs; {shipped} is the result"
+            note = f"round {iteration} gave no pairs: {_no_pairs(left_out)}; {shipped} is the result"
             return Outcome(tuple(agents), shipped, note, note)
         agent, result = steps.prefer(
             lab,
@@ -104,17 +104,19 @@ def train(lab: Lab, settings: IprSettings) -> Outcome:
     return Outcome(tuple(agents), shipped, reason)
 
 
+def _no_pairs(left_out: Mapping[str, list[str]]) -> str:
+    if not left_out:
+        return "no outcome and no step is worth less than the expert's (rft and nat need no difference)"
+    return f"{sum(map(len, left_out.values()))} had nothing to contrast within the context"
+
+
 def stages(settings: IprSettings) -> list[Stage]:
     """`train` as stages."""
-    declared = [
-        Stage.clone("sft", "sft"),
-        Stage.dev("sft"),
-        Stage.continued("values-expert", "monte_carlo"),
-    ]
+    declared = [Stage.clone("sft", "sft"), Stage.dev("sft")]
     for n in range(1, settings.iterations + 1):
         declared += [
             Stage.continued(f"branch-{n}", iteration=n),
-            Stage.continued(f"values-{n}", "contrast.min_gap", iteration=n),
+            Stage.continued(f"values-{n}", "monte_carlo", "contrast.min_gap", iteration=n),
             Stage.contrast(n, "threshold", "contrast"),
             Stage.prefer(f"ipr-{n}", n, "dpo", "guard"),
         ]

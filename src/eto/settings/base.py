@@ -118,9 +118,9 @@ class MethodSettings(Settings):
 def _completed(default: Settings, given: dict[str, Any]) -> dict[str, Any]:
     """`given` with what `default` sets besides; not what gives way to a given field."""
     completed = dict(given)
-    for name in default.model_fields_set - given.keys():
+    for name in sorted(default.model_fields_set - given.keys()):
         factory = type(default).model_fields[name].default_factory
-        if not (isinstance(factory, Yields) and factory.field in given):
+        if not (isinstance(factory, Yields) and factory.when(given.get(factory.field))):
             completed[name] = getattr(default, name)
     return completed
 

@@ -2,7 +2,6 @@
 
 from .cloning import clone as clone
 from .continuing import branch as branch
-from .continuing import expert_values as expert_values
 from .continuing import step_wise as step_wise
 from .continuing import valued as valued
 from .contrasting import contrast as contrast

@@ -12,6 +12,9 @@ from eto.protocols import Agent
 from eto.settings import ContrastSettings, MonteCarloSettings
 from eto.types import Pair, Phase, Trajectory
 
+State = tuple[str, int]
+"""A state of an expert's: task id, and turns up to it."""
+
 
 def branch(
     lab: Lab,
@@ -33,7 +36,7 @@ def branch(
     played = _played(lab, starts, stage, temperature, samples, seed, own_turns)
     found, others = branches(starts, played)
     if others:
-        lab.watch.say(f"{stage}: {others} episodes ended before the agent acted")
+        lab.watch.say(f"{stage}: {others} episodes had another prompt, or ended before the agent acted")
     return found
 
 
@@ -63,47 +66,38 @@ def values(
     return [state.trajectory.reward if state.ends else next(estimates) for state in states]
 
 
-def expert_values(lab: Lab, settings: MonteCarloSettings, *, scorer: Agent) -> dict[tuple[str, int], float]:
-    """Stage `values-expert`: what the state after each turn of the experts is worth, by task id and number of
-    turns."""
-    states = [Cut(expert, turn + 1) for expert in lab.experts for turn in range(len(expert.turns))]
-    worth = values(lab, states, settings, stage="values-expert", scorer=scorer)
-    return {
-        (state.trajectory.task.id, state.turns): value
-        for state, value in zip(states, worth, strict=True)
-        if value is not None
-    }
-
-
 def valued(
     lab: Lab,
     found: Sequence[Branch],
-    of_experts: Mapping[tuple[str, int], float],
+    known: Mapping[State, float],
     settings: MonteCarloSettings,
     *,
     stage: str,
     scorer: Agent,
     turns: int = 1,
     seed: int = 0,
-) -> list[Valued]:
-    """Stage `stage`: the branches with the values of the states after so many turns of each side; without
-    those of which one is unknown. of_experts: see `expert_values`."""
-    worth = values(
-        lab, [each.after(turns) for each in found], settings, stage=stage, scorer=scorer, seed=seed
-    )
-    both = []
-    for each, value in zip(found, worth, strict=True):
-        end = min(each.at + turns, len(each.expert.turns))
-        expert_value = of_experts.get((each.expert.task.id, end))
-        if value is not None and expert_value is not None:
-            both.append(Valued(each, expert_value, value))
-    return both
+) -> tuple[list[Valued], dict[State, float]]:
+    """Stage `stage`: the branches with the values of the states after so many turns of each side, without
+    those of which one cannot be valued; and `known`, values of the experts' states, with those that it adds.
+    """
+    own = [each.after(turns) for each in found]
+    experts = [Cut(each.expert, min(each.at + turns, len(each.expert.turns))) for each in found]
+    missing = {_state(cut): cut for cut in experts if _state(cut) not in known}
+    worth = values(lab, [*missing.values(), *own], settings, stage=stage, scorer=scorer, seed=seed)
+    fresh = {state: value for state, value in zip(missing, worth, strict=False) if value is not None}
+    of_experts = {**known, **fresh}
+    both = [
+        Valued(branch, of_experts[_state(expert)], value)
+        for branch, expert, value in zip(found, experts, worth[len(missing) :], strict=True)
+        if value is not None and _state(expert) in of_experts
+    ]
+    return both, of_experts
 
 
 def step_wise(
     lab: Lab,
     found: Sequence[Branch],
-    of_experts: Mapping[tuple[str, int], float],
+    known: Mapping[State, float],
     settings: MonteCarloSettings,
     rules: ContrastSettings,
     threshold: float,
@@ -111,13 +105,19 @@ def step_wise(
     stage: str,
     scorer: Agent,
     seed: int = 0,
-) -> list[Pair]:
+) -> tuple[list[Pair], dict[State, float]]:
     """Stage `stage`: the branches after the first turn whose first own action is worth more or less than the
-    expert's there, as pairs of what follows (IPR, section 3.3). Branches that could give no pair, by their
-    action or their reward, are not valued. Of `rules`, `min_gap` and `both_directions` count."""
+    expert's there, as pairs of what follows (IPR, section 3.3); and `known` as in `valued`. Branches that
+    could give no pair, by their action or their reward, are not valued. Of `rules`, `min_gap` and
+    `both_directions` count."""
     later = [each for each in partings(found, rules.min_gap) if each.at > 0]
-    both = valued(lab, later, of_experts, settings, stage=stage, scorer=scorer, seed=seed)
-    return step_pairs(both, threshold, rules.min_gap, both_directions=rules.both_directions)
+    both, of_experts = valued(lab, later, known, settings, stage=stage, scorer=scorer, seed=seed)
+    pairs = step_pairs(both, threshold, rules.min_gap, both_directions=rules.both_directions)
+    return pairs, of_experts
+
+
+def _state(cut: Cut) -> State:
+    return cut.trajectory.task.id, cut.turns
 
 
 def check_starts(starts: Sequence[Cut]) -> None:
