@@ -115,7 +115,13 @@ class Fit:
         self._tokens = settings.micro_batch_tokens or micro_batch_tokens(model)
         passes = _forward_passes(examples, self._plan, self._tokens, lanes)
         self.memory, self.recomputes = planned_memory(
-            model, passes, learner.dtype, activation_checkpointing, lanes, plain=self._backend.plain
+            model,
+            passes,
+            learner.dtype,
+            activation_checkpointing,
+            lanes,
+            plain=self._backend.plain,
+            entropy=getattr(objective, "entropy", False),
         )
         """What training takes at its peak, the model included, and whether it recomputes activations."""
         self._training = (

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from eto.cpu.replicas import switch_recomputing
+from eto.models.architecture import switch_recomputing
 from eto.tokens.prefix_tree import Tree
 from eto.training.batches import split
 from eto.training.dropout import without_dropout
@@ -32,7 +32,7 @@ class Single:
 
     def __init__(self, model: Any, *, dropout: bool = True) -> None:
         """Raises `InputError` for an architecture whose trees cannot be computed."""
-        check_training(model)
+        check_training(model, plain=True)
         self._model, self._dropout = model, dropout
         self._scorer: TreeLogProbs | None = None
         self._dtype = torch.float32
