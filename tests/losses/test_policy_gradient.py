@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import tensor
 
-from eto.losses.policy_gradient import clipped_policy_loss, clipped_value_loss
+from eto.losses.policy_gradient import clipped_policy_loss, clipped_value_loss, expectile_loss
 
 
 def test_policy_loss_by_hand():
@@ -45,3 +45,18 @@ def test_value_loss_by_hand():
 def test_shapes_must_agree():
     with pytest.raises(ValueError, match="shapes differ"):
         clipped_policy_loss(torch.zeros(3), torch.zeros(1), torch.zeros(3), 0.2)
+
+
+def test_expectiles_by_hand():
+    """Errors 1 and -1 weigh 0.8 and 0.2; at one half it is half the squared error."""
+    loss = expectile_loss(tensor([0.0, 0.0]), tensor([1.0, -1.0]), 0.8)
+    assert loss.tolist() == pytest.approx([0.8, 0.2])
+    assert expectile_loss(tensor([0.0]), tensor([2.0]), 0.5).tolist() == pytest.approx([2.0])
+
+
+def test_an_expectile_lies_above_the_mean():
+    """Of outcomes 0 and 1 in equal parts, the value whose loss has no slope is the expectile itself."""
+    value = tensor(0.8, requires_grad=True)
+    loss = expectile_loss(value.expand(2), tensor([0.0, 1.0]), 0.8).sum()
+    loss.backward()
+    assert float(value.grad) == pytest.approx(0.0, abs=1e-6)

@@ -30,3 +30,12 @@ def clipped_value_loss(values: Tensor, old_values: Tensor, returns: Tensor, clip
     check_shapes(values, old_values, returns)
     held = old_values + (values - old_values).clamp(-clip, clip)
     return 0.5 * torch.maximum((values - returns) ** 2, (held - returns) ** 2)
+
+
+def expectile_loss(values: Tensor, targets: Tensor, expectile: float) -> Tensor:
+    """|expectile - 1(target < value)| (target - value)^2: above one half, values lean to the better
+    outcomes (IQL, arXiv 2110.06169, eq. 5). Each `[N]` -> `[N]`."""
+    check_shapes(values, targets)
+    error = targets - values
+    weight = torch.where(error < 0, 1 - expectile, expectile)
+    return weight * error**2
