@@ -18,7 +18,7 @@ def test_first_tokens_by_hand():
 
 
 def test_advantages_of_turns_by_hand(tiny_path):
-    """Values 0.2 and 0.6 before two turns, reward 1: deltas 0.4 and 0.4 with discount 1 and decay 0."""
+    """Values 0.2 and 0.5 before two turns, reward 1: errors 0.3 and 0.5 with discount 1 and decay 0."""
     learner = policy(tiny_path)
     [(example, reward)] = episode_examples(learner, episodes(1))
     turns = example.tree.leaves[0].turns

@@ -1,8 +1,8 @@
 """Experimental. Offline critic with per-turn advantages (after Q-Evolve, arXiv 2606.07367).
 
-Over expert and own episodes, without new ones: a critic V learns an expectile of what follows each turn (IQL,
-arXiv 2110.06169); each turn's advantage is A_t = delta_t + gamma lambda A_(t+1), delta_t = r_t + gamma V_(t+1) -
-V_t; and the policy is updated with PPO's clipped loss, which also pushes down. Read second-hand; no official
+Over expert and own episodes, without new ones: a critic V learns an expectile of what follows a turn (IQL,
+arXiv 2110.06169); a turn has the advantage A_t = delta_t + gamma lambda A_(t+1), delta_t = r_t +
+gamma V_(t+1) - V_t; and PPO's clipped loss updates the policy, down as well as up. Read second-hand; no official
 code was found.
 """
 
