@@ -305,7 +305,7 @@ def trl_loss_and_gradients(policy, trained, rows, folder: Path, **options):
 def tree_loss_and_gradients(policy, trained, settings: DpoSettings):
     """The mean pair loss of `trained`, with `policy` as the reference, as `dpo` computes it."""
     examples = [pair_example(policy, pair, ContrastSettings(), settings) for pair in pairs()]
-    examples = dpo_module._with_reference(policy, examples, 512, None)
+    examples = dpo_module.with_reference(policy, examples, 512, None)
     leaves = TreeLogProbs(trained).outputs([e.tree for e in examples])
     losses = [pair_loss(e, sides, settings)[0] for e, sides in zip(examples, leaves, strict=True)]
     loss = torch.stack(losses).mean()
@@ -355,7 +355,7 @@ def test_what_a_pair_leaves_out_changes_neither_loss_nor_gradients(tiny_policy, 
     for make in (pair_example, whole_example):
         examples = [make(policy, pair, weighting, settings) for pair in kept]
         sizes = sum(len(leaf.targets) for e in examples for leaf in e.tree.leaves)
-        examples = dpo_module._with_reference(policy, examples, 512, None)
+        examples = dpo_module.with_reference(policy, examples, 512, None)
         leaves = TreeLogProbs(trained).outputs([e.tree for e in examples])
         scored = [pair_loss(e, sides, settings) for e, sides in zip(examples, leaves, strict=True)]
         trained.zero_grad()

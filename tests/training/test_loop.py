@@ -474,7 +474,7 @@ def test_passes_and_lanes_do_not_change_the_step(tiny_path, lanes, threads):
     learner = policy(tiny_path)
     cloned = [sft_example(learner, episode) for episode in episodes()]
     paired = [pair_example(learner, pair, ContrastSettings(), PAIRED) for pair in pairs()]
-    paired = dpo_module._with_reference(learner, paired, 512, None)
+    paired = dpo_module.with_reference(learner, paired, 512, None)
     with torch.no_grad():
         for parameter in learner.model.parameters():
             parameter *= 1.05

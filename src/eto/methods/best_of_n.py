@@ -1,7 +1,7 @@
 """Best-of-N: the cloned agent plays each test task N times, and the best episode counts (ETO, section 4).
 
-It looks at the environment's reward when it is tested, so it is no agent that could be shipped, and its figure
-stands apart from those of the agents: an upper bound on what a perfect choice among N would bring.
+It looks at the environment's reward when it is tested, so it is no agent that could ship, and its figure
+stands apart from those of the agents: a bound on what a perfect choice among N would bring.
 """
 
 from __future__ import annotations

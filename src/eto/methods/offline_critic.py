@@ -2,8 +2,8 @@
 
 Over expert and own episodes, without new ones: a critic V learns an expectile of what follows a turn (IQL,
 arXiv 2110.06169); a turn has the advantage A_t = delta_t + gamma lambda A_(t+1), delta_t = r_t +
-gamma V_(t+1) - V_t; and PPO's clipped loss updates the policy, down as well as up. Read second-hand; no official
-code was found.
+gamma V_(t+1) - V_t; and PPO's clipped loss updates the policy, down as well as up. Read second-hand; no
+official code was found.
 """
 
 from __future__ import annotations

@@ -132,6 +132,25 @@ class DpoSettings(TrainingSettings):
         return self
 
 
+class KtoSettings(TrainingSettings):
+    """Preference training without pairs (KTO, arXiv 2402.01306)."""
+
+    epochs: Annotated[Count, Most(1_000_000)] = 1
+    """Passes over the data. Paper: 1."""
+    learning_rate: Positive = 1e-6
+    """Peak learning rate. Paper: 5e-7 to 5e-6."""
+    batch_size: Count | None = Field(default_factory=_batch(32))
+    """Trajectories of one optimiser step; null with `batch_tokens`. Paper: 32 and more."""
+    dropout: bool = False
+    """Keep the dropout of model and adapters. The reference is scored without any."""
+    beta: Positive = 0.1
+    """How far a log-ratio may move before it counts little. Paper: 0.1."""
+    desirable_weight: Positive = 1.0
+    """Weight of a desirable trajectory. Paper: 1; more where they are the fewer."""
+    undesirable_weight: Positive = 1.0
+    """Weight of an undesirable trajectory. Paper: 1; more where they are the fewer."""
+
+
 class GuardSettings(Settings):
     """When preference training stops, and which checkpoint continues. The paper has none of these."""
 

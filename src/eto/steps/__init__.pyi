@@ -14,3 +14,4 @@ from .improving import improve as improve
 from .preferring import Round as Round
 from .preferring import prefer as prefer
 from .selecting import select as select
+from .separating import separate as separate

@@ -20,4 +20,5 @@
 - `preference_checks`: settings without effect, given data and model
 - `probe`: branches of a tree against a model's own forward pass
 - `schedule`: learning-rate schedule
+- `unpaired`: preference training without pairs
 """

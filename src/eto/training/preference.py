@@ -113,7 +113,7 @@ def preference(
     settings = settings or DpoSettings()
     check_effect(settings, learner.model, rehearsal)
     examples = _examples(learner, pairs, contrast or ContrastSettings(), settings)
-    examples = _with_reference(learner, examples, settings.micro_batch_tokens, directory)
+    examples = with_reference(learner, examples, settings.micro_batch_tokens, directory)
     if rehearsal:
         examples += sft_examples(learner, clonable(rehearsal), size=1.0)
     return learner.fit(
@@ -139,7 +139,7 @@ def keep_reference(
     """Put the log-probs of `learner` as it is now into `directory`, where `preference`, called with the same
     pairs and settings, takes them for the reference's: another learner than the one it trains."""
     examples = _examples(learner, pairs, contrast or ContrastSettings(), settings)
-    _with_reference(learner, examples, settings.micro_batch_tokens, directory)
+    with_reference(learner, examples, settings.micro_batch_tokens, directory)
 
 
 def _examples(
@@ -216,7 +216,7 @@ def contrast_loss(difference: Tensor, chosen: Tensor, rejected: Tensor, settings
     return dpo_loss(difference, settings.beta, settings.label_smoothing)
 
 
-def _with_reference(
+def with_reference(
     learner: Learner, examples: list[Example], tokens: int | None, directory: Path | None
 ) -> list[Example]:
     """Examples with the reference's log-probs, kept in `directory` for a later start."""
@@ -230,7 +230,7 @@ def _with_reference(
                     where=str(path),
                     hint="resume with the same pairs and settings, or delete it to train again",
                 )
-            flat = [kept[f"leaf{i}"] for i in range(2 * len(examples))]
+            flat = [kept[f"leaf{i}"] for i in range(sum(len(e.tree.leaves) for e in examples))]
     else:
         trees = [example.tree for example in examples]
         scored = learner.score(trees, tokens)
@@ -241,7 +241,11 @@ def _with_reference(
             with disk_errors(path):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 write_atomic(path, file.getvalue())
+    scores = iter(flat)
     return [
-        replace(example, references={REFERENCE: (flat[2 * i], flat[2 * i + 1])})
-        for i, example in enumerate(examples)
+        replace(
+            example,
+            references={**example.references, REFERENCE: tuple(next(scores) for _ in example.tree.leaves)},
+        )
+        for example in examples
     ]
