@@ -51,7 +51,7 @@ def unpaired(
             raise InputError(
                 f"no {sort} trajectory to train on",
                 where="method.least_reward",
-                hint="choose it between the rewards that the agent earns; methods rft and nat need no failures",
+                hint="choose it between the rewards that the agent earns; rft and nat need no failures",
             )
         examples += made
     examples = with_reference(learner, examples, settings.micro_batch_tokens, directory)
