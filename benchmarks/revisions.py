@@ -63,7 +63,7 @@ def main() -> None:
     given = parser.parse_args()
     if unknown := set(given.names) - set(PROGRAMS):
         parser.error(f"unknown benchmark {', '.join(sorted(unknown))}; known: {', '.join(PROGRAMS)}")
-    # The older revision makes the agent and its episodes, where they are not cached: the newer one reads them.
+    # The older revision makes the agent and its episodes, if they are not cached: the newer one reads them.
     run(given.other, _PROLOGUE)
     slower = []
     for name in given.names or PROGRAMS:
