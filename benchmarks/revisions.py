@@ -63,6 +63,8 @@ def main() -> None:
     given = parser.parse_args()
     if unknown := set(given.names) - set(PROGRAMS):
         parser.error(f"unknown benchmark {', '.join(sorted(unknown))}; known: {', '.join(PROGRAMS)}")
+    # The older revision makes the agent and its episodes, if they are not cached: the newer one reads them.
+    run(given.other, _PROLOGUE)
     slower = []
     for name in given.names or PROGRAMS:
         print(f"{name} ...", flush=True)
@@ -77,13 +79,18 @@ def main() -> None:
 
 def measured(checkout: Path, name: str) -> float:
     """The figure of one repetition by the code in `checkout`. Raises RuntimeError where it fails."""
+    return float(run(checkout, _PROLOGUE + PROGRAMS[name]).splitlines()[-1])
+
+
+def run(checkout: Path, program: str) -> str:
+    """What `program` prints with the code in `checkout`. Raises RuntimeError where it fails."""
     checkout = checkout.resolve()
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(checkout / "src"), str(checkout)])}
-    command = [sys.executable, "-c", _PROLOGUE + PROGRAMS[name]]
+    command = [sys.executable, "-c", program]
     done = subprocess.run(command, cwd=checkout, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise RuntimeError(f"{name} failed in {checkout}\n{done.stderr[-2000:]}")
-    return float(done.stdout.splitlines()[-1])
+        raise RuntimeError(f"failed in {checkout}\n{done.stderr[-2000:]}")
+    return done.stdout
 
 
 if __name__ == "__main__":

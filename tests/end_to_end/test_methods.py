@@ -18,7 +18,7 @@ from eto.evaluation import build_results
 from eto.experiment.compose import cloned_part
 from eto.experiment.recipe import load_recipe
 from eto.experiment.run_records import read_done
-from eto.methods.nat import NatSettings, marked
+from eto.methods.nat import TAGS, NatSettings, marked, words
 from eto.methods.rft import distinct_successes
 from eto.types import Message, Phase, StopReason, Task, Trajectory, Turn
 
@@ -135,3 +135,14 @@ def test_prompts_say_how_an_episode_ends() -> None:
     assert good.messages[-1].content == "Do it.\n\nWell."
     assert bad.messages[-1].content == "Do it.\n\nBadly."
     assert good.turns == episode(0.5, "a").turns and good.reward == 0.5
+
+
+def test_nat_in_four_classes() -> None:
+    settings = NatSettings(classes=4)
+    texts = [words(reward, settings) for reward in (0.0, 0.3, 0.4, 0.99, 1.0)]
+    assert texts == [TAGS[0], TAGS[1], TAGS[2], TAGS[2], TAGS[3]]
+    assert set(settings.without_effect()) == {"least_reward", "success", "failure"}
+    assert [words(r, NatSettings(least_reward=0.5)) for r in (0.5, 0.4)] == [
+        NatSettings().success,
+        NatSettings().failure,
+    ]

@@ -17,7 +17,16 @@ from trl import DPOConfig, DPOTrainer
 from eto.credit.contrast import shared_turns
 from eto.credit.turn_weights import turn_weights
 from eto.losses.cloning import sft_loss
-from eto.losses.preference import dpo_loss, ipo_loss, log_ratio_difference, sequence_log_prob
+from eto.losses.preference import (
+    apo_zero_loss,
+    dpo_loss,
+    dpop_loss,
+    ipo_loss,
+    kto_loss,
+    log_ratio_difference,
+    robust_dpo_loss,
+    sequence_log_prob,
+)
 from eto.settings import ContrastSettings, DpoSettings
 from eto.tokens.prefix_tree import build_tree
 from eto.training import preference as dpo_module
@@ -72,6 +81,64 @@ def test_label_smoothing_by_hand():
     # With odds 3 for the label: 0.9 * ln(4/3) + 0.1 * ln 4.
     loss = dpo_loss(tensor(math.log(3)), 1.0, label_smoothing=0.1)
     assert float(loss) == pytest.approx(0.9 * math.log(4 / 3) + 0.1 * math.log(4))
+
+
+def test_robust_by_hand():
+    """Odds 3 for the label, a tenth flipped: (0.9 ln(4/3) - 0.1 ln 4) / 0.8; without flips it is DPO's."""
+    loss = robust_dpo_loss(tensor(math.log(3)), 1.0, 0.1)
+    assert float(loss) == pytest.approx((0.9 * math.log(4 / 3) - 0.1 * math.log(4)) / 0.8)
+    assert float(robust_dpo_loss(tensor(0.7), 0.5, 0.0)) == pytest.approx(float(dpo_loss(tensor(0.7), 0.5)))
+
+
+def test_dpop_by_hand():
+    """What chosen gained costs nothing; what it lost, here ln 2, counts three times more."""
+    gained = dpop_loss(tensor(math.log(2)), tensor(0.0), 1.0, 3.0)
+    assert float(gained) == pytest.approx(-math.log(2 / 3))
+    lost = dpop_loss(tensor(-math.log(2)), tensor(-math.log(32)), 1.0, 3.0)
+    margin = -math.log(2) + math.log(32) - 3 * math.log(2)
+    assert float(lost) == pytest.approx(math.log(1 + math.exp(-margin)))
+    assert float(dpop_loss(tensor(-1.0), tensor(-2.0), 0.3, 0.0)) == pytest.approx(
+        float(dpo_loss(tensor(1.0), 0.3))
+    )
+
+
+def test_apo_zero_by_hand():
+    loss = apo_zero_loss(tensor([math.log(3), 0.0]), tensor([-math.log(4), 0.0]), 1.0)
+    assert loss.tolist() == pytest.approx([1 - 3 / 4 + 1 / 5, 1.0])
+
+
+def test_apo_zero_pulls_each_side_by_itself():
+    chosen, rejected = tensor(0.2, requires_grad=True), tensor(-0.3, requires_grad=True)
+    apo_zero_loss(chosen, rejected, 0.5).backward()
+    assert float(chosen.grad) < 0 < float(rejected.grad)
+
+
+def test_kto_by_hand():
+    """Odds 3 against the reference point: 1/4 where desirable, 3/4 where not; it moves with the point."""
+    ratios, desirable = tensor([math.log(3), math.log(3)]), tensor([True, False])
+    assert kto_loss(ratios, desirable, 1.0).tolist() == pytest.approx([0.25, 0.75])
+    shifted = kto_loss(ratios, desirable, 1.0, reference_point=math.log(3))
+    assert shifted.tolist() == pytest.approx([0.5, 0.5])
+
+
+def test_an_anchor_in_the_unit_of_the_pull():
+    """A sum holds each of chosen's tokens with the weight, a mean with the weight over their number."""
+    leaves = [TokenOutputs(logs(CHOSEN)), TokenOutputs(logs(REJECTED))]
+    plain, _ = pair_loss(example(), leaves, DpoSettings(beta=0.5))
+    mean, _ = pair_loss(example(), leaves, DpoSettings(beta=0.5, sft_weight=0.3))
+    total, _ = pair_loss(example(), leaves, DpoSettings(beta=0.5, sft_weight=0.3, anchor="sum"))
+    assert float(total - plain) == pytest.approx(-0.3 * sum(map(math.log, CHOSEN)), abs=1e-5)
+    assert float(total - plain) == pytest.approx(3 * float(mean - plain), abs=1e-5)
+
+
+def test_the_pull_at_the_start_is_half_of_beta():
+    chosen, rejected = torch.zeros(3, requires_grad=True), torch.zeros(2, requires_grad=True)
+    zeros = (torch.zeros(3).numpy(), torch.zeros(2).numpy())
+    start = Example(example().tree, example().weights, references={"reference": zeros})
+    loss, _ = pair_loss(start, [TokenOutputs(chosen), TokenOutputs(rejected)], DpoSettings(beta=0.5))
+    loss.backward()
+    assert chosen.grad.tolist() == pytest.approx([-0.25] * 3)
+    assert rejected.grad.tolist() == pytest.approx([0.25] * 2)
 
 
 def test_ipo_by_hand():
@@ -238,7 +305,7 @@ def trl_loss_and_gradients(policy, trained, rows, folder: Path, **options):
 def tree_loss_and_gradients(policy, trained, settings: DpoSettings):
     """The mean pair loss of `trained`, with `policy` as the reference, as `dpo` computes it."""
     examples = [pair_example(policy, pair, ContrastSettings(), settings) for pair in pairs()]
-    examples = dpo_module._with_reference(policy, examples, 512, None)
+    examples = dpo_module.with_reference(policy, examples, 512, None)
     leaves = TreeLogProbs(trained).outputs([e.tree for e in examples])
     losses = [pair_loss(e, sides, settings)[0] for e, sides in zip(examples, leaves, strict=True)]
     loss = torch.stack(losses).mean()
@@ -267,8 +334,10 @@ def whole_example(policy, pair: Pair, weighting: ContrastSettings, settings: Dpo
         DpoSettings(beta=0.7, sft_weight=0.5),
         DpoSettings(loss="ipo"),
         DpoSettings(loss="length_normalised"),
+        DpoSettings(loss="dpop", beta=0.7, dpop_penalty=2.0),
+        DpoSettings(loss="apo_zero", beta=0.7),
     ],
-    ids=["paper", "anchored", "ipo", "length normalised"],
+    ids=["paper", "anchored", "ipo", "length normalised", "dpop", "apo zero"],
 )
 @pytest.mark.parametrize(
     "weighting",
@@ -286,7 +355,7 @@ def test_what_a_pair_leaves_out_changes_neither_loss_nor_gradients(tiny_policy, 
     for make in (pair_example, whole_example):
         examples = [make(policy, pair, weighting, settings) for pair in kept]
         sizes = sum(len(leaf.targets) for e in examples for leaf in e.tree.leaves)
-        examples = dpo_module._with_reference(policy, examples, 512, None)
+        examples = dpo_module.with_reference(policy, examples, 512, None)
         leaves = TreeLogProbs(trained).outputs([e.tree for e in examples])
         scored = [pair_loss(e, sides, settings) for e, sides in zip(examples, leaves, strict=True)]
         trained.zero_grad()
@@ -310,8 +379,13 @@ def test_what_a_pair_leaves_out_changes_neither_loss_nor_gradients(tiny_policy, 
         (DpoSettings(beta=0.1), {"beta": 0.1}),
         (DpoSettings(beta=0.7), {"beta": 0.7}),
         (DpoSettings(beta=3.0, loss="length_normalised"), {"beta": 3.0, "loss_type": ["sigmoid_norm"]}),
+        (
+            DpoSettings(beta=0.7, loss="robust", label_smoothing=0.2),
+            {"beta": 0.7, "loss_type": ["robust"], "label_smoothing": 0.2},
+        ),
+        (DpoSettings(beta=0.7, loss="apo_zero"), {"beta": 0.7, "loss_type": ["apo_zero"]}),
     ],
-    ids=["paper", "large beta", "length normalised"],
+    ids=["paper", "large beta", "length normalised", "robust", "apo zero"],
 )
 def test_dpo_is_trls(tiny_policy, tmp_path, settings, options):
     trained = perturbed(tiny_policy.model)

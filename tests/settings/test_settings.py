@@ -113,6 +113,9 @@ def test_what_is_required_is_named():
         (SftSettings, {"batch_size": 8, "batch_tokens": 1000}, "set batch_size or the other to null"),
         (SftSettings, {"batch_size": None}, "give batch_size or batch_tokens"),
         (DpoSettings, {"loss": "ipo", "label_smoothing": 0.1}, "no meaning with loss: ipo"),
+        (DpoSettings, {"loss": "robust", "label_smoothing": 0.0}, "set label_smoothing above 0"),
+        (DpoSettings, {"dpop_penalty": 5.0}, "no meaning with loss: sigmoid"),
+        (DpoSettings, {"anchor": "sum"}, "set sft_weight above 0"),
         (ContrastSettings, {"turns": "window"}, "needs window"),
         (ContrastSettings, {"window": 3}, "no meaning with turns: all"),
         (GuardSettings, {"patience": 2, "dev_every_epoch": False}, "patience counts dev checks"),
@@ -131,6 +134,8 @@ def test_a_default_gives_way_to_what_is_given():
     assert SftSettings(schedule="constant").warmup_ratio == 0.0
     assert (SftSettings().batch_size, DpoSettings().batch_size) == (64, 32)
     assert SftSettings(batch_tokens=1000).batch_size is None
+    assert DpoSettings(loss="robust").label_smoothing == 0.1 and DpoSettings().label_smoothing == 0.0
+    assert DpoSettings(loss="dpop").dpop_penalty == 5.0 and DpoSettings().dpop_penalty == 0.0
 
 
 def test_a_copy_with_other_values_is_validated_and_its_defaults_adapt():

@@ -62,6 +62,17 @@ def test_dropout_asked_for_by_name_is_there_and_told(dropping):
     assert max(abs(row["chosen_drift"]) for row in seen) > 1e-2
 
 
+@pytest.mark.parametrize("dropping", ["attention", "adapters"], indirect=True)
+def test_the_plain_backend_drops_where_asked_and_only_there(dropping):
+    dropping.fast_paths = False
+    for row in rows(preference(dropping, pairs(2), STILL)):
+        assert row["chosen_drift"] == pytest.approx(0.0, abs=1e-4)
+    settings = SftSettings(epochs=3, learning_rate=1e-9, schedule="constant")
+    drawn = [[row["loss"] for row in rows(cloning(dropping, episodes(2), settings))] for _ in range(2)]
+    assert max(drawn[0]) - min(drawn[0]) > 1e-3
+    assert drawn[0] == pytest.approx(drawn[1], rel=1e-5), "what is dropped depends on the step alone"
+
+
 @pytest.mark.parametrize("dropping", KINDS, indirect=True)
 def test_dropout_is_seen(dropping):
     assert has_dropout(dropping.model)

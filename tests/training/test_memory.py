@@ -59,6 +59,16 @@ def test_plain_passes_are_counted_as_they_are(length):
     assert counted != kept_activations(model, batch, torch.float32), "other passes keep other things"
 
 
+@pytest.mark.parametrize("length", [40, 400])
+def test_under_autocast_never_too_little_is_planned(length):
+    model, batch = tiny_model(900), trees(length)
+    with torch.autocast("cpu", torch.bfloat16):
+        kept = really_kept(model, batch, plain=True)
+    planned = training_memory(model, batch, torch.bfloat16, plain=True)
+    buffers = 2 * 4 * 900 * min(512, sum(len(leaf.targets) for tree in batch for leaf in tree.leaves))
+    assert kept <= planned.copy + planned.activations - buffers
+
+
 def test_recomputed_logits_are_not_counted(monkeypatch):
     model = tiny_model(434)
     whole = kept_activations(model, trees(200), torch.float32)

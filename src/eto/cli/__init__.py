@@ -4,9 +4,11 @@ Commands import what they need when they run, so `eto --help` loads neither torc
 transformers.
 
 - `commands`: the commands and their options
+- `compare`: `eto compare`
 - `compose`: the recipe of a command
 - `doctor`: `eto doctor`
 - `effect`: which fields each command reads
+- `entry`: exit codes, and errors as one message
 - `environments`: `eto environments`, `eto serve-environment`
 - `kept`: a command's episodes beside its output, so that it resumes
 - `outputs`: outputs checked before the work starts
@@ -20,6 +22,7 @@ transformers.
 - `training`: `eto sft` and `eto dpo`
 """
 
-from eto.cli.commands import app, main
+from eto.cli.commands import app
+from eto.cli.entry import main
 
 __all__ = ["app", "main"]

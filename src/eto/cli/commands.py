@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-import warnings
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from eto import __version__
-from eto.cli.stopping import INTERRUPTED, end_at_once_from_now, stoppable, stopping
-from eto.data.texts import shown
-from eto.errors import EtoError
+from eto.cli.stopping import stopping
 
 app = typer.Typer(
     help="Train language-model agents by trial and error (ETO, arXiv 2403.02502).",
@@ -194,6 +190,20 @@ def report(
         print_pooled(directories, against or [], out, overwrite)
 
 
+@app.command("compare")
+def compare_methods(
+    recipes: Annotated[list[Path], typer.Argument(help="Recipes, each with a name of its own.")],
+    out: Annotated[Path, typer.Option("--out", help="Directory of the runs and of the table.")],
+    seeds: Annotated[int, typer.Option(min=1, help="Seeds 0 to N - 1.")] = 3,
+    change: Annotated[list[str] | None, typer.Option("--set", help="FIELD=VALUE, in all recipes.")] = None,
+) -> None:
+    """Run recipes with several seeds beside two controls, cloning all experts and cloning for as many
+    tokens; one table with paired intervals and costs. The same command resumes."""
+    from eto.cli.compare import compare_recipes
+
+    compare_recipes(recipes, change or [], seeds, out)
+
+
 @app.command("show-mask")
 def show_loss_mask(
     file: Path,
@@ -267,49 +277,3 @@ def serve_environment(
     from eto.cli.environments import serve
 
     serve(name, options or [], split, host, port, idle_seconds)
-
-
-def _as_note(
-    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
-) -> str:
-    """What this package warns of is for its user, not for a programmer."""
-    if Path(filename).is_relative_to(Path(__file__).parents[1]):
-        return f"note: {shown(message)}\n"
-    return f"{filename}:{lineno}: {category.__name__}: {message}\n"
-
-
-def main() -> None:
-    """Entry point: user errors become one message and an exit code, faults keep their traceback."""
-    from eto.cli.streams import standard_streams
-    from eto.runtime import quiet_libraries
-
-    quiet_libraries()
-    warnings.formatwarning = _as_note
-    with standard_streams(), stoppable():
-        sys.exit(_exit_code())
-
-
-def _exit_code() -> int | str | None:
-    from eto.cli.streams import flush_output
-
-    try:
-        try:
-            app()
-        finally:
-            flush_output()
-    except EtoError as error:
-        _warn(f"error: {error}")
-        return error.exit_code
-    except SystemExit as end:
-        if end.code != INTERRUPTED:  # typer's own end after Ctrl-C, and after what is made like it
-            return end.code
-        _warn(stopping.farewell())
-        end_at_once_from_now()
-        return stopping.exit_code()
-    return 0
-
-
-def _warn(text: str) -> None:
-    from eto.cli.terminal import warn
-
-    warn(text)

@@ -10,13 +10,13 @@ lanes' sums become the master's gradient, added up in one order, the first one.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import nn
 
 from eto.cpu.weight_gradients import GradientSum, sum_directly
+from eto.models.architecture import switch_recomputing
 
 
 class Replicas:
@@ -102,9 +102,3 @@ class Replicas:
 def _in_type(weight: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """`weight` itself where it has the type; buffers are left alone, see `weights_in`."""
     return weight.to(dtype) if weight.is_floating_point() else weight
-
-
-def switch_recomputing(model: Any, what: str) -> Callable[..., None]:
-    """transformers' switch for recomputing activations, which newer versions call by another name."""
-    newer, older = f"activation_checkpointing_{what}", f"gradient_checkpointing_{what}"
-    return getattr(model, newer, None) or getattr(model, older)

@@ -1,5 +1,6 @@
 """Which trajectories are contrasted, and which of their turns carry the contrast.
 
+- `advantages`: rewards and advantages of single tokens
 - `contrast`: trajectories to pairs, by reward
 - `groups`: groups of turns as pairs, and their curriculum
 - `monte_carlo`: branches of an expert's trajectory, and pairs by what they are worth

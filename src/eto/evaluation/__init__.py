@@ -1,5 +1,7 @@
 """Statistics, results, tables and figures of finished runs.
 
+- `compared`: methods side by side: rewards, differences to controls, costs
+- `costs`: environment steps, generated and trained tokens, wall time
 - `curve`: the learning-curve picture
 - `pooled`: several seeds of one recipe as one table
 - `results`: every figure of a run as one JSON object

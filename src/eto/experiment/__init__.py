@@ -1,5 +1,6 @@
 """A recipe from start to report, and what a training method sees of it.
 
+- `comparison`: methods under one budget, beside their controls
 - `compose`: from a recipe to the objects it names
 - `experiment`: experts, the method's stages, the test of its agents
 - `fork`: finished stages of another run, taken into a new one

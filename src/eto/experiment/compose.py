@@ -55,6 +55,22 @@ def tasks_of(recipe: Recipe, suite: TaskSuite, split: str) -> list[Task]:
     return chosen
 
 
+def expert_tasks(recipe: Recipe, tasks: Sequence[Task]) -> list[Task]:
+    """Those of the training `tasks` whose experts are used: all, or so many of each type, drawn by the
+    recipe's seed."""
+    count = recipe.tasks.experts_per_kind
+    if count is None:
+        return list(tasks)
+    kinds: dict[str, list[Task]] = {}
+    for task in tasks:
+        kinds.setdefault(task.kind, []).append(task)
+    chosen: set[str] = set()
+    for kind, group in kinds.items():
+        drawn = random.Random(f"{recipe.seed}/experts/{kind}").sample(group, min(count, len(group)))
+        chosen |= {task.id for task in drawn}
+    return [task for task in tasks if task.id in chosen]
+
+
 def cloned_part(recipe: Recipe, experts: Sequence[Trajectory]) -> list[Trajectory]:
     """The expert trajectories to clone: all but the share kept for exploring unseen tasks."""
     kinds: dict[str, list[Trajectory]] = {}

@@ -10,7 +10,7 @@ from eto.data.codec import prepare
 from eto.data.files import disk_errors
 from eto.data.formats import read_trajectories, write_trajectories
 from eto.environments.hosting.requests import Reply, Request
-from eto.experiment.compose import suite_of, tasks_of
+from eto.experiment.compose import expert_tasks, suite_of, tasks_of
 from eto.experiment.fork import fork_stages, forkable_stages
 from eto.experiment.lab import Lab
 from eto.experiment.loading import (
@@ -78,11 +78,13 @@ def _learn(
     loading.start()
     # One set of simulators for all stages: starting them takes seconds.
     with EnvironmentPool.within(suite, recipe.environment) as pool:
-        experts = _experts(run, suite, splits["train"], pool, loading, watch)
+        with_expert = expert_tasks(recipe, splits["train"])
+        experts = _experts(run, suite, with_expert, pool, loading, watch)
         learner = _loaded(loading, watch)
         check_template(run.manifest, learner.renderer.facts, run.directory)
         run.add_to_manifest(chat_template=learner.renderer.facts)
-        splits = {**splits, "train": [expert.task for expert in experts]}
+        if recipe.tasks.experts_per_kind is None:
+            splits = {**splits, "train": [expert.task for expert in experts]}
         lab = Lab(recipe, run, suite, splits, experts, learner, pool, watch)
         del learner  # the lab alone holds it, and can free it before it loads another
         loading.forget()

@@ -33,6 +33,7 @@ FIRST_STAGE = {
     "seed": "expert",
     "environment": "expert",
     "tasks.train_per_kind": "expert",
+    "tasks.experts_per_kind": "expert",
     "model": "method",
     "method": "method",
     "tasks.explore_unseen": "method",

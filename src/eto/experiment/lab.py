@@ -31,9 +31,10 @@ class Lab:
     """Keeps the stages, their episodes and their figures."""
     suite: TaskSuite
     splits: Mapping[str, Sequence[Task]]
-    """`train` holds the tasks that have an expert; `dev` and `test`."""
+    """`train` holds the tasks to practise on, those that have an expert unless the recipe says how many do;
+    `dev` and `test`."""
     experts: list[Trajectory]
-    """A verified trajectory of each training task."""
+    """A verified trajectory of each training task that has an expert."""
     learner: Learner
     """The model, with the weights of the agent made or loaded last."""
     pool: EnvironmentPool
@@ -90,10 +91,17 @@ class Lab:
         return [trajectory for trajectory in played if not trajectory.failed]
 
     def play_on(
-        self, prefixes: Sequence[Prefix], phase: Phase, *, temperature: float, samples: int, seed: int
+        self,
+        prefixes: Sequence[Prefix],
+        phase: Phase,
+        *,
+        temperature: float,
+        samples: int,
+        seed: int,
+        own_turns: int | None = None,
     ) -> list[list[Trajectory]]:
-        """The learner's episodes from each prefix, `samples` each, that `phase` of the store does not hold
-        yet are played; returns for each prefix those that did not fail."""
+        """The learner's episodes from each prefix, `samples` each, of `own_turns` turns at most, that `phase`
+        of the store does not hold yet are played; returns for each prefix those that did not fail."""
         from eto.experiment.play import play_on
 
         return play_on(
@@ -106,6 +114,7 @@ class Lab:
             samples=samples,
             temperature=temperature,
             seed=seed,
+            own_turns=own_turns,
             store=self.run.store,
             pool=self.pool,
         )

@@ -74,7 +74,7 @@ def check_for_training(policy: Learner, out: Path, agents: int = 0) -> None:
     from eto.models.saving import model_bytes
     from eto.training.probe import check_training
 
-    check_training(policy.model)
+    check_training(policy.model, plain=not policy.fast_paths)
     whole = model_bytes(policy.model)
     needed = needed_bytes(whole, trained_bytes(policy.model), agents) if agents else whole
     check_room(out, needed - _states(out))

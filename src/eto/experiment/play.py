@@ -85,6 +85,7 @@ def play_on(
     seed: int,
     store: TrajectoryStore,
     pool: EnvironmentPool,
+    own_turns: int | None = None,
 ) -> list[list[Trajectory]]:
     """`samples` episodes from each prefix, those that `phase` of `store` holds already not played again; for
     each prefix those that did not fail. Errors as of `play`."""
@@ -98,6 +99,7 @@ def play_on(
             samples=samples,
             temperature=temperature,
             seed=seed,
+            own_turns=own_turns,
             settings=recipe.rollout,
             limits=recipe.environment,
             done=frozenset((t.task.id, t.sample) for t in played),

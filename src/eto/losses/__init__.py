@@ -1,6 +1,7 @@
 """Trajectory losses: pure functions of log-probabilities, each with its source.
 
 - `cloning`: behavioural cloning
-- `preference`: DPO and IPO, each citing its equation
+- `policy_gradient`: PPO's clipped objectives
+- `preference`: DPO and its neighbours, each citing its equation
 - `shapes`: checks of the shapes that all of them take
 """

@@ -6,6 +6,7 @@ trajectory's agent tokens (a weighted sum over tokens), so their unit is nats.
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -43,3 +44,36 @@ def dpo_loss(difference: Tensor, beta: float, label_smoothing: float = 0.0) -> T
 def ipo_loss(difference: Tensor, beta: float) -> Tensor:
     """(difference - 1/(2 beta))^2 (IPO, arXiv 2310.12036, eq. 17). difference `[B]` -> `[B]`."""
     return (difference - 1 / (2 * beta)) ** 2
+
+
+def robust_dpo_loss(difference: Tensor, beta: float, flipped: float) -> Tensor:
+    """DPO's loss without the bias of a share `flipped` of pairs whose order is wrong (robust DPO, arXiv
+    2403.00409, eq. 12): ((1 - e) L(d) - e L(-d)) / (1 - 2e), with L of `dpo_loss`. difference `[B]` -> `[B]`.
+    """
+    right, wrong = dpo_loss(difference, beta), dpo_loss(-difference, beta)
+    return ((1 - flipped) * right - flipped * wrong) / (1 - 2 * flipped)
+
+
+def dpop_loss(chosen: Tensor, rejected: Tensor, beta: float, penalty: float) -> Tensor:
+    """-log sigmoid(beta (c - r - penalty max(0, -c))) with the sides' log-ratios c and r in nats: a chosen
+    side that becomes less likely costs (DPO-Positive, arXiv 2402.13228, eq. 3). Each `[B]` -> `[B]`."""
+    check_shapes(chosen, rejected)
+    return -F.logsigmoid(beta * (chosen - rejected - penalty * F.relu(-chosen)))
+
+
+def apo_zero_loss(chosen: Tensor, rejected: Tensor, beta: float) -> Tensor:
+    """1 - sigmoid(beta c) + sigmoid(beta r): chosen becomes likelier, rejected less likely, each by itself
+    (APO-zero, arXiv 2408.06266, section 4). Log-ratios in nats, each `[B]` -> `[B]`."""
+    check_shapes(chosen, rejected)
+    return 1 - (beta * chosen).sigmoid() + (beta * rejected).sigmoid()
+
+
+def kto_loss(ratio: Tensor, desirable: Tensor, beta: float, reference_point: float = 0.0) -> Tensor:
+    """1 - sigmoid(beta (r - z)) of what is desirable, 1 - sigmoid(beta (z - r)) of what is not, with
+    log-ratios r in nats and the reference point z (KTO, arXiv 2402.01306, eq. 8, both weights 1).
+
+    ratio `[B]`, desirable `[B]` bool -> `[B]`.
+    """
+    check_shapes(ratio, desirable)
+    margin = beta * (ratio - reference_point)
+    return 1 - torch.where(desirable, margin, -margin).sigmoid()

@@ -49,8 +49,9 @@ class IprSettings(MethodSettings):
     """Values of a pair's steps differ by more than this. Paper: 0.5 (ALFWorld), 0.01 (WebShop), 0.1 (SQL)."""
     contrast: ContrastSettings = ContrastSettings(margin_turns=None, min_gap=0.01)
     """Pairs of outcomes; `min_gap` holds for those of steps too. Paper's code: 0.01, no margin."""
-    dpo: DpoSettings = DpoSettings(epochs=3, learning_rate=3e-6, batch_size=48, sft_weight=1.0)
-    """Preference training. Paper's code: 3 epochs at 3e-6, batch 48, beta 0.1, weight 1 of the chosen."""
+    dpo: DpoSettings = DpoSettings(epochs=3, learning_rate=3e-6, batch_size=48, sft_weight=1.0, anchor="sum")
+    """Preference training. Paper's code: 3 epochs at 3e-6, batch 48, beta 0.1, weight 1 of the
+    chosen's sum."""
     guard: GuardSettings = GuardSettings()
     """Bounds on preference training."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -16,6 +16,9 @@ from eto.types import Trajectory
 
 if TYPE_CHECKING:
     from eto.experiment.lab import Lab
+
+
+TAGS = ("[Totally Incorrect]", "[Mostly Incorrect]", "[Mostly Correct]", "[Correct]")
 
 
 class NatSettings(MethodSettings):
@@ -37,6 +40,13 @@ class NatSettings(MethodSettings):
         "Generate a sequence of actions to solve the task. But incorrectly solve the task."
     )
     """What the prompt of a failure ends with."""
+    classes: Literal[2, 4] = 2
+    """2: success and failure. 4: by reward, 0, below 0.4, below 1, and 1, each under its `TAGS`, the last of
+    which is acted under. Paper: 2 for mathematics, 4 for HotpotQA by F1."""
+
+    def without_effect(self) -> Mapping[str, str]:
+        idle = ("least_reward", "success", "failure") if self.classes == 4 else ()
+        return dict.fromkeys(idle, "set method.classes to 2")
 
 
 def train(lab: Lab, settings: NatSettings) -> Outcome:
@@ -50,7 +60,7 @@ def train(lab: Lab, settings: NatSettings) -> Outcome:
         settings.sft.replace(zero_reward=True),
         agent="nat",
         afresh=True,
-        prompt=settings.success,
+        prompt=words(1.0, settings),
     )
     rewards[agent] = steps.evaluate(lab, agent)
     return steps.select(lab, rewards)
@@ -59,14 +69,15 @@ def train(lab: Lab, settings: NatSettings) -> Outcome:
 def marked(trajectories: Iterable[Trajectory], settings: NatSettings) -> list[Trajectory]:
     """The trajectories with prompts that end with `success` or `failure`, by reward."""
     return [
-        replace(
-            each,
-            messages=mark(
-                each.messages, settings.success if each.reward >= settings.least_reward else settings.failure
-            ),
-        )
-        for each in trajectories
+        replace(each, messages=mark(each.messages, words(each.reward, settings))) for each in trajectories
     ]
+
+
+def words(reward: float, settings: NatSettings) -> str:
+    """What the prompt of an episode of this reward ends with."""
+    if settings.classes == 4:
+        return TAGS[(reward > 0) + (reward >= 0.4) + (reward >= 1)]
+    return settings.success if reward >= settings.least_reward else settings.failure
 
 
 def stages(settings: NatSettings) -> list[Stage]:
@@ -75,7 +86,7 @@ def stages(settings: NatSettings) -> list[Stage]:
         Stage.clone("sft", "sft"),
         Stage.dev("sft"),
         Stage.explore(1, "explore"),
-        Stage.clone("nat", "least_reward", "success", "failure"),
+        Stage.clone("nat", "least_reward", "success", "failure", "classes"),
         Stage.dev("nat"),
     ]
 

@@ -9,7 +9,7 @@ tells is refused by rule, with the reason; whatever else an architecture does ot
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from eto.errors import InputError
@@ -126,6 +126,12 @@ def sharing_copy(model: Any) -> Any:
     """A copy of `model` on the same weights: its modules and configuration may be changed, and what
     gradients its weights get are the model's."""
     return copy.deepcopy(model, {id(weight): weight for weight in model.parameters()})
+
+
+def switch_recomputing(model: Any, what: str) -> Callable[..., None]:
+    """transformers' switch for recomputing activations, which newer versions call by another name."""
+    newer, older = f"activation_checkpointing_{what}", f"gradient_checkpointing_{what}"
+    return getattr(model, newer, None) or getattr(model, older)
 
 
 def _ropes(config: Any) -> Iterator[Mapping[str, Any]]:

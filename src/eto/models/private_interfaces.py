@@ -1,6 +1,6 @@
 """Every private name of torch and transformers that is used here, in one place.
 
-Newer versions may drop or change them: `tests/policies/test_private_interfaces.py` checks each
+Newer versions may drop or change them: `tests/models/test_private_interfaces.py` checks each
 against what is asked of it.
 """
 

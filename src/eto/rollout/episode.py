@@ -26,13 +26,14 @@ async def play(
     prefix: Sequence[Turn] = (),
     *,
     retries: int = 0,
+    own_turns: int | None = None,
 ) -> Trajectory:
     """One episode of `actor`, whatever comes of it.
 
     It begins with `prefix`: turns whose actions are played again and whose observations are the simulator's
     own now (`drift` counts those that differ); their ids, where they have any, belong to the actor's
     tokenizer. `sampling`: with the episode's seed, from which each turn's is made. `retries`: of a request
-    that the engine failed to answer.
+    that the engine failed to answer. `own_turns`: after so many of its own the episode is out of turns.
     """
     episode = Episode(task, actor.name, sampling.seed, actor.tokenizer_id)
     try:
@@ -41,8 +42,9 @@ async def play(
         if stop := await recite(simulator, episode, prefix):
             return episode.ended(stop)
         room = sampling.max_tokens
+        last = begun.max_turns if own_turns is None else min(begun.max_turns, len(prefix) + own_turns)
         async with actor.dialogue(episode.messages, episode.turns, room=room) as dialogue:
-            while len(episode.turns) < begun.max_turns:
+            while len(episode.turns) < last:
                 if dialogue.full:
                     return episode.ended(StopReason.OUT_OF_TOKENS)
                 seed = turn_seed(sampling.seed, len(episode.turns))
@@ -51,7 +53,7 @@ async def play(
                     return episode.ended(StopReason.ENGINE_FAILED, turn.problem)
                 if stop := episode.add(turn, await simulator.step(turn.action)):
                     return episode.ended(stop)
-                if len(episode.turns) < begun.max_turns:
+                if len(episode.turns) < last:
                     dialogue.hear(episode.turns[-1])
         return episode.ended(StopReason.OUT_OF_TURNS)
     except PromptTooLong as error:

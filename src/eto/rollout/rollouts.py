@@ -107,6 +107,7 @@ def stream_continuations(
     samples: Count = 1,
     temperature: NotNegative = 0.0,
     seed: EpisodeSeed = 0,
+    own_turns: Count | None = None,
     settings: RolloutSettings | None = None,
     limits: EnvironmentLimits | None = None,
     done: frozenset[tuple[str, int]] = frozenset(),
@@ -114,11 +115,13 @@ def stream_continuations(
 ) -> Iterator[Trajectory]:
     """`samples` episodes from each prefix, each as it ends; arguments as of `stream_rollouts`.
 
+    own_turns: most turns after the prefix; None: to the end of the episode.
+
     A task may have several prefixes: the k-th episode from its n-th prefix, both from 0, is its sample
     `n * samples + k`. Episodes of one prefix are admitted one after the other, so that an engine that caches
     keys and values passes the prefix once for those that play together.
     """
-    given = {"samples": samples, "temperature": temperature, "seed": seed}
+    given = {"samples": samples, "temperature": temperature, "seed": seed, "own_turns": own_turns}
     check_values(stream_continuations, given)
     check_tasks(list({prefix.task.id: prefix.task for prefix in prefixes}.values()))
     jobs = [
@@ -127,7 +130,7 @@ def stream_continuations(
         for sample in numbers
         if (task_id, sample) not in done
     ]
-    return _stream(actor, suite, jobs, temperature, seed, settings, limits, pool)
+    return _stream(actor, suite, jobs, temperature, seed, settings, limits, pool, own_turns)
 
 
 def sample_numbers(prefixes: Iterable[Prefix], samples: int) -> list[tuple[str, range]]:
@@ -150,6 +153,7 @@ def _stream(
     settings: RolloutSettings | None,
     limits: EnvironmentLimits | None,
     pool: EnvironmentPool | None,
+    own_turns: int | None = None,
 ) -> Iterator[Trajectory]:
     rules, limits = settings or RolloutSettings(), limits or EnvironmentLimits()
     check_action_room(rules.max_action_tokens, actor.engine.max_context)
@@ -157,7 +161,10 @@ def _stream(
     async def attempt(simulator: Simulator, job: _Job) -> Trajectory:
         seed_here = episode_seed(seed, job.task.id, job.sample)
         sampling = actor.sampling(rules.max_action_tokens, temperature, seed_here)
-        played = await play(actor, simulator, job.task, sampling, job.prefix, retries=rules.retries)
+        retries = rules.retries
+        played = await play(
+            actor, simulator, job.task, sampling, job.prefix, retries=retries, own_turns=own_turns
+        )
         return replace(played, sample=job.sample)
 
     slots, retries = rules.slots, rules.retries

@@ -3,9 +3,11 @@
 - `acting`: exploring, evaluating, rollouts, environment, tasks
 - `base`: strict, frozen, self-validating; marks beside fields
 - `contrast`: which pairs are made, which turns carry the contrast
+- `critic`: an offline critic and the update by it
 - `limits`: bounds of settings, for recipes and for Python
 - `model`: the model and its adapters
 - `monte_carlo`: values of states
+- `policy_gradient`: an update by PPO
 - `training`: cloning, preference training, guard
 """
 

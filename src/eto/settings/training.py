@@ -11,7 +11,8 @@ from eto.settings.base import Conflict, Free, Most, Settings, Yields
 from eto.settings.limits import Count, NotNegative, Positive, Share, Smoothing
 
 Schedule = Literal["cosine", "linear", "constant", "constant_with_warmup"]
-PreferenceLoss = Literal["sigmoid", "ipo", "length_normalised"]
+PreferenceLoss = Literal["sigmoid", "ipo", "length_normalised", "robust", "dpop", "apo_zero"]
+Anchor = Literal["mean", "sum"]
 
 
 def _warmup(default: float) -> Yields:
@@ -20,6 +21,10 @@ def _warmup(default: float) -> Yields:
 
 def _batch(default: int) -> Yields:
     return Yields(default, "batch_tokens", lambda tokens: tokens is not None, None)
+
+
+_smoothing = Yields(0.0, "loss", lambda loss: loss == "robust", 0.1)
+_penalty = Yields(0.0, "loss", lambda loss: loss == "dpop", 5.0)
 
 
 class TrainingSettings(Settings):
@@ -65,6 +70,9 @@ class TrainingSettings(Settings):
 class SftSettings(TrainingSettings):
     """Behavioural cloning: supervised fine-tuning on the expert's actions."""
 
+    observation_weight: NotNegative = 0.0
+    """Weight of a token of the environment's observations in the loss, beside 1 for a token of the agent's
+    (Early Experience, arXiv 2510.08558). Paper: 0."""
     zero_reward: bool = False
     """Whether trajectories of reward 0 are cloned too. Left out, they are counted, as failed ones are."""
 
@@ -87,34 +95,75 @@ class DpoSettings(TrainingSettings):
     """Strength of the pull to the reference. Paper: 0.1."""
     loss: PreferenceLoss = "sigmoid"
     """sigmoid is DPO with a plain sum (paper); ipo is arXiv 2310.12036; length_normalised divides each
-    log-ratio by its number of action tokens."""
-    label_smoothing: Smoothing = 0.0
-    """Assumed share of pairs whose order is wrong; with `loss: sigmoid` only. Paper: 0."""
+    log-ratio by its number of action tokens; robust is arXiv 2403.00409; dpop is DPO-Positive (arXiv
+    2402.13228); apo_zero is arXiv 2408.06266."""
+    label_smoothing: Smoothing = Field(default_factory=_smoothing)
+    """Assumed share of pairs whose order is wrong; with `loss: sigmoid` (conservative DPO) or `robust` only.
+    Paper: 0; 0.1 with `loss: robust`."""
+    dpop_penalty: NotNegative = Field(default_factory=_penalty)
+    """Weight of what chosen loses, with `loss: dpop` only. Its paper: 50; 5 here, as in its smaller runs."""
     sft_weight: NotNegative = 0.0
-    """Weight of the chosen's mean negative log-likelihood. Paper: 0; IPR (arXiv 2406.11176): 1 on its sum."""
+    """Weight of the chosen's negative log-likelihood, the anchor. Paper: 0; IPR (arXiv 2406.11176): 1 on its
+    sum."""
+    anchor: Anchor = "mean"
+    """The anchor's unit: the mean over the chosen's tokens, or their sum, which is the unit of the pull. DPO
+    pulls with beta / 2 a token at the start; a mean over N tokens holds with `sft_weight` / N, a sum with
+    `sft_weight`. With `sft_weight` only."""
     rehearsal_weight: NotNegative = 0.0
     """Weight of the mean negative log-likelihood of expert trajectories whose tasks gave no pair, mixed
     among the pairs against forgetting what is won. Paper: 0."""
 
     @model_validator(mode="after")
-    def _loss_goes_with_smoothing(self) -> Self:
-        if self.label_smoothing and self.loss != "sigmoid":
+    def _options_go_with_the_loss(self) -> Self:
+        if self.label_smoothing and self.loss not in ("sigmoid", "robust"):
             raise Conflict(
                 f"label_smoothing has no meaning with loss: {self.loss}; set {{place}}label_smoothing to 0"
             )
+        if self.loss == "robust" and not self.label_smoothing:
+            raise Conflict(
+                "loss: robust with label_smoothing 0 is sigmoid; set {place}label_smoothing above 0"
+            )
+        if self.dpop_penalty and self.loss != "dpop":
+            raise Conflict(
+                f"dpop_penalty has no meaning with loss: {self.loss}; set {{place}}dpop_penalty to 0"
+            )
+        if self.anchor == "sum" and not self.sft_weight:
+            raise Conflict("anchor: sum has no effect without an anchor; set {place}sft_weight above 0")
         return self
+
+
+class KtoSettings(TrainingSettings):
+    """Preference training without pairs (KTO, arXiv 2402.01306)."""
+
+    epochs: Annotated[Count, Most(1_000_000)] = 1
+    """Passes over the data. Paper: 1."""
+    learning_rate: Positive = 1e-6
+    """Peak learning rate. Paper: 5e-7 to 5e-6."""
+    batch_size: Count | None = Field(default_factory=_batch(32))
+    """Trajectories of one optimiser step; null with `batch_tokens`. Paper: 32 and more."""
+    dropout: bool = False
+    """Keep the dropout of model and adapters. The reference is scored without any."""
+    beta: Positive = 0.1
+    """How far a log-ratio may move before it counts little. Paper: 0.1."""
+    desirable_weight: Positive = 1.0
+    """Weight of a desirable trajectory. Paper: 1; more where they are the fewer."""
+    undesirable_weight: Positive = 1.0
+    """Weight of an undesirable trajectory. Paper: 1; more where they are the fewer."""
 
 
 class GuardSettings(Settings):
     """When preference training stops, and which checkpoint continues. The paper has none of these."""
 
-    bounds: ClassVar = ("max_margin", "max_chosen_drop", "max_drift")
+    bounds: ClassVar = ("max_margin", "max_chosen_drop", "max_chosen_drop_per_token", "max_drift")
     """Fields that a step's figures are checked against; the others concern dev checks."""
 
     max_margin: Positive | None = 10.0
     """Stop when a step's mean reward margin, beta times nats, passes this; null: never."""
     max_chosen_drop: Positive | None = 20.0
     """Stop when a step's mean log-ratio of chosen falls this many nats below 0; null: never."""
+    max_chosen_drop_per_token: Positive | None = None
+    """Stop when chosen loses, on average, this many nats a token of the contrast; null: never. 0.2 fires
+    long before 20 nats over some thirty tokens do."""
     max_drift: Positive | None = None
     """Stop when a step's mean log-ratio of chosen or rejected is this many nats from 0; null: never."""
     dev_every_epoch: bool = True

@@ -5,9 +5,13 @@ Listed in `__init__.pyi`; loaded on first use, since methods are imported to rea
 - `cloning`: an agent that imitates trajectories
 - `continuing`: episodes that go on from given turns, and what they are worth
 - `contrasting`: pairs of the expert's and the agent's trajectories
+- `criticising`: values of stored episodes, and an update by them
 - `evaluating`: an agent on dev
 - `exploring`: the agent's own episodes
+- `foreseeing`: an agent that learns what the environment answers
+- `improving`: a round of PPO on own episodes
 - `preferring`: preference training with dev checks
+- `separating`: what is desirable and what is not, without pairs
 - `selecting`: the checkpoint that is best on dev
 """
 

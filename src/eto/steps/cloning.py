@@ -42,7 +42,7 @@ def clone(
             for step in fit:
                 lab.log(stage.name, step)
             save_model(lab.learner, stage.directory)
-            stage.note(trajectories=len(trajectories))
+            stage.note(trajectories=len(trajectories), tokens=fit.tokens)
             stage.makes(agent)
         lab.become(made)
     drop_state(stage.directory)

@@ -24,14 +24,16 @@ def branch(
     temperature: float = 0.0,
     samples: int = 1,
     seed: int = 0,
+    own_turns: int | None = None,
 ) -> list[Branch]:
-    """Stage `stage`: the learner acts on from each of `starts` to the end of the episode; what became of it.
+    """Stage `stage`: the learner acts on from each of `starts`, for `own_turns` turns or to the end of the
+    episode; what became of it.
 
     seed: set apart from those of other stages, it draws the samples. Raises `InputError` where there is
     nothing to start from, or where the environment cannot be brought back to a state by repeated actions.
     """
     check_starts(starts)
-    played = _played(lab, starts, stage, temperature, samples, seed)
+    played = _played(lab, starts, stage, temperature, samples, seed, own_turns)
     found, others = branches(starts, played)
     if others:
         lab.watch.say(f"{stage}: {others} episodes had another prompt, or ended before the agent acted")
@@ -129,7 +131,13 @@ def check_starts(starts: Sequence[Cut]) -> None:
 
 
 def _played(
-    lab: Lab, states: Sequence[Cut], stage: str, temperature: float, samples: int, seed: int
+    lab: Lab,
+    states: Sequence[Cut],
+    stage: str,
+    temperature: float,
+    samples: int,
+    seed: int,
+    own_turns: int | None = None,
 ) -> list[list[Trajectory]]:
     """Episodes from each of `states`; those that came to another state are left out."""
     phase = Phase.continued(stage)
@@ -141,7 +149,12 @@ def _played(
             under_way.played(phase)
             under_way.note(states=len(states), episodes=len(states) * samples)
             played = lab.play_on(
-                prefixes, phase, temperature=temperature, samples=samples, seed=lab.recipe.seed * 1000 + seed
+                prefixes,
+                phase,
+                temperature=temperature,
+                samples=samples,
+                seed=lab.recipe.seed * 1000 + seed,
+                own_turns=own_turns,
             )
     kept = [
         [episode for episode in episodes if state.begins(episode)]

@@ -90,7 +90,13 @@ def prefer(
             ships = reward > start_reward or not guard.ship_only_if_better
             done = Round(agent, len(pairs), fit.stopped, best, reward, start_reward, ships)
             write_json(path, asdict(done))
-            stage.note(guard=done.fired, best_epoch=best, dev_reward=reward, start_reward=start_reward)
+            stage.note(
+                guard=done.fired,
+                best_epoch=best,
+                dev_reward=reward,
+                start_reward=start_reward,
+                tokens=fit.tokens,
+            )
             stage.makes(agent)
         made = lab.agent(agent, stage=stage.name)
         lab.become(made)

@@ -12,13 +12,15 @@ encoded again in between.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
-from eto.errors import InputError, NothingLeft
+from eto.errors import InputError
 from eto.tokens.chat_template import PLAIN_TEMPLATE, fixed_date
 from eto.tokens.encoding import BREAK, CLOSE
 from eto.tokens.model_template import ModelTemplate, Thoughts
+from eto.tokens.observations import NO_OBSERVATION, observation_marks
+from eto.tokens.rendered import NOT_AGENT, Rendered, check_kept, check_mask, without_last
 from eto.tokens.talk import Talk, answers_of, message_of
 from eto.tokens.turns import Tools, fitting, split_thought
 from eto.types import Message, Trajectory, Turn
@@ -32,24 +34,6 @@ __all__ = [
     "Thoughts",
     "check_mask",
 ]
-
-NOT_AGENT = -1
-
-
-@dataclass(frozen=True, slots=True)
-class Rendered:
-    """A trajectory as tokens, or the part of it that is one sample."""
-
-    ids: tuple[int, ...]
-    turns: tuple[int, ...]
-    """For each token the number of the agent's turn it belongs to, or -1. The loss mask
-    is `turn >= 0`: action tokens and their end-of-turn token, nothing else."""
-    dropped_turns: int = 0
-    """Turns left out at the end because they did not fit; of several samples the last one's."""
-
-    @property
-    def mask(self) -> tuple[int, ...]:
-        return tuple(int(turn >= 0) for turn in self.turns)
 
 
 class Renderer:
@@ -78,6 +62,7 @@ class Renderer:
         self.template = self._use.default.source
         self.end_of_turn = self._form.end
         self.fingerprint = self._use.fingerprint()
+        self._around: tuple[list[int], list[int]] | None = None
         self.embeddings: int | None = None
         """Tokens the model has embeddings of, where one is known."""
 
@@ -141,13 +126,22 @@ class Renderer:
 
     # -- whole trajectories -----------------------------------------------------------
 
-    def samples(self, trajectory: Trajectory, *, max_tokens: int | None = None) -> tuple[Rendered, ...]:
+    def samples(
+        self, trajectory: Trajectory, *, max_tokens: int | None = None, to_the_end: bool = False
+    ) -> tuple[Rendered, ...]:
         """`trajectory` as it is trained: each of the agent's turns once, in the context in which the
         agent writes it. One sample where contexts only grow, else several.
 
-        Cut at whole turns to `max_tokens`. Raises `InputError` if there is no turn, not even the
+        Cut at whole turns to `max_tokens`. `to_the_end`: with the last turn's observation, which the agent
+        does not read, where it fits. Raises `InputError` if there is no turn, not even the
         first one fits, or the template would drop something.
         """
+        if to_the_end and trajectory.turns[-1:] and trajectory.turns[-1].observation:
+            # A turn after the last one, without loss and text, brings its observation in.
+            unread = Turn("", "", loss=False)
+            longer = replace(trajectory, turns=(*trajectory.turns, unread))
+            samples = self.samples(longer, max_tokens=max_tokens)
+            return (*samples[:-1], without_last(samples[-1], len(trajectory.turns)))
         if self.thoughts == "keep":
             return (self.render(trajectory, max_tokens=max_tokens),)
         if self._form.regular and _is_plain(trajectory) and self._is_as_written(trajectory):
@@ -173,7 +167,7 @@ class Renderer:
     def _pieces(self, trajectory: Trajectory, max_tokens: int | None) -> Rendered:
         """A plain trajectory from the template's pieces, which do not depend on the text."""
         ids = self.prompt_ids(trajectory.messages)
-        turns = [NOT_AGENT] * len(ids)
+        turns, seen = [NOT_AGENT] * len(ids), [NO_OBSERVATION] * len(ids)
         kept = 0
         for number, turn in enumerate(trajectory.turns):
             action = self._sampled(trajectory, turn) or self.action_ids(turn.action)
@@ -181,13 +175,16 @@ class Renderer:
             if number:
                 closed = ids[-1] == self.end_of_turn
                 between = self.observation_ids(trajectory.turns[number - 1].observation, closed=closed)
+                seen += self._marks(between, number - 1, closed)
             if max_tokens is not None and len(ids) + len(between) + len(action) > max_tokens:
                 break
             ids += between + action
             turns += [NOT_AGENT] * len(between) + [number if turn.loss else NOT_AGENT] * len(action)
+            seen += [NO_OBSERVATION] * len(action)
             kept += 1
-        _check_kept(trajectory, kept, max_tokens)
-        return Rendered(tuple(ids), tuple(turns), len(trajectory.turns) - kept)
+        check_kept(trajectory, kept, max_tokens)
+        dropped = len(trajectory.turns) - kept
+        return Rendered(tuple(ids), tuple(turns), dropped, tuple(seen[: len(ids)]))
 
     def _walk(self, trajectory: Trajectory, max_tokens: int | None, *, keep: bool) -> list[Rendered]:
         """Any trajectory turn by turn, as the agent reads it when it acts."""
@@ -201,16 +198,19 @@ class Renderer:
 
     def _walked(self, trajectory: Trajectory, max_tokens: int | None, *, keep: bool) -> list[Rendered]:
         talk = self._use.talk(trajectory.messages, trajectory.tools, keep=keep)
-        rows: list[tuple[list[int], list[int]]] = []
+        rows: list[tuple[list[int], list[int], list[int]]] = []
         ids, turns = list(talk.ids), [NOT_AGENT] * len(talk.ids)
+        seen = [NO_OBSERVATION] * len(ids)
         action: list[int] = []
         kept = 0
         for number, turn in enumerate(trajectory.turns):
             if number:
                 appended, more = talk.go_on(action, trajectory.turns[number - 1])
                 if not appended:
-                    rows.append((ids, turns))
-                    ids, turns = [], []
+                    rows.append((ids, turns, seen))
+                    ids, turns, seen = [], [], []
+                closed = bool(action) and action[-1] == self.end_of_turn
+                seen += self._marks(more, number - 1, closed) if appended else [NO_OBSERVATION] * len(more)
                 ids += more
                 turns += [NOT_AGENT] * len(more)
             action = self._sampled(trajectory, turn) or []
@@ -222,13 +222,25 @@ class Renderer:
                 break
             ids += action
             turns += [number if turn.loss else NOT_AGENT] * len(action)
+            seen += [NO_OBSERVATION] * len(action)
             kept += 1
-        _check_kept(trajectory, kept, max_tokens)
-        rows.append((ids, turns))
+        check_kept(trajectory, kept, max_tokens)
+        rows.append((ids, turns, seen))
         rows = [row for row in rows if any(turn >= 0 for turn in row[1])] or rows[-1:]
         dropped = len(trajectory.turns) - kept
         last = len(rows) - 1
-        return [Rendered(tuple(i), tuple(t), dropped if at == last else 0) for at, (i, t) in enumerate(rows)]
+        return [
+            Rendered(tuple(i), tuple(t), dropped if at == last else 0, tuple(o))
+            for at, (i, t, o) in enumerate(rows)
+        ]
+
+    def _marks(self, between: Sequence[int], turn: int, closed: bool) -> list[int]:
+        """Which of the ids between two actions are the observation of `turn`."""
+        if self._around is None:
+            form, encoding = self._form, self._encoding
+            self._around = encoding.encode(form.after_end), encoding.encode(form.before_action)
+        before, after = self._around
+        return observation_marks(between, before if closed else [self.end_of_turn, *before], after, turn)
 
     def _is_as_written(self, trajectory: Trajectory) -> bool:
         """Whether the template writes the whole conversation as its pieces do."""
@@ -277,25 +289,3 @@ def _is_plain(trajectory: Trajectory) -> bool:
         or any(turn.reasoning or turn.tool_calls or turn.answers for turn in trajectory.turns)
         or any(each.reasoning or each.tool_calls or each.role == "tool" for each in messages)
     )
-
-
-def _check_kept(trajectory: Trajectory, kept: int, max_tokens: int | None) -> None:
-    if kept:
-        return
-    why = "has no agent turn" if not trajectory.turns else f"does not fit {max_tokens} tokens"
-    raise NothingLeft(
-        f"the trajectory {why}",
-        where=trajectory.task.id,
-        hint="drop it, or raise model.max_context" if trajectory.turns else "drop it",
-    )
-
-
-def check_mask(rendered: Rendered, where: str = "") -> None:
-    """Raises `InputError` if no token, or every token, would carry loss."""
-    marked = sum(rendered.mask)
-    if marked == 0 or marked == len(rendered.ids):
-        raise InputError(
-            f"the loss mask is all {'0' if marked == 0 else '1'}",
-            where=where,
-            hint="check the chat template with `eto show-mask`",
-        )

@@ -4,8 +4,10 @@
 - `batches`: which trees pass together, group by group
 - `checkpoint`: the state of training on disk
 - `cloning`: `eto.sft`: behavioural cloning
+- `critic`: an offline critic, and the update by its advantages
 - `dropout`: whether a model drops anything in training, and how to prevent it
 - `example`: an example and its loss: what a step adds up
+- `foresight`: learning the observation that follows an action
 - `guard`: limits at which preference training stops
 - `learner`: a model that learns, is saved, and acts through its actors
 - `log_probs`: token log-probabilities of trees
@@ -13,8 +15,10 @@
 - `memory`: memory that training will take, computed beforehand
 - `optimiser`: AdamW, which may outlive a round
 - `pair_examples`: pairs as examples: what of them a loss sees
+- `policy_gradient`: PPO on the agent's tokens of stored episodes
 - `preference`: `eto.dpo`: DPO on whole trajectories
 - `preference_checks`: settings without effect, given data and model
 - `probe`: branches of a tree against a model's own forward pass
 - `schedule`: learning-rate schedule
+- `unpaired`: preference training without pairs
 """

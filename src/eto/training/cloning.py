@@ -66,7 +66,11 @@ def cloning(
     nothing to train on. Which trajectories are left out, `clonable` says.
     """
     settings = settings or SftSettings()
-    examples = sft_examples(learner, clonable(trajectories, settings.zero_reward))
+    examples = sft_examples(
+        learner,
+        clonable(trajectories, settings.zero_reward),
+        observation_weight=settings.observation_weight,
+    )
     if not examples:
         raise InputError(
             f"no turn to clone is left in the {learner.max_context} tokens of the context",
@@ -80,7 +84,7 @@ def cloning(
         seed=seed,
         activation_checkpointing=activation_checkpointing,
         checkpoint_seconds=checkpoint_seconds,
-        objective_settings="cloning",
+        objective_settings=_decisive(settings),
         directory=directory,
     )
 
@@ -116,15 +120,24 @@ def _why_not(trajectory: Trajectory, zero_reward: bool) -> str:
     return _NO_REWARD if trajectory.reward == 0 and not zero_reward else ""
 
 
+def _decisive(settings: SftSettings) -> object:
+    weight = settings.observation_weight
+    return ("cloning", weight) if weight else "cloning"
+
+
 def sft_examples(
-    learner: Learner, trajectories: Sequence[Trajectory], size: float | None = None
+    learner: Learner,
+    trajectories: Sequence[Trajectory],
+    size: float | None = None,
+    *,
+    observation_weight: float = 0.0,
 ) -> list[Example]:
     """Those of `trajectories` that have a turn to clone within the learner's context, as by `sft_example`;
     a warning counts the others."""
     examples = []
     for trajectory in trajectories:
         with suppress(NothingLeft):
-            examples.append(sft_example(learner, trajectory, size))
+            examples.append(sft_example(learner, trajectory, size, observation_weight=observation_weight))
     if left_out := len(trajectories) - len(examples):
         warnings.warn(
             f"{left_out} of {len(trajectories)} trajectories are left out of cloning: no turn that carries "
@@ -134,18 +147,42 @@ def sft_examples(
     return examples
 
 
-def sft_example(learner: Learner, trajectory: Trajectory, size: float | None = None) -> Example:
-    """A trajectory to clone; it counts in a step's mean by its agent tokens, or by `size`.
+def sft_example(
+    learner: Learner,
+    trajectory: Trajectory,
+    size: float | None = None,
+    *,
+    observation_weight: float = 0.0,
+) -> Example:
+    """A trajectory to clone; it counts in a step's mean by its weighted tokens, or by `size`.
 
-    The learner's guesses of actions learn from it too (see `eto.engines.in_process.ngram_drafter`).
+    With `observation_weight` the tree has a second leaf with the observations' tokens, which share their
+    row with the agent's. The learner's guesses of actions learn from it too (see
+    `eto.engines.in_process.ngram_drafter`).
     """
-    samples = fitted(trajectory, learner.renderer, learner.max_context)
+    observed = observation_weight > 0
+    samples = fitted(trajectory, learner.renderer, learner.max_context, to_the_end=observed)
     for rendered in samples:
         learner.remember(rendered)
-    tree = tree_of([[(rendered.ids, rendered.turns) for rendered in samples]])
-    tokens = len(tree.leaves[0].targets)
-    return Example(tree, (np.ones(tokens, dtype=np.float32),), size=float(tokens) if size is None else size)
+    sides = [[(rendered.ids, rendered.turns) for rendered in samples]]
+    if observed:
+        sides.append([(rendered.ids, rendered.observations) for rendered in samples])
+    tree = tree_of(sides)
+    weights = tuple(
+        np.full(len(leaf.targets), weight, dtype=np.float32)
+        for leaf, weight in zip(tree.leaves, (1.0, observation_weight), strict=False)
+    )
+    total = float(sum(weight.sum(dtype=np.float64) for weight in weights))
+    return Example(tree, weights, size=total if size is None else size)
 
 
 def _objective(example: Example, outputs: Sequence[TokenOutputs]) -> tuple[Tensor, dict[str, float]]:
-    return sft_loss(outputs[0].log_probs) * example.size, {}
+    if len(outputs) == 1:
+        return sft_loss(outputs[0].log_probs) * example.size, {}
+    own, observed = (leaf.log_probs for leaf in outputs)
+    weight = float(example.weights[1][0]) if len(example.weights[1]) else 0.0
+    share = example.size / (len(own) + weight * len(observed))
+    figures = {"agent_nll": float(-own.detach().mean())}
+    if len(observed):
+        figures["observation_nll"] = float(-observed.detach().mean())
+    return -(own.sum() + weight * observed.sum()) * share, figures

@@ -20,6 +20,9 @@ def exceeded(figures: Mapping[str, float], bounds: GuardSettings) -> str | None:
         return f"margin {margin:.2f} above max_margin {bounds.max_margin:g}"
     if bounds.max_chosen_drop is not None and -chosen > bounds.max_chosen_drop:
         return f"chosen lost {-chosen:.2f} nats, max_chosen_drop is {bounds.max_chosen_drop:g}"
+    per_token, bound = figures.get("chosen_drift_per_token", 0.0), bounds.max_chosen_drop_per_token
+    if bound is not None and -per_token > bound:
+        return f"chosen lost {-per_token:.2f} nats a token, max_chosen_drop_per_token is {bound:g}"
     if bounds.max_drift is not None and drift > bounds.max_drift:
         return f"log-ratio moved {drift:.2f} nats, max_drift is {bounds.max_drift:g}"
     return None

@@ -129,6 +129,11 @@ class Learner:
         without dropout. `micro_batch_tokens`: of the forward passes that run at the same time."""
         return log_probs(self.model, trees, self.dtype, micro_batch_tokens, fast_paths=self.fast_paths)
 
+    def values(self, trees: Sequence[Tree], micro_batch_tokens: int | None = None) -> list[list[np.ndarray]]:
+        """As `score`, the value head's estimate in the state before each token."""
+        fast = self.fast_paths
+        return log_probs(self.model, trees, self.dtype, micro_batch_tokens, fast_paths=fast, values=True)
+
     # -- files ------------------------------------------------------------------------
 
     def load(self, directory: str | Path) -> None:

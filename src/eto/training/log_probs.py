@@ -39,6 +39,13 @@ class TokenOutputs:
     entropy: Tensor | None = None
     """Of the distribution that each token is drawn from, in nats; None where not asked for."""
 
+    def as_numpy(self, *, values: bool = False) -> np.ndarray:
+        """Its log-probs, or its values, without gradient."""
+        chosen = self.values if values else self.log_probs
+        if chosen is None:
+            raise ValueError("the model has no value head")
+        return chosen.detach().cpu().numpy()
+
 
 class TreeLogProbs(nn.Module):
     """Wraps a causal LM; called with trees it returns each leaf's token log-probs.

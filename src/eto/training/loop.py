@@ -115,7 +115,13 @@ class Fit:
         self._tokens = settings.micro_batch_tokens or micro_batch_tokens(model)
         passes = _forward_passes(examples, self._plan, self._tokens, lanes)
         self.memory, self.recomputes = planned_memory(
-            model, passes, learner.dtype, activation_checkpointing, lanes, plain=self._backend.plain
+            model,
+            passes,
+            learner.dtype,
+            activation_checkpointing,
+            lanes,
+            plain=self._backend.plain,
+            entropy=getattr(objective, "entropy", False),
         )
         """What training takes at its peak, the model included, and whether it recomputes activations."""
         self._training = (
@@ -132,6 +138,12 @@ class Fit:
     def steps(self) -> int:
         """Of the whole training."""
         return len(self._plan)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that passed the model in the steps taken so far, each trajectory's as one row."""
+        taken = self._plan[: self.step]
+        return sum(self.examples[i].tree.plain_tokens for _, batch in taken for i in batch)
 
     @property
     def done(self) -> bool:

@@ -61,18 +61,21 @@ def planned_memory(
     lanes: int = 1,
     *,
     plain: bool = False,
+    entropy: bool = False,
 ) -> tuple[TrainingMemory, bool]:
     """Memory of training on the largest of `batches`, and whether activations are recomputed in it:
     as `checkpointing` says or, where that is None, if all would not fit into what is free.
 
-    plain: with torch's own functions, without those written for trees.
+    plain: with torch's own functions, without those written for trees. entropy: of the predictions too.
     """
     fullest, longest = max(batches, key=lambda batch: sum(map(len, batch))), max(batches, key=_longest)
     candidates = [fullest] if fullest is longest else [fullest, longest]
 
     def largest(recomputed: bool) -> TrainingMemory:
         measured = (
-            training_memory(model, batch, dtype, checkpointing=recomputed, lanes=lanes, plain=plain)
+            training_memory(
+                model, batch, dtype, checkpointing=recomputed, lanes=lanes, plain=plain, entropy=entropy
+            )
             for batch in candidates
         )
         return max(measured, key=lambda memory: memory.total)
@@ -97,6 +100,7 @@ def training_memory(
     checkpointing: bool = False,
     lanes: int = 1,
     plain: bool = False,
+    entropy: bool = False,
 ) -> TrainingMemory:
     """Memory of training `model` with AdamW, computing in `dtype`, with `trees` passing at a time.
 
@@ -109,7 +113,9 @@ def training_memory(
     copied = sum(weight.numel() for weight in weights) if mixed else 0
     vocabulary = model.get_output_embeddings().weight.shape[0]
     predictions = min(CHUNK, sum(len(leaf.targets) for tree in trees for leaf in tree.leaves))
-    kept = kept_activations(model, trees, dtype, plain=plain)
+    # Under autocast part of what is kept is in fp32: all of it is counted so.
+    kept = kept_activations(model, trees, torch.float32 if plain else dtype, plain=plain)
+    buffers = 6 if entropy else 2
     if checkpointing:
         config = model.config.get_text_config()
         layers, tokens = config.num_hidden_layers, sum(len(tree) for tree in trees)
@@ -119,7 +125,7 @@ def training_memory(
         copy=copied * width,
         gradients=4 * trained * lanes,
         optimiser_state=8 * trained,
-        activations=kept + 2 * 4 * predictions * vocabulary,
+        activations=kept + buffers * 4 * predictions * vocabulary,
     )
 
 

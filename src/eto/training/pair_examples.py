@@ -17,6 +17,8 @@ from eto.training.example import Example
 from eto.training.learner import Learner
 from eto.types import Pair
 
+OF_THE_DIFFERENCE = {"sigmoid", "ipo", "length_normalised", "robust"}
+"""Losses in which what both sides share cancels; the others look at each side's log-ratio by itself."""
 CHOSEN, REJECTED = 0, 1
 """Leaves of a pair's tree."""
 LeftOut = dict[str, list[str]]
@@ -86,7 +88,8 @@ def pair_example(learner: Learner, pair: Pair, contrast: ContrastSettings, setti
 
     Tokens that both sides share with one weight cancel in the log-ratio difference; nothing
     after a side's last weighted turn is seen by a loss. Both are left out, except for the
-    chosen side's where its likelihood is an anchor.
+    chosen side's where its likelihood is an anchor, and shared tokens where the loss looks at
+    each side by itself.
     """
     sides, weights = [], []
     for side, by_turn in zip((pair.chosen, pair.rejected), turn_weights(pair, contrast), strict=True):
@@ -104,7 +107,8 @@ def pair_example(learner: Learner, pair: Pair, contrast: ContrastSettings, setti
     by_token = [w[leaf.turns] for w, leaf in zip(weights, tree.leaves, strict=True)]
     if settings.loss == "length_normalised":
         by_token = [w / max(w.sum(), 1e-12) for w in by_token]
-    _cancel(tree.leaves, by_token)
+    if settings.loss in OF_THE_DIFFERENCE:
+        _cancel(tree.leaves, by_token)
     needed = [weight > 0 for weight in by_token]
     if settings.sft_weight:
         needed[CHOSEN][:] = True

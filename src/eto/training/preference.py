@@ -20,7 +20,15 @@ from torch import Tensor
 from eto.data.files import disk_errors, write_atomic
 from eto.errors import InputError
 from eto.losses.cloning import sft_loss
-from eto.losses.preference import dpo_loss, ipo_loss, log_ratio_difference, sequence_log_prob
+from eto.losses.preference import (
+    apo_zero_loss,
+    dpo_loss,
+    dpop_loss,
+    ipo_loss,
+    log_ratio_difference,
+    robust_dpo_loss,
+    sequence_log_prob,
+)
 from eto.settings import ContrastSettings, DpoSettings, GuardSettings
 from eto.training.checkpoint import fingerprint
 from eto.training.cloning import clonable, sft_examples
@@ -105,7 +113,7 @@ def preference(
     settings = settings or DpoSettings()
     check_effect(settings, learner.model, rehearsal)
     examples = _examples(learner, pairs, contrast or ContrastSettings(), settings)
-    examples = _with_reference(learner, examples, settings.micro_batch_tokens, directory)
+    examples = with_reference(learner, examples, settings.micro_batch_tokens, directory)
     if rehearsal:
         examples += sft_examples(learner, clonable(rehearsal), size=1.0)
     return learner.fit(
@@ -131,7 +139,7 @@ def keep_reference(
     """Put the log-probs of `learner` as it is now into `directory`, where `preference`, called with the same
     pairs and settings, takes them for the reference's: another learner than the one it trains."""
     examples = _examples(learner, pairs, contrast or ContrastSettings(), settings)
-    _with_reference(learner, examples, settings.micro_batch_tokens, directory)
+    with_reference(learner, examples, settings.micro_batch_tokens, directory)
 
 
 def _examples(
@@ -148,10 +156,14 @@ def _examples(
 
 def _decisive(settings: DpoSettings) -> tuple[object, ...]:
     """Values that decide the loss."""
-    return (
+    decisive: tuple[object, ...] = (
         *(settings.loss, settings.beta, settings.label_smoothing),
         *(settings.sft_weight, settings.rehearsal_weight),
     )
+    # Options of later versions count where they are used: earlier states of training stay valid.
+    if settings.dpop_penalty:
+        decisive += ("dpop_penalty", settings.dpop_penalty)
+    return (*decisive, "anchor: sum") if settings.anchor == "sum" else decisive
 
 
 def pair_loss(
@@ -163,34 +175,48 @@ def pair_loss(
 
     Figures: `margin` beta x log-ratio difference (weighted), `accuracy` 1 where it is
     above 0, `chosen_drift` and `rejected_drift` the sides' log-ratios in nats, each sum
-    over the tokens that carry the contrast with weight 1.
+    over the tokens that carry the contrast with weight 1; `chosen_drift_per_token` their mean.
     """
     leaves = [leaf.log_probs for leaf in outputs]
     if len(leaves) == 1:
         return settings.rehearsal_weight * sft_loss(leaves[0]), {}
-    policy, reference, drift = [], [], []
+    policy, reference, drift, tokens = [], [], [], []
     for leaf, weights, ref in zip(leaves, example.weights, example.references[REFERENCE], strict=True):
         weight = torch.from_numpy(weights).to(leaf.device)
         ref_leaf = torch.from_numpy(ref).to(leaf.device)
         policy.append(sequence_log_prob(leaf, weight))
         reference.append(sequence_log_prob(ref_leaf, weight))
         drift.append(float((leaf.detach() - ref_leaf)[weight > 0].sum()))
+        tokens.append(int((weight > 0).sum()))
     difference = log_ratio_difference(*policy, *reference)
-    if settings.loss == "ipo":
-        loss = ipo_loss(difference, settings.beta)
-    else:
-        loss = dpo_loss(difference, settings.beta, settings.label_smoothing)
+    loss = contrast_loss(difference, *(p - r for p, r in zip(policy, reference, strict=True)), settings)
     if settings.sft_weight:
-        loss = loss + settings.sft_weight * sft_loss(leaves[CHOSEN])
+        share = len(leaves[CHOSEN]) if settings.anchor == "sum" else 1
+        loss = loss + settings.sft_weight * share * sft_loss(leaves[CHOSEN])
     return loss, {
         "margin": settings.beta * float(difference.detach()),
         "accuracy": float(difference.detach() > 0),
         "chosen_drift": drift[CHOSEN],
         "rejected_drift": drift[REJECTED],
+        "chosen_drift_per_token": drift[CHOSEN] / max(1, tokens[CHOSEN]),
     }
 
 
-def _with_reference(
+def contrast_loss(difference: Tensor, chosen: Tensor, rejected: Tensor, settings: DpoSettings) -> Tensor:
+    """The loss that `settings` name, of one pair's log-ratios in nats; each a scalar -> scalar."""
+    match settings.loss:
+        case "ipo":
+            return ipo_loss(difference, settings.beta)
+        case "robust":
+            return robust_dpo_loss(difference, settings.beta, settings.label_smoothing)
+        case "dpop":
+            return dpop_loss(chosen, rejected, settings.beta, settings.dpop_penalty)
+        case "apo_zero":
+            return apo_zero_loss(chosen, rejected, settings.beta)
+    return dpo_loss(difference, settings.beta, settings.label_smoothing)
+
+
+def with_reference(
     learner: Learner, examples: list[Example], tokens: int | None, directory: Path | None
 ) -> list[Example]:
     """Examples with the reference's log-probs, kept in `directory` for a later start."""
@@ -204,7 +230,7 @@ def _with_reference(
                     where=str(path),
                     hint="resume with the same pairs and settings, or delete it to train again",
                 )
-            flat = [kept[f"leaf{i}"] for i in range(2 * len(examples))]
+            flat = [kept[f"leaf{i}"] for i in range(sum(len(e.tree.leaves) for e in examples))]
     else:
         trees = [example.tree for example in examples]
         scored = learner.score(trees, tokens)
@@ -215,7 +241,11 @@ def _with_reference(
             with disk_errors(path):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 write_atomic(path, file.getvalue())
+    scores = iter(flat)
     return [
-        replace(example, references={REFERENCE: (flat[2 * i], flat[2 * i + 1])})
-        for i, example in enumerate(examples)
+        replace(
+            example,
+            references={**example.references, REFERENCE: tuple(next(scores) for _ in example.tree.leaves)},
+        )
+        for example in examples
     ]

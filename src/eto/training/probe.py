@@ -23,10 +23,11 @@ from eto.tokens.prefix_tree import build_tree
 from eto.training.log_probs import TreeLogProbs
 
 
-def check_training(model: Any) -> None:
-    """Raises `InputError` where log-probs of a tree under `model` are not those of plain rows."""
-    base = base_of(model)
-    if not first_trial(base, "training"):
+def check_training(model: Any, *, plain: bool = False) -> None:
+    """Raises `InputError` where log-probs of a tree under `model` are not those of plain rows; `plain`: as
+    the backend without fast paths computes them."""
+    base, what = base_of(model), "plain training" if plain else "training"
+    if not first_trial(base, what):
         return
     one, other = trial_ids(base, 0), trial_ids(base, 1)
     sequences = [one[:SPLIT] + other[SPLIT:], one]
@@ -37,9 +38,9 @@ def check_training(model: Any) -> None:
     tree = build_tree([(ids, [0] * TOKENS) for ids in sequences])
     try:
         with torch.no_grad():
-            scorer = TreeLogProbs(narrowed(sharing_copy(base)), owned=True).eval()
+            scorer = TreeLogProbs(narrowed(sharing_copy(base)), owned=True, plain=plain).eval()
             [leaves] = scorer([tree])
     except FOREIGN as error:
-        raise unsupported(base, "training", repr(error)) from error
-    compare(base, "training", [leaf[:, None] for leaf in leaves], expected)
-    passed(base, "training")
+        raise unsupported(base, what, repr(error)) from error
+    compare(base, what, [leaf[:, None] for leaf in leaves], expected)
+    passed(base, what)

@@ -32,14 +32,16 @@ def log_probs(
     tokens: int | None = None,
     *,
     fast_paths: bool = True,
+    values: bool = False,
 ) -> list[list[np.ndarray]]:
-    """Log-probs `[agent tokens]` of every leaf of every tree without gradients, by the same choice.
+    """Log-probs `[agent tokens]` of every leaf of every tree without gradients, by the same choice;
+    `values`: those of the model's value head instead.
 
     tokens: tree tokens that pass at the same time; by default as many as the device takes well.
     """
     fast = fast_paths and _on_cpu(model)
     score = core_groups.grouped_log_probs if fast else single.plain_log_probs
-    return score(model, trees, dtype, tokens or micro_batch_tokens(model))
+    return score(model, trees, dtype, tokens or micro_batch_tokens(model), values=values)
 
 
 def micro_batch_tokens(model: Any) -> int:

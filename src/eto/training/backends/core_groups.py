@@ -103,9 +103,10 @@ class CoreGroupBackend:
 
 @torch.no_grad()
 def grouped_log_probs(
-    model: Any, trees: Sequence[Tree], dtype: torch.dtype, tokens: int
+    model: Any, trees: Sequence[Tree], dtype: torch.dtype, tokens: int, *, values: bool = False
 ) -> list[list[np.ndarray]]:
-    """Log-probs `[agent tokens]` of every leaf of every tree, e.g. of the reference, without gradients."""
+    """Log-probs `[agent tokens]` of every leaf of every tree, e.g. of the reference, without gradients;
+    `values`: those of the model's value head instead."""
     with CoreGroups(next(model.parameters()).device) as lanes:
         passes = split(trees, tokens, lanes.count)
         replicas = Replicas(model, dtype, len(passes), trained=False)
@@ -115,9 +116,9 @@ def grouped_log_probs(
             scorer = TreeLogProbs(replicas.models[lane], owned=True).eval()
             with torch.no_grad():  # threads have this setting for themselves
                 for group in passes[lane]:
-                    leaves = scorer([trees[number] for number in group])
+                    leaves = scorer.outputs([trees[number] for number in group])
                     for number, each in zip(group, leaves, strict=True):
-                        scored[number] = [leaf.cpu().numpy() for leaf in each]
+                        scored[number] = [leaf.as_numpy(values=values) for leaf in each]
 
         lanes.map(score, range(len(passes)))
     return [scored[number] for number in range(len(trees))]

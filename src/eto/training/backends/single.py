@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from eto.cpu.replicas import switch_recomputing
+from eto.models.architecture import switch_recomputing
 from eto.tokens.prefix_tree import Tree
 from eto.training.batches import split
 from eto.training.dropout import without_dropout
@@ -32,7 +32,7 @@ class Single:
 
     def __init__(self, model: Any, *, dropout: bool = True) -> None:
         """Raises `InputError` for an architecture whose trees cannot be computed."""
-        check_training(model)
+        check_training(model, plain=True)
         self._model, self._dropout = model, dropout
         self._scorer: TreeLogProbs | None = None
         self._dtype = torch.float32
@@ -76,16 +76,16 @@ class Single:
 
 @torch.no_grad()
 def plain_log_probs(
-    model: Any, trees: Sequence[Tree], dtype: torch.dtype, tokens: int
+    model: Any, trees: Sequence[Tree], dtype: torch.dtype, tokens: int, *, values: bool = False
 ) -> list[list[np.ndarray]]:
     """As `eto.training.backends.core_groups.grouped_log_probs`, in plain passes one after the other."""
     scorer = TreeLogProbs(model, plain=True).eval()
     scored: dict[int, list[np.ndarray]] = {}
     for group in split(trees, tokens, 1)[0]:
         with _computing_in(dtype, model):
-            leaves = scorer([trees[number] for number in group])
+            leaves = scorer.outputs([trees[number] for number in group])
         for number, each in zip(group, leaves, strict=True):
-            scored[number] = [leaf.cpu().numpy() for leaf in each]
+            scored[number] = [leaf.as_numpy(values=values) for leaf in each]
     return [scored[number] for number in range(len(trees))]
 
 

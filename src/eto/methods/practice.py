@@ -1,0 +1,123 @@
+"""Practice: few experts, many tasks without any; own successes are cloned, own failures set against them.
+
+The order of the ETO paper's experiment without experts (arXiv 2403.02502, section 5: RFT, then ETO on pairs
+of the agent's own episodes), begun from a clone of the experts there are:
+
+    clone E;  repeat: play tasks at temperature > 0;  clone E and the shortest own success of each task;
+    DPO on pairs of own episodes of one task, the higher reward chosen
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
+
+from eto import steps
+from eto.protocols import Method, Outcome, Stage
+from eto.settings import (
+    ContrastSettings,
+    DpoSettings,
+    ExploreSettings,
+    GuardSettings,
+    MethodSettings,
+    SftSettings,
+)
+from eto.settings.base import Most
+from eto.settings.limits import Count
+from eto.types import Trajectory
+
+if TYPE_CHECKING:
+    from eto.experiment.lab import Lab
+
+
+class PracticeSettings(MethodSettings):
+    """Cloning, then rounds of own episodes: their successes cloned, their failures contrasted."""
+
+    name: Literal["practice"] = "practice"
+    """The method."""
+    iterations: Annotated[Count, Most(1000)] = 1
+    """Rounds of playing, cloning and preference training."""
+    sft: SftSettings = SftSettings(epochs=6, learning_rate=1e-4, batch_tokens=1000)
+    """Behavioural cloning of the experts there are."""
+    explore: ExploreSettings = ExploreSettings(samples=6, temperature=1.0)
+    """The agent's own episodes."""
+    least_reward: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """An episode of at least this reward is a success."""
+    rft: SftSettings = SftSettings(epochs=2, learning_rate=5e-5, batch_tokens=1000)
+    """Cloning of the experts and the successes, from the agent that played."""
+    contrast: ContrastSettings = ContrastSettings(
+        agent_pairs=True, per_task=2, min_gap=0.1, margin_turns=3, turns="window", window=3, repeats=False
+    )
+    """Pairs of own episodes: of each task the best against the others."""
+    dpo: DpoSettings = DpoSettings(
+        epochs=1, learning_rate=5e-6, beta=0.3, batch_size=16, sft_weight=0.2, anchor="sum"
+    )
+    """Preference training on them."""
+    guard: GuardSettings = GuardSettings()
+    """Bounds on preference training. The best of all agents on dev ships."""
+
+    def needs_dev(self) -> str:
+        return "guard.dev_every_epoch" if self.guard.dev_every_epoch else ""
+
+
+def train(lab: Lab, settings: PracticeSettings) -> Outcome:
+    """Clone, then practise: what was won is cloned, what was lost is set against it."""
+    acting = steps.clone(lab, lab.cloned, settings.sft)
+    rewards = {acting: steps.evaluate(lab, acting)}
+    for iteration in range(1, settings.iterations + 1):
+        explored = steps.explore(lab, settings.explore, iteration)
+        won = shortest_successes(explored, settings.least_reward)
+        practised = steps.clone(lab, [*lab.cloned, *won], settings.rft, agent=f"rft-{iteration}")
+        rewards[practised] = steps.evaluate(lab, practised)
+        pairs, _ = steps.contrast(lab, [], explored, settings.contrast, settings.dpo, iteration)
+        if not pairs:
+            lab.watch.say(f"round {iteration} gave no pairs: no task was both won and lost")
+            acting = practised
+            continue
+        acting, result = steps.prefer(
+            lab,
+            pairs,
+            settings.dpo,
+            contrast=settings.contrast,
+            guard=settings.guard,
+            agent=f"practice-{iteration}",
+            start_reward=rewards[practised],
+            iteration=iteration,
+        )
+        rewards[acting] = result.dev_reward
+    return steps.select(lab, rewards)
+
+
+def shortest_successes(explored: Iterable[Trajectory], least_reward: float) -> list[Trajectory]:
+    """Of each task the success with the fewest turns, of equals the lowest sample number."""
+    best: dict[str, Trajectory] = {}
+    for each in sorted(explored, key=lambda t: (t.task.id, len(t.turns), t.sample)):
+        if not each.failed and each.turns and each.reward >= least_reward:
+            best.setdefault(each.task.id, each)
+    return list(best.values())
+
+
+def stages(settings: PracticeSettings) -> list[Stage]:
+    """`train` as stages."""
+    declared = [Stage.clone("sft", "sft"), Stage.dev("sft")]
+    for n in range(1, settings.iterations + 1):
+        declared += [
+            Stage.explore(n, "explore"),
+            Stage.clone(f"rft-{n}", "least_reward", "rft"),
+            Stage.dev(f"rft-{n}"),
+            Stage.contrast(n, "contrast"),
+            Stage.prefer(f"practice-{n}", n, "dpo", "guard"),
+        ]
+    return declared
+
+
+METHOD = Method(
+    name="practice",
+    summary="few experts: clone own successes, contrast own failures",
+    settings=PracticeSettings,
+    train=train,
+    stages=stages,
+    extent=("iterations",),
+)

@@ -1,0 +1,100 @@
+"""Criticising: the values of stored episodes' states, and an update of the agent by them."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from eto.data.files import write_atomic
+from eto.experiment.lab import Lab
+from eto.protocols import Agent
+from eto.settings.critic import ClippedUpdateSettings, CriticSettings
+from eto.steps.cloning import drop_state, save_model
+from eto.training.critic import clipped_update, criticise, turn_advantages
+from eto.training.policy_gradient import add_value_head, episode_examples
+from eto.types import Trajectory
+
+
+def advantages(
+    lab: Lab,
+    episodes: Sequence[Trajectory],
+    settings: CriticSettings,
+    *,
+    acting: Agent,
+    decay: float,
+    stage: str,
+) -> list[np.ndarray]:
+    """Stage `stage`: a critic begun from `acting` learns the episodes' values; for each episode
+    `[agent tokens]` advantages. The learner is `acting` again afterwards."""
+    with lab.run.stage(stage) as under_way:
+        path = under_way.directory / "advantages.npz"
+        if not under_way.done:
+            lab.become(acting)
+            add_value_head(lab.learner)
+            examples = episode_examples(lab.learner, episodes)
+            fit = criticise(lab.learner, examples, settings, directory=under_way.directory, **lab.training)
+            lab.show(stage, fit)
+            for step in fit:
+                lab.log(stage, step)
+            trees = [example.tree for example, _ in examples]
+            values = [leaf for [leaf] in lab.learner.values(trees, settings.micro_batch_tokens)]
+            _keep(path, turn_advantages(examples, values, settings.discount, decay))
+            under_way.note(episodes=len(examples), tokens=fit.tokens)
+            lab.become(acting)
+    drop_state(under_way.directory)
+    return _kept(path)
+
+
+def update(
+    lab: Lab,
+    episodes: Sequence[Trajectory],
+    gained: Sequence[np.ndarray],
+    settings: ClippedUpdateSettings,
+    *,
+    acting: Agent,
+    agent: str,
+) -> Agent:
+    """Stage `<agent>`: the learner becomes `agent`, from `acting`, by the advantages of `episodes`."""
+    with lab.run.stage(agent) as stage:
+        made = lab.agent(agent, stage=stage.name)
+        if not stage.done:
+            lab.become(acting)
+            examples = episode_examples(lab.learner, episodes)
+            trees = [example.tree for example, _ in examples]
+            old = _once(
+                stage.directory / "scored.npz",
+                lambda: [leaf for [leaf] in lab.learner.score(trees, settings.micro_batch_tokens)],
+            )
+            fit = clipped_update(
+                lab.learner, examples, old, gained, settings, directory=stage.directory, **lab.training
+            )
+            lab.show(stage.name, fit)
+            for step in fit:
+                lab.log(stage.name, step)
+            save_model(lab.learner, stage.directory)
+            stage.note(episodes=len(examples), tokens=fit.tokens)
+            stage.makes(agent)
+        lab.become(made)
+    drop_state(stage.directory)
+    return made
+
+
+def _once(path: Path, score: Callable[[], Sequence[np.ndarray]]) -> list[np.ndarray]:
+    """What `score` gives, computed before the first update and kept for a later start."""
+    if not path.exists():
+        _keep(path, score())
+    return _kept(path)
+
+
+def _keep(path: Path, arrays: Sequence[np.ndarray]) -> None:
+    file = io.BytesIO()
+    np.savez(file, **{f"episode{number}": each for number, each in enumerate(arrays)})
+    write_atomic(path, file.getvalue())
+
+
+def _kept(path: Path) -> list[np.ndarray]:
+    with np.load(path) as kept:
+        return [kept[f"episode{number}"] for number in range(len(kept.files))]

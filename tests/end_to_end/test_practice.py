@@ -1,0 +1,45 @@
+"""Practice from recipe to report on a small game: tasks without experts, own successes and own pairs."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from pathlib import Path
+
+import yaml
+from coin_game import RECIPE
+
+from eto.data.formats import read_pairs, read_trajectories
+from eto.data.store import TrajectoryStore
+from eto.evaluation import build_results
+from eto.experiment.run_records import read_done
+from eto.methods.practice import shortest_successes
+from eto.types import Phase
+
+
+def test_tasks_without_experts_are_practised(tmp_path: Path, model: Path, command) -> None:
+    values = deepcopy(dict(RECIPE))
+    cloning = RECIPE["method"]["sft"]
+    method = {"name": "practice", "sft": cloning | {"epochs": 4}, "least_reward": 0.9}
+    method["explore"] = {"samples": 4, "temperature": 1.0}
+    method["rft"] = cloning | {"epochs": 2}
+    values |= {"run_directory": str(tmp_path / "run"), "method": method}
+    values["model"]["path"] = str(model)
+    values["tasks"] = {"train_per_kind": 24, "experts_per_kind": 6, "dev_per_kind": 8, "test_per_kind": 8}
+    path, run = tmp_path / "recipe.yaml", tmp_path / "run"
+    path.write_text(yaml.safe_dump(values))
+    command.succeeds("run", path)
+
+    experts = {t.task.id for t in read_trajectories(run / "stages" / "expert" / "expert.jsonl")}
+    with TrajectoryStore(run / "trajectories.sqlite", create=False) as store:
+        explored = store.get(Phase.explore(1))
+    played = {t.task.id for t in explored}
+    assert len(experts) == 6 and len(played) == 24 and experts < played
+    won = shortest_successes(explored, 0.9)
+    assert {t.task.id for t in won} - experts, "no task without an expert was won"
+    done = read_done(run / "stages" / "rft-1" / "DONE")["metrics"]
+    assert done["trajectories"] == len(experts) + len(won) and done["tokens"] > 0
+    pairs = read_pairs(run / "stages" / "contrast-1" / "pairs.jsonl")
+    assert pairs and all(pair.chosen.source == pair.rejected.source == "sft" for pair in pairs)
+    assert all(pair.chosen.reward > pair.rejected.reward + 0.1 for pair in pairs)
+    assert {pair.task.id for pair in pairs} - experts
+    assert set(build_results(run)["splits"]["test"]["agents"]) == {"sft", "rft-1", "practice-1"}
