@@ -18,11 +18,11 @@ from eto.types import Phase
 
 def test_the_best_counts_apart(tmp_path: Path, model: Path, command) -> None:
     values = deepcopy(dict(RECIPE))
-    method = {"name": "best_of_n", "sft": RECIPE["method"]["sft"] | {"epochs": 2}}
+    method = {"name": "best_of_n", "sft": RECIPE["method"]["sft"] | {"epochs": 5}}
     method["explore"] = {"samples": 3, "temperature": 1.0}
     values |= {"run_directory": str(tmp_path / "run"), "method": method}
     values["model"]["path"] = str(model)
-    values["tasks"] = {"train_per_kind": 12, "dev_per_kind": 4, "test_per_kind": 6}
+    values["tasks"] = {"train_per_kind": 48, "dev_per_kind": 4, "test_per_kind": 6}
     path, run = tmp_path / "recipe.yaml", tmp_path / "run"
     path.write_text(yaml.safe_dump(values))
     command.succeeds("run", path)

@@ -23,12 +23,12 @@ from eto.types import Phase
 def finished(tmp_path: Path, model: Path, command) -> Path:
     """A finished run of two rounds."""
     values = deepcopy(dict(RECIPE))
-    method = {"name": "ppo", "iterations": 2, "sft": RECIPE["method"]["sft"] | {"epochs": 3}}
+    method = {"name": "ppo", "iterations": 2, "sft": RECIPE["method"]["sft"] | {"epochs": 5}}
     method["explore"] = {"samples": 2, "temperature": 1.0}
     method["ppo"] = {"learning_rate": 1e-3, "batch_size": 16, "kl_weight": 0.01}
     values |= {"run_directory": str(tmp_path / "run"), "method": method}
     values["model"]["path"] = str(model)
-    values["tasks"] = {"train_per_kind": 24, "dev_per_kind": 8, "test_per_kind": 8}
+    values["tasks"] = {"train_per_kind": 48, "dev_per_kind": 4, "test_per_kind": 4}
     path = tmp_path / "recipe.yaml"
     path.write_text(yaml.safe_dump(values))
     command.succeeds("run", path)

@@ -19,12 +19,12 @@ from eto.types import Phase
 def test_tasks_without_experts_are_practised(tmp_path: Path, model: Path, command) -> None:
     values = deepcopy(dict(RECIPE))
     cloning = RECIPE["method"]["sft"]
-    method = {"name": "practice", "sft": cloning | {"epochs": 4}, "least_reward": 0.9}
+    method = {"name": "practice", "sft": cloning | {"epochs": 5}, "least_reward": 0.9}
     method["explore"] = {"samples": 4, "temperature": 1.0}
     method["rft"] = cloning | {"epochs": 2}
     values |= {"run_directory": str(tmp_path / "run"), "method": method}
     values["model"]["path"] = str(model)
-    values["tasks"] = {"train_per_kind": 24, "experts_per_kind": 6, "dev_per_kind": 8, "test_per_kind": 8}
+    values["tasks"] = {"train_per_kind": 48, "experts_per_kind": 36, "dev_per_kind": 8, "test_per_kind": 8}
     path, run = tmp_path / "recipe.yaml", tmp_path / "run"
     path.write_text(yaml.safe_dump(values))
     command.succeeds("run", path)
@@ -33,7 +33,7 @@ def test_tasks_without_experts_are_practised(tmp_path: Path, model: Path, comman
     with TrajectoryStore(run / "trajectories.sqlite", create=False) as store:
         explored = store.get(Phase.explore(1))
     played = {t.task.id for t in explored}
-    assert len(experts) == 6 and len(played) == 24 and experts < played
+    assert len(experts) == 36 and len(played) == 48 and experts < played
     won = shortest_successes(explored, 0.9)
     assert {t.task.id for t in won} - experts, "no task without an expert was won"
     done = read_done(run / "stages" / "rft-1" / "DONE")["metrics"]

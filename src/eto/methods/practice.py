@@ -39,13 +39,13 @@ class PracticeSettings(MethodSettings):
     """The method."""
     iterations: Annotated[Count, Most(1000)] = 1
     """Rounds of playing, cloning and preference training."""
-    sft: SftSettings = SftSettings(epochs=6, learning_rate=1e-4, batch_tokens=1000)
+    sft: SftSettings = SftSettings(epochs=6, learning_rate=1e-4, batch_size=4)
     """Behavioural cloning of the experts there are."""
     explore: ExploreSettings = ExploreSettings(samples=6, temperature=1.0)
     """The agent's own episodes."""
     least_reward: Annotated[float, Field(gt=0, le=1)] = 1.0
     """An episode of at least this reward is a success."""
-    rft: SftSettings = SftSettings(epochs=2, learning_rate=5e-5, batch_tokens=1000)
+    rft: SftSettings = SftSettings(epochs=2, learning_rate=5e-5, batch_size=4)
     """Cloning of the experts and the successes, from the agent that played."""
     contrast: ContrastSettings = ContrastSettings(
         agent_pairs=True, per_task=2, min_gap=0.1, margin_turns=3, turns="window", window=3, repeats=False
