@@ -9,7 +9,14 @@ import torch
 from test_losses import CHOSEN, REJECTED, example, logs
 from torch import tensor
 
-from eto.losses.preference import apo_zero_loss, dpo_loss, dpop_loss, robust_dpo_loss
+from eto.losses.preference import (
+    apo_zero_loss,
+    dpo_loss,
+    dpop_loss,
+    kto_loss,
+    kto_reference_point,
+    robust_dpo_loss,
+)
 from eto.settings import DpoSettings
 from eto.training.log_probs import TokenOutputs
 from eto.training.preference import pair_loss
@@ -75,3 +82,12 @@ def test_apo_zero_judges_each_side_alone():
     ]
     assert pulls[:2] == pytest.approx([-0.05, -0.05])
     assert pulls[2] == pytest.approx(-0.1) and abs(pulls[3]) < 1e-4
+
+
+def test_kto_around_a_reference_point():
+    # beta (r - z) = ln 3 and -ln 3: desirable 1 - 3/4 and 1 - 1/4, undesirable 3/4 and 1/4.
+    ratios = tensor([2 * LN3 + 1, -2 * LN3 + 1] * 2)
+    desirable = tensor([True, True, False, False])
+    assert kto_loss(ratios, desirable, 0.5, 1.0).tolist() == pytest.approx([0.25, 0.75, 0.75, 0.25])
+    assert kto_reference_point(tensor([1.0, 3.0, -1.0])) == pytest.approx(1.0)
+    assert kto_reference_point(tensor([1.0, -3.0])) == 0.0

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from eto.settings.base import Conflict, Free, Most, Settings, Yields
-from eto.settings.limits import Count, NotNegative, Portion, Positive, Share, Smoothing
+from eto.settings.limits import Count, NotNegative, Portion, Positive, Share, Smoothing, Whole
 
 Schedule = Literal["cosine", "linear", "constant", "constant_with_warmup"]
 PreferenceLoss = Literal["sigmoid", "ipo", "length_normalised", "robust", "dpop", "apo_zero"]
@@ -149,6 +149,9 @@ class KtoSettings(TrainingSettings):
     """Weight of a desirable trajectory. Paper: 1; more where they are the fewer."""
     undesirable_weight: Positive = 1.0
     """Weight of an undesirable trajectory. Paper: 1; more where they are the fewer."""
+    kl_samples: Whole = 0
+    """Trajectories under prompts of other tasks from which the reference point is estimated before each step,
+    each a forward pass; 0 leaves it at 0. Paper: the batch's."""
 
 
 class GuardSettings(Settings):
