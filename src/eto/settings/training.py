@@ -11,7 +11,9 @@ from eto.settings.base import Conflict, Free, Most, Settings, Yields
 from eto.settings.limits import Count, NotNegative, Portion, Positive, Share, Smoothing, Whole
 
 Schedule = Literal["cosine", "linear", "constant", "constant_with_warmup"]
-PreferenceLoss = Literal["sigmoid", "ipo", "length_normalised", "robust", "dpop", "apo_zero"]
+PreferenceLoss = Literal[
+    "sigmoid", "ipo", "ipo_length_normalised", "length_normalised", "robust", "dpop", "apo_zero"
+]
 Anchor = Literal["mean", "sum"]
 
 
@@ -95,8 +97,8 @@ class DpoSettings(TrainingSettings):
     """Strength of the pull to the reference. Paper: 0.1."""
     loss: PreferenceLoss = "sigmoid"
     """sigmoid is DPO with a plain sum (paper); ipo is arXiv 2310.12036; length_normalised divides each
-    log-ratio by its number of action tokens; robust is arXiv 2403.00409; dpop is DPO-Positive (arXiv
-    2402.13228); apo_zero is arXiv 2408.06266."""
+    log-ratio by its number of action tokens, ipo_length_normalised IPO's; robust is arXiv 2403.00409;
+    dpop is DPO-Positive (arXiv 2402.13228); apo_zero is arXiv 2408.06266."""
     label_smoothing: Smoothing = Field(default_factory=_smoothing)
     """Assumed share of pairs whose order is wrong; with `loss: sigmoid` (conservative DPO) or `robust` only.
     Paper: 0; 0.1 with `loss: robust`."""
