@@ -64,6 +64,6 @@ def test_the_reference_point_is_estimated_before_each_step(tiny_path, tmp_path):
 
 def test_a_state_knows_what_is_desirable(tiny_path, tmp_path):
     good, bad = episodes(2), [replace(each, reward=0.0) for each in episodes(4)[2:]]
-    rows(unpaired(policy(tiny_path), good, bad, SETTINGS, directory=tmp_path))
+    rows(unpaired(policy(tiny_path), good, bad, SETTINGS, directory=tmp_path, checkpoint_seconds=-1.0))
     with pytest.raises(InputError, match="to train again"):
         unpaired(policy(tiny_path), [*good, bad[0]], bad[1:], SETTINGS, directory=tmp_path)

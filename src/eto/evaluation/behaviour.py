@@ -76,6 +76,6 @@ def _verb(action: str) -> str:
 
 def _malformed(turn: Turn, stops: Collection[int]) -> bool:
     action = _action(turn)
-    cut_off = bool(stops) and bool(turn.action_ids) and turn.action_ids[-1] not in stops
+    cut_off = bool(stops and turn.action_ids and turn.action_ids[-1] not in stops)
     broken = any(letter == "\ufffd" or not (letter.isprintable() or letter.isspace()) for letter in action)
     return not action or cut_off or broken
