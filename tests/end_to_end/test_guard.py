@@ -54,9 +54,9 @@ class Dev(Lab):
 
     def measure(self, name: str, split: str) -> float:
         reward = self.dev_reward(name)
-        turns = tuple(Turn(action, "", reward) for action in self.actions(name))
-        episode = replace(trajectory(0, "wait", reward, "sft"), turns=turns)
-        self.run.store.add(Phase.evaluate(name, split), episode)
+        if turns := tuple(Turn(action, "", reward) for action in self.actions(name)):
+            episode = replace(trajectory(0, "wait", reward, "sft"), turns=turns)
+            self.run.store.add(Phase.evaluate(name, split), episode)
         return reward
 
 
