@@ -27,7 +27,7 @@ def test_a_group_is_paired_where_the_expert_goes_on_better():
     assert made.pair.chosen.actions == tuple("abcdef") and made.pair.rejected.actions == tuple("abcxyz")
     assert [turn.loss for turn in made.pair.chosen.turns] == [False] * 3 + [True] * 3
     assert (made.length, round(made.gap, 6), made.pair.kind) == (3, 0.7, "group")
-    for expert_value, value in ((0.9, 0.6), (0.7, 0.0), (0.2, 0.9)):
+    for expert_value, value in ((0.9, 0.65), (0.7, 0.0), (0.2, 0.9)):
         assert group_pairs([Valued(branch, expert_value, value)], 3, 0.3, 0.8) == []
     better = Branch(episode("abcd", 0.5), 1, episode("axyz", 1.0))
     assert group_pairs([Valued(better, 0.9, 0.2)], 3, 0.3, 0.8) == []
