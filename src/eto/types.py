@@ -210,8 +210,9 @@ class Phase:
         return "/".join(part for part in (self.purpose, self.name, self.split) if part)
 
 
-def checkpoint_name(stage: str, epoch: int | Literal["*"]) -> str:
-    """Under what a stage's model after an epoch, from 1, is measured: `dpo-1/epoch-2`; `*`: after any."""
+def checkpoint_name(stage: str, epoch: int | str) -> str:
+    """Under what a stage's model after an epoch, from 1, is measured: `dpo-1/epoch-2`; within one, after a
+    step, `dpo-1/epoch-2.40`; `*`: after any."""
     return f"{stage}/epoch-{epoch}"
 
 

@@ -59,6 +59,9 @@ def test_control_characters_and_halves_are_shown_and_do_nothing(text):
         assert "\\" in shown or "\ufffd" in shown
 
 
+ACTED = {"repeated": 0.1, "malformed": 0.0, "verb_share": 0.5, "action_entropy": 1.0}
+
+
 def figures(kind: str) -> dict:
     names = ("reward", "final_reward", "success", "steps_to_success", "turns")
     found = dict.fromkeys(names, INTERVAL) | {"tasks": 3, "disasters": 0, "failed": 0}
@@ -72,6 +75,7 @@ def results(text: str) -> dict:
         "splits": {"test": {"agents": {text: figures(text)}}},
         "pairs": {"1": {"pairs": {text: 2}}},
         "shipped": {"agent": text, "reason": text},
+        "behaviour": {"test": {text: ACTED | {"verb": text}}},
         "baseline": text,
         "stages": [{"stage": text, "seconds": 1.0}],
         "seconds": 1.0,
@@ -85,9 +89,10 @@ def test_a_report_holds_names_of_any_content(text, tmp_path):
     page = markdown(found)
     page.encode()
     tables = [line for line in page.splitlines() if line.startswith("|")]
-    # Eight columns of figures, six of differences, three of task types, two of times: a name makes no more.
+    # Eight columns of figures, six of differences, three of task types, five of actions, two of times: a name
+    # makes no more.
     bars = [len(re.findall(r"(?<!\\)(?:\\\\)*\|", line)) for line in tables]
-    assert bars == [9] * 3 + [7] * 3 + [4] * 3 + [3] * 4
+    assert bars == [9] * 3 + [7] * 3 + [4] * 3 + [6] * 3 + [3] * 4
     printed(report_tables(found)).encode()
     printed(agent_table({text: figures(text)}, text)).encode()
     comparison_markdown({text: figures(text)["difference"]}, [tmp_path / text.replace("/", "")]).encode()

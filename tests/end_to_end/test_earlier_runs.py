@@ -56,7 +56,8 @@ def episodes(run: str, phase: str) -> list[Trajectory]:
 def figures(run: str) -> dict[str, Any]:
     """results.json except for what an earlier version did not write, and times."""
     results = read_json(Path(run, "results.json"))
-    return {name: value for name, value in results.items() if name not in ("baseline", "seconds", "stages")}
+    later = ("baseline", "behaviour", "seconds", "stages")
+    return {name: value for name, value in results.items() if name not in later}
 
 
 def test_a_finished_run_is_reported(command: Command) -> None:
@@ -95,7 +96,7 @@ def test_a_stopped_run_goes_on(command: Command) -> None:
         for name in ("loss", "margin", "reward"):
             if name in row:
                 assert rows[key][name] == pytest.approx(row[name], rel=1e-3, abs=1e-4), key
-    assert after["dpo-1"]["metrics"] == done("finished")["dpo-1"]["metrics"]
+    assert after["dpo-1"]["metrics"].items() >= done("finished")["dpo-1"]["metrics"].items()
     assert figures("stopped")["shipped"] == figures("finished")["shipped"]
 
 

@@ -34,7 +34,7 @@ from eto.training.cloning import _objective
 from eto.training.learner import Learner
 from eto.training.log_probs import TokenOutputs, TreeLogProbs
 from eto.training.loop import Example
-from eto.training.pair_examples import pair_example
+from eto.training.pair_examples import LENGTH_NORMALISED, pair_example
 from eto.training.preference import pair_loss
 from eto.types import Pair
 
@@ -323,7 +323,7 @@ def whole_example(policy, pair: Pair, weighting: ContrastSettings, settings: Dpo
         np.asarray(by_turn, dtype=np.float32)[leaf.turns]
         for by_turn, leaf in zip(turn_weights(pair, weighting), tree.leaves, strict=True)
     ]
-    if settings.loss == "length_normalised":
+    if settings.loss in LENGTH_NORMALISED:
         weights = [w / w.sum() for w in weights]
     return Example(tree, tuple(weights))
 
@@ -380,13 +380,14 @@ def test_what_a_pair_leaves_out_changes_neither_loss_nor_gradients(tiny_policy, 
         (DpoSettings(beta=0.1), {"beta": 0.1}),
         (DpoSettings(beta=0.7), {"beta": 0.7}),
         (DpoSettings(beta=3.0, loss="length_normalised"), {"beta": 3.0, "loss_type": ["sigmoid_norm"]}),
+        (DpoSettings(beta=0.7, loss="ipo_length_normalised"), {"beta": 0.7, "loss_type": ["ipo"]}),
         (
             DpoSettings(beta=0.7, loss="robust", label_smoothing=0.2),
             {"beta": 0.7, "loss_type": ["robust"], "label_smoothing": 0.2},
         ),
         (DpoSettings(beta=0.7, loss="apo_zero"), {"beta": 0.7, "loss_type": ["apo_zero"]}),
     ],
-    ids=["paper", "large beta", "length normalised", "robust", "apo zero"],
+    ids=["paper", "large beta", "length normalised", "ipo", "robust", "apo zero"],
 )
 def test_dpo_is_trls(tiny_policy, tmp_path, settings, options):
     trained = perturbed(tiny_policy.model)

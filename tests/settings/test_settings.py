@@ -67,6 +67,8 @@ NAN, INF = float("nan"), float("inf")
         (GuardSettings, {"max_margin": 0}),
         (GuardSettings, {"max_drift": NAN}),
         (GuardSettings, {"patience": 0}),
+        (GuardSettings, {"max_repeated": 1.5}),
+        (GuardSettings, {"dev_every_steps": 0}),
         (ContrastSettings, {"discount": NAN}),
         (ContrastSettings, {"turns": "last"}),
         (ContrastSettings, {"per_task": 0}),
@@ -119,6 +121,8 @@ def test_what_is_required_is_named():
         (ContrastSettings, {"turns": "window"}, "needs window"),
         (ContrastSettings, {"window": 3}, "no meaning with turns: all"),
         (GuardSettings, {"patience": 2, "dev_every_epoch": False}, "patience counts dev checks"),
+        (GuardSettings, {"max_repeated": 0.5, "dev_every_epoch": False}, "max_repeated concerns dev checks"),
+        (GuardSettings, {"dev_every_steps": 5, "dev_every_epoch": False}, "it needs dev_every_epoch"),
         (ExploreSettings, {"samples": 2}, "needs temperature above 0"),
     ],
 )

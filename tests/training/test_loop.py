@@ -27,7 +27,7 @@ from eto.training.batches import concurrent_passes, split
 from eto.training.cloning import _objective as sft_objective
 from eto.training.cloning import clonable, cloning, sft, sft_example
 from eto.training.example import Example
-from eto.training.guard import exceeded
+from eto.training.guard import exceeded, misbehaves
 from eto.training.learner import load_learner
 from eto.training.log_probs import TreeLogProbs
 from eto.training.optimiser import Optimiser
@@ -385,6 +385,26 @@ def test_guard_bounds(bounds, figures, fired):
     row = dict(zip(names, figures, strict=True)) | {"chosen_drift_per_token": figures[1] / 20}
     bound = exceeded(row, GuardSettings(**bounds))
     assert bound == fired or (fired and bound.startswith(fired))
+
+
+@pytest.mark.parametrize(
+    ("bounds", "fired"),
+    [
+        ({}, None),
+        ({"max_repeated": 0.4, "max_malformed": 0.1, "max_verb_share": 0.9, "min_action_entropy": 1.0}, None),
+        (
+            {"max_repeated": 0.3},
+            "40% of the actions repeat an earlier one of their episode, max_repeated is 0.3",
+        ),
+        ({"max_malformed": 0.0}, "10% of the actions are malformed, max_malformed is 0"),
+        ({"max_verb_share": 0.8}, "90% of the actions begin with the same word, max_verb_share is 0.8"),
+        ({"min_action_entropy": 1.5}, "the actions' entropy is 1.00 nats, min_action_entropy is 1.5"),
+    ],
+)
+def test_bounds_on_actions(bounds, fired):
+    figures = {"repeated": 0.4, "malformed": 0.1, "verb_share": 0.9, "action_entropy": 1.0}
+    assert misbehaves(figures, GuardSettings(**bounds)) == fired
+    assert misbehaves({}, GuardSettings(**bounds)) is None, "no action, nothing to judge"
 
 
 def test_a_loss_that_is_no_number_is_an_engines_failure(tiny_path):

@@ -44,3 +44,26 @@ def test_both_sorts_are_needed(tiny_path):
         unpaired(policy(tiny_path), episodes(2), [], SETTINGS)
     with pytest.raises(InputError, match="no desirable trajectory"):
         unpaired(policy(tiny_path), [], episodes(2), SETTINGS)
+
+
+def test_the_reference_point_is_estimated_before_each_step(tiny_path, tmp_path):
+    good, bad = episodes(4), [replace(each, reward=0.0) for each in episodes(5)[4:]]
+    free = rows(unpaired(policy(tiny_path), good, bad, SETTINGS))
+    assert {row["reference_point"] for row in free} == {0.0}
+    settings = SETTINGS.replace(kl_samples=3, epochs=5)
+    undisturbed = rows(unpaired(policy(tiny_path), good, bad, settings))
+    points = [row["reference_point"] for row in undisturbed]
+    assert points[0] == pytest.approx(0.0, abs=1e-4) and max(points) > 0.1
+    fit = unpaired(policy(tiny_path), good, bad, settings, directory=tmp_path, checkpoint_seconds=-1.0)
+    steps = iter(fit)
+    next(steps), next(steps)
+    steps.close()
+    resumed = rows(unpaired(policy(tiny_path), good, bad, settings, directory=tmp_path))
+    assert [row["reference_point"] for row in resumed] == pytest.approx(points[1:], abs=1e-5)
+
+
+def test_a_state_knows_what_is_desirable(tiny_path, tmp_path):
+    good, bad = episodes(2), [replace(each, reward=0.0) for each in episodes(4)[2:]]
+    rows(unpaired(policy(tiny_path), good, bad, SETTINGS, directory=tmp_path, checkpoint_seconds=-1.0))
+    with pytest.raises(InputError, match="to train again"):
+        unpaired(policy(tiny_path), [*good, bad[0]], bad[1:], SETTINGS, directory=tmp_path)

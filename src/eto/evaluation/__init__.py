@@ -1,5 +1,6 @@
 """Statistics, results, tables and figures of finished runs.
 
+- `behaviour`: how an agent acts, whatever it earns
 - `compared`: methods side by side: rewards, differences to controls, costs
 - `costs`: environment steps, generated and trained tokens, wall time
 - `curve`: the learning-curve picture

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from eto.data.files import read_rows
 from eto.data.store import TrajectoryStore
 from eto.errors import InputError
 from eto.evaluation import statistics
@@ -29,8 +30,9 @@ def build_results(run_directory: str | Path) -> dict[str, Any]:
     Keys: `recipe`, `model`, `environment`, `seeds`, `hardware`, `splits` (split -> `agents` (agent ->
     summary with `kinds` and `difference` to the baseline)), `baseline`, `explored` (iteration -> summary),
     `pairs` (iteration -> metrics of the contrast stage), `guard` (stage -> the rule that fired),
-    `shipped`, `stages` (wall seconds), `seconds`, `taken_from` (the run that the named stages come
-    from, or None). Raises `InputError` where there is no run.
+    `behaviour` (split -> agent -> how it acted), `shipped`, `stages` (wall seconds), `seconds`,
+    `taken_from` (the run that the named stages come from, or None). Raises `InputError` where there is no
+    run.
     """
     directory = Path(run_directory)
     recipe_path, store_path = directory / "recipe.yaml", directory / "trajectories.sqlite"
@@ -64,6 +66,7 @@ def build_results(run_directory: str | Path) -> dict[str, Any]:
         },
         "pairs": {_iteration(s["stage"], declared): s["metrics"] for s in stages if "pairs" in s["metrics"]},
         "guard": {s["stage"]: s["metrics"]["guard"] for s in stages if s["metrics"].get("guard")},
+        "behaviour": _behaviour(directory / "metrics.jsonl"),
         "shipped": _shipped(stages),
         "stages": [{"stage": stage["stage"], "seconds": stage["seconds"]} for stage in stages],
         "seconds": round(sum(stage["seconds"] for stage in stages), 1),
@@ -134,6 +137,17 @@ def _agents(played: Mapping[str, list[Trajectory]], recipe: Recipe) -> dict[str,
 def _summary(episodes: Sequence[Trajectory], recipe: Recipe) -> dict[str, Any]:
     resamples = recipe.evaluation.bootstrap_resamples
     return statistics.summarise(episodes, resamples=resamples, seed=recipe.seed, unfinished=True).to_dict()
+
+
+def _behaviour(metrics: Path) -> dict[str, dict[str, Any]]:
+    """Split -> agent or checkpoint -> figures of how it acted, as they were logged when it was played."""
+    acted: dict[str, dict[str, Any]] = {}
+    names = ("repeated", "malformed", "verb", "verb_share", "action_entropy")
+    for row in read_rows(metrics, "stage"):
+        if row.keys() >= {"agent", *names}:
+            figures = {name: row[name] for name in names}
+            acted.setdefault(row["stage"], {})[row["agent"]] = figures
+    return acted
 
 
 def _iteration(stage: str, declared: Mapping[str, Stage]) -> str:

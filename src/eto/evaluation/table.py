@@ -62,6 +62,17 @@ def kind_rows(agents: Mapping[str, Any]) -> tuple[list[str], list[list[Cell]]]:
     return header, rows
 
 
+def behaviour_rows(agents: Mapping[str, Any]) -> tuple[list[str], list[list[Cell]]]:
+    """Header and one row per agent: signs of a broken one, see `evaluation.behaviour`."""
+    header = ["how it acts", "repeated", "malformed", "most frequent verb", "entropy (nats)"]
+    rows: list[list[Cell]] = []
+    for agent, acted in agents.items():
+        shares = [(f"{acted[name]:.1%}",) for name in ("repeated", "malformed")]
+        verb = f"{acted['verb']} ({acted['verb_share']:.0%})"
+        rows.append([(agent,), *shares, (verb,), (f"{acted['action_entropy']:.2f}",)])
+    return header, rows
+
+
 def interval_cell(interval: Mapping[str, Any], digits: int, bound_digits: int, *, sign: str = "") -> Cell:
     """`0.671`, `0.56` and `0.78`; the mean alone where the bounds are not known."""
     if interval["mean"] is None:
@@ -84,6 +95,7 @@ def markdown(results: Mapping[str, Any]) -> str:
             agent_rows(agents),
             difference_rows(agents, results["baseline"]),
             kind_rows(agents),
+            behaviour_rows(results["behaviour"].get(split, {})),
         ):
             if rows:
                 parts.append(markdown_table(header, rows))

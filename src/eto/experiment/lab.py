@@ -125,7 +125,9 @@ class Lab:
         return replace(self.learner.actor(name), prompt=prompt)
 
     def measure(self, name: str, split: str) -> float:
-        """The learner's average reward on a split, played and logged under `name` with its interval."""
+        """The learner's average reward on a split, played and logged under `name` with its interval and how
+        it acted."""
+        from eto.evaluation.behaviour import behaviour
         from eto.evaluation.statistics import mean_interval, rate_interval
 
         temperature = self.recipe.evaluation.temperature
@@ -133,7 +135,9 @@ class Lab:
         reward = mean_interval([t.reward for t in played])
         success = rate_interval([float(t.success) for t in played if t.success is not None])
         figures = {"reward": reward.mean, "low": reward.low, "high": reward.high, "success": success.mean}
-        self.run.log(split, agent=name, step=0, **figures)
+        acted = behaviour(played, self.learner.renderer.stops)
+        how = acted.figures | {"verb": acted.verb} if acted else {}
+        self.run.log(split, agent=name, step=0, **figures, **how)
         return reward.mean
 
     def show(self, stage: str, fit: Fit) -> None:

@@ -77,3 +77,9 @@ def kto_loss(ratio: Tensor, desirable: Tensor, beta: float, reference_point: flo
     check_shapes(ratio, desirable)
     margin = beta * (ratio - reference_point)
     return 1 - torch.where(desirable, margin, -margin).sigmoid()
+
+
+def kto_reference_point(ratios: Tensor) -> float:
+    """max(0, mean log-ratio of outputs under prompts that are not theirs), in nats, through which no gradient
+    flows (KTO, arXiv 2402.01306, section 4.1). ratios `[M]`."""
+    return max(0.0, float(ratios.mean()))

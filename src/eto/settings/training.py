@@ -8,10 +8,12 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from eto.settings.base import Conflict, Free, Most, Settings, Yields
-from eto.settings.limits import Count, NotNegative, Positive, Share, Smoothing
+from eto.settings.limits import Count, NotNegative, Portion, Positive, Share, Smoothing, Whole
 
 Schedule = Literal["cosine", "linear", "constant", "constant_with_warmup"]
-PreferenceLoss = Literal["sigmoid", "ipo", "length_normalised", "robust", "dpop", "apo_zero"]
+PreferenceLoss = Literal[
+    "sigmoid", "ipo", "ipo_length_normalised", "length_normalised", "robust", "dpop", "apo_zero"
+]
 Anchor = Literal["mean", "sum"]
 
 
@@ -95,8 +97,8 @@ class DpoSettings(TrainingSettings):
     """Strength of the pull to the reference. Paper: 0.1."""
     loss: PreferenceLoss = "sigmoid"
     """sigmoid is DPO with a plain sum (paper); ipo is arXiv 2310.12036; length_normalised divides each
-    log-ratio by its number of action tokens; robust is arXiv 2403.00409; dpop is DPO-Positive (arXiv
-    2402.13228); apo_zero is arXiv 2408.06266."""
+    log-ratio by its number of action tokens, ipo_length_normalised IPO's; robust is arXiv 2403.00409;
+    dpop is DPO-Positive (arXiv 2402.13228); apo_zero is arXiv 2408.06266."""
     label_smoothing: Smoothing = Field(default_factory=_smoothing)
     """Assumed share of pairs whose order is wrong; with `loss: sigmoid` (conservative DPO) or `robust` only.
     Paper: 0; 0.1 with `loss: robust`."""
@@ -149,6 +151,9 @@ class KtoSettings(TrainingSettings):
     """Weight of a desirable trajectory. Paper: 1; more where they are the fewer."""
     undesirable_weight: Positive = 1.0
     """Weight of an undesirable trajectory. Paper: 1; more where they are the fewer."""
+    kl_samples: Whole = 0
+    """Trajectories under prompts of other tasks from which the reference point is estimated before each step,
+    each a forward pass; 0 leaves it at 0. Paper: the batch's."""
 
 
 class GuardSettings(Settings):
@@ -156,6 +161,8 @@ class GuardSettings(Settings):
 
     bounds: ClassVar = ("max_margin", "max_chosen_drop", "max_chosen_drop_per_token", "max_drift")
     """Fields that a step's figures are checked against; the others concern dev checks."""
+    of_dev: ClassVar = ("max_repeated", "max_malformed", "max_verb_share", "min_action_entropy")
+    """Fields that the actions of a dev check are checked against."""
 
     max_margin: Positive | None = 10.0
     """Stop when a step's mean reward margin, beta times nats, passes this; null: never."""
@@ -168,13 +175,26 @@ class GuardSettings(Settings):
     """Stop when a step's mean log-ratio of chosen or rejected is this many nats from 0; null: never."""
     dev_every_epoch: bool = True
     """Play the dev tasks after each DPO epoch and continue with the best checkpoint."""
+    dev_every_steps: Count | None = None
+    """Play them after every so many optimiser steps within an epoch too; null: only at epochs' ends."""
     patience: Count | None = None
     """Stop after this many dev checks in a row without a better one; null: never."""
+    max_repeated: Portion | None = None
+    """Stop when a larger share of a dev check's actions repeats one of its episode; null: never."""
+    max_malformed: Portion | None = None
+    """Stop when a larger share of a dev check's actions is empty, cut off or broken text; null: never."""
+    max_verb_share: Portion | None = None
+    """Stop when a larger share of a dev check's actions begins with one and the same word; null: never."""
+    min_action_entropy: Positive | None = None
+    """Stop when the entropy of a dev check's actions, in nats, is below this; null: never."""
     ship_only_if_better: bool = True
     """A round that does not beat its own starting agent on dev is reported and dropped."""
 
     @model_validator(mode="after")
-    def _patience_counts_checks(self) -> Self:
+    def _checks_are_made(self) -> Self:
         if self.patience is not None and not self.dev_every_epoch:
             raise Conflict("{place}patience counts dev checks: it needs {place}dev_every_epoch")
+        for name in ("dev_every_steps", *self.of_dev):
+            if getattr(self, name) is not None and not self.dev_every_epoch:
+                raise Conflict(f"{{place}}{name} concerns dev checks: it needs {{place}}dev_every_epoch")
         return self

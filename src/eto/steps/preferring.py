@@ -7,11 +7,13 @@ from dataclasses import asdict, dataclass, fields
 
 from eto.data.files import read_object, write_json
 from eto.experiment.lab import Lab
+from eto.experiment.stage import OpenStage
 from eto.protocols import Agent, Stage
 from eto.settings import ContrastSettings, DpoSettings, GuardSettings
 from eto.steps.cloning import drop_state
 from eto.steps.selecting import Checks
-from eto.training.guard import exceeded
+from eto.training.guard import exceeded, misbehaves
+from eto.training.loop import Fit
 from eto.training.preference import keep_reference, preference
 from eto.types import Pair
 
@@ -32,7 +34,12 @@ class Round:
     @property
     def reason(self) -> str:
         verdict = "better than" if self.dev_reward > self.start_reward else "not better than"
-        return f"dev reward {self.dev_reward:.3f}, {verdict} the starting agent's {self.start_reward:.3f}"
+        reason = f"dev reward {self.dev_reward:.3f}, {verdict} the starting agent's {self.start_reward:.3f}"
+        if not self.fired:
+            return reason
+        return (
+            f"{reason}; training was stopped ({self.fired}), epoch {self.best_epoch} is the best checkpoint"
+        )
 
 
 def prefer(
@@ -72,21 +79,9 @@ def prefer(
                 directory=stage.directory,
                 **lab.training,
             )
-            lab.show(stage.name, fit)
-            for epoch in fit.epochs():
-                for step in epoch:
-                    lab.log(stage.name, step)
-                    if bound := exceeded(step.figures, guard):
-                        fit.stop(bound)
-                if guard.dev_every_epoch or epoch.number == settings.epochs:
-                    checks.measure(epoch.number)
-                    if checks.patience_spent(epoch.number, guard.patience):
-                        break
-            if not checks.rewards:  # the guard ended training before the only check
-                checks.measure(settings.epochs)
-            for number in checks.rewards:
-                stage.played(checks.phase(number))
-            best, reward = checks.best()
+            train_checked(lab, stage, fit, checks, guard)
+            stage.played(*map(checks.phase, checks.rewards))
+            (best, step), reward = checks.best()
             ships = reward > start_reward or not guard.ship_only_if_better
             done = Round(agent, len(pairs), fit.stopped, best, reward, start_reward, ships)
             write_json(path, asdict(done))
@@ -97,6 +92,8 @@ def prefer(
                 start_reward=start_reward,
                 tokens=fit.tokens,
             )
+            if step is not None:
+                stage.note(best_step=step)
             stage.makes(agent)
         made = lab.agent(agent, stage=stage.name)
         lab.become(made)
@@ -104,3 +101,36 @@ def prefer(
         noted = read_object(path, *names)
     drop_state(stage.directory)
     return made, Round(**{name: noted[name] for name in names})
+
+
+def train_checked(lab: Lab, stage: OpenStage, fit: Fit, checks: Checks, guard: GuardSettings) -> None:
+    """Train to the end, or to the first bound of `guard` that is exceeded, with the dev checks that it asks
+    for and one at the end."""
+    lab.show(stage.name, fit)
+    last, every = fit.settings.epochs, guard.dev_every_steps
+
+    def check(epoch: int, step: int | None = None) -> None:
+        """Play dev, and stop training where it asks for that."""
+        checks.measure(epoch, step)
+        if fit.stopped is not None or not guard.dev_every_epoch:
+            return
+        place = f"epoch {epoch}" if step is None else f"step {step}"
+        if bound := misbehaves(checks.behaviour(epoch, step), guard):
+            fit.stop(f"after {place}, {bound}")
+        elif not fit.done and checks.patience_spent(epoch, guard.patience, step):
+            fit.stop(f"after {place}, no better dev check for {guard.patience} in a row")
+
+    for epoch in fit.epochs():
+        for step in epoch:
+            lab.log(stage.name, step)
+            if bound := exceeded(step.figures, guard):
+                fit.stop(bound)
+            elif every and step.step % every == 0 and not fit.at_epoch_end:
+                check(epoch.number, step.step)
+        ends = guard.dev_every_epoch or epoch.number == last
+        if ends and (epoch.number, fit.step) not in checks.rewards:
+            check(epoch.number)
+    if not checks.rewards:  # the guard ended training before the only check
+        checks.measure(last)
+    if fit.stopped:
+        lab.watch.say(f"{stage.name} was stopped: {fit.stopped}")

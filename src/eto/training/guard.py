@@ -26,3 +26,27 @@ def exceeded(figures: Mapping[str, float], bounds: GuardSettings) -> str | None:
     if bounds.max_drift is not None and drift > bounds.max_drift:
         return f"log-ratio moved {drift:.2f} nats, max_drift is {bounds.max_drift:g}"
     return None
+
+
+def misbehaves(figures: Mapping[str, float], bounds: GuardSettings) -> str | None:
+    """The bound that the actions of a dev check exceed, in words; None where there is none.
+
+    `figures`: those of `eto.evaluation.behaviour.Behaviour`; empty where no action was taken.
+    """
+    if not figures:
+        return None
+    for name, words in _ACTIONS.items():
+        most = getattr(bounds, f"max_{name}")
+        if most is not None and figures[name] > most:
+            return f"{figures[name]:.0%} of the actions {words}, max_{name} is {most:g}"
+    least, entropy = bounds.min_action_entropy, figures["action_entropy"]
+    if least is not None and entropy < least:
+        return f"the actions' entropy is {entropy:.2f} nats, min_action_entropy is {least:g}"
+    return None
+
+
+_ACTIONS = {
+    "repeated": "repeat an earlier one of their episode",
+    "malformed": "are malformed",
+    "verb_share": "begin with the same word",
+}

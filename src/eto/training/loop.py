@@ -150,6 +150,12 @@ class Fit:
         """Whether no step is left to take."""
         return self.stopped is not None or self.step == self.steps
 
+    @property
+    def at_epoch_end(self) -> bool:
+        """Whether the step taken last was the last of its epoch, or of the training."""
+        step, plan = self.step, self._plan
+        return step > 0 and (self.done or plan[step][0] != plan[step - 1][0])
+
     def __iter__(self) -> Iterator[StepResult]:
         """Take the remaining steps."""
         with closing(self._epochs(save=False)) as epochs:
@@ -174,7 +180,7 @@ class Fit:
         ready, self._backend = self._backend or self._new_backend(), None
         with ready as backend:
             backend.begin(self.learner.dtype, recompute_activations=self.recomputes)
-            if save and self._at_epoch_end:
+            if save and self.at_epoch_end:
                 yield Epoch(self._plan[self.step - 1][0] + 1, iter(()))
             while not self.done:
                 epoch = self._plan[self.step][0]
@@ -195,7 +201,7 @@ class Fit:
             self.step += 1
             yield StepResult(self.step, self.steps, epoch + 1, figures)
             if self.stopped is None and (
-                time.monotonic() - self._saved > self.checkpoint_seconds or (save and self._at_epoch_end)
+                time.monotonic() - self._saved > self.checkpoint_seconds or (save and self.at_epoch_end)
             ):
                 self._save()
 
@@ -209,11 +215,6 @@ class Fit:
         tokens = sum(example.tree.plain_tokens for example in batch)
         speed = tokens / (time.monotonic() - started)
         return figures | {"grad_norm": norm, "learning_rate": rate, "tokens_per_second": speed}
-
-    @property
-    def _at_epoch_end(self) -> bool:
-        step, plan = self.step, self._plan
-        return step > 0 and (self.done or plan[step][0] != plan[step - 1][0])
 
     def _save(self) -> None:
         if self.directory is not None:

@@ -17,7 +17,9 @@ from eto.training.example import Example
 from eto.training.learner import Learner
 from eto.types import Pair
 
-OF_THE_DIFFERENCE = {"sigmoid", "ipo", "length_normalised", "robust"}
+LENGTH_NORMALISED = {"length_normalised", "ipo_length_normalised"}
+"""Losses that divide each log-ratio by the weights of its tokens."""
+OF_THE_DIFFERENCE = {"sigmoid", "ipo", "robust", *LENGTH_NORMALISED}
 """Losses in which what both sides share cancels; the others look at each side's log-ratio by itself."""
 CHOSEN, REJECTED = 0, 1
 """Leaves of a pair's tree."""
@@ -105,7 +107,7 @@ def pair_example(learner: Learner, pair: Pair, contrast: ContrastSettings, setti
         weights.append(weight)
     tree = tree_of(sides)
     by_token = [w[leaf.turns] for w, leaf in zip(weights, tree.leaves, strict=True)]
-    if settings.loss == "length_normalised":
+    if settings.loss in LENGTH_NORMALISED:
         by_token = [w / max(w.sum(), 1e-12) for w in by_token]
     if settings.loss in OF_THE_DIFFERENCE:
         _cancel(tree.leaves, by_token)

@@ -206,7 +206,7 @@ def pair_loss(
 def contrast_loss(difference: Tensor, chosen: Tensor, rejected: Tensor, settings: DpoSettings) -> Tensor:
     """The loss that `settings` name, of one pair's log-ratios in nats; each a scalar -> scalar."""
     match settings.loss:
-        case "ipo":
+        case "ipo" | "ipo_length_normalised":
             return ipo_loss(difference, settings.beta)
         case "robust":
             return robust_dpo_loss(difference, settings.beta, settings.label_smoothing)

@@ -7,14 +7,16 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from eto.errors import InputError, NothingLeft
-from eto.losses.preference import kto_loss, sequence_log_prob
+from eto.losses.preference import kto_loss, kto_reference_point, sequence_log_prob
 from eto.settings.training import KtoSettings
+from eto.training.backends import Backend
 from eto.training.cloning import sft_example
 from eto.training.example import Example
 from eto.training.learner import Learner
@@ -40,8 +42,8 @@ def unpaired(
     """Training of `learner` in place on trajectories of both sorts, step by step as it is iterated over; the
     learner as it comes in is the reference.
 
-    The reference point is 0: the policy is the reference at the start. Raises `InputError` where one of the
-    two sorts is not there, for then nothing holds the other back.
+    The reference point is 0, its value at the start, or with `kl_samples` estimated before each step. Raises
+    `InputError` where one of the two sorts is not there, for then nothing holds the other back.
     """
     examples = []
     for wanted, group in ((1.0, desirable), (0.0, undesirable)):
@@ -54,29 +56,74 @@ def unpaired(
                 hint="choose it between the rewards that the agent earns; rft and nat need no failures",
             )
         examples += made
-    examples = with_reference(learner, examples, settings.micro_batch_tokens, directory)
-
-    def objective(example: Example, outputs: Sequence[TokenOutputs]) -> tuple[Tensor, dict[str, float]]:
-        log_probs = outputs[0].log_probs
-        reference = torch.from_numpy(example.references[REFERENCE][0]).to(log_probs.device)
-        ratio = sequence_log_prob(log_probs) - sequence_log_prob(reference)
-        wanted = bool(example.references[DESIRABLE][0][0])
-        weight = settings.desirable_weight if wanted else settings.undesirable_weight
-        loss = weight * kto_loss(ratio, torch.tensor(wanted, device=ratio.device), settings.beta)
-        sort = "desirable_drift" if wanted else "undesirable_drift"
-        return loss, {sort: float(ratio.detach())}
-
-    decisive = ("kto", settings.beta, settings.desirable_weight, settings.undesirable_weight)
-    return learner.fit(
-        examples,
-        objective,
+    mismatched = _mismatched(learner, [*desirable, *undesirable], settings.kl_samples, seed)
+    known = with_reference(learner, examples + mismatched, settings.micro_batch_tokens, directory)
+    return KtoFit(
+        learner,
+        known[: len(examples)],
+        known[len(examples) :],
         settings,
         seed=seed,
         activation_checkpointing=activation_checkpointing,
         checkpoint_seconds=checkpoint_seconds,
-        objective_settings=decisive,
         directory=directory,
     )
+
+
+class KtoFit(Fit):
+    """Sets the reference point before each step, from the weights alone: a resumed training has what the
+    undisturbed one has."""
+
+    def __init__(
+        self,
+        learner: Learner,
+        examples: Sequence[Example],
+        mismatched: Sequence[Example],
+        settings: KtoSettings,
+        **arguments: Any,
+    ) -> None:
+        """`mismatched`: what the reference point is estimated from. `arguments`: of `Fit`."""
+        self._scores, self._mismatched, self._kto = learner.score, mismatched, Kto(settings)
+        labels = tuple(_wanted(example) for example in examples)
+        weights = settings.desirable_weight, settings.undesirable_weight
+        decisive = ("kto", settings.beta, *weights, len(mismatched), labels)
+        super().__init__(learner, examples, self._kto, settings, objective_settings=decisive, **arguments)
+
+    def _update(self, backend: Backend, rate: float) -> dict[str, float]:
+        if self._mismatched:
+            trees = [example.tree for example in self._mismatched]
+            scored = self._scores(trees, self.settings.micro_batch_tokens)
+            ratios = [
+                float((now[0] - example.references[REFERENCE][0]).sum())
+                for now, example in zip(scored, self._mismatched, strict=True)
+            ]
+            self._kto.reference_point = kto_reference_point(torch.tensor(ratios))
+        return super()._update(backend, rate)
+
+
+class Kto:
+    """The loss of one trajectory, given the reference point."""
+
+    def __init__(self, settings: KtoSettings) -> None:
+        self.settings = settings
+        self.reference_point = 0.0
+        """How far the policy is from the reference in general, in nats."""
+
+    def __call__(self, example: Example, outputs: Sequence[TokenOutputs]) -> tuple[Tensor, dict[str, float]]:
+        """Figures: `reference_point`, and by the trajectory's sort `desirable_drift` or `undesirable_drift`,
+        its log-ratio in nats."""
+        log_probs, settings, wanted = outputs[0].log_probs, self.settings, _wanted(example)
+        reference = torch.from_numpy(example.references[REFERENCE][0]).to(log_probs.device)
+        ratio = sequence_log_prob(log_probs) - sequence_log_prob(reference)
+        weight = settings.desirable_weight if wanted else settings.undesirable_weight
+        desirable = torch.tensor(wanted, device=ratio.device)
+        loss = weight * kto_loss(ratio, desirable, settings.beta, self.reference_point)
+        sort = "desirable_drift" if wanted else "undesirable_drift"
+        return loss, {"reference_point": self.reference_point, sort: float(ratio.detach())}
+
+
+def _wanted(example: Example) -> bool:
+    return bool(example.references[DESIRABLE][0][0])
 
 
 def _examples(learner: Learner, trajectories: Sequence[Trajectory], wanted: float) -> list[Example]:
@@ -87,3 +134,15 @@ def _examples(learner: Learner, trajectories: Sequence[Trajectory], wanted: floa
                 label = {DESIRABLE: (np.array([wanted], dtype=np.float32),)}
                 examples.append(replace(sft_example(learner, trajectory, size=1.0), references=label))
     return examples
+
+
+def _mismatched(learner: Learner, trajectories: Sequence[Trajectory], count: int, seed: int) -> list[Example]:
+    """At most `count` trajectories under the prompts of other tasks, drawn by `seed`."""
+    order = np.random.default_rng((seed, len(trajectories))).permutation(len(trajectories)).tolist()
+    drawn = [trajectories[number] for number in order]
+    moved = [
+        replace(one, messages=other.messages, tools=other.tools)
+        for one, other in zip(drawn, drawn[1:] + drawn[:1], strict=True)
+        if one.task.id != other.task.id
+    ]
+    return _examples(learner, moved[:count], wanted=0.0)
