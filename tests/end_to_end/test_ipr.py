@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from corridor import Corridor
-from credit_runs import check_learnt, context, pairs_of, played, write_recipe
+from credit_runs import PREFERRING, check_learnt, context, pairs_of, played, write_recipe
 
 from eto.data.files import read_rows
 from eto.data.formats import read_trajectories
@@ -40,7 +40,8 @@ def test_ipr_blames_the_steps_that_go_on_worse(tmp_path: Path, model: Path, comm
     check_values(run)
     check_learnt(run)
     results = build_results(run)
-    assert {"sft", "ipr-1"} <= set(results["splits"]["test"]["agents"])
+    assert set(results["splits"]["test"]["agents"]) == {"sft", "ipr-1"}
+    assert results["shipped"]["agent"] == "ipr-1", "better on dev than the agent that it was cloned from"
     stages = [stage["stage"] for stage in results["stages"]]
     order = ["expert", "sft", "dev-sft", "branch-1", "values-1", "contrast-1", "dpo-1"]
     assert stages[: len(order)] == order
@@ -68,6 +69,7 @@ def test_a_second_round_keeps_the_first_reference(tmp_path: Path, model: Path, c
         "name": "ipr",
         "iterations": 2,
         "monte_carlo": {"samples": 2},
+        "dpo": PREFERRING | {"epochs": 1, "learning_rate": 3e-4},
         "guard": {"ship_only_if_better": False},
     }
     run = tmp_path / "run"
