@@ -9,12 +9,13 @@ from typing import Any
 import yaml
 from coin_game import RECIPE
 
+from eto.data.files import read_rows
 from eto.data.formats import read_pairs
 from eto.data.store import TrajectoryStore
 from eto.types import Pair, Phase, Trajectory
 
-CLONING = {"epochs": 4, "learning_rate": 2e-3, "batch_size": 12, "schedule": "constant"}
-PREFERRING = {"epochs": 2, "learning_rate": 3e-4, "batch_size": 8, "sft_weight": 0.1}
+CLONING = {"epochs": 5, "learning_rate": 2e-3, "batch_size": 12, "schedule": "constant"}
+PREFERRING = {"epochs": 6, "learning_rate": 1e-3, "batch_size": 4, "sft_weight": 0.1}
 
 
 def write_recipe(path: Path, model: Path, run: Path, method: dict[str, Any], **options: Any) -> Path:
@@ -23,7 +24,7 @@ def write_recipe(path: Path, model: Path, run: Path, method: dict[str, Any], **o
     values |= {
         "run_directory": str(run),
         "environment": {"name": "corridor", "options": options, "workers": 1},
-        "tasks": {"train_per_kind": 24, "dev_per_kind": 16, "test_per_kind": 8},
+        "tasks": {"train_per_kind": 16, "dev_per_kind": 8, "test_per_kind": 4},
         "method": {"sft": CLONING, "dpo": PREFERRING, **method},
     }
     values["model"]["path"] = str(model)
@@ -45,3 +46,10 @@ def pairs_of(run: Path, iteration: int = 1) -> list[Pair]:
 def context(pair: Pair) -> int:
     """Turns before those that are contrasted."""
     return next(at for at, turn in enumerate(pair.chosen.turns) if turn.loss)
+
+
+def check_learnt(run: Path, stage: str = "dpo-1") -> None:
+    """A stage of preference training moved probability from the rejected sides to the chosen ones."""
+    steps = [row for row in read_rows(run / "metrics.jsonl") if row["stage"] == stage]
+    assert steps[-1]["margin"] > steps[0]["margin"] + 0.01
+    assert steps[-1]["rejected_drift"] < steps[-1]["chosen_drift"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from credit_runs import context, pairs_of, played, write_recipe
+from credit_runs import PREFERRING, check_learnt, context, pairs_of, played, write_recipe
 
 from eto.data.formats import read_trajectories
 from eto.environments import SUITES
@@ -24,10 +24,11 @@ def test_groups_are_learnt_from_clear_to_close(tmp_path: Path, model: Path, comm
         "name": "hpl",
         "group_turns": GROUP,
         "group_samples": SAMPLES,
-        "monte_carlo": {"samples": 4},
+        "monte_carlo": {"samples": 3},
         "threshold": 0.2,
         "least_value": 0.4,
-        "dpo": {"epochs": 1, "learning_rate": 3e-4, "batch_size": 8, "sft_weight": 0.1},
+        "dpo": PREFERRING | {"epochs": 2},
+        "guard": {"dev_every_epoch": False},
     }
     run = tmp_path / "run"
     path = write_recipe(tmp_path / "recipe.yaml", model, run, method)
@@ -42,6 +43,7 @@ def test_groups_are_learnt_from_clear_to_close(tmp_path: Path, model: Path, comm
         assert pair.chosen.actions == expert.actions[: at + GROUP]
         assert len(pair.rejected.turns) <= at + GROUP
     assert all(context(pair) % GROUP == 0 for pair in groups)
+    check_learnt(run, "dpo-3")
     branched = played(run, "continue/branch-groups")
     assert len(branched) == len(experts) * 2 * SAMPLES, "two places in four rooms"
     results = build_results(run)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from corridor import Corridor
-from credit_runs import context, pairs_of, played, write_recipe
+from credit_runs import PREFERRING, check_learnt, context, pairs_of, played, write_recipe
 
 from eto.data.files import read_rows
 from eto.data.formats import read_trajectories
@@ -22,7 +22,7 @@ def corridor(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_ipr_blames_the_steps_that_go_on_worse(tmp_path: Path, model: Path, command) -> None:
-    method = {"name": "ipr", "iterations": 2, "monte_carlo": {"samples": 3}, "threshold": 0.3}
+    method = {"name": "ipr", "iterations": 1, "monte_carlo": {"samples": 3}, "threshold": 0.3}
     run = tmp_path / "run"
     path = write_recipe(tmp_path / "recipe.yaml", model, run, method)
     command.succeeds("run", path)
@@ -38,8 +38,10 @@ def test_ipr_blames_the_steps_that_go_on_worse(tmp_path: Path, model: Path, comm
         assert wrong.startswith("move "), "what costs only a turn is no mistake"
         assert wrong != expert.actions[at]
     check_values(run)
+    check_learnt(run)
     results = build_results(run)
-    assert {"sft", "ipr-1"} <= set(results["splits"]["test"]["agents"])
+    assert set(results["splits"]["test"]["agents"]) == {"sft", "ipr-1"}
+    assert results["shipped"]["agent"] == "ipr-1", "better on dev than the agent that it was cloned from"
     stages = [stage["stage"] for stage in results["stages"]]
     order = ["expert", "sft", "dev-sft", "branch-1", "values-1", "contrast-1", "dpo-1"]
     assert stages[: len(order)] == order
@@ -67,6 +69,7 @@ def test_a_second_round_keeps_the_first_reference(tmp_path: Path, model: Path, c
         "name": "ipr",
         "iterations": 2,
         "monte_carlo": {"samples": 2},
+        "dpo": PREFERRING | {"epochs": 1, "learning_rate": 3e-4},
         "guard": {"ship_only_if_better": False},
     }
     run = tmp_path / "run"
@@ -93,6 +96,7 @@ def test_eto_contrasts_single_actions(tmp_path: Path, model: Path, command, gran
             assert len(pair.chosen.turns) == len(pair.rejected.turns) == at + 1
             assert pair.chosen.actions[at] == f"move {way[at]}" != pair.rejected.actions[at]
             assert ends[pair.task.id, at].reward == pair.rejected.reward < pair.chosen.reward
+    check_learnt(run)
     done = [stage["stage"] for stage in build_results(run)["stages"]]
     assert ("explore-1" in done) is (granularity == "mixture") and "branch-1" in done
 
