@@ -24,7 +24,7 @@ from eto.data.foreign.forms import READ_AS_PAIRS, REFUSED_FORMS
 from eto.data.foreign.lists import MESSAGE, PAIR, TRAJECTORY
 from eto.data.foreign.messages import ROLES
 from eto.experiment.recipe import Recipe, load_recipe
-from eto.experiment.recipe_fields import default_of, is_free, most_of, section_of
+from eto.experiment.recipe_fields import DEFAULT_METHOD, default_of, is_free, most_of, section_of
 from eto.methods import METHODS
 from eto.settings import MethodSettings, Settings
 
@@ -103,7 +103,7 @@ def default_text(field: FieldInfo) -> str:
 def recipe_tables() -> str:
     """The tables of what all recipes have, then those of each method."""
     parts = [field_tables(fields(), Recipe, 2)]
-    for name in sorted(METHODS):
+    for name in sorted(METHODS, key=lambda name: (name != DEFAULT_METHOD, name)):  # the default one first
         method = METHODS[name]
         about = f"`method: {{name: {name}}}`: {method.summary}."
         parts += [f"## Method `{name}`", about, field_tables(method_fields(name), method.settings, 3)]

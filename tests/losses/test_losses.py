@@ -178,6 +178,7 @@ def test_pair_loss_by_hand():
             "accuracy": 1.0,
             "chosen_drift": math.log(2),
             "rejected_drift": math.log(5 / 12),
+            "chosen_drift_per_token": math.log(2) / 3,
         },
         abs=1e-6,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -91,7 +92,8 @@ def _once(path: Path, score: Callable[[], Sequence[np.ndarray]]) -> list[np.ndar
 
 def _keep(path: Path, arrays: Sequence[np.ndarray]) -> None:
     file = io.BytesIO()
-    np.savez(file, **{f"episode{number}": each for number, each in enumerate(arrays)})
+    named: dict[str, Any] = {f"episode{number}": each for number, each in enumerate(arrays)}
+    np.savez(file, **named)
     write_atomic(path, file.getvalue())
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors.torch import load_file, save_file
@@ -77,9 +78,10 @@ def _credited(
         values = [leaf for [leaf] in lab.learner.values(trees, tokens)]
         file = io.BytesIO()
         columns = {"reference": reference, "old": old, "values": values}
-        np.savez(
-            file, **{f"{name}{i}": leaf for name, each in columns.items() for i, leaf in enumerate(each)}
-        )
+        named: dict[str, Any] = {
+            f"{name}{i}": leaf for name, each in columns.items() for i, leaf in enumerate(each)
+        }
+        np.savez(file, **named)
         write_atomic(kept, file.getvalue())
     else:
         lab.become(acting)

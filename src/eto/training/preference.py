@@ -189,7 +189,8 @@ def pair_loss(
         drift.append(float((leaf.detach() - ref_leaf)[weight > 0].sum()))
         tokens.append(int((weight > 0).sum()))
     difference = log_ratio_difference(*policy, *reference)
-    loss = contrast_loss(difference, *(p - r for p, r in zip(policy, reference, strict=True)), settings)
+    chosen, rejected = (p - r for p, r in zip(policy, reference, strict=True))
+    loss = contrast_loss(difference, chosen, rejected, settings)
     if settings.sft_weight:
         share = len(leaves[CHOSEN]) if settings.anchor == "sum" else 1
         loss = loss + settings.sft_weight * share * sft_loss(leaves[CHOSEN])
