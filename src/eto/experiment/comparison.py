@@ -61,8 +61,9 @@ def _with_controls(recipe: Recipe, seed: int, directory: Path) -> Iterator[Entry
     home = directory / recipe.name
     own = recipe.replace(seed=seed, run_directory=str(home / f"seed-{seed}"))
     yield Entry(recipe.name, own)
-    cloning = getattr(recipe.method, "sft", None)
-    if isinstance(recipe.method, CloningSettings) or not isinstance(cloning, SftSettings):
+    sections = (getattr(recipe.method, name) for name in type(recipe.method).model_fields)
+    cloning = next((each for each in sections if isinstance(each, SftSettings)), None)
+    if isinstance(recipe.method, CloningSettings) or cloning is None:
         return
     everything = own.tasks.replace(explore_unseen=0.0)
     yield Entry(
