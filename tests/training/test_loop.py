@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -295,6 +296,16 @@ def test_an_epochs_check_may_stop(tiny_path):
         if epoch.number == 2:
             break
     assert fit.step == 4 and not fit.done
+
+
+@pytest.mark.parametrize("taken", [0, 1])
+def test_leaving_an_epoch_early_ends_the_epochs(tiny_path, taken):
+    fit = preference(policy(tiny_path), pairs(), PAIRED)
+    seen = []
+    for epoch in itertools.islice(fit.epochs(), 5):
+        seen.append(epoch.number)
+        assert len(list(itertools.islice(epoch, taken))) == taken
+    assert (seen, fit.step, fit.done) == ([1], taken, False)
 
 
 def test_the_guard_stops(tiny_path):

@@ -76,9 +76,10 @@ class Fit:
             print(step.figures["loss"])         for step in epoch: ...
                                                 play_dev()
 
-    Leaving the loop early ends it there; `stop` does and keeps that for a later call. With `directory` the
-    state is saved there every `checkpoint_seconds`, at the end of each of `epochs()`, and by `stop`; a
-    later call with the same arguments resumes there. The weights are those of the last step yielded.
+    Leaving the loop early, an epoch's too, ends it there; `stop` does and keeps that for a later call. With
+    `directory` the state is saved there every `checkpoint_seconds`, at the end of each of `epochs()`, and by
+    `stop`; a later call with the same arguments resumes there. The weights are those of the last step
+    yielded.
     """
 
     def __init__(
@@ -185,6 +186,8 @@ class Fit:
             while not self.done:
                 epoch = self._plan[self.step][0]
                 yield Epoch(epoch + 1, self._steps(backend, epoch, save=save))
+                if not self.done and self._plan[self.step][0] == epoch:
+                    return  # left early; the same epoch would come for ever
 
     def _new_backend(self) -> Backend:
         fast, dropout = self.learner.fast_paths, self.settings.dropout
