@@ -249,3 +249,29 @@ def test_what_answers_the_last_turn_does_not_part_the_sides() -> None:
         assert one_begins_other(chosen, lost) and one_begins_other(lost, chosen)
         assert contrast_result([chosen], [lost]).summary.no_parting == 1
     assert not one_begins_other(expert("t", "ax"), lost)
+
+
+def test_the_widest_differences_come_first() -> None:
+    explored = [
+        episode("t/1", "ab", 0.5, sample=0),
+        episode("t/1", "cd", 0.1, sample=1),
+        episode("t/1", "ef", 0.9, sample=2),
+    ]
+    own = ContrastSettings(agent_pairs=True, match="widest")
+    result = contrast_result([], explored, own)
+    assert [(p.chosen.reward, p.rejected.reward) for p in result.pairs] == [(0.9, 0.1)]
+    assert (result.summary.over_task_cap, result.summary.partners) == (2, 1)
+    every = contrast_result([], explored, own.replace(per_task=None)).pairs
+    # Of two differences of 0.4 that with the partner, the best one, is first.
+    assert [(p.chosen.reward, p.rejected.reward) for p in every] == [(0.9, 0.1), (0.9, 0.5), (0.5, 0.1)]
+    apart = contrast_result([], explored, own.replace(per_task=None, min_gap=0.45)).pairs
+    assert [(p.chosen.reward, p.rejected.reward) for p in apart] == [(0.9, 0.1)]
+
+
+def test_the_expert_is_one_of_those_compared() -> None:
+    explored = [episode("t/1", "ef", 0.5, sample=0), episode("t/1", "cd", 0.1, sample=1)]
+    widest = ContrastSettings(match="widest", per_task=None)
+    pairs = contrast_result([expert("t/1")], explored, widest).pairs
+    assert [(p.chosen.source, p.rejected.reward) for p in pairs] == [("expert", 0.1), ("expert", 0.5)]
+    both = contrast_result([expert("t/1")], explored, widest.replace(agent_pairs=True)).pairs
+    assert [p.chosen.source for p in both] == ["expert", "expert", "sft"]

@@ -164,3 +164,16 @@ def test_a_run_counts_them_and_its_first_round_needs_a_pair(tiny_path, tmp_path:
         assert made(run, [], explored, 3) == ([], {})
     with Run.open(tmp_path / "two", recipe) as run, pytest.raises(InputError, match="no pair is left"):
         made(run, [LONG], [LOST], 1)
+
+
+def test_a_pair_counts_by_its_reward_difference(tiny_path):
+    learner, wide, narrow = policy(tiny_path), sides("ot", "wt"), sides("ot", "wt", number=1)
+    narrow = replace(narrow, rejected=replace(narrow.rejected, reward=0.5))
+    weighed, _ = contrasted(learner, [wide, narrow], ContrastSettings(gap_weights=True), PAIRED)
+    # Differences 1 and 0.5 over their mean 0.75.
+    assert [example.size for _, example in weighed] == pytest.approx([4 / 3, 2 / 3])
+    plain, _ = contrasted(learner, [wide, narrow], ContrastSettings(), PAIRED)
+    assert [example.size for _, example in plain] == [1.0, 1.0]
+    with pytest.raises(InputError, match="without a reward difference"):
+        tied = replace(narrow, rejected=replace(narrow.rejected, reward=narrow.chosen.reward))
+        contrasted(learner, [tied], ContrastSettings(gap_weights=True), PAIRED)

@@ -12,6 +12,7 @@ import random
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
+from itertools import combinations
 from typing import Literal, get_args
 
 from eto.settings import ContrastSettings
@@ -37,7 +38,8 @@ Outcome = Literal[
 
 @dataclass(frozen=True, slots=True)
 class ContrastSummary:
-    """The outcome of every explored trajectory; the counts add up to their number."""
+    """The outcome of every explored trajectory; the counts add up to their number. With `match: widest` two
+    explored ones that are compared count once more."""
 
     wins: int = 0
     """Pairs whose chosen side is the explored trajectory."""
@@ -171,13 +173,16 @@ def _contrast_task(
     usable = [each for each in group if not each.failed and each.turns]
     if partner is None and rules.agent_pairs and usable:
         partner = _best(usable)
+    compared: list[tuple[Trajectory | None, Trajectory]] = [(partner, each) for each in group]
+    if rules.match == "widest":
+        compared = _widest_first(compared, usable, partner, rules)
     judgements: list[Judgement] = []
-    seen: set[tuple[Said, ...]] = set()
+    seen: set[frozenset[tuple[Said, ...]]] = set()
     made = 0
-    for each in group:
-        outcome, pair = _judge(partner, each, rules)
-        if pair is not None:
-            said = tuple(turn.said for turn in each.turns)
+    for against, each in compared:
+        outcome, pair = _judge(against, each, rules)
+        if pair is not None and against is not None:
+            said = frozenset(tuple(turn.said for turn in side.turns) for side in (against, each))
             if said in seen:
                 outcome, pair = "duplicates", None
             elif made == rules.per_task:
@@ -187,6 +192,21 @@ def _contrast_task(
             seen.add(said)
         judgements.append((outcome, pair))
     return judgements
+
+
+def _widest_first(
+    compared: list[tuple[Trajectory | None, Trajectory]],
+    usable: Sequence[Trajectory],
+    partner: Trajectory | None,
+    rules: ContrastSettings,
+) -> list[tuple[Trajectory | None, Trajectory]]:
+    """Comparisons with the partner and, where `agent_pairs`, of every two explored trajectories, the better
+    one first; by falling reward difference, of equals in their order."""
+    if rules.agent_pairs:
+        others = [each for each in usable if each is not partner]
+        for one, other in combinations(others, 2):
+            compared.append((one, other) if one.reward >= other.reward else (other, one))
+    return sorted(compared, key=lambda two: -abs(two[0].reward - two[1].reward) if two[0] else 0.0)
 
 
 def _judge(partner: Trajectory | None, explored: Trajectory, rules: ContrastSettings) -> Judgement:

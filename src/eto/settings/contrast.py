@@ -9,6 +9,7 @@ from pydantic import model_validator
 from eto.settings.base import Conflict, Settings
 from eto.settings.limits import Count, Discount, Share, Whole
 
+Match = Literal["partner", "widest"]
 Turns = Literal["all", "from_divergence", "window"]
 DiscountKind = Literal["geometric", "dmpo"]
 
@@ -16,13 +17,17 @@ DiscountKind = Literal["geometric", "dmpo"]
 class ContrastSettings(Settings):
     """Making pairs of trajectories, and weighing their turns."""
 
-    of_turns: ClassVar = ("turns", "window", "discount", "discount_kind", "repeats")
-    """Fields that weigh the turns of pairs; the others decide which pairs are made."""
+    of_turns: ClassVar = ("gap_weights", "turns", "window", "discount", "discount_kind", "repeats")
+    """Fields that weigh pairs and their turns; the others decide which pairs are made."""
 
     margin_turns: Whole | None = 5
     """Rejected is cut at the chosen's turns plus this many; null does not cut. Paper's code: 5."""
     min_gap: Share = 0.0
     """A pair needs a reward difference above this. Paper: 0."""
+    match: Match = "partner"
+    """Which trajectories of a task are paired. partner: each explored one with the expert's, in their order
+    (paper). widest: also every two explored ones, where `agent_pairs`, the widest reward difference first:
+    with `per_task: 1` the best and the worst, with null all."""
     both_directions: bool = True
     """An explored episode that beats the expert's becomes chosen. Paper: true."""
     agent_pairs: bool = False
@@ -31,6 +36,9 @@ class ContrastSettings(Settings):
     """Most pairs of one task and round; null: one for every distinct explored episode. Paper: 1."""
     per_kind: Count | None = None
     """Most pairs of one task type and round, against lopsided pairs; null sets no bound."""
+    gap_weights: bool = False
+    """Whether a pair counts in a step's mean by its reward difference, over that of the average pair. Paper:
+    false."""
     turns: Turns = "all"
     """Turns of a pair that carry the contrast: all (paper), those from the divergence on, or
     `window` turns from the divergence on."""

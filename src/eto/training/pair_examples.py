@@ -52,6 +52,15 @@ def contrasted(
         warnings.warn(
             f"{share} are left out, cut to {learner.max_context} tokens: {_counted(left_out)}", stacklevel=3
         )
+    if contrast.gap_weights and kept:
+        gaps = [pair.chosen.reward - pair.rejected.reward for pair, _ in kept]
+        mean = sum(gaps) / len(gaps)
+        if min(gaps) <= 0:
+            hint = "leave out pairs of equal rewards, or set contrast.gap_weights to false"
+            raise InputError("a pair without a reward difference has no weight", where="pairs", hint=hint)
+        kept = [
+            (pair, replace(example, size=gap / mean)) for (pair, example), gap in zip(kept, gaps, strict=True)
+        ]
     return kept, left_out
 
 

@@ -169,7 +169,7 @@ def _decisive(settings: DpoSettings) -> tuple[object, ...]:
 def pair_loss(
     example: Example, outputs: Sequence[TokenOutputs], settings: DpoSettings
 ) -> tuple[Tensor, dict[str, float]]:
-    """Loss of one pair from both sides' outputs, and its figures.
+    """Loss of one pair from both sides' outputs, times its size, and its figures.
 
     An example of one side only is a rehearsed trajectory and has no figures of its own.
 
@@ -194,7 +194,7 @@ def pair_loss(
     if settings.sft_weight:
         share = len(leaves[CHOSEN]) if settings.anchor == "sum" else 1
         loss = loss + settings.sft_weight * share * sft_loss(leaves[CHOSEN])
-    return loss, {
+    return loss * example.size, {
         "margin": settings.beta * float(difference.detach()),
         "accuracy": float(difference.detach() > 0),
         "chosen_drift": drift[CHOSEN],
