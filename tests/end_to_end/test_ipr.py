@@ -54,6 +54,7 @@ def check_values(run: Path) -> None:
     """Every state was played on from as often as the recipe says, by the cloned agent."""
     values = played(run, "continue/values-1")
     assert {t.source for t in values} == {"sft"}
+    assert not any(t.turns[0].log_probs for t in values) and any(t.turns[-1].log_probs for t in values)
     noted = read_done(run / "stages" / "values-1" / "DONE")["metrics"]
     assert noted["episodes"] == 3 * noted["states"] == len(values)
     parted = [pair for pair in pairs_of(run) if pair.kind == "suffix"]

@@ -34,10 +34,12 @@ class Cut:
 
     def prefix(self, tokenizer: str | None) -> Prefix:
         """As the beginning of other episodes. tokenizer: fingerprint of that of the agent that plays on;
-        token ids of any other are left out."""
-        turns = self.trajectory.turns[: self.turns]
-        if tokenizer is None or self.trajectory.tokenizer != tokenizer:
-            turns = tuple(replace(turn, action_ids=None, log_probs=None) for turn in turns)
+        token ids of any other are left out, and all log-probs, which tell what an episode sampled itself."""
+        known = tokenizer is not None and self.trajectory.tokenizer == tokenizer
+        turns = tuple(
+            replace(turn, action_ids=turn.action_ids if known else None, log_probs=None)
+            for turn in self.trajectory.turns[: self.turns]
+        )
         return Prefix(self.trajectory.task, turns)
 
 
