@@ -124,6 +124,7 @@ def test_what_is_required_is_named():
         (GuardSettings, {"max_repeated": 0.5, "dev_every_epoch": False}, "max_repeated concerns dev checks"),
         (GuardSettings, {"dev_every_steps": 5, "dev_every_epoch": False}, "it needs dev_every_epoch"),
         (ExploreSettings, {"samples": 2}, "needs temperature above 0"),
+        (TaskSettings, {"train_per_kind": 4, "experts_per_kind": 4}, "set experts_per_kind below"),
     ],
 )
 def test_settings_that_do_not_go_together_are_refused(kind, wrong, told):

@@ -55,6 +55,16 @@ class TaskSettings(Settings):
     """Share of the training tasks kept from cloning, so that the agent also explores tasks it has
     not memorised. Paper: 0."""
 
+    @model_validator(mode="after")
+    def _some_without_expert(self) -> Self:
+        experts, tasks = self.experts_per_kind, self.train_per_kind
+        if experts is not None and tasks is not None and experts >= tasks:
+            raise Conflict(
+                "all training tasks have an expert; set {place}experts_per_kind below {place}train_per_kind, "
+                "or to null"
+            )
+        return self
+
 
 class RolloutSettings(Settings):
     """How episodes are played, in exploring and evaluating alike."""
