@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import eto.evaluation.statistics as statistics
 from eto.data.store import TrajectoryStore
 from eto.data.texts import markdown_code, markdown_text
 from eto.errors import InputError
-from eto.evaluation import statistics
 from eto.evaluation.results import agents_of, build_results
 from eto.evaluation.table import agent_rows, difference_rows, duration, kind_rows, markdown_table
 from eto.machine import hardware_line

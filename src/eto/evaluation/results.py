@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import eto.evaluation.statistics as statistics
 from eto.data.files import read_rows
 from eto.data.store import TrajectoryStore
 from eto.errors import InputError
-from eto.evaluation import statistics
 from eto.experiment.recipe import Recipe, load_recipe
 from eto.experiment.run_records import read_done, read_manifest
 from eto.methods import declared_stages

@@ -140,6 +140,12 @@ class Lab:
         self.run.log(split, agent=name, step=0, **figures, **how)
         return reward.mean
 
+    def train(self, stage: str, fit: Fit) -> None:
+        """Take all steps of the training of `stage`; each is kept and shown."""
+        self.show(stage, fit)
+        for step in fit:
+            self.log(stage, step)
+
     def show(self, stage: str, fit: Fit) -> None:
         """Show where the training of `stage` begins, and the memory that it takes."""
         show_start(self.watch, stage, fit)

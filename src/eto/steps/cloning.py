@@ -38,9 +38,7 @@ def clone(
             if afresh:
                 lab.begin_again()
             fit = cloning(lab.learner, trajectories, settings, directory=stage.directory, **lab.training)
-            lab.show(stage.name, fit)
-            for step in fit:
-                lab.log(stage.name, step)
+            lab.train(stage.name, fit)
             save_model(lab.learner, stage.directory)
             stage.note(trajectories=len(trajectories), tokens=fit.tokens)
             stage.makes(agent)

@@ -37,9 +37,7 @@ def advantages(
             add_value_head(lab.learner)
             examples = episode_examples(lab.learner, episodes)
             fit = criticise(lab.learner, examples, settings, directory=under_way.directory, **lab.training)
-            lab.show(stage, fit)
-            for step in fit:
-                lab.log(stage, step)
+            lab.train(stage, fit)
             trees = [example.tree for example, _ in examples]
             values = [leaf for [leaf] in lab.learner.values(trees, settings.micro_batch_tokens)]
             _keep(path, turn_advantages(examples, values, settings.discount, decay))
@@ -72,9 +70,7 @@ def update(
             fit = clipped_update(
                 lab.learner, examples, old, gained, settings, directory=stage.directory, **lab.training
             )
-            lab.show(stage.name, fit)
-            for step in fit:
-                lab.log(stage.name, step)
+            lab.train(stage.name, fit)
             save_model(lab.learner, stage.directory)
             stage.note(episodes=len(examples), tokens=fit.tokens)
             stage.makes(agent)

@@ -19,9 +19,7 @@ def foresee(lab: Lab, trajectories: Sequence[Trajectory], settings: SftSettings,
         if not stage.done:
             lab.begin_again()
             fit = foresight(lab.learner, trajectories, settings, directory=stage.directory, **lab.training)
-            lab.show(stage.name, fit)
-            for step in fit:
-                lab.log(stage.name, step)
+            lab.train(stage.name, fit)
             save_model(lab.learner, stage.directory)
             stage.note(trajectories=len(trajectories), tokens=fit.tokens)
             stage.makes(agent)

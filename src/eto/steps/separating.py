@@ -28,9 +28,7 @@ def separate(
             fit = unpaired(
                 lab.learner, desirable, undesirable, settings, directory=stage.directory, **lab.training
             )
-            lab.show(stage.name, fit)
-            for step in fit:
-                lab.log(stage.name, step)
+            lab.train(stage.name, fit)
             save_model(lab.learner, stage.directory)
             stage.note(desirable=len(desirable), undesirable=len(undesirable), tokens=fit.tokens)
             stage.makes(agent)
