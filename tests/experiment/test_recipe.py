@@ -134,6 +134,7 @@ def test_malformed_override(override):
         (["method.explore.samples=4"], "needs method.explore.temperature above 0"),
         (["method.dpo.loss=ipo", "method.dpo.label_smoothing=0.1"], "no meaning with loss: ipo"),
         (["tasks.dev_per_kind=0"], "needs dev tasks"),
+        (["tasks.experts_per_kind=1"], "set method.contrast.agent_pairs to true"),
         (
             ["method.guard.dev_every_epoch=false", "method.guard.patience=1"],
             "needs method.guard.dev_every_epoch",

@@ -81,6 +81,13 @@ class Recipe(Settings):
             raise Conflict(f"method.{field} needs dev tasks, but tasks.dev_per_kind is 0")
         return self
 
+    @model_validator(mode="after")
+    def _episodes_without_expert_are_used(self) -> Self:
+        if self.tasks.experts_per_kind is not None and (change := self.method.idle_without_expert()):
+            problem = "nothing is learnt from tasks without an expert (tasks.experts_per_kind)"
+            raise Conflict(f"{problem}; {change}")
+        return self
+
 
 def section_of(annotation: Any) -> type[BaseModel] | None:
     """The settings behind a field's type, `LoraSettings | None` included."""

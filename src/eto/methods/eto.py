@@ -55,6 +55,11 @@ class EtoSettings(MethodSettings):
             return "guard.dev_every_epoch"
         return "guard.ship_only_if_better" if self.guard.ship_only_if_better else ""
 
+    def idle_without_expert(self) -> str:
+        if not self.iterations or self.granularity == "step" or self.contrast.agent_pairs:
+            return ""
+        return "set method.contrast.agent_pairs to true"
+
     def without_effect(self) -> Mapping[str, str]:
         if self.iterations and self.granularity == "step":
             idle = ("margin_turns", "agent_pairs", "per_task", "per_kind")

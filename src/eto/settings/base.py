@@ -110,6 +110,11 @@ class MethodSettings(Settings):
         """The field that asks for dev tasks, such as `guard.dev_every_epoch`; "" where none does."""
         return ""
 
+    def idle_without_expert(self) -> str:
+        """What to change where episodes of tasks without an expert are played and not used; "" where they are
+        used, or none are played."""
+        return ""
+
     def without_effect(self) -> Mapping[str, str]:
         """Sections and fields that nothing reads with these values -> what to change, in words."""
         return {}
