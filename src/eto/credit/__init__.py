@@ -2,6 +2,7 @@
 
 - `advantages`: rewards and advantages of single tokens
 - `contrast`: trajectories to pairs, by reward
+- `discriminator`: step rewards by a discriminator, and pairs by these
 - `groups`: groups of turns as pairs, and their curriculum
 - `monte_carlo`: branches of an expert's trajectory, and pairs by what they are worth
 - `turn_weights`: which turns of a pair carry the contrast

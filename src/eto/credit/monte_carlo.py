@@ -157,9 +157,14 @@ def step_pairs(
 
 def pair_of(branch: Branch, expert_chosen: bool, kind: PairKind, turns: int | None = None) -> Pair:
     """Both sides after the prefix, up to `turns` turns each. The prefix is context that carries no loss."""
-    sides = [_after(side, branch.at, turns) for side in (branch.expert, branch.episode)]
-    chosen, rejected = sides if expert_chosen else sides[::-1]
+    expert, own = sides(branch, turns)
+    chosen, rejected = (expert, own) if expert_chosen else (own, expert)
     return Pair(chosen.task, chosen, rejected, shared_turns(chosen, rejected), kind)
+
+
+def sides(branch: Branch, turns: int | None = None) -> tuple[Trajectory, Trajectory]:
+    """The expert's trajectory and the episode, up to `turns` turns after the prefix, a context without loss."""
+    return _after(branch.expert, branch.at, turns), _after(branch.episode, branch.at, turns)
 
 
 def _after(trajectory: Trajectory, at: int, turns: int | None) -> Trajectory:

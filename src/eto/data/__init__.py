@@ -1,5 +1,6 @@
 """Records on disk: the store, the codec, the formats of other programs, atomic files.
 
+- `arrays`: numbers of episodes, kept with the mark of these
 - `atomic`: files and directories that appear whole or not at all
 - `checks`: typed access to the fields of JSON objects
 - `codec`: dataclasses as JSON and back, each error with its place

@@ -1,28 +1,46 @@
-"""StepAgent-Implicit (arXiv 2411.03817): in each state of the expert, its action over the agent's.
+"""StepAgent (arXiv 2411.03817): the agent acts in each state s_t of the experts, and learns from comparing.
 
-Inspection: the agent acts once in every state s_t of the experts. Reflection: with its own action a'_t that
-differs from the expert's a_t,
+Implicit: with its own action a'_t that differs from the expert's a_t,
 
     L = -E log sigma(beta log pi(a_t|s_t)/pi_ref(a_t|s_t) - beta log pi(a'_t|s_t)/pi_ref(a'_t|s_t))
 
-No reward is used. The formula is from memory of the paper, whose code was not found.
+Inverse, as in GAIL (arXiv 1606.03476): a discriminator D learns to tell the agent from the expert,
+
+    max_D E_pi log D(s, a) + E_expert log(1 - D(s, a)),     r(s, a) = -log D(s, a)
+
+and of the agent's own actions in a state the best by r is preferred to the worst, where the paper has PPO.
+
+No reward of the environment is used. The formulas are from memory of the paper, whose code was not found.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from eto import steps
+from eto.credit.discriminator import accuracy, best_over_worst
 from eto.credit.monte_carlo import Branch, cuts, pair_of
-from eto.protocols import Method, Outcome, Stage
-from eto.settings import ContrastSettings, DpoSettings, GuardSettings, MethodSettings, SftSettings
+from eto.protocols import Agent, Method, Outcome, Stage
+from eto.settings import (
+    ContrastSettings,
+    DpoSettings,
+    ExploreSettings,
+    GuardSettings,
+    MethodSettings,
+    SftSettings,
+)
 from eto.settings.base import Most
-from eto.settings.limits import Count
+from eto.settings.discriminator import DiscriminatorSettings
+from eto.settings.limits import Count, NotNegative
 from eto.types import Pair
 
 if TYPE_CHECKING:
     from eto.experiment.lab import Lab
+
+
+OF_INVERSE = ("explore", "discriminator", "min_gap")
+"""Settings that count with `reward: inverse` alone."""
 
 
 class StepAgentSettings(MethodSettings):
@@ -30,10 +48,19 @@ class StepAgentSettings(MethodSettings):
 
     name: Literal["step_agent"] = "step_agent"
     """The method."""
+    reward: Literal["implicit", "inverse"] = "implicit"
+    """implicit: the expert's action over the agent's greedy one. inverse: the agent's own actions by a
+    discriminator's reward."""
     iterations: Annotated[Count, Most(1000)] = 1
     """Rounds. The paper's number was not found."""
     sft: SftSettings = SftSettings()
     """Behavioural cloning of the expert."""
+    explore: ExploreSettings = ExploreSettings(samples=4, temperature=1.0)
+    """With `reward: inverse`: the agent's actions in each state. Ours."""
+    discriminator: DiscriminatorSettings = DiscriminatorSettings()
+    """With `reward: inverse`: the discriminator, trained anew from the cloned agent in each round."""
+    min_gap: NotNegative = 0.5
+    """With `reward: inverse`: rewards of a pair's actions differ by more than this, in nats. Ours."""
     dpo: DpoSettings = DpoSettings(epochs=1, sft_weight=1.0)
     """Preference training on single actions. The paper's values were not found."""
     guard: GuardSettings = GuardSettings()
@@ -42,19 +69,34 @@ class StepAgentSettings(MethodSettings):
     def needs_dev(self) -> str:
         return "guard.dev_every_epoch" if self.guard.dev_every_epoch else ""
 
+    def without_effect(self) -> Mapping[str, str]:
+        idle = () if self.reward == "inverse" else OF_INVERSE
+        return dict.fromkeys(idle, "set method.reward to inverse")
+
 
 def train(lab: Lab, settings: StepAgentSettings) -> Outcome:
     """Clone, then inspect and reflect; the policy as it comes into a round is its reference."""
-    agent = steps.clone(lab, lab.cloned, settings.sft)
+    acts = settings.explore if settings.reward == "inverse" else ExploreSettings()
+    base = agent = steps.clone(lab, lab.cloned, settings.sft)
     rewards = {agent: steps.evaluate(lab, agent)}
     for iteration in range(1, settings.iterations + 1):
-        stage = f"inspect-{iteration}"
-        inspected = steps.branch(lab, cuts(lab.experts), stage=stage, seed=iteration, own_turns=1)
-        reflected = expert_over_agent(inspected)
+        inspected = steps.branch(
+            lab,
+            cuts(lab.experts),
+            stage=f"inspect-{iteration}",
+            temperature=acts.temperature,
+            samples=acts.samples,
+            seed=iteration,
+            own_turns=1,
+        )
+        if settings.reward == "implicit":
+            reflected, nothing = expert_over_agent(inspected), "the agent acts as the expert in every state"
+        else:
+            reflected, nothing = by_discriminator(lab, settings, inspected, base, agent, iteration)
         rules = ContrastSettings()
         pairs, _ = steps.contrast(lab, [], [], rules, settings.dpo, iteration, further=reflected)
         if not pairs:
-            lab.watch.say(f"round {iteration}: the agent acts as the expert in every state")
+            lab.watch.say(f"round {iteration}: {nothing}")
             break
         agent, result = steps.prefer(
             lab,
@@ -75,13 +117,33 @@ def expert_over_agent(inspected: Iterable[Branch]) -> list[Pair]:
     return [pair_of(each, True, "action", turns=1) for each in inspected if each.differs]
 
 
+def by_discriminator(
+    lab: Lab, settings: StepAgentSettings, inspected: list[Branch], base: Agent, acting: Agent, iteration: int
+) -> tuple[list[Pair], str]:
+    """Pairs of own actions by a discriminator's reward, and what it means where there are none: it cannot
+    tell agent and expert apart, or no two actions of a state are `min_gap` apart."""
+    stage, rules = f"discriminator-{iteration}", settings.discriminator
+    judged = steps.judge(lab, inspected, rules, base=base, acting=acting, stage=stage)
+    right = accuracy(each for each in judged if each.held_out)
+    if right is None:
+        return [], "the agent acts as the expert in all held-out states"
+    lab.watch.say(f"{stage}: right about {right:.0%} of held-out actions that differ")
+    if right < rules.least_accuracy:
+        return (
+            [],
+            f"the discriminator is right about {right:.0%} of held-out actions, agent and expert look alike",
+        )
+    return best_over_worst(judged, settings.min_gap), "no two actions of a state are min_gap apart"
+
+
 def stages(settings: StepAgentSettings) -> list[Stage]:
     """`train` as stages."""
-    declared = [Stage.clone("sft", "sft"), Stage.dev("sft")]
+    declared, inverse = [Stage.clone("sft", "sft"), Stage.dev("sft")], settings.reward == "inverse"
     for n in range(1, settings.iterations + 1):
+        declared += [Stage.continued(f"inspect-{n}", "reward", *["explore"] * inverse, iteration=n)]
+        declared += [Stage(f"discriminator-{n}", ("discriminator",), iteration=n)] * inverse
         declared += [
-            Stage.continued(f"inspect-{n}", iteration=n),
-            Stage.contrast(n),
+            Stage.contrast(n, *["min_gap"] * inverse),
             Stage.prefer(f"step-agent-{n}", n, "dpo", "guard"),
         ]
     return declared
@@ -89,7 +151,7 @@ def stages(settings: StepAgentSettings) -> list[Stage]:
 
 METHOD = Method(
     name="step_agent",
-    summary="the expert's action over the agent's, state by state",
+    summary="the expert's action over the agent's, or own actions by a discriminator, state by state",
     settings=StepAgentSettings,
     train=train,
     stages=stages,

@@ -4,6 +4,7 @@
 - `base`: strict, frozen, self-validating; marks beside fields
 - `contrast`: which pairs are made, which turns carry the contrast
 - `critic`: an offline critic and the update by it
+- `discriminator`: a discriminator that judges steps
 - `limits`: bounds of settings, for recipes and for Python
 - `model`: the model and its adapters
 - `monte_carlo`: values of states

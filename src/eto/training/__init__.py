@@ -5,6 +5,7 @@
 - `checkpoint`: the state of training on disk
 - `cloning`: `eto.sft`: behavioural cloning
 - `critic`: an offline critic, and the update by its advantages
+- `discriminator`: learning to tell the agent's actions from the expert's
 - `dropout`: whether a model drops anything in training, and how to prevent it
 - `example`: an example and its loss: what a step adds up
 - `foresight`: learning the observation that follows an action
