@@ -163,7 +163,7 @@ def pair_of(branch: Branch, expert_chosen: bool, kind: PairKind, turns: int | No
 
 
 def sides(branch: Branch, turns: int | None = None) -> tuple[Trajectory, Trajectory]:
-    """The expert's trajectory and the episode, up to `turns` turns after the prefix, a context without loss."""
+    """The expert's trajectory and the episode, up to `turns` turns after the prefix, which has no loss."""
     return _after(branch.expert, branch.at, turns), _after(branch.episode, branch.at, turns)
 
 

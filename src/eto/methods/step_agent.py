@@ -16,10 +16,13 @@ No reward of the environment is used. The formulas are from memory of the paper,
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Annotated, Literal
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Literal, Self
+
+from pydantic import model_validator
 
 from eto import steps
-from eto.credit.discriminator import accuracy, best_over_worst
+from eto.credit.discriminator import best_over_worst
 from eto.credit.monte_carlo import Branch, cuts, pair_of
 from eto.protocols import Agent, Method, Outcome, Stage
 from eto.settings import (
@@ -30,7 +33,7 @@ from eto.settings import (
     MethodSettings,
     SftSettings,
 )
-from eto.settings.base import Most
+from eto.settings.base import Conflict, Most
 from eto.settings.discriminator import DiscriminatorSettings
 from eto.settings.limits import Count, NotNegative
 from eto.types import Pair
@@ -69,6 +72,12 @@ class StepAgentSettings(MethodSettings):
     def needs_dev(self) -> str:
         return "guard.dev_every_epoch" if self.guard.dev_every_epoch else ""
 
+    @model_validator(mode="after")
+    def _actions_to_compare(self) -> Self:
+        if self.reward == "inverse" and self.explore.samples < 2:
+            raise Conflict("reward: inverse compares actions; set {place}explore.samples to at least 2")
+        return self
+
     def without_effect(self) -> Mapping[str, str]:
         idle = () if self.reward == "inverse" else OF_INVERSE
         return dict.fromkeys(idle, "set method.reward to inverse")
@@ -96,8 +105,7 @@ def train(lab: Lab, settings: StepAgentSettings) -> Outcome:
         rules = ContrastSettings()
         pairs, _ = steps.contrast(lab, [], [], rules, settings.dpo, iteration, further=reflected)
         if not pairs:
-            lab.watch.say(f"round {iteration}: {nothing}")
-            break
+            return replace(steps.select(lab, rewards), note=f"round {iteration}: {nothing}")
         agent, result = steps.prefer(
             lab,
             pairs,
@@ -120,19 +128,11 @@ def expert_over_agent(inspected: Iterable[Branch]) -> list[Pair]:
 def by_discriminator(
     lab: Lab, settings: StepAgentSettings, inspected: list[Branch], base: Agent, acting: Agent, iteration: int
 ) -> tuple[list[Pair], str]:
-    """Pairs of own actions by a discriminator's reward, and what it means where there are none: it cannot
-    tell agent and expert apart, or no two actions of a state are `min_gap` apart."""
-    stage, rules = f"discriminator-{iteration}", settings.discriminator
-    judged = steps.judge(lab, inspected, rules, base=base, acting=acting, stage=stage)
-    right = accuracy(each for each in judged if each.held_out)
-    if right is None:
-        return [], "the agent acts as the expert in all held-out states"
-    lab.watch.say(f"{stage}: right about {right:.0%} of held-out actions that differ")
-    if right < rules.least_accuracy:
-        return (
-            [],
-            f"the discriminator is right about {right:.0%} of held-out actions, agent and expert look alike",
-        )
+    """Pairs of own actions by a discriminator's reward, and why there are none where that is so."""
+    stage = f"discriminator-{iteration}"
+    judged, doubt = steps.judge(lab, inspected, settings.discriminator, base=base, acting=acting, stage=stage)
+    if doubt:
+        return [], doubt
     return best_over_worst(judged, settings.min_gap), "no two actions of a state are min_gap apart"
 
 
@@ -140,9 +140,9 @@ def stages(settings: StepAgentSettings) -> list[Stage]:
     """`train` as stages."""
     declared, inverse = [Stage.clone("sft", "sft"), Stage.dev("sft")], settings.reward == "inverse"
     for n in range(1, settings.iterations + 1):
-        declared += [Stage.continued(f"inspect-{n}", "reward", *["explore"] * inverse, iteration=n)]
-        declared += [Stage(f"discriminator-{n}", ("discriminator",), iteration=n)] * inverse
         declared += [
+            Stage.continued(f"inspect-{n}", "reward", *["explore"] * inverse, iteration=n),
+            *[Stage(f"discriminator-{n}", ("discriminator",), iteration=n)] * inverse,
             Stage.contrast(n, *["min_gap"] * inverse),
             Stage.prefer(f"step-agent-{n}", n, "dpo", "guard"),
         ]

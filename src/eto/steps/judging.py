@@ -24,9 +24,10 @@ def judge(
     base: Agent,
     acting: Agent,
     stage: str,
-) -> list[Judged]:
+) -> tuple[list[Judged], str]:
     """Stage `stage`: a discriminator, begun from `base`, learns to tell the first own action of each branch
-    from the expert's there; its judgement of all that fit the context. The learner is `acting` afterwards.
+    from the expert's there; its judgement of all that fit the context, and why it is not to be trusted, ""
+    where it is. The learner is `acting` afterwards.
 
     Raises `InputError` where fewer than two experts' trajectories can be compared.
     """
@@ -48,10 +49,18 @@ def judge(
     kept = read_object(path, "made_from", "actions")
     check_mark(path, kept["made_from"], mark)
     branches = {(each.episode.task.id, each.episode.sample): each for each in found}
-    return [
+    judged = [
         Judged(branches[row["task"], row["sample"]], row["logit"], row["expert_logit"], row["held_out"])
         for row in kept["actions"]
     ]
+    right = accuracy(each for each in judged if each.held_out)
+    if right is None:
+        return judged, "the agent acts as the expert in all held-out states"
+    told = f"the discriminator is right about {right:.0%} of held-out actions that differ"
+    if right < settings.least_accuracy:
+        return judged, f"{told}, less than least_accuracy"
+    lab.watch.say(f"{stage}: {told}")
+    return judged, ""
 
 
 def _row(judged: Judged) -> dict[str, object]:
