@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from eto.methods import declared_stages, load_method
+from eto.methods import METHODS, declared_stages, load_method
 from eto.protocols import Stage
 from eto.types import Phase, checkpoint_name
 
@@ -53,7 +53,10 @@ def test_the_stages_of_the_paper() -> None:
 NEUTRAL = ["data/store.py", "cli/run.py", "cli/progress.py", "experiment/**/*.py", "evaluation/**/*.py"]
 EARLIER = {"recipe.py", "recipe_earlier.py"}
 """Read recipes of the form before methods, which names their sections."""
-NAMES = re.compile(r"(?<![\w/])((sft|dpo|rft|nat)\b|eto-|explore-|contrast-|dpo-|dev-|explore/|evaluate/)")
+# A method's agents are named after it; "eto" alone is the program.
+METHOD_NAMES = {spelt for name in METHODS for spelt in (name, name.replace("_", "-"))} - {"eto"}
+WORDS = "|".join(sorted(METHOD_NAMES | {"dpo"}))
+NAMES = re.compile(rf"(?<![\w/])(({WORDS})\b|eto-|explore-|contrast-|dpo-|dev-|explore/|evaluate/)")
 
 
 def texts(source: str) -> list[tuple[int, str]]:
@@ -76,7 +79,9 @@ def test_runs_forks_and_reports_know_no_method_by_name() -> None:
     assert named == []
 
 
-@pytest.mark.parametrize("line", ['x = f"eto-{n}"', 'x = f"evaluate/{a}/dev"', 'f(["sft"])', 'x = "dev-few"'])
+@pytest.mark.parametrize(
+    "line", ['x = f"eto-{n}"', 'x = f"evaluate/{a}/dev"', 'f(["sft"])', 'x = "dev-few"', 'x = "step_agent"']
+)
 def test_a_name_is_seen(line: str) -> None:
     assert any(NAMES.search(text) for _, text in texts(f'"""The sft stage."""\n{line}\n'))
 

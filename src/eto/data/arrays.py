@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,3 +51,16 @@ def read_arrays(path: Path, mark: str) -> dict[str, np.ndarray]:
     with np.load(path) as kept:
         check_mark(path, str(kept.get(MARK)), mark)
         return {name: kept[name] for name in kept.files if name != MARK}
+
+
+def numbered(name: str, arrays: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+    """`arrays` under `name` and their numbers, from 0."""
+    return {f"{name}{number}": each for number, each in enumerate(arrays)}
+
+
+def in_order(name: str, arrays: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+    """Inverse of `numbered`, among arrays of other names."""
+    ordered = []
+    while (key := f"{name}{len(ordered)}") in arrays:
+        ordered.append(arrays[key])
+    return ordered

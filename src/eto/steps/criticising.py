@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
-from eto.data.files import write_atomic
+from eto.data.arrays import in_order, mark_of, numbered, read_arrays, write_arrays
 from eto.experiment.lab import Lab
 from eto.protocols import Agent
 from eto.settings.critic import ClippedUpdateSettings, CriticSettings
@@ -30,6 +27,7 @@ def advantages(
 ) -> list[np.ndarray]:
     """Stage `stage`: a critic begun from `acting` learns the episodes' values; for each episode
     `[agent tokens]` advantages. The learner is `acting` again afterwards."""
+    mark = mark_of(episodes)
     with lab.run.stage(stage) as under_way:
         path = under_way.directory / "advantages.npz"
         if not under_way.done:
@@ -40,11 +38,12 @@ def advantages(
             lab.train(stage, fit)
             trees = [example.tree for example, _ in examples]
             values = [leaf for [leaf] in lab.learner.values(trees, settings.micro_batch_tokens)]
-            _keep(path, turn_advantages(examples, values, settings.discount, decay))
+            gained = turn_advantages(examples, values, settings.discount, decay)
+            write_arrays(path, numbered("episode", gained), mark)
             under_way.note(episodes=len(examples), tokens=fit.tokens)
             lab.become(acting)
     drop_state(under_way.directory)
-    return _kept(path)
+    return in_order("episode", read_arrays(path, mark))
 
 
 def update(
@@ -63,10 +62,11 @@ def update(
             lab.become(acting)
             examples = episode_examples(lab.learner, episodes)
             trees = [example.tree for example, _ in examples]
-            old = _once(
-                stage.directory / "scored.npz",
-                lambda: [leaf for [leaf] in lab.learner.score(trees, settings.micro_batch_tokens)],
-            )
+            path, mark = stage.directory / "scored.npz", mark_of(episodes)
+            if not path.exists():  # else an earlier start scored them before its first update
+                old = [leaf for [leaf] in lab.learner.score(trees, settings.micro_batch_tokens)]
+                write_arrays(path, numbered("episode", old), mark)
+            old = in_order("episode", read_arrays(path, mark))
             fit = clipped_update(
                 lab.learner, examples, old, gained, settings, directory=stage.directory, **lab.training
             )
@@ -77,22 +77,3 @@ def update(
         lab.become(made)
     drop_state(stage.directory)
     return made
-
-
-def _once(path: Path, score: Callable[[], Sequence[np.ndarray]]) -> list[np.ndarray]:
-    """What `score` gives, computed before the first update and kept for a later start."""
-    if not path.exists():
-        _keep(path, score())
-    return _kept(path)
-
-
-def _keep(path: Path, arrays: Sequence[np.ndarray]) -> None:
-    file = io.BytesIO()
-    named: dict[str, Any] = {f"episode{number}": each for number, each in enumerate(arrays)}
-    np.savez(file, **named)
-    write_atomic(path, file.getvalue())
-
-
-def _kept(path: Path) -> list[np.ndarray]:
-    with np.load(path) as kept:
-        return [kept[f"episode{number}"] for number in range(len(kept.files))]

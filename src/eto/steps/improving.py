@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from eto.data.files import write_atomic
+from eto.data.arrays import in_order, mark_of, numbered, read_arrays, write_arrays
 from eto.experiment.lab import Lab
 from eto.models.architecture import base_of
 from eto.protocols import Agent
@@ -67,8 +64,8 @@ def _credited(
     """The episodes with advantages; what scoring gave is kept in `directory` for a later start, in which
     the weights are those of the interrupted training. The learner then is `acting` with its value head."""
     tokens = settings.micro_batch_tokens
-    kept = directory / "scored.npz"
-    if not kept.exists():
+    path, mark = directory / "scored.npz", mark_of(episodes)
+    if not path.exists():
         lab.become(base)
         trees = [example.tree for example, _ in episode_examples(lab.learner, episodes)]
         reference = [leaf for [leaf] in lab.learner.score(trees, tokens)]
@@ -76,21 +73,15 @@ def _credited(
         _attach_head(lab, acting)
         old = [leaf for [leaf] in lab.learner.score(trees, tokens)]
         values = [leaf for [leaf] in lab.learner.values(trees, tokens)]
-        file = io.BytesIO()
         columns = {"reference": reference, "old": old, "values": values}
-        named: dict[str, Any] = {
-            f"{name}{i}": leaf for name, each in columns.items() for i, leaf in enumerate(each)
-        }
-        np.savez(file, **named)
-        write_atomic(kept, file.getvalue())
+        named = {key: each for name, kept in columns.items() for key, each in numbered(name, kept).items()}
+        write_arrays(path, named, mark)
     else:
         lab.become(acting)
         _attach_head(lab, acting)
     examples = episode_examples(lab.learner, episodes)
-    with np.load(kept) as scored:
-        old, reference, values = (
-            [scored[f"{name}{i}"] for i in range(len(examples))] for name in ("old", "reference", "values")
-        )
+    scored = read_arrays(path, mark)
+    old, reference, values = (in_order(name, scored) for name in ("old", "reference", "values"))
     return credited(examples, old, reference, values, settings)
 
 
