@@ -6,12 +6,14 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 from coin_game import RECIPE
 
 from eto.data.files import read_rows
 from eto.data.formats import read_pairs
 from eto.data.store import TrajectoryStore
+from eto.experiment.lab import Lab
 from eto.types import Pair, Phase, Trajectory
 
 CLONING = {"epochs": 5, "learning_rate": 2e-3, "batch_size": 12, "schedule": "constant"}
@@ -53,3 +55,19 @@ def check_learnt(run: Path, stage: str = "dpo-1") -> None:
     steps = [row for row in read_rows(run / "metrics.jsonl") if row["stage"] == stage]
     assert steps[-1]["margin"] > steps[0]["margin"] + 0.01
     assert steps[-1]["rejected_drift"] < steps[-1]["chosen_drift"]
+
+
+class PowerCut(BaseException):
+    """The end of a run that nothing announces."""
+
+
+def interrupted_at(patch: pytest.MonkeyPatch, stage: str, number: int) -> None:
+    """A run ends without warning, by a `PowerCut`, after a step of a stage has been logged."""
+    log = Lab.log
+
+    def logs(lab: Lab, name: str, step: Any) -> None:
+        log(lab, name, step)
+        if (name, step.step) == (stage, number):
+            raise PowerCut
+
+    patch.setattr(Lab, "log", logs)

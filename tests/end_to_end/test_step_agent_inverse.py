@@ -8,14 +8,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from credit_runs import CLONING, PREFERRING, check_learnt, context, pairs_of, played, write_recipe
+from credit_runs import (
+    CLONING,
+    PREFERRING,
+    PowerCut,
+    check_learnt,
+    context,
+    interrupted_at,
+    pairs_of,
+    played,
+    write_recipe,
+)
 
 from eto.credit.discriminator import step_reward
 from eto.data.files import read_json, write_json
 from eto.environments import SUITES
 from eto.evaluation import build_results
 from eto.experiment.fork import first_stage
-from eto.experiment.lab import Lab
 from eto.experiment.recipe import load_recipe
 from eto.experiment.run_records import read_done
 from eto.methods import declared_stages
@@ -46,7 +55,7 @@ def test_own_actions_are_ordered_by_the_discriminator(
     path = write_recipe(tmp_path / "recipe.yaml", model, run, METHOD)
     with monkeypatch.context() as patch:
         interrupted_at(patch, "discriminator-1", 40)
-        with pytest.raises(RuntimeError, match="a power cut"):
+        with pytest.raises(PowerCut):
             command("run", path, "checkpoint_seconds=1")
     assert not (run / "stages" / "contrast-1").exists()
     out = command.succeeds("run", path)
@@ -97,18 +106,6 @@ def test_own_actions_are_ordered_by_the_discriminator(
     for later in ("contrast-1", "dpo-1", "test"):
         shutil.rmtree(run / "stages" / later)
     command.fails("run", path, says=["made from other episodes", "judged.json", "delete"])
-
-
-def interrupted_at(patch: pytest.MonkeyPatch, stage: str, number: int) -> None:
-    """A run ends without warning after a step of a stage has been logged."""
-    log = Lab.log
-
-    def logs(lab: Lab, name: str, step: Any) -> None:
-        log(lab, name, step)
-        if (name, step.step) == (stage, number):
-            raise RuntimeError("a power cut")
-
-    patch.setattr(Lab, "log", logs)
 
 
 def test_an_agent_that_acts_as_the_expert_ends_the_rounds(tmp_path: Path, model: Path, command) -> None:

@@ -66,10 +66,14 @@ def play(
             pool=pool,
         )
         played += _kept(fresh, played, total, phase, store, progress)
-    order = {task.id: index for index, task in enumerate(tasks)}
-    played.sort(key=lambda t: (order.get(t.task.id, len(order)), t.sample))
     report_failures(played, suite.name, progress)
-    return played
+    return in_task_order(played, tasks)
+
+
+def in_task_order(played: Iterable[Trajectory], tasks: Sequence[Task]) -> list[Trajectory]:
+    """Episodes in the order of `tasks`, by sample: the same whoever played them, and in which start."""
+    order = {task.id: index for index, task in enumerate(tasks)}
+    return sorted(played, key=lambda t: (order.get(t.task.id, len(order)), t.sample))
 
 
 def play_on(

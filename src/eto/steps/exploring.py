@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from eto.experiment.lab import Lab
+from eto.experiment.play import in_task_order
 from eto.protocols import Stage
 from eto.settings import ExploreSettings
 from eto.types import Phase, Trajectory
@@ -13,7 +14,7 @@ def explore(lab: Lab, settings: ExploreSettings, iteration: int = 1) -> list[Tra
     phase = Phase.explore(iteration)
     with lab.run.stage(Stage.explore(iteration).name) as stage:
         if stage.done:
-            return lab.run.store.get(phase)
+            return in_task_order(lab.run.store.get(phase), lab.splits["train"])
         stage.played(phase)
         return lab.play(
             "train",
