@@ -108,14 +108,25 @@ def test_own_actions_are_ordered_by_the_discriminator(
     command.fails("run", path, says=["made from other episodes", "judged.json", "delete"])
 
 
-def test_an_agent_that_acts_as_the_expert_ends_the_rounds(tmp_path: Path, model: Path, command) -> None:
-    """Nearly greedy samples of a good clone: there is nothing to tell apart."""
+@pytest.mark.parametrize(
+    ("explore", "discriminator", "says"),
+    [
+        ({"samples": 2, "temperature": 0.05}, {}, "the agent acts as the expert in all held-out states"),
+        ({"samples": 2, "temperature": 1.2}, {"learning_rate": 1e-9}, "less than least_accuracy"),
+    ],
+    ids=["no difference", "none that it can tell"],
+)
+def test_without_a_difference_the_rounds_end(
+    tmp_path: Path, model: Path, command, explore, discriminator, says
+) -> None:
     run = tmp_path / "run"
-    method = METHOD | {"explore": {"samples": 2, "temperature": 0.05}, "iterations": 2}
-    method |= {"discriminator": METHOD["discriminator"] | {"epochs": 1}}
+    method = METHOD | {"iterations": 2, "explore": explore}
+    method |= {
+        "discriminator": METHOD["discriminator"] | {"epochs": 1, "least_accuracy": 0.99} | discriminator
+    }
     path = write_recipe(tmp_path / "recipe.yaml", model, run, method)
     out = command.succeeds("run", path)
-    assert "round 1: the agent acts as the expert in all held-out states" in out
+    assert "round 1: " in out and says in " ".join(out.split())
     assert not (run / "stages" / "dpo-1").exists() and not (run / "stages" / "inspect-2").exists()
     assert build_results(run)["shipped"]["agent"] == "sft"
 
