@@ -60,7 +60,7 @@ def numbered(name: str, arrays: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
 
 def in_order(name: str, arrays: Mapping[str, np.ndarray]) -> list[np.ndarray]:
     """Inverse of `numbered`, among arrays of other names."""
-    ordered = []
+    ordered: list[np.ndarray] = []
     while (key := f"{name}{len(ordered)}") in arrays:
         ordered.append(arrays[key])
     return ordered
