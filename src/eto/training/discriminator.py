@@ -69,6 +69,8 @@ def trials(learner: Learner, found: Sequence[Branch], held_out: float, seed: int
 
 
 def _trial(learner: Learner, branches: Sequence[Branch]) -> Trial:
+    """The branches of one expert: a leaf for its trajectory, and one for each distinct action in a state. Of
+    all leaves only the last tokens of actions in states that both sides have are kept."""
     distinct: dict[tuple[int, object], list[Branch]] = {}
     for each in branches:
         distinct.setdefault((each.at, each.episode.turns[each.at].said), []).append(each)
@@ -98,8 +100,11 @@ def _trial(learner: Learner, branches: Sequence[Branch]) -> Trial:
     return Trial(example, tuple(branch for branch, _ in judged), tuple(place for _, place in judged), False)
 
 
-def _rows(learner: Learner, trajectory: Trajectory) -> list[tuple[Any, Any]]:
-    return [(each.ids, each.turns) for each in fitted(trajectory, learner.renderer, learner.max_context)]
+def _rows(learner: Learner, trajectory: Trajectory) -> list[tuple[np.ndarray, np.ndarray]]:
+    """(ids, turns) of the samples of `trajectory` that hold a turn with loss."""
+    samples = fitted(trajectory, learner.renderer, learner.max_context)
+    rows = [(np.asarray(each.ids), np.asarray(each.turns)) for each in samples]
+    return [(ids, turns) for ids, turns in rows if (turns >= 0).any()]
 
 
 def _last_tokens(turns: np.ndarray) -> np.ndarray:
