@@ -126,7 +126,7 @@ def lacking_methods() -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(("condition", "method"), lacking_methods())
 def test_what_is_not_there_is_named(condition: str, method: str, tiny: Path, tmp_path: Path) -> None:
-    _, lacking, words, place = LACKING[condition]
+    _, lacking, words, place, _ = LACKING[condition]
     said, learnt = ran(method, condition, tiny, tmp_path / "run")
     assert not learnt and f"{method} needs " in said
     assert words in said and place in said
