@@ -226,7 +226,15 @@ class Stage:
     @classmethod
     def prefer(cls, agent: str, iteration: int = 1, *settings: str) -> Stage:
         """That of `eto.steps.prefer`, which measures its checkpoints on dev."""
-        name = f"dpo-{iteration}"
+        return cls._checked(f"dpo-{iteration}", settings, agent, iteration)
+
+    @classmethod
+    def separate(cls, agent: str, *settings: str) -> Stage:
+        """That of `eto.steps.separate`, which measures its checkpoints on dev."""
+        return cls._checked(agent, settings, agent, None)
+
+    @classmethod
+    def _checked(cls, name: str, settings: tuple[str, ...], agent: str, iteration: int | None) -> Stage:
         checks = Phase.evaluate(checkpoint_name(name, "*"), "dev")
         return cls(name, settings, agent, (checks,), iteration)
 
