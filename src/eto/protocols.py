@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from enum import Flag, auto
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -225,7 +226,15 @@ class Stage:
     @classmethod
     def prefer(cls, agent: str, iteration: int = 1, *settings: str) -> Stage:
         """That of `eto.steps.prefer`, which measures its checkpoints on dev."""
-        name = f"dpo-{iteration}"
+        return cls._checked(f"dpo-{iteration}", settings, agent, iteration)
+
+    @classmethod
+    def separate(cls, agent: str, *settings: str) -> Stage:
+        """That of `eto.steps.separate`, which measures its checkpoints on dev."""
+        return cls._checked(agent, settings, agent, None)
+
+    @classmethod
+    def _checked(cls, name: str, settings: tuple[str, ...], agent: str, iteration: int | None) -> Stage:
         checks = Phase.evaluate(checkpoint_name(name, "*"), "dev")
         return cls(name, settings, agent, (checks,), iteration)
 
@@ -237,6 +246,23 @@ class Stage:
     def plays_dev(self) -> bool:
         """Whether it plays dev tasks."""
         return any(phase.split == "dev" for phase in self.phases)
+
+
+class Need(Flag):
+    """What a method cannot learn without. `A | B`: one of the two suffices."""
+
+    EXPERTS = auto()
+    """Expert trajectories of training tasks."""
+    REPLAY = auto()
+    """An environment that answers the same actions alike each time."""
+    REWARD = auto()
+    """Own episodes that earn as much as the method counts as success."""
+    SPREAD = auto()
+    """Rewards that differ: between own episodes, or between one and the expert's."""
+    OWN_SPREAD = auto()
+    """Own episodes whose rewards differ."""
+    DEV = auto()
+    """Dev tasks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,3 +280,6 @@ class Method:
     """stages(settings): all that `train` goes through, in its order."""
     extent: tuple[str, ...] = ()
     """Fields of the settings that decide which stages there are, and no stage's result."""
+    needs: Callable[[Any], Sequence[Need]] | None = None
+    """needs(settings): what it cannot do without, each of them; dev tasks are known by the settings' own
+    `needs_dev`. None: not said; it is then taken to need experts, and nothing recommends it."""

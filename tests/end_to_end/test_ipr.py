@@ -108,4 +108,6 @@ def test_an_environment_that_answers_otherwise_each_time_is_refused(
 ) -> None:
     values = {"name": method, "monte_carlo": {"samples": 1}}
     path = write_recipe(tmp_path / "recipe.yaml", model, tmp_path / "run", values, restless=True)
-    command.fails("run", path, says=["environment corridor", "the same actions otherwise", "granularity"])
+    command.fails(
+        "run", path, says=["environment corridor", f"{method} needs", "the same actions alike", "rft"]
+    )

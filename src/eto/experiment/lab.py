@@ -31,8 +31,8 @@ class Lab:
     """Keeps the stages, their episodes and their figures."""
     suite: TaskSuite
     splits: Mapping[str, Sequence[Task]]
-    """`train` holds the tasks to practise on, those that have an expert unless the recipe says how many do;
-    `dev` and `test`."""
+    """`train` holds the tasks to practise on, those that have an expert unless the recipe says how many do
+    or none has one; `dev` and `test`."""
     experts: list[Trajectory]
     """A verified trajectory of each training task that has an expert."""
     learner: Learner

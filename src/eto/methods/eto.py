@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from eto import steps
 from eto.credit.monte_carlo import action_pairs, cuts
-from eto.protocols import Method, Outcome, Stage
+from eto.protocols import Method, Need, Outcome, Stage
 from eto.settings import (
     ContrastSettings,
     DpoSettings,
@@ -89,6 +89,8 @@ def train(lab: Lab, settings: EtoSettings) -> Outcome:
         )
         if not pairs:
             why = _no_pairs(left_out)
+            if explored and (lacks := steps.lacks(lab, settings, explored)):
+                why += f" ({lacks})"
             note = f"round {iteration} gave no pairs: {why}; {shipped} is the result"
             return Outcome(tuple(agents), shipped, note, note)
         agent, result = steps.prefer(
@@ -144,6 +146,15 @@ def stages(settings: EtoSettings) -> list[Stage]:
     return declared
 
 
+def needs(settings: EtoSettings) -> list[Need]:
+    """Experts to clone or to contrast with; whole episodes of tasks without one where `agent_pairs`."""
+    if not settings.iterations:
+        return [Need.EXPERTS]
+    if settings.granularity != "trajectory":
+        return [Need.EXPERTS, Need.REPLAY, Need.SPREAD]
+    return [Need.SPREAD] if settings.contrast.agent_pairs else [Need.EXPERTS, Need.SPREAD]
+
+
 METHOD = Method(
     name="eto",
     summary="explore, contrast with the expert, prefer",
@@ -151,4 +162,5 @@ METHOD = Method(
     train=train,
     stages=stages,
     extent=("iterations",),
+    needs=needs,
 )

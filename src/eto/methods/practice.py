@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from eto import steps
-from eto.protocols import Method, Outcome, Stage
+from eto.protocols import Method, Need, Outcome, Stage
 from eto.settings import (
     ContrastSettings,
     DpoSettings,
@@ -68,6 +68,8 @@ def train(lab: Lab, settings: PracticeSettings) -> Outcome:
     rewards = {acting: steps.evaluate(lab, acting)}
     for iteration in range(1, settings.iterations + 1):
         explored = steps.explore(lab, settings.explore, iteration)
+        if note := steps.lacks(lab, settings, explored, least_reward=settings.least_reward):
+            return steps.select(lab, rewards, note)
         won = shortest_successes(explored, settings.least_reward)
         practised = steps.clone(lab, [*lab.cloned, *won], settings.rft, agent=f"rft-{iteration}")
         rewards[practised] = steps.evaluate(lab, practised)
@@ -120,4 +122,5 @@ METHOD = Method(
     train=train,
     stages=stages,
     extent=("iterations",),
+    needs=lambda settings: [Need.REWARD | Need.OWN_SPREAD],
 )

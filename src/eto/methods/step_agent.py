@@ -24,7 +24,7 @@ from pydantic import model_validator
 from eto import steps
 from eto.credit.discriminator import best_over_worst
 from eto.credit.monte_carlo import Branch, cuts, pair_of
-from eto.protocols import Agent, Method, Outcome, Stage
+from eto.protocols import Agent, Method, Need, Outcome, Stage
 from eto.settings import (
     ContrastSettings,
     DpoSettings,
@@ -156,4 +156,5 @@ METHOD = Method(
     train=train,
     stages=stages,
     extent=("iterations",),
+    needs=lambda settings: [Need.EXPERTS, Need.REPLAY],
 )

@@ -114,6 +114,9 @@ class DpoSettings(TrainingSettings):
     rehearsal_weight: NotNegative = 0.0
     """Weight of the mean negative log-likelihood of expert trajectories whose tasks gave no pair, mixed
     among the pairs against forgetting what is won. Paper: 0."""
+    observation_weight: NotNegative = 0.0
+    """Weight of the mean negative log-likelihood of what the environment answered to both sides of a pair,
+    shared answers once (as in Early Experience, arXiv 2510.08558, here beside the preference). Paper: 0."""
 
     @model_validator(mode="after")
     def _options_go_with_the_loss(self) -> Self:

@@ -11,6 +11,7 @@ Listed in `__init__.pyi`; loaded on first use, since methods are imported to rea
 - `foreseeing`: an agent that learns what the environment answers
 - `improving`: a round of PPO on own episodes
 - `judging`: own actions judged by a discriminator between agent and expert
+- `needing`: whether own episodes give what a method learns from
 - `preferring`: preference training with dev checks
 - `separating`: what is desirable and what is not, without pairs
 - `selecting`: the checkpoint that is best on dev

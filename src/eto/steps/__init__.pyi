@@ -12,6 +12,7 @@ from .exploring import explore as explore
 from .foreseeing import foresee as foresee
 from .improving import improve as improve
 from .judging import judge as judge
+from .needing import lacks as lacks
 from .preferring import Round as Round
 from .preferring import prefer as prefer
 from .selecting import select as select

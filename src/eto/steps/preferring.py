@@ -24,6 +24,7 @@ class Round:
 
     agent: str
     pairs: int
+    """Pairs, or trajectories where there are none, that it was trained on."""
     fired: str | None
     """The guard's rule that stopped training, if any."""
     best_epoch: int
@@ -60,7 +61,6 @@ def prefer(
     `settings` give that a weight. reference: that of the loss; None: the learner as it comes in.
     """
     with lab.run.stage(Stage.prefer(agent, iteration).name) as stage:
-        path = stage.directory / "round.json"
         if not stage.done:
             checks = Checks(lab, stage, start_reward)
             paired = {pair.task.id for pair in pairs}
@@ -80,27 +80,36 @@ def prefer(
                 **lab.training,
             )
             train_checked(lab, stage, fit, checks, guard)
-            stage.played(*map(checks.phase, checks.rewards))
-            (best, step), reward = checks.best()
-            ships = reward > start_reward or not guard.ship_only_if_better
-            done = Round(agent, len(pairs), fit.stopped, best, reward, start_reward, ships)
-            write_json(path, asdict(done))
-            stage.note(
-                guard=done.fired,
-                best_epoch=best,
-                dev_reward=reward,
-                start_reward=start_reward,
-                tokens=fit.tokens,
-            )
-            if step is not None:
-                stage.note(best_step=step)
-            stage.makes(agent)
+            keep_round(stage, fit, checks, guard, agent=agent, count=len(pairs))
         made = lab.agent(agent, stage=stage.name)
         lab.become(made)
-        names = [field.name for field in fields(Round)]
-        noted = read_object(path, *names)
+        done = kept_round(stage)
     drop_state(stage.directory)
-    return made, Round(**{name: noted[name] for name in names})
+    return made, done
+
+
+def keep_round(
+    stage: OpenStage, fit: Fit, checks: Checks, guard: GuardSettings, *, agent: str, count: int
+) -> None:
+    """Write down what training with dev checks came to: `stage` makes `agent`, the best checkpoint, of
+    `count` pairs or trajectories."""
+    stage.played(*map(checks.phase, checks.rewards))
+    (best, step), reward = checks.best()
+    start = checks.start_reward
+    ships = reward > start or not guard.ship_only_if_better
+    done = Round(agent, count, fit.stopped, best, reward, start, ships)
+    write_json(stage.directory / "round.json", asdict(done))
+    stage.note(guard=done.fired, best_epoch=best, dev_reward=reward, start_reward=start, tokens=fit.tokens)
+    if step is not None:
+        stage.note(best_step=step)
+    stage.makes(agent)
+
+
+def kept_round(stage: OpenStage) -> Round:
+    """What `keep_round` wrote down."""
+    names = [field.name for field in fields(Round)]
+    noted = read_object(stage.directory / "round.json", *names)
+    return Round(**{name: noted[name] for name in names})
 
 
 def train_checked(lab: Lab, stage: OpenStage, fit: Fit, checks: Checks, guard: GuardSettings) -> None:

@@ -10,17 +10,19 @@ from eto.settings import GuardSettings
 def exceeded(figures: Mapping[str, float], bounds: GuardSettings) -> str | None:
     """The bound that a step's `figures` exceed, in words; None where there is none.
 
-    A step without pairs, all rehearsal, exceeds none.
+    Without pairs, what is desirable counts as chosen, what is not as rejected; a step may have one of them
+    alone. A step of rehearsal exceeds none.
     """
-    if "margin" not in figures:
-        return None
-    margin, chosen = figures["margin"], figures["chosen_drift"]
-    drift = max(abs(chosen), abs(figures["rejected_drift"]))
+    margin = figures.get("margin", 0.0)
+    chosen = figures.get("chosen_drift", figures.get("desirable_drift", 0.0))
+    rejected = figures.get("rejected_drift", figures.get("undesirable_drift", 0.0))
+    drift = max(abs(chosen), abs(rejected))
     if bounds.max_margin is not None and margin > bounds.max_margin:
         return f"margin {margin:.2f} above max_margin {bounds.max_margin:g}"
     if bounds.max_chosen_drop is not None and -chosen > bounds.max_chosen_drop:
         return f"chosen lost {-chosen:.2f} nats, max_chosen_drop is {bounds.max_chosen_drop:g}"
-    per_token, bound = figures.get("chosen_drift_per_token", 0.0), bounds.max_chosen_drop_per_token
+    per_token = figures.get("chosen_drift_per_token", figures.get("desirable_drift_per_token", 0.0))
+    bound = bounds.max_chosen_drop_per_token
     if bound is not None and -per_token > bound:
         return f"chosen lost {-per_token:.2f} nats a token, max_chosen_drop_per_token is {bound:g}"
     if bounds.max_drift is not None and drift > bounds.max_drift:

@@ -12,17 +12,18 @@ from eto.credit.turn_weights import turn_weights
 from eto.errors import InputError, NothingLeft
 from eto.settings import ContrastSettings, DpoSettings
 from eto.tokens.fitting import fitted
+from eto.tokens.observations import NO_OBSERVATION
 from eto.tokens.prefix_tree import Leaf, tree_of
 from eto.training.example import Example
 from eto.training.learner import Learner
-from eto.types import Pair
+from eto.types import Pair, Trajectory
 
 LENGTH_NORMALISED = {"length_normalised", "ipo_length_normalised"}
 """Losses that divide each log-ratio by the weights of its tokens."""
 OF_THE_DIFFERENCE = {"sigmoid", "ipo", "robust", *LENGTH_NORMALISED}
 """Losses in which what both sides share cancels; the others look at each side's log-ratio by itself."""
 CHOSEN, REJECTED = 0, 1
-"""Leaves of a pair's tree."""
+"""Leaves of a pair's tree; those of observations come after them."""
 LeftOut = dict[str, list[str]]
 """Reasons why pairs are not trained on, and the ids of their tasks."""
 
@@ -85,7 +86,7 @@ def _nothing_to_contrast(example: Example) -> str:
     """Why the pair has no contrast to train on; "" where it has."""
     chosen, rejected = (
         {(int(s), int(t)) for s, t, w in zip(leaf.sources, leaf.targets, weight, strict=True) if w > 0}
-        for leaf, weight in zip(example.tree.leaves, example.weights, strict=True)
+        for leaf, weight in zip(example.tree.leaves[:2], example.weights[:2], strict=True)
     )
     if chosen == rejected:
         return "equal sides"
@@ -100,21 +101,25 @@ def pair_example(learner: Learner, pair: Pair, contrast: ContrastSettings, setti
     Tokens that both sides share with one weight cancel in the log-ratio difference; nothing
     after a side's last weighted turn is seen by a loss. Both are left out, except for the
     chosen side's where its likelihood is an anchor, and shared tokens where the loss looks at
-    each side by itself.
+    each side by itself. With `observation_weight` the sides are whole, and two more leaves hold the tokens
+    of the observations that follow their turns with loss, those that both sides share in the first alone.
     """
-    sides, weights = [], []
+    sides, weights, watched = [], [], []
+    observed = settings.observation_weight > 0
     for side, by_turn in zip((pair.chosen, pair.rejected), turn_weights(pair, contrast), strict=True):
-        samples = [
-            (np.asarray(each.ids), np.asarray(each.turns))
-            for each in fitted(side, learner.renderer, learner.max_context)
-        ]
+        rendered = fitted(side, learner.renderer, learner.max_context, to_the_end=observed)
+        samples = [(np.asarray(each.ids), np.asarray(each.turns)) for each in rendered]
         weight = np.asarray(by_turn, dtype=np.float32)
-        if side is pair.rejected or not settings.sft_weight:
+        if observed:
+            watched.append([(np.asarray(each.ids), _heard(side, each.observations)) for each in rendered])
+        elif side is pair.rejected or not settings.sft_weight:
             carrying = [sample for sample in samples if _weighted(weight, sample[1]).any()]
             samples = [_up_to_last(weight, *sample) for sample in carrying or samples[:1]]
         sides.append(samples)
         weights.append(weight)
-    tree = tree_of(sides)
+    whole = tree_of([*sides, *watched])
+    # Sides and their observations are the same rows.
+    tree = replace(whole, leaves=whole.leaves[:2], paths=whole.paths[: sum(map(len, sides))])
     by_token = [w[leaf.turns] for w, leaf in zip(weights, tree.leaves, strict=True)]
     if settings.loss in LENGTH_NORMALISED:
         by_token = [w / max(w.sum(), 1e-12) for w in by_token]
@@ -124,9 +129,25 @@ def pair_example(learner: Learner, pair: Pair, contrast: ContrastSettings, setti
     if settings.sft_weight:
         needed[CHOSEN][:] = True
     leaves = tuple(leaf.where(wanted) for leaf, wanted in zip(tree.leaves, needed, strict=True))
-    return Example(
-        replace(tree, leaves=leaves), tuple(w[wanted] for w, wanted in zip(by_token, needed, strict=True))
-    )
+    kept = tuple(w[wanted] for w, wanted in zip(by_token, needed, strict=True))
+    if observed:
+        answers = _once(*whole.leaves[2:])
+        leaves, kept = leaves + answers, kept + tuple(np.ones(len(a.targets), np.float32) for a in answers)
+    return Example(replace(tree, leaves=leaves), kept)
+
+
+def _heard(side: Trajectory, observations: Sequence[int]) -> np.ndarray:
+    """The marks of the observations that follow a turn with loss, -1 elsewhere."""
+    wanted = np.array([*(turn.loss for turn in side.turns), False])  # -1 marks no turn: the last
+    marks = np.asarray(observations)
+    return np.where(wanted[marks], marks, NO_OBSERVATION)
+
+
+def _once(one: Leaf, other: Leaf) -> tuple[Leaf, Leaf]:
+    """Both, the second without the predictions that the first has too."""
+    known = set(zip(one.sources.tolist(), one.targets.tolist(), strict=True))
+    pairs = zip(other.sources.tolist(), other.targets.tolist(), strict=True)
+    return one, other.where(np.array([pair not in known for pair in pairs], dtype=bool))
 
 
 def _weighted(weight: np.ndarray, turns: np.ndarray) -> np.ndarray:

@@ -163,6 +163,8 @@ def _decisive(settings: DpoSettings) -> tuple[object, ...]:
     # Options of later versions count where they are used: earlier states of training stay valid.
     if settings.dpop_penalty:
         decisive += ("dpop_penalty", settings.dpop_penalty)
+    if settings.observation_weight:
+        decisive += ("observation_weight", settings.observation_weight)
     return (*decisive, "anchor: sum") if settings.anchor == "sum" else decisive
 
 
@@ -175,13 +177,15 @@ def pair_loss(
 
     Figures: `margin` beta x log-ratio difference (weighted), `accuracy` 1 where it is
     above 0, `chosen_drift` and `rejected_drift` the sides' log-ratios in nats, each sum
-    over the tokens that carry the contrast with weight 1; `chosen_drift_per_token` their mean.
+    over the tokens that carry the contrast with weight 1; `chosen_drift_per_token` their mean;
+    `observation_nll` of the observations, nats a token, where they are learnt.
     """
     leaves = [leaf.log_probs for leaf in outputs]
     if len(leaves) == 1:
         return settings.rehearsal_weight * sft_loss(leaves[0]), {}
     policy, reference, drift, tokens = [], [], [], []
-    for leaf, weights, ref in zip(leaves, example.weights, example.references[REFERENCE], strict=True):
+    sides = zip(leaves[:2], example.weights[:2], example.references[REFERENCE][:2], strict=True)
+    for leaf, weights, ref in sides:
         weight = torch.from_numpy(weights).to(leaf.device)
         ref_leaf = torch.from_numpy(ref).to(leaf.device)
         policy.append(sequence_log_prob(leaf, weight))
@@ -194,7 +198,12 @@ def pair_loss(
     if settings.sft_weight:
         share = len(leaves[CHOSEN]) if settings.anchor == "sum" else 1
         loss = loss + settings.sft_weight * share * sft_loss(leaves[CHOSEN])
-    return loss * example.size, {
+    observed = {}
+    if settings.observation_weight and sum(map(len, leaves[2:])):
+        nll = sft_loss(torch.cat(leaves[2:]))
+        loss = loss + settings.observation_weight * nll
+        observed = {"observation_nll": float(nll.detach())}
+    return loss * example.size, observed | {
         "margin": settings.beta * float(difference.detach()),
         "accuracy": float(difference.detach() > 0),
         "chosen_drift": drift[CHOSEN],

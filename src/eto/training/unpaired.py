@@ -53,7 +53,7 @@ def unpaired(
             raise InputError(
                 f"no {sort} trajectory to train on",
                 where="method.least_reward",
-                hint="choose it between the rewards that the agent earns; rft and nat need no failures",
+                hint="choose it between the rewards that the agent earns",
             )
         examples += made
     mismatched = _mismatched(learner, [*desirable, *undesirable], settings.kl_samples, seed)
@@ -98,7 +98,11 @@ class KtoFit(Fit):
                 for now, example in zip(scored, self._mismatched, strict=True)
             ]
             self._kto.reference_point = kto_reference_point(torch.tensor(ratios))
-        return super()._update(backend, rate)
+        figures = super()._update(backend, rate)
+        drifts = [figures.get(name) for name in (f"{DESIRABLE}_drift", f"un{DESIRABLE}_drift")]
+        if drifts[0] is not None and drifts[1] is not None:
+            figures["margin"] = self._kto.settings.beta * (drifts[0] - drifts[1])
+        return figures
 
 
 class Kto:
@@ -111,7 +115,8 @@ class Kto:
 
     def __call__(self, example: Example, outputs: Sequence[TokenOutputs]) -> tuple[Tensor, dict[str, float]]:
         """Figures: `reference_point`, and by the trajectory's sort `desirable_drift` or `undesirable_drift`,
-        its log-ratio in nats."""
+        its log-ratio in nats; `desirable_drift_per_token` its mean. A step that has both sorts has a
+        `margin` too, beta times the difference of the drifts."""
         log_probs, settings, wanted = outputs[0].log_probs, self.settings, _wanted(example)
         reference = torch.from_numpy(example.references[REFERENCE][0]).to(log_probs.device)
         ratio = sequence_log_prob(log_probs) - sequence_log_prob(reference)
@@ -119,7 +124,9 @@ class Kto:
         desirable = torch.tensor(wanted, device=ratio.device)
         loss = weight * kto_loss(ratio, desirable, settings.beta, self.reference_point)
         sort = "desirable_drift" if wanted else "undesirable_drift"
-        return loss, {"reference_point": self.reference_point, sort: float(ratio.detach())}
+        drift = float(ratio.detach())
+        figures = {"reference_point": self.reference_point, sort: drift}
+        return loss, figures | ({f"{sort}_per_token": drift / len(log_probs)} if wanted else {})
 
 
 def _wanted(example: Example) -> bool:
