@@ -29,8 +29,9 @@ def clone(
 ) -> Agent:
     """Stage `<agent>`: clone `trajectories`; the learner becomes the cloned agent.
 
-    Where a run has no experts, and nothing else is to be cloned, it is the learner as it is. afresh: begin with the recipe's model, not with the learner as it is. prompt: what the prompts end with
-    when the agent acts.
+    Where a run has no experts, and nothing else is to be cloned, it is the learner as it is. afresh: begin
+    with the recipe's model, not with the learner as it is. prompt: what the prompts end with when the agent
+    acts.
     """
     with lab.run.stage(agent) as stage:
         made = lab.agent(agent, stage=stage.name, prompt=prompt)
