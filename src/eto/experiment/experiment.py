@@ -127,7 +127,7 @@ def _experts(
             pool=pool,
             hint=_no_experts(run.recipe),
         )
-        for _ in collected:
+        for _ in collected if tasks else ():
             loading.raise_failure()
         experts = kept_experts(store, tasks)
         write_trajectories(path, experts)
