@@ -98,7 +98,7 @@ def forkable_stages(source: Path, recipe: Recipe) -> list[str]:
         raise InputError("there is no run here to take stages from", where=str(source), hint=hint)
     if source.resolve() == recipe.directory.resolve():
         raise _same_run(source)
-    changed = _changed(source, recipe)
+    changed = changed_fields(source, recipe)
     decided = {line: first_stage(line.split(":")[0], recipe) for line in changed}
     parting = _parting(source, recipe)
     if parting is not None:
@@ -119,8 +119,8 @@ def forkable_stages(source: Path, recipe: Recipe) -> list[str]:
     raise InputError("the run has no finished stage to take", where=str(source), hint=hint)
 
 
-def _changed(source: Path, recipe: Recipe) -> list[str]:
-    """Lines `field: theirs -> ours` of the fields that differ."""
+def changed_fields(source: Path, recipe: Recipe) -> list[str]:
+    """Lines `field: theirs -> ours` of the fields in which the run in `source` and a recipe differ."""
     return recipe_diff(_recorded(source), recipe)
 
 

@@ -70,4 +70,5 @@ METHOD = Method(
     settings=BestOfNSettings,
     train=train,
     stages=stages,
+    best_of=Phase.continued(STAGE),
 )
