@@ -206,8 +206,8 @@ class Stage:
 
     @classmethod
     def clone(cls, agent: str, *settings: str) -> Stage:
-        """That of `eto.steps.clone`. The agent `sft` is the recipe's model after cloning `lab.cloned`, without
-        a prompt of its own; call others by another name."""
+        """That of `eto.steps.clone`. The agent `sft` is the recipe's model after cloning `lab.cloned`,
+        without a prompt of its own; call others by another name."""
         return cls(agent, settings, agent, common=agent == CLONED)
 
     @classmethod
