@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Flag, auto
 from fnmatch import fnmatchcase
@@ -183,6 +183,10 @@ class Outcome:
     """What a person should know at the end."""
 
 
+CLONED = "sft"
+"""Name of the agent that clones what the recipe lets be cloned, and of its stage."""
+
+
 @dataclass(frozen=True, slots=True)
 class Stage:
     """A stage as its method declares it, for those who do not run it: forks, and checks of the disk."""
@@ -197,21 +201,26 @@ class Stage:
     """What it plays; `*` in a name stands for any text: of checkpoints the number is not known before."""
     iteration: int | None = None
     """The iteration it belongs to, from 1, where the method has such."""
+    common: bool = False
+    """Every method that declares it alike, after equal stages, makes the same of it, so that runs of other
+    methods may take it."""
 
     @classmethod
     def clone(cls, agent: str, *settings: str) -> Stage:
-        """That of `eto.steps.clone`."""
-        return cls(agent, settings, agent)
+        """That of `eto.steps.clone`. The agent `sft` is the recipe's model after cloning `lab.cloned`,
+        without a prompt of its own; call others by another name."""
+        return cls(agent, settings, agent, common=agent == CLONED)
 
     @classmethod
     def dev(cls, agent: str) -> Stage:
         """That of `eto.steps.evaluate`."""
-        return cls(f"dev-{agent}", phases=(Phase.evaluate(agent, "dev"),))
+        return cls(f"dev-{agent}", phases=(Phase.evaluate(agent, "dev"),), common=True)
 
     @classmethod
     def explore(cls, iteration: int = 1, *settings: str) -> Stage:
-        """That of `eto.steps.explore`."""
-        return cls(f"explore-{iteration}", settings, "", (Phase.explore(iteration),), iteration)
+        """That of `eto.steps.explore`, played by the agent made last."""
+        played = (Phase.explore(iteration),)
+        return cls(f"explore-{iteration}", settings, phases=played, iteration=iteration, common=True)
 
     @classmethod
     def continued(cls, name: str, *settings: str, iteration: int | None = None) -> Stage:
@@ -283,3 +292,9 @@ class Method:
     needs: Callable[[Any], Sequence[Need]] | None = None
     """needs(settings): what it cannot do without, each of them; dev tasks are known by the settings' own
     `needs_dev`. None: not said; it is then taken to need experts, and nothing recommends it."""
+    controls: Callable[[Any, Mapping[str, int]], Mapping[str, Any]] | None = None
+    """controls(settings, tokens): the method's own controls in a comparison, name -> settings of the method;
+    `tokens` are those that each training stage of a finished run with `settings` passed, in order."""
+    best_of: Phase | None = None
+    """Episodes of the test tasks of which the best of each task is the method's figure. It is chosen by the
+    reward, so comparisons keep it apart from those of agents."""

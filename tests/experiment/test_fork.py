@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -19,7 +20,9 @@ from eto.experiment import fork as reuse
 from eto.experiment.fork import FIRST_STAGE, first_stage, fork_stages, forkable_stages
 from eto.experiment.recipe import Recipe, free_fields, parse_recipe
 from eto.experiment.run import Run
-from eto.methods import load_method
+from eto.methods import METHODS, load_method
+from eto.methods.eto import EtoSettings
+from eto.protocols import Method, Stage
 from eto.types import Message, Phase, StopReason, Task, Trajectory, Turn
 
 ROUNDS = [f"{step}-{number}" for number in (1, 2) for step in ("explore", "contrast", "dpo")]
@@ -187,7 +190,58 @@ def test_a_field_of_another_version_decides_all() -> None:
 
 
 def test_another_method_takes_what_comes_before_it(tmp_path: Path, source: Make) -> None:
-    assert forkable_stages(source(), recipe(tmp_path, "new", "method={name: rft}")) == ["expert"]
+    old, ours = source(), load_method("eto").settings().explore
+    explore = f"explore: {{samples: {ours.samples}, temperature: {ours.temperature}}}"
+
+    def taken(method: str, *overrides: str) -> list[str]:
+        return forkable_stages(old, recipe(tmp_path, "new", f"method={{{method}}}", *overrides))
+
+    alike = ["expert", "sft", "dev-sft", "explore-1"]
+    assert taken(f"name: rft, {explore}") == alike
+    assert taken("name: rft") == alike[:3], "other episodes"
+    assert taken(f"name: rft, {explore}, sft: {{epochs: 9}}") == alike[:1]
+    assert taken(f"name: rft, {explore}", "rollout.slots=3") == alike[:2]
+    assert taken("name: best_of_n") == taken("name: early_experience") == taken("name: sft") == alike[:3]
+
+
+def test_pairs_of_another_method_are_never_taken(tmp_path: Path, source: Make) -> None:
+    """A stage of one name and the same settings may rest on other data."""
+    contrasting = [Stage.clone("sft", "sft"), Stage.contrast(1, "contrast")]
+    with foreign_method("other", contrasting, EtoSettings):
+        made = source("method={name: other}", stages=["expert", "sft", "contrast-1"])
+        assert forkable_stages(made, recipe(tmp_path, "new", "method={name: other}"))[-1] == "contrast-1"
+        with foreign_method("third", contrasting, EtoSettings):
+            third = recipe(tmp_path, "new", "method={name: third}")
+            assert forkable_stages(made, third) == ["expert", "sft"]
+
+
+def test_a_setting_that_no_stage_declares_decides_all(tmp_path: Path, source: Make) -> None:
+    with foreign_method("other", [Stage.clone("sft", "sft"), Stage.dev("sft")], EtoSettings):
+        old = source()
+        assert forkable_stages(old, recipe(tmp_path, "new", "method={name: other}"))[-1] == "dev-sft"
+        undeclared = recipe(tmp_path, "new", "method={name: other, contrast: {min_gap: 0.7}}")
+        assert forkable_stages(old, undeclared) == ["expert"]
+        shutil.rmtree(old)
+        old = source("method={name: other}", stages=["expert", "sft", "dev-sft"])
+        assert forkable_stages(old, undeclared) == ["expert"]
+
+
+def test_all_methods_share_no_more_than_what_is_common() -> None:
+    for name in METHODS:
+        method = load_method(name)
+        shared = [stage.name for stage in method.stages(method.settings()) if stage.common]
+        assert shared[:2] == ["sft", "dev-sft"], name
+
+
+@contextmanager
+def foreign_method(name: str, stages: Sequence[Stage], base: type) -> Iterator[None]:
+    """A method of another package, with the settings of `base`."""
+    settings = type("Other", (base,), {"__annotations__": {"name": Literal[name]}, "name": name})
+    METHODS[name] = Method(name, "", settings, lambda lab, settings: None, lambda settings: stages)
+    try:
+        yield
+    finally:
+        del METHODS[name]
 
 
 @pytest.mark.parametrize(

@@ -193,15 +193,20 @@ def report(
 @app.command("compare")
 def compare_methods(
     recipes: Annotated[list[Path], typer.Argument(help="Recipes, each with a name of its own.")],
+    *,
+    methods: Annotated[
+        str | None,
+        typer.Option(metavar="NAME,NAME,...", help="One recipe with these methods, or with `all` that can."),
+    ] = None,
     out: Annotated[Path, typer.Option("--out", help="Directory of the runs and of the table.")],
     seeds: Annotated[int, typer.Option(min=1, help="Seeds 0 to N - 1.")] = 3,
     change: Annotated[list[str] | None, typer.Option("--set", help="FIELD=VALUE, in all recipes.")] = None,
 ) -> None:
-    """Run recipes with several seeds beside two controls, cloning all experts and cloning for as many
-    tokens; one table with paired intervals and costs. The same command resumes."""
+    """Run recipes, or one recipe with several methods, with several seeds, beside the controls that decide
+    what each is worth; tables of paired intervals and costs, and a figure. The same command resumes."""
     from eto.cli.compare import compare_recipes
 
-    compare_recipes(recipes, change or [], seeds, out)
+    compare_recipes(recipes, change or [], seeds, out, methods)
 
 
 @app.command("show-mask")

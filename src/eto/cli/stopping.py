@@ -14,6 +14,7 @@ _SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 KEEPS = "the same command resumes"
 GOES_ON = {
     "run": KEEPS,
+    "compare": KEEPS,
     "expert": KEEPS,
     "explore": KEEPS,
     "evaluate": KEEPS,

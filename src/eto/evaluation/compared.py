@@ -1,67 +1,108 @@
-"""Methods side by side: reward with its interval, differences to the controls, and costs, as one table."""
+"""Methods side by side: reward with its interval, differences to the controls, and costs."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from eto.data.store import TrajectoryStore
+from eto.evaluation import statistics
 from eto.evaluation.costs import Costs, costs_of
-from eto.evaluation.pooled import SHIPPED, compare_runs, pool_runs
-from eto.evaluation.table import markdown_table
+from eto.evaluation.crossed import crossed_bounds
+from eto.evaluation.pooled import shipped_episodes
+from eto.experiment.recipe import load_recipe
+from eto.methods import load_method
+from eto.types import Phase, Trajectory
+
+FIGURES: Mapping[str, statistics.Value] = {"reward": statistics.reward, "success": statistics.success}
+"""What is compared."""
 
 
 def compared(
     runs: Mapping[str, Sequence[Path]], controls: Mapping[str, Mapping[str, str]], split: str = "test"
 ) -> dict[str, Any]:
     """For each label the shipped agents of its runs, pooled over seeds, with costs and, by the control's
-    name, the paired differences over tasks and seeds.
+    name, the paired differences.
 
+    Keys of a row: `seeds` (how many), `shipped` (agent by seed), `figures` (`Summary.to_dict`), `by_reward`
+    (the figure is that of episodes chosen by their reward), `costs` (means of `Costs` over seeds), `same_as`
+    (the earlier label with the same runs, or ""), `differences` (control -> figure -> `Difference` over the
+    tasks of these seeds, with `seeds_low`, `seeds_high`: bounds over tasks and seeds, and `each`: seed by
+    seed). runs: a label's runs seed by seed, without a gap; a label may have fewer seeds than others.
     controls: label -> control's name -> the control's label. Raises `InputError` for a run that is not
     finished.
     """
     table: dict[str, Any] = {}
+    counted = lru_cache(None)(_counted)
     for label, directories in runs.items():
-        pooled = pool_runs(directories, split)
+        if not directories:
+            continue
+        played = [counted(directory, split) for directory in directories]
         costs = [costs_of(directory) for directory in directories]
+        episodes = [episode for _, of_seed in played for episode in of_seed]
+        same = (other for other in table if list(runs[other]) == list(directories))
         table[label] = {
-            "shipped": [run["shipped"]["agent"] for run in pooled["runs"]],
-            "figures": pooled["agents"][SHIPPED],
+            "seeds": len(directories),
+            "shipped": [agent for agent, _ in played],
+            "by_reward": _best_of(directories[0]) is not None,
+            "figures": statistics.summarise(episodes, unfinished=True).to_dict(),
             "costs": {name: _mean(costs, name) for name in Costs.__slots__},
+            "same_as": next(same, ""),
             "differences": {
-                control: compare_runs(directories, runs[other], split)[SHIPPED]
+                control: _differences(
+                    [of_seed for _, of_seed in played], [counted(each, split)[1] for each in runs[other]]
+                )
                 for control, other in controls.get(label, {}).items()
+                if runs.get(other)
             },
         }
     return table
 
 
-def compared_markdown(table: Mapping[str, Any], split: str = "test") -> str:
-    """One row a label: reward and success with 95% intervals, differences to the controls, costs a run."""
-    controls = list(dict.fromkeys(name for row in table.values() for name in row["differences"]))
-    header = ["", "reward", "success", *(f"reward minus {name}" for name in controls)]
-    header += ["environment steps", "generated tokens", "trained tokens", "minutes"]
-    rows = []
-    for label, row in table.items():
-        figures, costs = row["figures"], row["costs"]
-        cells = [_interval(figures["reward"]), _interval(figures["success"])]
-        for control in controls:
-            entry = row["differences"].get(control)
-            cells.append(_interval(entry["reward"], signed=True) if entry else "")
-        cells += [
-            f"{costs[name]:,.0f}" for name in ("environment_steps", "generated_tokens", "trained_tokens")
+def _differences(
+    ours: Sequence[Sequence[Trajectory]], theirs: Sequence[Sequence[Trajectory]]
+) -> dict[str, dict[str, Any]]:
+    """Figure -> ours minus theirs, seed by seed paired, of the seeds that both have."""
+    found = {}
+    for name, value in FIGURES.items():
+        pairs = [
+            (statistics.by_task(one, value), statistics.by_task(other, value))
+            for one, other in zip(ours, theirs, strict=False)
         ]
-        cells.append(f"{costs['seconds'] / 60:.1f}")
-        rows.append([(label,), *((cell,) for cell in cells)])
-    seeds = max(len(row["shipped"]) for row in table.values())
-    title = f"{split} tasks, {seeds} seed{'s' * (seeds > 1)}; shipped agents; 95% intervals over tasks"
-    return markdown_table(header, rows, title) + "\n"
+        low, high = crossed_bounds(pairs)
+        found[name] = {
+            **statistics.pooled_difference(pairs).to_dict(),
+            "seeds_low": None if low != low else low,
+            "seeds_high": None if high != high else high,
+            "each": [statistics.paired_difference(*pair, resamples=2).to_dict()["mean"] for pair in pairs],
+        }
+    return found
 
 
-def _interval(figure: Mapping[str, Any], *, signed: bool = False) -> str:
-    sign = "+" if signed else ""
-    mean = format(figure["mean"], f"{sign}.3f")
-    return f"{mean} [{format(figure['low'], f'{sign}.3f')}, {format(figure['high'], f'{sign}.3f')}]"
+def _counted(directory: Path, split: str) -> tuple[str, Sequence[Trajectory]]:
+    """The shipped agent of a run and its episodes; of a method that chooses by reward, those it chose."""
+    agent, episodes = shipped_episodes(directory, split)
+    phase = _best_of(directory)
+    if phase is None:
+        return agent, episodes
+    with TrajectoryStore(directory / "trajectories.sqlite", create=False) as store:
+        return agent, best_of_each(store.get(phase))
+
+
+def best_of_each(episodes: Iterable[Trajectory]) -> list[Trajectory]:
+    """Of each task the episode with the highest reward, of equals the first."""
+    best: dict[str, Trajectory] = {}
+    for episode in episodes:
+        kept = best.setdefault(episode.task.id, episode)
+        if episode.reward > kept.reward:
+            best[episode.task.id] = episode
+    return list(best.values())
+
+
+def _best_of(directory: Path) -> Phase | None:
+    return load_method(load_recipe(directory / "recipe.yaml", note=False).method.name).best_of
 
 
 def _mean(costs: Sequence[Costs], name: str) -> float:

@@ -60,7 +60,7 @@ def _draw_agents(axes: Axes, results: Row, checks: Sequence[Row]) -> None:
     places = range(len(checks))
     if checks:
         rewards = [_number(check["reward"]) for check in checks]
-        bounds = [_bars(check["reward"], check.get("low"), check.get("high")) for check in checks]
+        bounds = [bars(check["reward"], check.get("low"), check.get("high")) for check in checks]
         axes.errorbar(places, rewards, yerr=_columns(bounds), marker="o", capsize=3, label="dev reward")
         successes: Any = [check.get("success") for check in checks]
         axes.plot(places, successes, marker="s", ls="--", label="dev success")
@@ -70,7 +70,7 @@ def _draw_agents(axes: Axes, results: Row, checks: Sequence[Row]) -> None:
             axes.errorbar(
                 [len(checks) + number + shift for number in range(len(agents))],
                 [_number(interval["mean"]) for interval in agents],
-                yerr=_columns([_bars(i["mean"], i["low"], i["high"]) for i in agents]),
+                yerr=_columns([bars(i["mean"], i["low"], i["high"]) for i in agents]),
                 marker=marker,
                 ls="none",
                 capsize=3,
@@ -117,7 +117,7 @@ def _by_stage(rows: Sequence[Row]) -> dict[str, list[Row]]:
     return stages
 
 
-def _bars(mean: float | None, low: float | None, high: float | None) -> tuple[float, float]:
+def bars(mean: float | None, low: float | None, high: float | None) -> tuple[float, float]:
     """Lengths of an error bar below and above the mean; 0 where a bound is not known."""
     if mean is None or low is None or high is None:
         return 0.0, 0.0

@@ -12,6 +12,7 @@ from eto.data.texts import markdown_code, markdown_text
 from eto.errors import InputError
 from eto.evaluation.results import agents_of, build_results
 from eto.evaluation.table import agent_rows, difference_rows, duration, kind_rows, markdown_table
+from eto.experiment.run_records import read_done
 from eto.machine import hardware_line
 from eto.types import Phase, Trajectory
 
@@ -136,3 +137,14 @@ def _episodes(directory: Path, results: dict[str, Any], split: str) -> dict[str,
     with TrajectoryStore(directory / "trajectories.sqlite", create=False) as store:
         episodes = {name: store.get(Phase.evaluate(name, split)) for name in agents}
     return episodes | {SHIPPED: episodes[results["shipped"]["agent"]]}
+
+
+def shipped_episodes(directory: Path, split: str = "test") -> tuple[str, list[Trajectory]]:
+    """The agent that a run ships, and its episodes on `split`. Raises `InputError` for an unfinished run."""
+    done = directory / "stages" / "test" / "DONE"
+    if not done.exists():
+        hint = "start it again: it resumes where it stopped"
+        raise InputError("the run is not finished", where=str(directory), hint=hint)
+    agent = str(read_done(done)["metrics"]["shipped"])
+    with TrajectoryStore(directory / "trajectories.sqlite", create=False) as store:
+        return agent, store.get(Phase.evaluate(agent, split))

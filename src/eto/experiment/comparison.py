@@ -3,105 +3,160 @@ method is worth.
 
 Two controls stand beside every recipe whose method does more than clone: cloning all the expert data that
 the recipe has, and cloning the part that it clones for as many training tokens as its whole training took.
-Runs of one seed share what is equal, such as the experts and the cloned agent.
+A method may declare others (`Method.controls`). Runs of one seed share what is equal: experts, the cloned
+agent, what it explored, its test; of equal controls one is run.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from eto.errors import InputError, RunConflict
 from eto.evaluation.costs import training_tokens
+from eto.experiment.comparison_place import check_comparable, check_runs, held
 from eto.experiment.experiment import perform
 from eto.experiment.fork import forkable_stages
-from eto.experiment.recipe import Recipe
+from eto.experiment.recipe import Recipe, free_fields, recipe_diff
+from eto.experiment.run_records import read_manifest
 from eto.experiment.watch import Watcher
+from eto.methods import load_method
 from eto.methods.sft import CloningSettings
 from eto.settings import SftSettings
 
 ALL_EXPERTS, SAME_TOKENS = "all experts cloned", "cloned for as many tokens"
+_DIRECTORIES = {ALL_EXPERTS: "all-experts", SAME_TOKENS: "same-tokens"}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Entry:
-    """One run of a comparison."""
+    """A recipe of a comparison, or one of its controls."""
 
     label: str
     """What it is in tables: the recipe's name, that and the control's."""
-    recipe: Recipe
+    of: str
+    """The label of the recipe; its own where it is no control."""
     control: str = ""
-    """Which control it is, and of which recipe: "" for a recipe of the user's."""
+    """Which control it is; "" for a recipe of the user's."""
+    directories: list[Path] = field(default_factory=list)
+    """Its run of each seed so far. Equal controls have equal ones."""
+    own_clone: bool = False
+    """It is the agent that the recipe's method clones first."""
 
 
 def compare(
-    recipes: Sequence[Recipe], seeds: Sequence[int], directory: Path, watch: Watcher
-) -> dict[str, list[Entry]]:
+    recipes: Sequence[Recipe],
+    seeds: Sequence[int],
+    directory: Path,
+    watch: Watcher,
+    after_each: Callable[[Mapping[str, Entry]], None] = lambda entries: None,
+) -> dict[str, Entry]:
     """Run every recipe and its controls with every seed in `directory`; label -> its runs, seed by seed.
 
-    What is finished stays; an interrupted comparison is resumed by the same call. Raises `InputError` for
-    recipes that share a name or differ in their environment or test tasks.
+    What is finished stays; an interrupted comparison is resumed by the same call. after_each: called with
+    what there is so far whenever a recipe and its controls are done with a seed. Raises `InputError` for
+    recipes that share a name or differ in their environment or test tasks, `RunConflict` where the directory
+    holds other runs or is in use.
     """
-    _check_comparable(recipes)
-    entries: dict[str, list[Entry]] = {}
-    for seed in seeds:
-        finished: list[Path] = []
-        for recipe in recipes:
-            for entry in _with_controls(recipe, seed, directory):
-                watch.say(f"{entry.label}, seed {seed}: {entry.recipe.directory}")
-                perform(entry.recipe, source=_shared(entry.recipe, finished), watch=watch)
-                finished.append(entry.recipe.directory)
-                entries.setdefault(entry.label, []).append(entry)
+    check_comparable(recipes)
+    placed = {seed: [_with_seed(recipe, seed, directory) for recipe in recipes] for seed in seeds}
+    entries = {recipe.name: Entry(recipe.name, recipe.name) for recipe in recipes}
+    with held(directory, [recipe.name for recipe in recipes]):
+        check_runs([recipe for group in placed.values() for recipe in group])
+        for group in placed.values():
+            made: list[Recipe] = []
+            # Plain cloning first: it may be the control of others.
+            for recipe in sorted(group, key=lambda recipe: not isinstance(recipe.method, CloningSettings)):
+                _run_beside_controls(recipe, made, entries, watch)
+                after_each(entries)
     return entries
 
 
-def _with_controls(recipe: Recipe, seed: int, directory: Path) -> Iterator[Entry]:
-    """The recipe with a seed, and its controls; those come after it, for its training tokens are theirs."""
-    home = directory / recipe.name
-    own = recipe.replace(seed=seed, run_directory=str(home / f"seed-{seed}"))
-    yield Entry(recipe.name, own)
-    sections = (getattr(recipe.method, name) for name in type(recipe.method).model_fields)
-    cloning = next((each for each in sections if isinstance(each, SftSettings)), None)
-    if isinstance(recipe.method, CloningSettings) or cloning is None:
-        return
-    everything = own.tasks.replace(explore_unseen=0.0)
-    yield Entry(
-        f"{recipe.name}: {ALL_EXPERTS}",
-        own.replace(
-            method=CloningSettings(sft=cloning),
-            tasks=everything,
-            run_directory=str(home / f"all-experts-seed-{seed}"),
-        ),
-        ALL_EXPERTS,
-    )
-    yield Entry(
-        f"{recipe.name}: {SAME_TOKENS}",
-        own.replace(
-            method=CloningSettings(sft=cloning.replace(epochs=_as_many_epochs(own, cloning))),
-            run_directory=str(home / f"same-tokens-seed-{seed}"),
-        ),
-        SAME_TOKENS,
-    )
+def _with_seed(recipe: Recipe, seed: int, directory: Path) -> Recipe:
+    return recipe.replace(seed=seed, run_directory=str(directory / recipe.name / f"seed-{seed}"))
 
 
-def _as_many_epochs(recipe: Recipe, cloning: SftSettings) -> int:
-    """Epochs of cloning that pass as many tokens as the whole training of a finished run."""
-    tokens = training_tokens(recipe.directory)
-    first = next(iter(tokens.values()), 0)
-    if not first:
-        raise InputError(
-            "the run does not say how many tokens it trained on",
-            where=str(recipe.directory),
-            hint="delete its directory: this version notes them",
+def _run_beside_controls(
+    recipe: Recipe, made: list[Recipe], entries: dict[str, Entry], watch: Watcher
+) -> None:
+    """Perform the recipe and those of its controls that no run `made` of this seed is equal to."""
+    _perform(recipe, recipe.name, made, watch)
+    entries[recipe.name].directories.append(recipe.directory)
+    cloning = _cloning_of(recipe)
+    for name, control in controls_of(recipe):
+        label = f"{recipe.name}: {name}"
+        entry = entries.setdefault(label, Entry(label, recipe.name, name))
+        entry.own_clone = cloning is not None and _equal(
+            control, recipe.replace(method=CloningSettings(sft=cloning))
         )
-    return max(1, round(sum(tokens.values()) * cloning.epochs / first))
+        equal = next((each for each in made if _equal(each, control)), None)
+        if equal is None:
+            _perform(control, label, made, watch)
+        entry.directories.append((equal or control).directory)
 
 
-def _shared(recipe: Recipe, finished: Sequence[Path]) -> Path | None:
-    """The finished run that a new one can take most stages from; None where it has begun, or none has any."""
-    if recipe.directory.exists():
-        return None
+def controls_of(recipe: Recipe) -> Iterator[tuple[str, Recipe]]:
+    """Name and recipe of each control of a recipe whose run is finished, for its training tokens are theirs.
+    None where it only clones, or where its figure is no agent's."""
+    cloning, method = _cloning_of(recipe), load_method(recipe.method.name)
+    if isinstance(recipe.method, CloningSettings) or method.best_of is not None:
+        return
+    tokens = training_tokens(recipe.directory)
+    if not tokens:
+        hint = "delete its directory: this version notes them"
+        problem = "the run does not say how many tokens it trained on"
+        raise InputError(problem, where=str(recipe.directory), hint=hint)
+
+    def control(name: str, **changes: object) -> tuple[str, Recipe]:
+        home = re.sub(r"[^A-Za-z0-9]+", "-", _DIRECTORIES.get(name, name)).strip("-")
+        place = recipe.directory.parent / f"{home}-seed-{recipe.seed}"
+        return name, recipe.replace(**changes, run_directory=str(place))
+
+    if cloning is not None:
+        everything = recipe.tasks.replace(explore_unseen=0.0)
+        yield control(ALL_EXPERTS, method=CloningSettings(sft=cloning), tasks=everything)
+        longer = cloning.replace(epochs=as_many_epochs(cloning.epochs, tokens))
+        yield control(SAME_TOKENS, method=CloningSettings(sft=longer))
+    for name, settings in method.controls(recipe.method, tokens).items() if method.controls else ():
+        yield control(name, method=settings)
+
+
+def as_many_epochs(epochs: int, tokens: Mapping[str, int]) -> int:
+    """Epochs of cloning that pass as many tokens as a whole training, of which the first stage cloned for
+    `epochs`; `tokens` by stage, in order."""
+    return max(1, round(sum(tokens.values()) * epochs / next(iter(tokens.values()))))
+
+
+def _cloning_of(recipe: Recipe) -> SftSettings | None:
+    """How the recipe's method clones; None where it has no section for that."""
+    sections = (getattr(recipe.method, name) for name in type(recipe.method).model_fields)
+    return next((each for each in sections if isinstance(each, SftSettings)), None)
+
+
+def _equal(one: Recipe, other: Recipe) -> bool:
+    free = free_fields(one) | free_fields(other)
+    return all(line.split(":")[0] in free for line in recipe_diff(one, other))
+
+
+def _perform(recipe: Recipe, label: str, made: list[Recipe], watch: Watcher) -> None:
+    """Run it, with what it can take from the runs `made` before; those end with it."""
+    if not (recipe.directory / "stages" / "test" / "DONE").exists():
+        watch.say(f"{label}, seed {recipe.seed}: {recipe.directory}")
+        source = _source(recipe, [each.directory for each in made])
+        perform(recipe, source=source, watch=watch, share_tests=True)
+    made.append(recipe)
+
+
+def _source(recipe: Recipe, finished: Sequence[Path]) -> Path | None:
+    """The finished run from which a new one can take most stages; of one that has begun the run that it took
+    from. None where there is none."""
+    if (recipe.directory / "manifest.json").exists():
+        taken = read_manifest(recipe.directory).get("taken_from")
+        begun = any((recipe.directory / "stages").iterdir())
+        if taken or begun:
+            finished = [path for path in finished if taken and path == Path(taken["directory"])]
     stages: dict[Path, int] = {}
     for path in finished:
         try:
@@ -109,20 +164,3 @@ def _shared(recipe: Recipe, finished: Sequence[Path]) -> Path | None:
         except (InputError, RunConflict):
             continue
     return max(stages, key=lambda path: stages[path], default=None)
-
-
-def _check_comparable(recipes: Sequence[Recipe]) -> None:
-    names = [recipe.name for recipe in recipes]
-    if len(set(names)) < len(names):
-        raise InputError("two recipes have one name", where="eto compare", hint="set `name` in each")
-    first = recipes[0]
-    for other in recipes[1:]:
-        if (other.environment.name, other.environment.options) != (
-            first.environment.name,
-            first.environment.options,
-        ) or other.tasks.test_per_kind != first.tasks.test_per_kind:
-            raise InputError(
-                f"{first.name} and {other.name} are tested on different tasks",
-                where="eto compare",
-                hint="give them one environment, with the same options, and one tasks.test_per_kind",
-            )

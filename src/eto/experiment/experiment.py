@@ -25,6 +25,7 @@ from eto.experiment.play import collect, kept_experts
 from eto.experiment.recipe import Recipe
 from eto.experiment.run import Run
 from eto.experiment.run_records import check_place, check_template
+from eto.experiment.tested import take_tests
 from eto.experiment.watch import Silent, Watcher
 from eto.methods import declared_stages, load_method
 from eto.protocols import Need
@@ -38,10 +39,13 @@ if TYPE_CHECKING:
 SPLITS = ("train", "dev", "test")
 
 
-def perform(recipe: Recipe, *, source: Path | None = None, watch: Watcher | None = None) -> None:
+def perform(
+    recipe: Recipe, *, source: Path | None = None, watch: Watcher | None = None, share_tests: bool = False
+) -> None:
     """Run `recipe` in its run directory up to the test of every agent; what is finished stays.
 
-    What the run in `source` has finished and the recipe leaves unchanged is taken from it. Raises
+    What the run in `source` has finished and the recipe leaves unchanged is taken from it; with
+    `share_tests` also the test episodes of agents taken so, where they would be the same. Raises
     what `Run.open` and `eto.experiment.fork.fork_stages` do, and the errors of stages.
     """
     watch = watch or Silent()
@@ -64,7 +68,10 @@ def perform(recipe: Recipe, *, source: Path | None = None, watch: Watcher | None
                 watch.say(f"note: {note}")
             run.record_splits({split: [task.id for task in tasks] for split, tasks in splits.items()})
             if source is not None:
-                watch.say(f"taken from {source}: {', '.join(fork_stages(source, run))}")
+                taken = fork_stages(source, run)
+                agents = take_tests(source, run, taken) if share_tests else []
+                taken += [f"test of {agent}" for agent in agents]
+                watch.say(f"taken from {source}: {', '.join(taken)}")
             if run.done("test") is None:
                 _learn(run, suite, splits, loading, watch)
 

@@ -12,10 +12,13 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable, Sequence
-from itertools import takewhile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import takewhile, zip_longest
 from pathlib import Path
 from typing import Any
+
+from pydantic import ValidationError
 
 from eto.data.atomic import atomic_directory
 from eto.data.files import disk_errors, read_rows
@@ -27,6 +30,7 @@ from eto.experiment.run import Run
 from eto.experiment.run_records import read_done, read_manifest
 from eto.methods import declared_stages, load_method
 from eto.protocols import Stage
+from eto.settings import MethodSettings
 from eto.types import Phase
 
 FIRST_STAGE = {
@@ -94,9 +98,12 @@ def forkable_stages(source: Path, recipe: Recipe) -> list[str]:
         raise InputError("there is no run here to take stages from", where=str(source), hint=hint)
     if source.resolve() == recipe.directory.resolve():
         raise _same_run(source)
-    theirs = source / "recipe.yaml"
-    changed = recipe_diff(recorded(read_text(theirs), source=str(theirs)), recipe)
+    changed = changed_fields(source, recipe)
     decided = {line: first_stage(line.split(":")[0], recipe) for line in changed}
+    parting = _parting(source, recipe)
+    if parting is not None:
+        decided = {line: stage for line, stage in decided.items() if not line.startswith("method.")}
+        decided["method"] = parting.stage
     stages = _finished_before(set(decided.values()), source, recipe)
     if stages:
         return stages
@@ -110,6 +117,59 @@ def forkable_stages(source: Path, recipe: Recipe) -> list[str]:
         )
     hint = "wait until its stage 'expert' is done, or run without --from"
     raise InputError("the run has no finished stage to take", where=str(source), hint=hint)
+
+
+def changed_fields(source: Path, recipe: Recipe) -> list[str]:
+    """Lines `field: theirs -> ours` of the fields in which the run in `source` and a recipe differ."""
+    return recipe_diff(_recorded(source), recipe)
+
+
+def _recorded(source: Path) -> Mapping[str, Any]:
+    path = source / "recipe.yaml"
+    return recorded(read_text(path), source=str(path))
+
+
+@dataclass(frozen=True, slots=True)
+class _Parting:
+    """Where the stages of two methods, or of two settings of one, part."""
+
+    stage: str | None
+    """The first of ours that the other run did not have as it is; None where it had all."""
+
+
+def _parting(source: Path, recipe: Recipe) -> _Parting | None:
+    """Where the recipe's method and that of the run in `source` part: at the first stage that is declared
+    otherwise, that a differing setting decides, or, between two methods, that is not common to all.
+
+    A differing setting that neither declares may decide anything. None where the other method is not
+    installed, or had other settings when it ran: then `first_stage` judges field by field.
+    """
+    ours, old = recipe.method, _recorded(source).get("method")
+    if not isinstance(old, Mapping):
+        return None
+    try:
+        theirs = load_method(str(old.get("name"))).settings.model_validate(dict(old))
+    except (ValidationError, InputError):
+        return None
+    across = ours.name != theirs.name
+    lines = recipe_diff({"method": theirs.model_dump(mode="json")}, {"method": ours.model_dump(mode="json")})
+    free = {f.removeprefix("method.") for f in free_fields(recipe)} | {"name"}
+    differing = [f for f in (line.split(":")[0].removeprefix("method.") for line in lines) if f not in free]
+    open_to_all = any(_undeclared(field, settings) for field in differing for settings in (ours, theirs))
+    for stage, before in zip_longest(declared_stages(ours), declared_stages(theirs)):
+        if stage is None:
+            break
+        decides = open_to_all or any(_within(field, stage.settings) for field in differing)
+        if stage != before or decides or (across and not stage.common):
+            return _Parting(stage.name)
+    return _Parting(None)
+
+
+def _undeclared(field: str, settings: MethodSettings) -> bool:
+    """Whether the method has the field and does not say what it decides."""
+    declared = {name for stage in declared_stages(settings) for name in stage.settings}
+    declared |= {*load_method(settings.name).extent, *settings.without_effect()}
+    return field.split(".")[0] in type(settings).model_fields and not _within(field, declared)
 
 
 def stages_of(recipe: Recipe) -> list[Stage]:

@@ -71,4 +71,5 @@ METHOD = Method(
     train=train,
     stages=stages,
     needs=lambda settings: [Need.EXPERTS],
+    best_of=Phase.continued(STAGE),
 )

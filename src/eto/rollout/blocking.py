@@ -46,6 +46,7 @@ def _iterated(items: AsyncGenerator[Item], loop: asyncio.AbstractEventLoop) -> G
             yield item
     finally:
         left = _cancel_all(loop)
+        _pass_stop(loop)
         loop.run_until_complete(_ended(items, left))
         loop.close()
 
@@ -57,6 +58,13 @@ async def _next(items: AsyncGenerator[Item]) -> Item:
 async def _ended(items: AsyncGenerator[Item], left: set[asyncio.Task[Any]]) -> None:
     await asyncio.gather(*left, return_exceptions=True)
     await items.aclose()
+
+
+def _pass_stop(loop: asyncio.AbstractEventLoop) -> None:
+    """Let the loop turn once. A signal that came after an item was ready, and before the loop had seen that,
+    leaves a callback in it that stops the next wait before its end."""
+    loop.call_soon(loop.stop)
+    loop.run_forever()
 
 
 def _cancel_all(loop: asyncio.AbstractEventLoop) -> set[asyncio.Task[Any]]:
