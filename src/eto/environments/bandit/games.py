@@ -21,7 +21,7 @@ GAPS = {"easy": 0.5, "hard": 0.2}
 SPREADS = {"easy": 1.0, "hard": 3.0}
 """Gaussian: standard deviation both of the arms' means around 0 and of what an arm pays around its mean."""
 DIGITS = 3
-"""Decimals of what is paid, and of users' features: the algorithms see what the agent reads."""
+"""Decimals of what is paid: the algorithms see what the agent reads."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +58,12 @@ class Bandit:
     def gaps(self) -> Floats:
         """`[steps, arms]`, expected regret of a pull: the best arm's mean less the arm's."""
         return self.means.max(axis=1, keepdims=True) - self.means
+
+    @property
+    def least_gap(self) -> float:
+        """Δ_min: the least regret above 0 of a pull; 0 where all arms are equal."""
+        positive = self.gaps[self.gaps > 1e-12]
+        return float(positive.min()) if positive.size else 0.0
 
     @cached_property
     def _stakes(self) -> float:

@@ -89,7 +89,6 @@ def question(scene: str, user: Features) -> str:
 
 
 def table(
-    scene: str,
     arms: Sequence[str],
     pulls: Sequence[int],
     paid: Sequence[float],
@@ -97,7 +96,7 @@ def table(
     terms: Sequence[Terms] | None,
 ) -> str:
     """Each arm's pulls and its average, with `terms` those of its index too."""
-    lines = [f"So far, {left} choices left:"]
+    lines = [f"{left} choices left. So far:"]
     for arm, (name, n, total) in enumerate(zip(arms, pulls, paid, strict=True)):
         line = f"{name}: {n} times" + (f", average reward {total / n:.2f}" if n else "")
         if terms is not None:

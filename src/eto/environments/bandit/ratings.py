@@ -18,6 +18,8 @@ USERS = 400
 """Of a made-up table."""
 SHARES = {"train": (0.0, 0.5), "dev": (0.5, 0.75), "test": (0.75, 1.0)}
 """Which users a split serves: no user is in two."""
+FEATURE_DIGITS = 2
+"""Decimals of features: LinUCB sees what the agent reads."""
 _FACTORS = 4
 """Tastes behind made-up ratings."""
 _GENRES = ("Comedy", "Crime", "Drama", "Horror", "Musical", "Mystery", "Romance", "Western", "War", "Thriller")
@@ -50,7 +52,7 @@ def low_rank(films: tuple[str, ...], ratings: Floats, rank: int) -> Ratings:
     left, right = left[:, :rank] * signs, right[:rank] * signs[:, None]
     table = (left * values[:rank]) @ right
     features = left * np.sqrt(len(ratings))
-    return Ratings(films, table.round(DIGITS), features.round(DIGITS))
+    return Ratings(films, table.round(DIGITS), features.round(FEATURE_DIGITS))
 
 
 def made_up(films: int, rank: int, seed: int) -> Ratings:
