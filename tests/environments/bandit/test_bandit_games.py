@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -77,4 +79,4 @@ def test_reward_never_falls_and_stays_within_bounds(seed: int, pulls: list[int])
     bandit = gaussian(5, "hard", 20, drawn(seed))
     course = [bandit.reward(pulls[:n]) for n in range(len(pulls) + 1)]
     assert course[0] == 0.0 and all(0.0 <= each <= 1.0 for each in course)
-    assert all(after >= before - 1e-12 for before, after in zip(course, course[1:], strict=False))
+    assert all(after >= before - 1e-12 for before, after in pairwise(course))

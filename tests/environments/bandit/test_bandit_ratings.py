@@ -18,7 +18,7 @@ FORMS = ("ratings.csv", "ratings.dat", "u.data")
 
 
 def write_files(folder: Path, form: str = "ratings.csv", users: int = 12) -> np.ndarray:
-    """MovieLens files of `users` who rate films 1 to 3, the first most often; -> `[users, 3]`, 0 where not."""
+    """MovieLens files of `users` who rate films 1 to 3, the first most often; -> `[users, 3]`, 0: not rated."""
     draw = np.random.default_rng(0)
     table = draw.integers(1, 6, size=(users, 3)).astype(float)
     table[0, 1] = table[0, 2] = table[1, 2] = 0.0  # film 1 has all ratings, film 2 one less, film 3 two
@@ -69,7 +69,9 @@ def test_files_of_three_forms_are_read(tmp_path: Path, form: str) -> None:
     read = load_movielens(tmp_path, 2, rank=2, seed=0)
     assert read.films == ("The Matrix (1999)", "Fargo (1996)"), "those rated most often"
     # Full rank: the ratings again, users in another order, a missing one as 0.
-    assert sorted(map(tuple, read.table.round(2).tolist())) == sorted(map(tuple, (table[:, :2] + 0.0).tolist()))
+    assert sorted(map(tuple, read.table.round(2).tolist())) == sorted(
+        map(tuple, (table[:, :2] + 0.0).tolist())
+    )
     order = load_movielens(tmp_path, 2, rank=2, seed=1)
     assert (order.table != read.table).any(), "the seed decides the order of users"
 

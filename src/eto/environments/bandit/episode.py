@@ -2,16 +2,37 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import Protocol
 
 from eto.environments.bandit import prompts
+from eto.environments.bandit.games import Bandit
+from eto.environments.bandit.kinds import Kind
 from eto.environments.bandit.oracles import oracle
 from eto.environments.toolkit.suite import EpisodeEnvironment
 from eto.protocols import Step
 from eto.types import Task
 
-if TYPE_CHECKING:
-    from eto.environments.bandit.suite import Bandits
+
+class Rules(Protocol):
+    """What an episode needs to know of its suite."""
+
+    kinds: Mapping[str, Kind]
+    context: prompts.Context
+    alpha: float
+    success: float
+
+    def bandit(self, task: Task) -> Bandit:
+        """The instance."""
+        ...
+
+    def arms(self, kind: Kind) -> tuple[str, ...]:
+        """Names of the arms."""
+        ...
+
+    def arm(self, task: Task, action: str) -> int | None:
+        """The arm that an answer names."""
+        ...
 
 
 class BanditEnvironment(EpisodeEnvironment):
@@ -20,7 +41,7 @@ class BanditEnvironment(EpisodeEnvironment):
     An answer that names no arm pulls one at random, as in the paper, and the episode is no success any more.
     """
 
-    def __init__(self, suite: Bandits) -> None:
+    def __init__(self, suite: Rules) -> None:
         self._suite = suite
         self.afresh = suite.context != "raw"
         """Whether an observation says all, so that past turns are not read any more."""
@@ -34,8 +55,7 @@ class BanditEnvironment(EpisodeEnvironment):
         self._pulls: list[int] = []
         self._total, self._is_valid = 0.0, True
         self._times, self._paid = [0] * self._bandit.arms, [0.0] * self._bandit.arms
-        alpha = self._suite.spec()[1]["alpha"]
-        self._guide = oracle(self._bandit.arms, self._bandit.dimensions, alpha=alpha)
+        self._guide = oracle(self._bandit.arms, self._bandit.dimensions, alpha=self._suite.alpha)
         self._last = Step(self._asked(), 0.0, terminated=False, success=False, score=0.0)
         return self._last.observation
 
@@ -55,7 +75,7 @@ class BanditEnvironment(EpisodeEnvironment):
         said = prompts.outcome(self._arms[arm], paid, named is None)
         if not ended:
             said = self._answered(said, named is None)
-        won = ended and self._is_valid and reward >= self._suite.spec()[1]["success"]
+        won = ended and self._is_valid and reward >= self._suite.success
         return Step(said, reward, terminated=ended, success=won, score=self._total, afresh=self.afresh)
 
     def close(self) -> None:

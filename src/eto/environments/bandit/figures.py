@@ -28,7 +28,7 @@ def best_share(gaps: Floats, pulls: Sequence[int]) -> float:
 
 
 def least_share(arms: int, pulls: Sequence[int]) -> float:
-    """MinFrac: K · min_a N_a / t, 1 for even pulls, 0 where an arm was never tried (Krishnamurthy et al. 2024,
+    """MinFrac: K · min_a N_a / t, 1 for even pulls, 0 where an arm was never tried (Krishnamurthy et al.,
     arXiv:2403.15371). Raises `ValueError` without pulls."""
     _check_pulls(pulls)
     return float(arms * np.bincount(pulls, minlength=arms).min() / len(pulls))

@@ -17,7 +17,9 @@ DEFAULT = ("bernoulli-easy-5-video", "bernoulli-easy-5-clothes")
 _PARTS = (("bernoulli", "gaussian"), ("easy", "hard"), ("5", "20"), ("video", "clothes"))
 PUBLISHED = (*("-".join(parts) for parts in product(*_PARTS)), "ratings-10", "ratings-30")
 """The paper's 16 without users, and its two with them."""
-_FORM = re.compile(r"(bernoulli|gaussian)-(easy|hard)-([1-9][0-9]?)-(video|clothes|own)|ratings-([1-9][0-9]?)")
+_FORM = re.compile(
+    r"(bernoulli|gaussian)-(easy|hard)-([1-9][0-9]?)-(video|clothes|own)|ratings-([1-9][0-9]?)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,9 @@ def check_names(names: Sequence[str], kinds: Sequence[Kind]) -> None:
     """Raises `InputError` for names that cannot tell arms apart, and such that no task type takes."""
     where = "bandit.names"
     if any(not name.strip() or "\n" in name for name in names):
-        raise InputError("an arm has an empty name, or one of several lines", where=where, hint="one line each")
+        raise InputError(
+            "an arm has an empty name, or one of several lines", where=where, hint="one line each"
+        )
     folded = [name.strip().casefold() for name in names]
     if twice := [name for name, key in zip(names, folded, strict=True) if folded.count(key) > 1]:
         problem = f"{twice[0]!r} is there twice"

@@ -36,13 +36,13 @@ FORMS = (
     _Form("ratings.dat", "movies.dat", "::", False, "latin-1"),
     _Form("u.data", "u.item", "\t|", False, "latin-1"),
 )
-"""Names of both files, what parts their columns (of `u.data` and `u.item` each its own), and how they are read."""
+"""Both files, what parts their columns (of `u.data` and `u.item` each its own), and how they are read."""
 
 
 def load_movielens(directory: Path, films: int, rank: int, seed: int) -> Ratings:
     """The `films` rated most often in the files of `directory`, users in an order drawn by `seed`.
 
-    Raises `InputError` for files that are not there, columns that are missing, and values that are no ratings.
+    Raises `InputError` for missing files and columns, and for values that are no ratings.
     """
     form = next((form for form in FORMS if (directory / form.ratings).is_file()), None)
     if form is None:
@@ -111,12 +111,16 @@ def _columns(
     file of ratings, 1 for that of titles."""
     separator = form.separator if len(form.separator) != 2 or form.separator == "::" else form.separator[part]
     with path.open(encoding=form.encoding, errors="replace", newline="") as file:
-        lines = csv.reader(file) if form.has_header else (line.rstrip("\r\n").split(separator) for line in file)
+        lines = (
+            csv.reader(file) if form.has_header else (line.rstrip("\r\n").split(separator) for line in file)
+        )
         places = list(range(len(names)))
         if form.has_header:
             header = [each.strip().removeprefix("\ufeff") for each in next(lines, [])]
             if missing := [name for name in names if name not in header]:
-                problem = f"has no column {', '.join(missing)}; its columns: {', '.join(header)[:200] or 'none'}"
+                problem = (
+                    f"has no column {', '.join(missing)}; its columns: {', '.join(header)[:200] or 'none'}"
+                )
                 hint = f"its first line names {', '.join(names)}, as in the files of MovieLens"
                 raise InputError(problem, where=str(path), hint=hint)
             places = [header.index(name) for name in names]

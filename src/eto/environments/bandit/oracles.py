@@ -119,4 +119,8 @@ def oracle(arms: int, dimensions: int, *, alpha: float = ALPHA) -> Ucb | LinUcb:
 def _highest(indices: list[float]) -> int:
     """The first of the highest, to 9 digits: rounding must not decide between equal arms."""
     best = max(indices)
-    return next(arm for arm, index in enumerate(indices) if math.isinf(index) or index >= best - 1e-9 * max(abs(best), 1.0))
+    return next(
+        arm
+        for arm, index in enumerate(indices)
+        if math.isinf(index) or index >= best - 1e-9 * max(abs(best), 1.0)
+    )

@@ -49,7 +49,7 @@ THOUGHTS = (("", "{} has paid well for what is known of it, or is little known."
 """The expert's, in the style "react"."""
 _PAYS = {
     "bernoulli": "Each pays 1 or 0, with a chance of its own that you do not know and that stays the same.",
-    "gaussian": "What each pays varies around an average of its own that you do not know and that stays the same.",
+    "gaussian": "What each pays varies around an average of its own that you do not know and that stays.",
     "ratings": "It pays the user's rating. A user is given by numbers that stand for their taste.",
 }
 _ADVICE = (

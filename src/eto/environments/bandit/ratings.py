@@ -22,7 +22,18 @@ FEATURE_DIGITS = 2
 """Decimals of features: LinUCB sees what the agent reads."""
 _FACTORS = 4
 """Tastes behind made-up ratings."""
-_GENRES = ("Comedy", "Crime", "Drama", "Horror", "Musical", "Mystery", "Romance", "Western", "War", "Thriller")
+_GENRES = (
+    "Comedy",
+    "Crime",
+    "Drama",
+    "Horror",
+    "Musical",
+    "Mystery",
+    "Romance",
+    "Western",
+    "War",
+    "Thriller",
+)
 _PLACES = ("Harbour", "Valley", "Bridge")
 
 

@@ -5,6 +5,7 @@ Without users (Bernoulli and Gaussian arms) and with them (films, paid by a rati
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -41,7 +42,7 @@ SKIPPED, APART = 2, 2
 class Bandits(Suite):
     """Task suite over seeds of bandits.
 
-    kinds: task types, see `kinds`; None: five Bernoulli arms, easy, both ways of naming; ["all"]: the paper's 18.
+    kinds: task types, see `kinds`; None: five easy Bernoulli arms, named in both ways; ["all"]: the paper's.
     tasks_per_split: instances of each type. horizon: pulls of an episode; None: the paper's (300 easy, 1000
         hard, 200 with users).
     context: "raw", "summary" or "guided", see `prompts`. With the last two each answer is given to a prompt
@@ -79,8 +80,8 @@ class Bandits(Suite):
         check_types(Bandits, self._options, self.name)
         _check_limits(self._options)
         chosen = PUBLISHED if kinds == ["all"] else DEFAULT if kinds is None else tuple(kinds)
-        self.kinds = {name: kind_of(name, names or ()) for name in chosen}
-        self.style, self.context = style, context
+        self.kinds: Mapping[str, Kind] = {name: kind_of(name, names or ()) for name in chosen}
+        self.style, self.context, self.alpha, self.success = style, context, alpha, success
         _check_kinds(self, names, ratings)
         self._names = tuple(name.strip() for name in names or ())
         self._tables: dict[int, Ratings] = {}
@@ -120,7 +121,7 @@ class Bandits(Suite):
     def expert_actions(self, task: Task, environment: Any = None) -> list[str]:
         """What UCB or LinUCB does, with a state of its own for the episode."""
         bandit, arms = self.bandit(task), self.arms(self._kind(task))
-        alpha = 0.0 if self._options["expert"] == "greedy" else self._options["alpha"]
+        alpha = 0.0 if self._options["expert"] == "greedy" else self.alpha
         pulls = played(bandit, oracle(bandit.arms, bandit.dimensions, alpha=alpha))
         return in_style(self.style, [arms[arm] for arm in pulls], prompts.THOUGHTS)
 
@@ -132,7 +133,9 @@ class Bandits(Suite):
         """Names of the arms."""
         if kind.scene == "films":
             return self._ratings(kind.arms).films
-        return {"video": prompts.LETTERS, "clothes": prompts.CLOTHES, "own": self._names}[kind.scene][: kind.arms]
+        return {"video": prompts.LETTERS, "clothes": prompts.CLOTHES, "own": self._names}[kind.scene][
+            : kind.arms
+        ]
 
     def bandit(self, task: Task) -> Bandit:
         """The instance as numbers."""
@@ -173,7 +176,9 @@ class Bandits(Suite):
             if count:
                 environment = BanditEnvironment(self)
                 read.append(environment.reset(task))
-                for pulls, answer in enumerate(self.expert_actions(task)[: SKIPPED + APART * (count - 1) + 1]):
+                for pulls, answer in enumerate(
+                    self.expert_actions(task)[: SKIPPED + APART * (count - 1) + 1]
+                ):
                     if pulls >= SKIPPED and (pulls - SKIPPED) % APART == 0:
                         history = read[-1] if environment.afresh else "\n".join(read)
                         shown.append(prompts.example(history, answer))
