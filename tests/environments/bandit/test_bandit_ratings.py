@@ -18,7 +18,7 @@ FORMS = ("ratings.csv", "ratings.dat", "u.data")
 
 
 def write_files(folder: Path, form: str = "ratings.csv", users: int = 12) -> np.ndarray:
-    """MovieLens files of `users` who rate films 1 to 3, the first most often; -> `[users, 3]`, 0: not rated."""
+    """MovieLens files of `users` who rate films 1 to 3, film 1 most often; -> `[users, 3]`, 0: not rated."""
     draw = np.random.default_rng(0)
     table = draw.integers(1, 6, size=(users, 3)).astype(float)
     table[0, 1] = table[0, 2] = table[1, 2] = 0.0  # film 1 has all ratings, film 2 one less, film 3 two
