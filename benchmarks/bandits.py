@@ -59,6 +59,7 @@ def main() -> None:
     )
     parser.add_argument("--trials", type=int, default=TRIALS, help="bandits of each type")
     parser.add_argument("--kinds", nargs="+", default=list(ALL), metavar="KIND")
+    parser.add_argument("--horizon", type=int, help="pulls; the paper's where not given")
     parser.add_argument("--run", type=Path, help="directory of a run on bandits")
     parser.add_argument("--episodes", action="append", default=[], metavar="NAME=FILE")
     given = parser.parse_args()
@@ -67,15 +68,18 @@ def main() -> None:
     if given.trials < 2:
         parser.error("--trials: at least 2")
     try:
-        found = of_run(given.run, given.episodes) if given.run else of_oracles(given.kinds, given.trials)
+        if given.run:
+            found = of_run(given.run, given.episodes)
+        else:
+            found = of_oracles(given.kinds, given.trials, given.horizon)
     except EtoError as error:
         sys.exit(f"error: {error}")
     print("\n\n".join(report(found)))
 
 
-def of_oracles(kinds: Sequence[str], trials: int) -> Found:
+def of_oracles(kinds: Sequence[str], trials: int, horizon: int | None = None) -> Found:
     """The algorithms on the first `trials` test tasks of each type."""
-    suite = load_suite("bandit", kinds=list(kinds), tasks_per_split=trials)
+    suite = load_suite("bandit", kinds=list(kinds), tasks_per_split=trials, horizon=horizon)
     assert isinstance(suite, Bandits)
     return on(suite, suite.tasks("test"))
 

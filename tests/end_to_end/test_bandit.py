@@ -10,6 +10,7 @@ import pytest
 import yaml
 from coin_game import save_model
 
+from benchmarks.bandits import ORACLES, of_run, report
 from eto.data.formats import read_pairs, read_trajectories
 from eto.data.store import TrajectoryStore
 from eto.environments import load_suite
@@ -87,6 +88,11 @@ def test_from_ucb_to_eto(tmp_path: Path, model: Path, command, context: str) -> 
             assert found.regret.shape == (12, 6) and found.invalid.mean() < 0.2, "it learnt to name arms"
             assert found.reward.mean() == pytest.approx(results[agent]["reward"]["mean"])
             assert found.best.mean() == pytest.approx(found.reward.mean()), "with equal arms but one"
+
+    beside = of_run(run, [])
+    assert list(beside) == ["eto-1", "sft", *ORACLES] or list(beside) == ["sft", "eto-1", *ORACLES]
+    figures, rates = report(beside)
+    assert len(figures.splitlines()) == 2 + len(beside) and "| UCB, LinUCB | without users |" in rates
 
 
 def test_oracle_fine_tuning_alone(tmp_path: Path, model: Path, command) -> None:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 import torch
 from tiny import tiny_model, tiny_tokenizer
 
+from eto.data.foreign.written import pair_to_sharegpt, pair_to_trl
 from eto.data.records import trajectory_from_record, trajectory_to_record
 from eto.engines.scripted import scripted_actor
 from eto.environments import load_suite
+from eto.errors import InputError
 from eto.rollout.experts import collect_experts
 from eto.rollout.rollouts import rollouts
 from eto.settings import RolloutSettings
@@ -19,7 +22,7 @@ from eto.tokens.rendering import Renderer
 from eto.training.backends.core_groups import grouped_log_probs
 from eto.training.cloning import sft_example
 from eto.training.learner import Learner
-from eto.types import Message, StopReason, Trajectory
+from eto.types import Message, Pair, StopReason, Trajectory
 
 SUMMARY = {"horizon": 6, "context": "summary", "tasks_per_split": 2}
 NO_SYSTEM = (
@@ -102,6 +105,16 @@ def test_experts_and_files_keep_the_mark() -> None:
     for thoughts in ("auto", "keep"):
         renderer = Renderer(tiny_tokenizer(), thoughts=thoughts)
         assert len(renderer.samples(expert)) == 6 and len(renderer.samples(other)) == 1
+
+
+def test_conversations_of_other_tools_have_no_place_for_them() -> None:
+    suite = load_suite("bandit", **SUMMARY)
+    [expert] = collect_experts(suite, suite.tasks("train")[:1], workers=0)
+    other = replace(expert, turns=(replace(expert.turns[0], action="B"), *expert.turns[1:]), reward=0.0)
+    pair = Pair(expert.task, expert, other, shared_turns=0)
+    for write in (pair_to_sharegpt, pair_to_trl):
+        with pytest.raises(InputError, match="begin afresh"):
+            write(pair)
 
 
 def test_a_prefix_is_recalled_afresh() -> None:

@@ -151,7 +151,7 @@ class Renderer:
     def render(self, trajectory: Trajectory, *, max_tokens: int | None = None) -> Rendered:
         """`trajectory` as one sample, past turns kept as they were written whatever the template does.
 
-        Otherwise as `samples`, without those after a turn that has the next one begin afresh.
+        Otherwise as `samples`, up to a turn that has the next one begin afresh.
         """
         if self._form.regular and _is_plain(trajectory):
             return self._pieces(trajectory, max_tokens)
