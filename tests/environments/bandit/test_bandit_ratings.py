@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from eto.environments import load_suite
+from eto.environments.bandit.games import played
 from eto.environments.bandit.movielens import load_movielens
-from eto.environments.bandit.ratings import low_rank, made_up
+from eto.environments.bandit.oracles import LinUcb
+from eto.environments.bandit.ratings import USERS, low_rank, made_up
 from eto.environments.toolkit.conformance import check_environment
 from eto.errors import InputError
 
@@ -61,6 +64,18 @@ def test_a_made_up_table_follows_its_seed_and_splits_its_users() -> None:
     assert sizes == [200, 100, 100]
     tables = np.concatenate([one.of_split(split)[0] for split in ("train", "dev", "test")])
     assert (tables == one.table).all(), "each user in one split"
+
+
+def test_linucb_needs_features_of_about_the_size_one() -> None:
+    """Rows of singular vectors as they are drown in the identity that LinUCB begins with."""
+    suite = load_suite("bandit", kinds=["ratings-10"], tasks_per_split=15)
+    gains = []
+    for task in suite.tasks("test"):
+        bandit = suite.bandit(task)
+        small = replace(bandit, features=bandit.features / np.sqrt(USERS))
+        earned, without = (each.reward(played(each, LinUcb(10, 5))) for each in (bandit, small))
+        gains.append(earned - without)
+    assert np.mean(gains) > 4 * np.std(gains) / np.sqrt(len(gains)) and np.mean(gains) > 0.05
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -46,7 +46,7 @@ def load_movielens(directory: Path, films: int, rank: int, seed: int) -> Ratings
     """
     form = next((form for form in FORMS if (directory / form.ratings).is_file()), None)
     if form is None:
-        known = ", ".join(f"{form.ratings} with {form.films}" for form in FORMS)
+        known = ", or ".join(f"{form.ratings} and {form.films}" for form in FORMS)
         problem = "holds no MovieLens files" if directory.is_dir() else "is not a directory"
         raise InputError(problem, where=f"{OPTION}: {directory}", hint=f"name a directory with {known}")
     rated = _ratings(directory / form.ratings, form)
