@@ -49,31 +49,40 @@ def load_movielens(directory: Path, films: int, rank: int, seed: int) -> Ratings
         known = ", or ".join(f"{form.ratings} and {form.films}" for form in FORMS)
         problem = "holds no MovieLens files" if directory.is_dir() else "is not a directory"
         raise InputError(problem, where=f"{OPTION}: {directory}", hint=f"name a directory with {known}")
-    rated = _ratings(directory / form.ratings, form)
-    counts = Counter(film for _, film, _ in rated)
-    if len(counts) < films:
-        problem = f"has ratings of {len(counts)} films, fewer than the {films} arms"
-        hint = "take a task type with fewer arms, or other files"
-        raise InputError(problem, where=str(directory / form.ratings), hint=hint)
+    path = directory / form.ratings
+    # The largest files hold 30 million lines: they are read twice and not kept.
+    counts: Counter[str] = Counter()
+    seen: set[str] = set()
+    for user, film, _ in _ratings(path, form):
+        counts[film] += 1
+        seen.add(user)
+    _check_size(path, len(counts), len(seen), films)
     top = [film for film, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:films]]
     titles = _titles(directory / form.films, form, top)
-    users = sorted({user for user, _, _ in rated})
-    if len(users) < LEAST_USERS:
-        problem = f"has {len(users)} users"
-        raise InputError(problem, where=str(directory / form.ratings), hint=f"at least {LEAST_USERS}")
+    users = sorted(seen)
     np.random.default_rng(seed).shuffle(users)
     row = {user: number for number, user in enumerate(users)}
     column = {film: number for number, film in enumerate(top)}
     table = np.zeros((len(users), films))
-    for user, film, rating in rated:
+    for user, film, rating in _ratings(path, form):
         if film in column:
             table[row[user], column[film]] = rating
     return low_rank(titles, table, rank)
 
 
-def _ratings(path: Path, form: _Form) -> list[tuple[str, str, float]]:
+def _check_size(path: Path, films: int, users: int, arms: int) -> None:
+    if not films:
+        raise InputError("has no ratings", where=str(path), hint="name other files")
+    if films < arms:
+        problem = f"has ratings of {films} films, fewer than the {arms} arms"
+        hint = "take a task type with fewer arms, or other files"
+        raise InputError(problem, where=str(path), hint=hint)
+    if users < LEAST_USERS:
+        raise InputError(f"has {users} users", where=str(path), hint=f"at least {LEAST_USERS}")
+
+
+def _ratings(path: Path, form: _Form) -> Iterator[tuple[str, str, float]]:
     """(user, film, rating) of each line."""
-    found = []
     for place, (user, film, rating) in _columns(path, form, ("userId", "movieId", "rating"), 0):
         try:
             value = float(rating)
@@ -82,10 +91,7 @@ def _ratings(path: Path, form: _Form) -> list[tuple[str, str, float]]:
         if not 0.0 <= value <= 5.0:
             hint = "ratings are numbers from 0 to 5"
             raise InputError(f"{rating[:40]!r} is not a rating", where=place, hint=hint)
-        found.append((user, film, value))
-    if not found:
-        raise InputError("has no ratings", where=str(path), hint="name other files")
-    return found
+        yield user, film, value
 
 
 def _titles(path: Path, form: _Form, wanted: Sequence[str]) -> tuple[str, ...]:
