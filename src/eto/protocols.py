@@ -27,6 +27,9 @@ class Step:
     """Whether the task is solved; None where the environment does not say."""
     score: float | None = None
     """The environment's own score, unclipped; None where it has none."""
+    afresh: bool = False
+    """The observation says all there is to know: the next action follows the prompt's system messages and
+    this observation, and no past turns."""
 
 
 class Environment(Protocol):

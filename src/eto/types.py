@@ -102,6 +102,8 @@ class Turn:
     `observation` then is their texts, joined by line breaks."""
     loss: bool = True
     """False: this turn is context alone; no loss falls on it, in cloning and in pairs."""
+    afresh: bool = False
+    """True: what comes next follows the prompt's system messages and this turn's observation alone."""
 
     @property
     def said(self) -> tuple[str, str, tuple[ToolCall, ...]]:

@@ -49,14 +49,14 @@ RECIPE: Mapping[str, Any] = {
 }
 
 
-def save_model(folder: Path, **changes: Any) -> Path:
-    """Write an untrained Llama of about 300,000 parameters, with a tokenizer that knows the game's words."""
+def save_model(folder: Path, text: str = TEXT, **changes: Any) -> Path:
+    """Write an untrained Llama of about 300,000 parameters; its tokenizer knows the words of `text`."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(vocab_size=480, initial_alphabet=alphabet, show_progress=False)
-    tokenizer.train_from_iterator(TEXT.splitlines() * 3, trainer)
+    tokenizer.train_from_iterator(text.splitlines() * 3, trainer)
     tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in SPECIAL])
     fast = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, pad_token="<|endoftext|>", eos_token="<|im_end|>"

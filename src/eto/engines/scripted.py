@@ -71,6 +71,7 @@ class TextTalk:
 
     def __init__(self, renderer: TextRenderer, messages: Sequence[Message]) -> None:
         self._renderer = renderer
+        self._system = [message for message in messages if message.role == "system"]
         self.ids = [index for message in messages for index in renderer.message_ids(message)]
         self.ids += renderer.opening()
 
@@ -82,8 +83,11 @@ class TextTalk:
         return [self._renderer.id_of(turn.action), END]
 
     def go_on(self, action: Sequence[int], turn: Turn) -> tuple[bool, list[int]]:
-        """(True, ids that follow): the end of an action that was cut, and what came back."""
+        """(True, ids that follow): the end of an action that was cut, and what came back; (False, all ids
+        again) where `turn` has the next one begin afresh."""
         answers = turn.answers or (Message("user", turn.observation),)
+        if turn.afresh:
+            return False, TextTalk(self._renderer, [*self._system, *answers]).ids
         ids = [] if action and action[-1] == END else [END]
         ids += [index for answer in answers for index in self._renderer.message_ids(answer)]
         return True, ids + self._renderer.opening()

@@ -24,6 +24,7 @@ GROUP = "eto.environments"
 SUITES: dict[str, tuple[str, str]] = {
     "agentgym": ("eto.environments.remote.agentgym", "AgentGym"),
     "alfworld": ("eto.environments.alfworld.suite", "AlfWorld"),
+    "bandit": ("eto.environments.bandit.suite", "Bandits"),
     "gymnasium": ("eto.environments.remote.gymnasium_text", "GymnasiumText"),
     "openenv": ("eto.environments.remote.openenv", "OpenEnv"),
     "scienceworld": ("eto.environments.scienceworld.suite", "ScienceWorld"),

@@ -95,7 +95,8 @@ class Episode:
         """Take in a turn and what came back; the reason where it is the last. The answer of a tool stays
         one, in the simulator's words."""
         answers = tuple(replace(answer, content=step.observation) for answer in turn.answers[:1])
-        self.turns.append(replace(turn, observation=step.observation, reward=step.reward, answers=answers))
+        answered = replace(turn, observation=step.observation, reward=step.reward, answers=answers)
+        self.turns.append(replace(answered, afresh=step.afresh))
         self.last = step
         if step.terminated:
             return StopReason.TERMINATED

@@ -142,16 +142,16 @@ class Renderer:
             longer = replace(trajectory, turns=(*trajectory.turns, unread))
             samples = self.samples(longer, max_tokens=max_tokens)
             return (*samples[:-1], without_last(samples[-1], len(trajectory.turns)))
-        if self.thoughts == "keep":
+        if self.thoughts == "keep" and not _begins_afresh(trajectory):
             return (self.render(trajectory, max_tokens=max_tokens),)
         if self._form.regular and _is_plain(trajectory) and self._is_as_written(trajectory):
             return (self._pieces(trajectory, max_tokens),)
-        return tuple(self._walk(trajectory, max_tokens, keep=False))
+        return tuple(self._walk(trajectory, max_tokens, keep=self.thoughts == "keep"))
 
     def render(self, trajectory: Trajectory, *, max_tokens: int | None = None) -> Rendered:
         """`trajectory` as one sample, past turns kept as they were written whatever the template does.
 
-        Otherwise as `samples`.
+        Otherwise as `samples`, up to a turn that has the next one begin afresh.
         """
         if self._form.regular and _is_plain(trajectory):
             return self._pieces(trajectory, max_tokens)
@@ -286,6 +286,12 @@ def _is_plain(trajectory: Trajectory) -> bool:
     messages = [*trajectory.messages, *(each for turn in trajectory.turns for each in turn.answers)]
     return not (
         trajectory.tools
+        or _begins_afresh(trajectory)
         or any(turn.reasoning or turn.tool_calls or turn.answers for turn in trajectory.turns)
         or any(each.reasoning or each.tool_calls or each.role == "tool" for each in messages)
     )
+
+
+def _begins_afresh(trajectory: Trajectory) -> bool:
+    """Whether a turn follows one that has it begin without past turns."""
+    return any(turn.afresh for turn in trajectory.turns[:-1])

@@ -36,6 +36,13 @@ class Talk:
         if not messages or messages[-1].role == "assistant":
             raise InputError("a prompt must end on a user or system message", where="messages")
         self._template, self._form, self._tools, self._keep, self._say = template, form, tools, keep, say
+        self._system = [message for message in messages if message.role == "system"]
+        self._begin(messages)
+        self.ids = template.encoding.encode(self._prompt)
+
+    def _begin(self, messages: Sequence[Message]) -> None:
+        """Lay out a prompt, with nothing before it."""
+        template, form, tools = self._template, self._form, self._tools
         self._messages = fitting(messages, form)
         self._prompt = template.text(self._messages, generate=True, tools=tools)
         check_shown(self._messages, self._prompt, template.encoding)
@@ -43,7 +50,6 @@ class Talk:
             check_tools(template, tools, self._prompt)
         self._text = self._prompt
         self._body, self._end = "", form.end
-        self.ids = template.encoding.encode(self._prompt)
 
     def sampled(self, action: Sequence[int]) -> None:
         """The agent has written these ids."""
@@ -74,11 +80,15 @@ class Talk:
     def go_on(self, action: Sequence[int], turn: Turn) -> tuple[bool, list[int]]:
         """After `turn`, written as the ids `action`, and its observation.
 
-        -> (True, ids that follow), or (False, all ids of the conversation again). An action that
-        was cut gets its end-of-turn token among those that follow, outside the loss.
+        -> (True, ids that follow), or (False, all ids of the conversation again), also where `turn` has
+        the next one begin afresh. An action that was cut gets its end-of-turn token among those that follow,
+        outside the loss.
         """
         encoding, form = self._template.encoding, self._form
         answers = answers_of(turn)
+        if turn.afresh:
+            self._begin([*self._system, *answers])
+            return False, encoding.encode_again(self._prompt)
         self._messages += fitting([message_of(turn), *answers], form)
         self._prompt = self._template.text(self._messages, generate=True, tools=self._tools)
         end_text = form.end_text if self._end == form.end else encoding.special.get(self._end, "")

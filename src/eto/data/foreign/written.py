@@ -17,7 +17,7 @@ def pair_to_sharegpt(pair: Pair) -> dict[str, Any]:
     """`id`, and `prompt`, `chosen`, `rejected` as lists of `from`/`value`, as the ETO code reads.
 
     A turn without loss is marked `"loss": false`. Raises `InputError` for calls and thoughts,
-    which this form has no place for.
+    which this form has no place for, and for turns that begin afresh.
     """
     if pair.chosen.tools or pair.rejected.tools:
         raise _no_place(pair, "tools")
@@ -26,7 +26,8 @@ def pair_to_sharegpt(pair: Pair) -> dict[str, Any]:
 
 def pair_to_trl(pair: Pair) -> dict[str, Any]:
     """`prompt`, `chosen`, `rejected` as lists of `role`/`content` (TRL conversational preference),
-    with `tools` where there are any. Raises `InputError` for a turn without loss, which TRL would train."""
+    with `tools` where there are any. Raises `InputError` for a turn without loss, which TRL would train,
+    and for turns that begin afresh."""
     tools = {"tools": [dict(tool) for tool in pair.chosen.tools]} if pair.chosen.tools else {}
     return {"id": pair.task.id, **_sides(pair, lambda message, loss: _trl(pair, message, loss)), **tools}
 
@@ -41,6 +42,12 @@ def _sides(pair: Pair, say: Say) -> dict[str, Any]:
 
 def _exchange(trajectory: Trajectory, say: Say) -> list[dict[str, Any]]:
     """Actions and observations in turn, ending on an action: nothing answers the last observation."""
+    if any(turn.afresh for turn in trajectory.turns[:-1]):
+        raise InputError(
+            "a conversation has no place for turns that begin afresh",
+            where=trajectory.task.id,
+            hint="write the pairs with --format own",
+        )
     said: list[dict[str, Any]] = []
     for number, turn in enumerate(trajectory.turns):
         reply = Message("assistant", turn.action, reasoning=turn.reasoning, tool_calls=turn.tool_calls)

@@ -141,6 +141,7 @@ def checked_step(step: Any) -> Step:
         checked_flag(getattr(step, "truncated", False), "truncated"),
         None if success is None else checked_flag(success, "success"),
         None if score is None else checked_number(score, "a score"),
+        checked_flag(getattr(step, "afresh", False), "afresh"),
     )
 
 

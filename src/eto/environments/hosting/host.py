@@ -169,7 +169,7 @@ def _replayed_expert(
     turns: list[Turn] = []
     for action in actions[: begun.max_turns]:
         step = take_step(environment, action)
-        turns.append(Turn(action, step.observation, step.reward))
+        turns.append(Turn(action, step.observation, step.reward, afresh=step.afresh))
         if step.terminated or step.truncated:
             break
     if step.terminated and step.success:
