@@ -172,8 +172,8 @@ class Phase:
     """`expert`, `explore`, `continue` or `evaluate`; what a command without stages keeps stands under its
     split alone."""
     name: str = ""
-    """Explored: the number of the exploration. Continued: the stage. Evaluated: the agent, or a checkpoint of a
-    stage."""
+    """Explored: the number of the exploration. Continued: the stage. Evaluated: the agent, or a checkpoint of
+    a stage."""
     split: str = ""
     """Evaluated: whose tasks were played."""
 

@@ -149,6 +149,17 @@ def stages(settings: PracticeSettings) -> list[Stage]:
     return declared
 
 
+def controls(settings: PracticeSettings, tokens: Mapping[str, int]) -> Mapping[str, PracticeSettings]:
+    """What the contrast is to be measured by: the same rounds without pairs, for as many training tokens."""
+    if settings.dpo is None:
+        return {}
+    cloned = sum(count for stage, count in tokens.items() if stage.startswith("rft-"))
+    contrasted = sum(count for stage, count in tokens.items() if stage.startswith("dpo-"))
+    epochs = round(settings.rft.epochs * (1 + contrasted / cloned))
+    rft = settings.rft.replace(epochs=max(settings.rft.epochs + 1, epochs))
+    return {"own successes cloned for as many tokens": settings.replace(dpo=None, rft=rft)}
+
+
 METHOD = Method(
     name="practice",
     summary="few experts: clone own successes, contrast own failures",
@@ -156,5 +167,6 @@ METHOD = Method(
     train=train,
     stages=stages,
     extent=("iterations",),
+    controls=controls,
     needs=lambda settings: [Need.REWARD | Need.OWN_SPREAD],
 )
