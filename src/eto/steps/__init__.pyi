@@ -11,6 +11,8 @@ from .evaluating import evaluate as evaluate
 from .exploring import explore as explore
 from .foreseeing import foresee as foresee
 from .improving import improve as improve
+from .nearing import check_encoder as check_encoder
+from .nearing import nearness as nearness
 from .preferring import Round as Round
 from .preferring import prefer as prefer
 from .selecting import select as select
