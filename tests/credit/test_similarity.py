@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.closeness import concordance
 from eto.credit.similarity import (
     PairRules,
     closeness,
@@ -22,6 +23,7 @@ from eto.credit.similarity import (
 )
 from eto.data.hashed_words import PLACES, hashed_words, turn_vectors
 from eto.errors import InputError
+from eto.settings.similarity import SimilaritySettings
 from eto.types import Message, StopReason, Task, Trajectory, Turn
 
 PROMPT = (Message("user", "Do it."),)
@@ -111,7 +113,9 @@ def test_pairs_out_of_ties():
         episode("abc", 1.0, sample=4),
         episode("a", 0.0, task=1),
     ]
-    values = dict(zip([(t.task.id, t.sample) for t in explored], (0.9, 0.5, 0.1, 0.2, 0.99, 0.3), strict=True))
+    values = dict(
+        zip([(t.task.id, t.sample) for t in explored], (0.9, 0.5, 0.1, 0.2, 0.99, 0.3), strict=True)
+    )
     rules = PairRules(per_task=1, least=0.1, margin_turns=2, below=1.0)
     [pair] = pairs_by_value(explored, values, rules)
     assert pair.chosen == explored[0] and pair.rejected.actions == explored[2].actions[:4]
@@ -151,3 +155,21 @@ def test_the_hardest_failures_stay():
     assert [t.sample for t in hardest(explored, near, 1.0, 1)] == [1, 3, 0]
     assert [t.sample for t in hardest(explored, near, 1.0, 2)] == [0, 1, 3, 0]
     assert hardest(explored, near, 1.0, 3) == explored
+
+
+def test_concordance_leaves_the_task_itself_out():
+    known = [episode("abc", 1.0, task=1)]
+    explored = [
+        episode("abx", 0.5, sample=0),
+        episode("xyz", 0.0, sample=1),
+        episode("aby", 1.0, sample=2),
+        episode("xxx", 0.5, task=2, sample=0),
+        episode("abc", 0.0, task=2, sample=1),
+        episode("a", 0.0, task=3),
+        episode("a", 1.0, kind="alone", sample=0),
+        episode("b", 0.0, kind="alone", sample=1),
+    ]
+    settings = SimilaritySettings(least_reward=0.9)
+    shares = concordance(explored, [*known, *explored], settings, turn_vectors)
+    # Task 0: 0 over 1 and 2 over 1 are right; 2 and 0 are as near but for a word. Task 2: wrong.
+    assert len(shares) == 2 and shares[0] >= 2 / 3 - 1e-9 and shares[1] == 0.0

@@ -8,6 +8,7 @@ import pytest
 from corridor import Corridor
 from credit_runs import check_learnt, pairs_of, played, write_recipe
 
+from benchmarks import closeness as ablation
 from eto.credit.similarity import closeness, key_of, preferred_by_kind
 from eto.data.files import read_json
 from eto.data.formats import read_trajectories
@@ -16,7 +17,8 @@ from eto.environments import SUITES
 from eto.evaluation import build_results
 from eto.experiment.run_records import read_done
 from eto.models.encoder import TurnEncoder
-from eto.types import Pair
+from eto.settings.similarity import SimilaritySettings
+from eto.types import Pair, Trajectory
 
 EXPLORE = {"samples": 4, "temperature": 1.0}
 PLAYING = {"samples": 3, "temperature": 1.0}
@@ -63,6 +65,33 @@ def test_ties_become_pairs_by_closeness(tmp_path: Path, model: Path, command) ->
     done = (run / "stages" / "test" / "DONE").read_text()
     command.succeeds("run", path)
     assert (run / "stages" / "test" / "DONE").read_text() == done
+    check_ablation(run, tmp_path / "ties")
+
+
+def check_ablation(run: Path, out: Path) -> None:
+    """The benchmark counts what the run has, and goes on from its episodes without the ties."""
+    [found] = ablation.rounds(run, SimilaritySettings())
+    tied = {pair.task.id for pair in ties(pairs_of(run))}
+    assert found.ties == len(tied) and found.added == len(tied - expert_tasks(run))
+    assert found.tasks == 16 and found.episodes == len([t for t in played(run, "explore/1") if t.turns])
+    assert (found.concordance is not None) is any_won_and_lost(played(run, "explore/1"))
+    said = ablation.trained(run, out)
+    assert "without ties, dev: sft" in said and "reward minus without ties" in said
+    assert not ties(pairs_of(out / "ties-0"))
+    assert pairs_of(out / "ties-2") == pairs_of(run)
+
+
+def any_won_and_lost(episodes: list[Trajectory]) -> bool:
+    """Whether a task has episodes of different rewards."""
+    rewards: dict[str, set[float]] = {}
+    for each in episodes:
+        rewards.setdefault(each.task.id, set()).add(each.reward)
+    return any(len(found) > 1 for found in rewards.values())
+
+
+def expert_tasks(run: Path) -> set[str]:
+    """Tasks with a pair by reward."""
+    return {pair.task.id for pair in pairs_of(run) if pair.chosen.reward > pair.rejected.reward}
 
 
 def further(pair: Pair) -> bool:

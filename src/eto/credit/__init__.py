@@ -4,5 +4,6 @@
 - `contrast`: trajectories to pairs, by reward
 - `groups`: groups of turns as pairs, and their curriculum
 - `monte_carlo`: branches of an expert's trajectory, and pairs by what they are worth
+- `similarity`: how near a trajectory is to preferred ones, and pairs by it
 - `turn_weights`: which turns of a pair carry the contrast
 """

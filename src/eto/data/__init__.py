@@ -5,6 +5,7 @@
 - `codec`: dataclasses as JSON and back, each error with its place
 - `files`: small files that survive a kill
 - `formats`: trajectory and pair files in any known format
+- `hashed_words`: texts as vectors without a model
 - `jsonfiles`: JSON files, read with line numbers
 - `jsontext`: JSON from elsewhere, parsed with exact errors
 - `notes`: what a reader ignored, dropped or replaced, counted

@@ -1,4 +1,4 @@
-"""LOPE (arXiv 2407.06503) on pairs: own failures are told apart by how near they are to preferred trajectories.
+"""LOPE (arXiv 2407.06503) on pairs: failures are told apart by how near they are to preferred trajectories.
 
 The paper guides an agent with sparse rewards by c(tau) = 1 - MMD^2(tau, preferred), without a reward model.
 Here c ranks what the reward leaves equal, within ETO's rounds:

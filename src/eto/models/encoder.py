@@ -16,7 +16,7 @@ MOST_TOKENS = 256
 
 
 class TurnEncoder:
-    """Embeds turns. Each text is passed once, by itself, so that a turn's point depends on that turn alone."""
+    """Embeds turns. Each text is passed by itself, once: a turn's point depends on that turn alone."""
 
     def __init__(self, name: str, device: str | torch.device = "cpu") -> None:
         """name: `embedded`, a directory or a Hub id. Raises `InputError` where it cannot be loaded."""
@@ -32,7 +32,9 @@ class TurnEncoder:
 
     def _point(self, text: str) -> NDArray[np.float64]:
         if text not in self._known:
-            ids = self._tokenizer(text, truncation=True, max_length=MOST_TOKENS, return_tensors="pt").input_ids
+            ids = self._tokenizer(
+                text, truncation=True, max_length=MOST_TOKENS, return_tensors="pt"
+            ).input_ids
             with torch.inference_mode():
                 states = self._model(ids.to(self._model.device), use_cache=False).last_hidden_state[0]
             mean = states.double().mean(0).cpu().numpy()
@@ -42,4 +44,5 @@ class TurnEncoder:
 
 def _text(turn: Turn) -> str:
     calls = (f"{call.name} {call.arguments}" for call in turn.tool_calls)
-    return "\n".join(part for part in (turn.reasoning, turn.action, *calls, turn.observation, "") if part) or "\n"
+    parts = (turn.reasoning, turn.action, *calls, turn.observation)
+    return "\n".join(part for part in parts if part) or "\n"

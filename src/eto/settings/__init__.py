@@ -8,6 +8,7 @@
 - `model`: the model and its adapters
 - `monte_carlo`: values of states
 - `policy_gradient`: an update by PPO
+- `similarity`: nearness to preferred trajectories
 - `training`: cloning, preference training, guard
 """
 

@@ -40,7 +40,7 @@ def nearness(
             episodes = [each for each in explored if each.turns and not each.failed]
             without = sorted({each.task.kind for each in episodes} - preferred.keys())
             if without:
-                lab.watch.say(f"no preferred trajectory of {', '.join(without)}: closeness says nothing there")
+                lab.watch.say(f"nothing preferred of {', '.join(without)}: closeness says nothing there")
             embed = embedding(settings, lab)
             found: dict[str, dict[str, float]] = {}
             for kind, wanted in preferred.items():
