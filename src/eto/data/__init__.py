@@ -12,6 +12,7 @@
 - `oserrors`: `OSError` as problem, place and hint
 - `records`: the project's own JSON format of trajectories and pairs
 - `reference_pairs`: the pair rules of the authors' code, for comparison
+- `retrieval`: a memory of all trajectories, and how what is in it is found
 - `store`: trajectories of a run in SQLite, committed one by one
 - `tables`: Parquet, Arrow and saved data sets
 - `texts`: text from elsewhere: valid Unicode, no control sequences

@@ -12,6 +12,7 @@ Listed in `__init__.pyi`; loaded on first use, since methods are imported to rea
 - `improving`: a round of PPO on own episodes
 - `nearing`: how near own episodes are to preferred ones
 - `preferring`: preference training with dev checks
+- `recalling`: successes of a memory, shown in prompts and rehearsed
 - `separating`: what is desirable and what is not, without pairs
 - `selecting`: the checkpoint that is best on dev
 """

@@ -15,5 +15,9 @@ from .nearing import check_encoder as check_encoder
 from .nearing import nearness as nearness
 from .preferring import Round as Round
 from .preferring import prefer as prefer
+from .recalling import addressing_of as addressing_of
+from .recalling import learn_addresses as learn_addresses
+from .recalling import rehearsal as rehearsal
+from .recalling import show as show
 from .selecting import select as select
 from .separating import separate as separate
