@@ -28,7 +28,8 @@ def corridor(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def recipe(path: Path, model: Path, run: Path, **retrieval: object) -> Path:
     """A recipe on three task types, with a model that has room for two corridors in its context."""
-    write_recipe(path, model, run, METHOD | {"retrieval": retrieval}, kinds=3)
+    method = METHOD | {"sft": CLONING | {"epochs": 30, "batch_size": 6}, "retrieval": retrieval}
+    write_recipe(path, model, run, method, kinds=3, rooms=2)
     values = yaml.safe_load(path.read_text())
     del values["method"]["dpo"]
     values["tasks"] = {"train_per_kind": 6, "experts_per_kind": 4, "dev_per_kind": 2, "test_per_kind": 2}
@@ -73,6 +74,7 @@ def test_successes_are_shown_addressed_and_cloned(tmp_path: Path, model: Path, c
     assert not np.array_equal(second.weights, begun)
     results = build_results(run)
     assert set(results["splits"]["test"]["agents"]) == {"sft", "rama-1", "rama-2"}
+    assert not [each for each in results["stages"] if each["stage"].startswith(("contrast", "dpo"))]
     for agent in ("dev", "test"):
         prompts = [t.messages[-1].content for t in played(run, f"evaluate/rama-2/{agent}")]
         assert prompts and not any("An example" in prompt for prompt in prompts)
