@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import yaml
 from credit_runs import CLONING, played, write_recipe
 
+from benchmarks import sampling_cost
 from eto.data.files import read_json
 from eto.data.formats import read_trajectories
 from eto.data.retrieval import Learned, Memory
@@ -78,7 +80,23 @@ def test_successes_are_shown_addressed_and_cloned(tmp_path: Path, model: Path, c
     for agent in ("dev", "test"):
         prompts = [t.messages[-1].content for t in played(run, f"evaluate/rama-2/{agent}")]
         assert prompts and not any("An example" in prompt for prompt in prompts)
+    check_costs(run)
     check_resumes(run, path, command)
+
+
+def check_costs(run: Path) -> None:
+    """The benchmark adds up what was sampled before each dev check."""
+    found = sampling_cost.points(run)
+    assert [(point.agent, point.episodes) for point in found] == [("sft", 0), ("rama-1", 72), ("rama-2", 144)]
+    played_first = [*played(run, "explore/1"), *played(run, "continue/shown-1")]
+    assert found[1].steps == sum(len(each.turns) for each in played_first)
+    assert found[1].tokens == sum(len(turn.log_probs) for each in played_first for turn in each.turns)
+    reached = [replace(found[0], reward=0.2), replace(found[1], reward=0.5), replace(found[2], reward=0.4)]
+    assert sampling_cost.first_to_reach(reached, 0.4) == reached[1]
+    assert sampling_cost.first_to_reach(reached, 0.6) is None
+    said = sampling_cost.report({"with": reached, "without": reached[:1]})
+    assert "- with: dev reward 0.200: sft, 0 episodes, 0 steps" in said
+    assert "- without: dev reward 0.500: not reached" in sampling_cost.report({"without": reached[:1]}, 0.5)
 
 
 def check_resumes(run: Path, path: Path, command) -> None:
