@@ -82,6 +82,10 @@ def test_more_of_the_way_is_nearer():
     assert near > less > far
     [same] = closeness([preferred[0]], [preferred[0]], turn_vectors)
     assert same == pytest.approx(1)
+    points = np.concatenate([turn_vectors(each) for each in preferred])
+    assert near == 1 - mmd_squared(turn_vectors(episode("abcx")), points, median_distance(points))
+    with pytest.raises(InputError, match="no turn"):
+        closeness([episode("")], preferred, turn_vectors)
     with pytest.raises(InputError, match="preferred set is empty"):
         closeness([episode("a")], [], turn_vectors)
     with pytest.raises(InputError, match="preferred set is empty"):

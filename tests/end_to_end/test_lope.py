@@ -144,5 +144,7 @@ def test_what_cannot_be_is_refused(tmp_path: Path, model: Path, command) -> None
     assert not (run / "stages" / "sft" / "DONE").exists(), "before anything is trained"
     write_recipe(path, model, run, {"name": "lope", "contrast": {"gap_weights": True}})
     command.fails("run", path, says=["gap_weights gives pairs of equal reward no weight"])
+    write_recipe(path, model, run, {"name": "lope", "explore": {"samples": 1}})
+    command.fails("run", path, says=["explore.samples above 1"])
     write_recipe(path, model, run, {"name": "lope"})
     command.fails("run", path, "method.similarity.bonus_decay=0.5", says=["no effect", "similarity.bonus"])

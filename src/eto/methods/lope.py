@@ -61,6 +61,11 @@ class LopeSettings(MethodSettings):
                 "{place}contrast.gap_weights gives pairs of equal reward no weight; "
                 "set {place}similarity.ties to 0"
             )
+        if self.explore.samples == 1 and self.similarity.ties:
+            raise Conflict(
+                "{place}similarity.ties compares episodes of one task: set {place}explore.samples above 1, "
+                "or it to 0"
+            )
         return self
 
     def needs_dev(self) -> str:

@@ -139,6 +139,7 @@ def demonstration(trajectory: Trajectory, most_turns: int) -> str:
     lines = ["An example, another task that was solved:", trajectory.messages[-1].content]
     for turn in trajectory.turns[:most_turns]:
         lines += [f"> {turn.action}", turn.observation]
+    lines.append("So much for the example. Now your own task, as told above.")
     return "\n".join(line for line in lines if line)
 
 
