@@ -163,7 +163,7 @@ def line(found: Found) -> str:
     """A round in words."""
     right = "no task has two different rewards"
     if (shares := found.concordance) is not None:
-        right = f"concordance {shares.mean:.3f} [{shares.low:.3f}, {shares.high:.3f}]"
+        right = f"concordance {shares.mean:.3f} [{shares.low:.3f}, {shares.high:.3f}] over {shares.n} tasks"
     return (
         f"round {found.iteration}: {found.episodes} episodes of {found.tasks} tasks; "
         f"{found.by_reward} pairs by reward, {found.ties} out of ties, "

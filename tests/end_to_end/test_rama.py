@@ -16,7 +16,9 @@ from eto.data.formats import read_trajectories
 from eto.data.retrieval import Learned, Memory
 from eto.environments import SUITES
 from eto.evaluation import build_results
+from eto.experiment.recipe import load_recipe
 from eto.experiment.run_records import read_done
+from eto.methods import declared_stages
 from eto.steps.recalling import demonstration
 
 ROUND = CLONING | {"epochs": 1}
@@ -76,6 +78,8 @@ def test_successes_are_shown_addressed_and_cloned(tmp_path: Path, model: Path, c
     assert not np.array_equal(second.weights, begun)
     results = build_results(run)
     assert set(results["splits"]["test"]["agents"]) == {"sft", "rama-1", "rama-2"}
+    declared = {stage.name for stage in declared_stages(load_recipe(path).method)}
+    assert {each["stage"] for each in results["stages"]} == declared | {"expert", "test"}
     assert not [each for each in results["stages"] if each["stage"].startswith(("contrast", "dpo"))]
     for agent in ("dev", "test"):
         prompts = [t.messages[-1].content for t in played(run, f"evaluate/rama-2/{agent}")]
