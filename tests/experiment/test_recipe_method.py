@@ -66,9 +66,9 @@ def test_keys_of_another_method_are_unknown():
 
 
 def test_an_unknown_method_is_refused_with_the_nearest_name():
-    error = error_of("method:\n  name: lome\n")
+    error = error_of("method:\n  name: lonee\n")
     assert error.where == "f.yaml:4: method.name"
-    assert error.problem == "unknown method 'lome'" and error.hint == "did you mean lone?"
+    assert error.problem == "unknown method 'lonee'" and error.hint == "did you mean lone?"
     assert error_of("", ["method.name=etto"]).where == "override method.name=etto: method.name"
 
 

@@ -13,16 +13,21 @@ TASKS = 48
 
 class Corridor:
     """Each room names the direction of the next one. Only the end is rewarded; after a wrong move it is out
-    of reach, and nothing says so. restless: rooms are worded otherwise at each visit."""
+    of reach, and nothing says so. restless: rooms are worded otherwise at each visit. kinds: task types,
+    which differ in name."""
 
     name = "corridor"
     splits = ("train", "dev", "test")
 
-    def __init__(self, rooms: int = 4, directions: int = 2, restless: bool = False) -> None:
-        self.rooms, self.directions, self.restless = rooms, directions, restless
+    def __init__(self, rooms: int = 4, directions: int = 2, restless: bool = False, kinds: int = 1) -> None:
+        self.rooms, self.directions, self.restless, self.kinds = rooms, directions, restless, kinds
 
     def tasks(self, split):
-        return [Task(f"corridor/{split}/{n}", "corridor", "walk", split, {"n": n}) for n in range(TASKS)]
+        names = ["walk", *(f"walk-{number}" for number in range(1, self.kinds))]
+        return [
+            Task(f"corridor/{split}/{n}", "corridor", names[n % self.kinds], split, {"n": n})
+            for n in range(TASKS)
+        ]
 
     def messages(self, task, observation):
         return Message("system", "You play a text game."), Message("user", observation)
@@ -42,7 +47,8 @@ class Corridor:
         return random.Random(task.id).choices(known, k=self.rooms)
 
     def spec(self):
-        options = {"rooms": self.rooms, "directions": self.directions, "restless": self.restless}
+        names = ("rooms", "directions", "restless", "kinds")
+        options = {name: getattr(self, name) for name in names}
         return "corridor:Corridor", options
 
 

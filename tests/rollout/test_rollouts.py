@@ -12,7 +12,7 @@ from guessing import TURNS, Guessing, guess
 from playing import how
 
 from eto.credit.contrast import contrast_result
-from eto.engines.actor import Actor, mark
+from eto.engines.actor import Actor, mark, unmark
 from eto.engines.scripted import ScriptedEngine
 from eto.environments.hosting.pool import EnvironmentPool
 from eto.errors import InputError
@@ -361,6 +361,25 @@ def test_an_actors_prompt_ends_what_it_hears_and_what_is_kept():
         [played] = rollouts(Actor(engine, engine.renderer, "a", "Well."), suite, [task], pool=pool, **HERE)
     assert played.messages == mark(plain.messages, "Well.") and played.turns == plain.turns
     assert seen == [plain.messages[-1].content, f"{plain.messages[-1].content}\n\nWell."]
+
+
+def test_an_episode_has_a_prompt_of_its_own():
+    tasks = Guessing().tasks("train")[:2]
+    texts = {(tasks[0].id, 1): "Here, count.", (tasks[1].id, 0): ""}
+    actor = replace(bisecting(), prompt="Count well.")
+    played = rollouts_with(actor, tasks, texts)
+    plain = rollouts_with(actor, tasks, None)
+    for each, without in zip(played, plain, strict=True):
+        text = texts.get((each.task.id, each.sample))
+        assert each.messages == (mark(without.messages, text) if text else without.messages)
+        assert unmark(each.messages, text or "nothing") == without.messages
+        assert without.messages[-1].content.endswith("\n\nCount well.")
+    assert unmark(played[0].messages, "of another text") == played[0].messages
+
+
+def rollouts_with(actor: Actor, tasks, prompts):
+    found = stream_rollouts(actor, Guessing(), tasks, samples=2, temperature=1.0, prompts=prompts, **HERE)
+    return sorted(found, key=lambda t: (t.task.id, t.sample))
 
 
 def test_a_prefix_counts_for_the_cap_and_the_context(model):

@@ -5,5 +5,6 @@
 - `discriminator`: step rewards by a discriminator, and pairs by these
 - `groups`: groups of turns as pairs, and their curriculum
 - `monte_carlo`: branches of an expert's trajectory, and pairs by what they are worth
+- `similarity`: how near a trajectory is to preferred ones, and pairs by it
 - `turn_weights`: which turns of a pair carry the contrast
 """

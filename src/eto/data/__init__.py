@@ -6,12 +6,14 @@
 - `codec`: dataclasses as JSON and back, each error with its place
 - `files`: small files that survive a kill
 - `formats`: trajectory and pair files in any known format
+- `hashed_words`: texts as vectors without a model
 - `jsonfiles`: JSON files, read with line numbers
 - `jsontext`: JSON from elsewhere, parsed with exact errors
 - `notes`: what a reader ignored, dropped or replaced, counted
 - `oserrors`: `OSError` as problem, place and hint
 - `records`: the project's own JSON format of trajectories and pairs
 - `reference_pairs`: the pair rules of the authors' code, for comparison
+- `retrieval`: a memory of all trajectories, and how what is in it is found
 - `store`: trajectories of a run in SQLite, committed one by one
 - `tables`: Parquet, Arrow and saved data sets
 - `texts`: text from elsewhere: valid Unicode, no control sequences

@@ -40,6 +40,12 @@ def mark(messages: Sequence[Message], text: str) -> tuple[Message, ...]:
     return (*before, replace(last, content=f"{last.content}\n\n{text}"))
 
 
+def unmark(messages: Sequence[Message], text: str) -> tuple[Message, ...]:
+    """A prompt without the last paragraph `text` that `mark` gave it; as it is where it has none."""
+    *before, last = messages
+    return (*before, replace(last, content=last.content.removesuffix(f"\n\n{text}")))
+
+
 @dataclass(frozen=True, slots=True)
 class Actor:
     """An agent that can act."""
@@ -59,6 +65,10 @@ class Actor:
     def prompted(self, messages: tuple[Message, ...]) -> tuple[Message, ...]:
         """A suite's prompt as this actor gets it."""
         return mark(messages, self.prompt) if self.prompt else messages
+
+    def told(self, text: str) -> Actor:
+        """This actor with `text` behind what its prompts end with already."""
+        return replace(self, prompt="\n\n".join(part for part in (self.prompt, text) if part))
 
     def sampling(self, max_tokens: int, temperature: float = 0.0, seed: int = 0) -> Sampling:
         """How its actions are sampled."""

@@ -69,10 +69,18 @@ class Lab:
         self.learner, self.current = policy_of(self.recipe), None
 
     def play(
-        self, split: str, phase: Phase, *, temperature: float, samples: int = 1, seed: int | None = None
+        self,
+        split: str,
+        phase: Phase,
+        *,
+        temperature: float,
+        samples: int = 1,
+        seed: int | None = None,
+        prompts: Mapping[tuple[str, int], str] | None = None,
     ) -> list[Trajectory]:
         """The learner's episodes of a split's tasks that `phase` of the store does not hold yet are played;
-        returns all that did not fail. seed: by default the recipe's."""
+        returns all that did not fail. seed: by default the recipe's. prompts: by (task id, sample), what an
+        episode's prompt ends with besides."""
         from eto.experiment.play import play
 
         played = play(
@@ -85,6 +93,7 @@ class Lab:
             samples=samples,
             temperature=temperature,
             seed=seed,
+            prompts=prompts,
             store=self.run.store,
             pool=self.pool,
         )

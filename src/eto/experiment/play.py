@@ -6,7 +6,7 @@ are counted with theirs.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from eto.data.store import TrajectoryStore
 from eto.engines.actor import Actor
@@ -42,13 +42,14 @@ def play(
     samples: int = 1,
     temperature: float = 0.0,
     seed: int | None = None,
+    prompts: Mapping[tuple[str, int], str] | None = None,
     store: TrajectoryStore | None = None,
     pool: EnvironmentPool | None = None,
 ) -> list[Trajectory]:
     """Play what `phase` of `store` does not hold yet; returns all its trajectories, failed ones included.
 
-    `seed`: by default the recipe's. Raises `EnvironmentFailure` where no episode could be played,
-    `InputError` where no prompt fits the model's context.
+    `seed`: by default the recipe's. `prompts`: as of `stream_rollouts`. Raises `EnvironmentFailure` where no
+    episode could be played, `InputError` where no prompt fits the model's context.
     """
     played = store.get(phase) if store else []
     total = len(tasks) * samples
@@ -62,6 +63,7 @@ def play(
             seed=recipe.seed if seed is None else seed,
             settings=recipe.rollout,
             limits=recipe.environment,
+            prompts=prompts,
             done=frozenset((t.task.id, t.sample) for t in played),
             pool=pool,
         )

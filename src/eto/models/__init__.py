@@ -6,6 +6,7 @@
 - `disk_room`: free space on the disk
 - `dtype`: number types and devices
 - `embedded`: the embedded model: verified, converted, cached
+- `encoder`: turns as points by a language model
 - `loading`: model and tokenizer, every weight from the file or an error
 - `logits`: hidden states to logits
 - `private_interfaces`: private names of torch and transformers, all in one place

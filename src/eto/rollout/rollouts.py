@@ -32,6 +32,7 @@ class _Job:
     task: Task
     sample: int
     prefix: Sequence[Turn] = ()
+    prompt: str = ""
 
 
 def rollouts(
@@ -77,15 +78,17 @@ def stream_rollouts(
     settings: RolloutSettings | None = None,
     limits: EnvironmentLimits | None = None,
     prefixes: Mapping[str, Sequence[Turn]] | None = None,
+    prompts: Mapping[tuple[str, int], str] | None = None,
     done: frozenset[tuple[str, int]] = frozenset(),
     pool: EnvironmentPool | None = None,
 ) -> Iterator[Trajectory]:
     """`samples` episodes of each task, each as it ends; its slot is used again when the next is asked for.
 
     temperature: 0 is greedy. seed: with task and sample it decides the seed of an episode, and nothing else
-    does. prefixes: by task id, turns with which its episodes begin, see `play`. done: (task id, sample) of
-    episodes to leave out, for example those of an earlier, interrupted call. pool: simulators that stand
-    already and stay; without it they are started for this call, within `limits`.
+    does. prefixes: by task id, turns with which its episodes begin, see `play`. prompts: by task id and
+    sample, what an episode's prompt ends with besides. done: (task id, sample) of episodes to leave out, for
+    example those of an earlier, interrupted call. pool: simulators that stand already and stay; without it
+    they are started for this call, within `limits`.
 
     Raises `InputError` for tasks that occur twice or whose id is not text.
     """
@@ -93,7 +96,9 @@ def stream_rollouts(
     check_values(stream_rollouts, given)
     check_tasks(tasks)
     jobs = [
-        _Job(task, sample, (prefixes or {}).get(task.id, ())) for task in tasks for sample in range(samples)
+        _Job(task, sample, (prefixes or {}).get(task.id, ()), (prompts or {}).get((task.id, sample), ""))
+        for task in tasks
+        for sample in range(samples)
     ]
     jobs = [job for job in jobs if (job.task.id, job.sample) not in done]
     return _stream(actor, suite, jobs, temperature, seed, settings, limits, pool)
@@ -162,8 +167,9 @@ def _stream(
         seed_here = episode_seed(seed, job.task.id, job.sample)
         sampling = actor.sampling(rules.max_action_tokens, temperature, seed_here)
         retries = rules.retries
+        told = actor.told(job.prompt)
         played = await play(
-            actor, simulator, job.task, sampling, job.prefix, retries=retries, own_turns=own_turns
+            told, simulator, job.task, sampling, job.prefix, retries=retries, own_turns=own_turns
         )
         return replace(played, sample=job.sample)
 

@@ -9,6 +9,8 @@
 - `model`: the model and its adapters
 - `monte_carlo`: values of states
 - `policy_gradient`: an update by PPO
+- `retrieval`: a memory of trajectories, and what is retrieved from it
+- `similarity`: nearness to preferred trajectories
 - `training`: cloning, preference training, guard
 """
 

@@ -12,7 +12,9 @@ Listed in `__init__.pyi`; loaded on first use, since methods are imported to rea
 - `improving`: a round of PPO on own episodes
 - `judging`: own actions judged by a discriminator between agent and expert
 - `needing`: whether own episodes give what a method learns from
+- `nearing`: how near own episodes are to preferred ones
 - `preferring`: preference training with dev checks
+- `recalling`: successes of a memory, shown in prompts and rehearsed
 - `separating`: what is desirable and what is not, without pairs
 - `selecting`: the checkpoint that is best on dev
 """

@@ -13,7 +13,13 @@ from .foreseeing import foresee as foresee
 from .improving import improve as improve
 from .judging import judge as judge
 from .needing import lacks as lacks
+from .nearing import check_encoder as check_encoder
+from .nearing import nearness as nearness
 from .preferring import Round as Round
 from .preferring import prefer as prefer
+from .recalling import addressing_of as addressing_of
+from .recalling import learn_addresses as learn_addresses
+from .recalling import rehearsal as rehearsal
+from .recalling import show as show
 from .selecting import select as select
 from .separating import separate as separate
