@@ -130,6 +130,21 @@ def contrast_result(
     return ContrastResult(pairs, summary)
 
 
+def accumulated(earlier: Iterable[Pair], pairs: Iterable[Pair]) -> list[Pair]:
+    """The pairs of earlier rounds, then those of this one. What is said and heard alike on both sides is one
+    pair, however often it was played; the latest stays."""
+    distinct: dict[tuple[object, ...], Pair] = {}
+    for pair in (*earlier, *pairs):
+        key = (pair.task.id, pair.kind, _heard(pair.chosen), _heard(pair.rejected))
+        distinct.pop(key, None)
+        distinct[key] = pair
+    return list(distinct.values())
+
+
+def _heard(trajectory: Trajectory) -> tuple[object, ...]:
+    return tuple((turn.said, turn.observation, turn.loss) for turn in trajectory.turns)
+
+
 def shared_turns(one: Trajectory, other: Trajectory) -> int:
     """Number of leading turns in which the agent said the same (calls and thoughts included) and
     the environment answered the same."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from eto import steps
+from eto.credit.contrast import accumulated
 from eto.credit.monte_carlo import action_pairs, cuts
 from eto.protocols import Method, Need, Outcome, Stage
 from eto.settings import (
@@ -63,18 +64,14 @@ class EtoSettings(MethodSettings):
         return "set method.contrast.agent_pairs to true"
 
     def without_effect(self) -> Mapping[str, str]:
-        if self.iterations and self.granularity == "step":
-            idle = ("margin_turns", "agent_pairs", "per_task", "per_kind")
-            return self._idle_rounds() | {
-                f"contrast.{name}": "set method.granularity to mixture" for name in idle
-            }
-        return self._idle_rounds()
-
-    def _idle_rounds(self) -> dict[str, str]:
-        if self.iterations:
-            return {} if self.iterations > 1 else {"accumulate": "set method.iterations above 1"}
-        idle = ("explore", "granularity", "contrast", "accumulate", "dpo", "guard")
-        return dict.fromkeys(idle, "set method.iterations above 0")
+        if not self.iterations:
+            idle = ("explore", "granularity", "contrast", "accumulate", "dpo", "guard")
+            return dict.fromkeys(idle, "set method.iterations above 0")
+        change = {} if self.iterations > 1 else {"accumulate": "set method.iterations above 1"}
+        if self.granularity == "step":
+            for name in ("margin_turns", "agent_pairs", "per_task", "per_kind"):
+                change[f"contrast.{name}"] = "set method.granularity to mixture"
+        return change
 
 
 def train(lab: Lab, settings: EtoSettings) -> Outcome:
@@ -82,7 +79,7 @@ def train(lab: Lab, settings: EtoSettings) -> Outcome:
     starting agent on dev is reported, and the search ends there."""
     base = steps.clone(lab, lab.cloned, settings.sft)
     agents, shipped, reward = [base], base.name, steps.evaluate(lab, base)
-    reason, earlier = "no iteration was asked for", list[Pair]()
+    reason, trained_on = "no iteration was asked for", list[Pair]()
     for iteration in range(1, settings.iterations + 1):
         explored: list[Trajectory] = []
         actions: list[Pair] = []
@@ -99,9 +96,10 @@ def train(lab: Lab, settings: EtoSettings) -> Outcome:
                 why += f" ({lacks})"
             note = f"round {iteration} gave no pairs: {why}; {shipped} is the result"
             return Outcome(tuple(agents), shipped, note, note)
+        trained_on = accumulated(trained_on, pairs) if settings.accumulate else pairs
         agent, result = steps.prefer(
             lab,
-            [*earlier, *pairs],
+            trained_on,
             settings.dpo,
             contrast=settings.contrast,
             guard=settings.guard,
@@ -114,7 +112,6 @@ def train(lab: Lab, settings: EtoSettings) -> Outcome:
             note = f"{agent.name} does not ship: {result.reason}"
             return Outcome(tuple(agents), shipped, note, note)
         shipped, reward, reason = agent.name, result.dev_reward, result.reason
-        earlier += pairs if settings.accumulate else []
     return Outcome(tuple(agents), shipped, reason)
 
 
@@ -146,10 +143,10 @@ def stages(settings: EtoSettings) -> list[Stage]:
             declared.append(Stage.explore(n, "explore"))
         if settings.granularity != "trajectory":
             declared.append(Stage.continued(f"branch-{n}", "explore", iteration=n))
-        accumulated = ("accumulate",) if n > 1 else ()
+        added = ("accumulate",) if n > 1 else ()
         declared += [
             Stage.contrast(n, "granularity", "contrast"),
-            Stage.prefer(f"eto-{n}", n, "dpo", "guard", *accumulated),
+            Stage.prefer(f"eto-{n}", n, "dpo", "guard", *added),
         ]
     return declared
 

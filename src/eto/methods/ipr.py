@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from eto import steps
+from eto.credit.contrast import accumulated
 from eto.credit.monte_carlo import cuts
 from eto.protocols import Method, Need, Outcome, Stage
 from eto.settings import (
@@ -29,6 +30,7 @@ from eto.settings import (
 )
 from eto.settings.base import Most
 from eto.settings.limits import Count, Share
+from eto.types import Pair
 
 if TYPE_CHECKING:
     from eto.experiment.lab import Lab
@@ -49,6 +51,8 @@ class IprSettings(MethodSettings):
     """Values of a pair's steps differ by more than this. Paper: 0.5 (ALFWorld), 0.01 (WebShop), 0.1 (SQL)."""
     contrast: ContrastSettings = ContrastSettings(margin_turns=None, min_gap=0.01)
     """Pairs of outcomes; `min_gap` holds for those of steps too. Paper's code: 0.01, no margin."""
+    accumulate: bool = False
+    """Whether a round also trains on the pairs of the rounds before. Paper: false."""
     dpo: DpoSettings = DpoSettings(epochs=3, learning_rate=3e-6, batch_size=48, sft_weight=1.0, anchor="sum")
     """Preference training. Paper's code: 3 epochs at 3e-6, batch 48, beta 0.1, weight 1 of the
     chosen's sum."""
@@ -60,12 +64,15 @@ class IprSettings(MethodSettings):
             return "guard.dev_every_epoch"
         return "guard.ship_only_if_better" if self.guard.ship_only_if_better else ""
 
+    def without_effect(self) -> Mapping[str, str]:
+        return {} if self.iterations > 1 else {"accumulate": "set method.iterations above 1"}
+
 
 def train(lab: Lab, settings: IprSettings) -> Outcome:
     """Algorithm 1 of the paper. The best checkpoint on dev continues, as in `eto`."""
     base = steps.clone(lab, lab.cloned, settings.sft)
     agents, shipped, reward = [base], base.name, steps.evaluate(lab, base)
-    reason, values = "", dict[tuple[str, int], float]()
+    reason, values, trained_on = "", dict[tuple[str, int], float](), list[Pair]()
     for iteration in range(1, settings.iterations + 1):
         found = steps.branch(lab, cuts(lab.experts), stage=f"branch-{iteration}", seed=iteration)
         step_wise, values = steps.step_wise(
@@ -88,9 +95,10 @@ def train(lab: Lab, settings: IprSettings) -> Outcome:
             if lacks := steps.lacks(lab, settings, whole):
                 note += f"; {lacks}"
             return Outcome(tuple(agents), shipped, note, note)
+        trained_on = accumulated(trained_on, pairs) if settings.accumulate else pairs
         agent, result = steps.prefer(
             lab,
-            pairs,
+            trained_on,
             settings.dpo,
             contrast=settings.contrast,
             guard=settings.guard,
@@ -117,11 +125,12 @@ def stages(settings: IprSettings) -> list[Stage]:
     """`train` as stages."""
     declared = [Stage.clone("sft", "sft"), Stage.dev("sft")]
     for n in range(1, settings.iterations + 1):
+        added = ("accumulate",) if n > 1 else ()
         declared += [
             Stage.continued(f"branch-{n}", iteration=n),
             Stage.continued(f"values-{n}", "monte_carlo", "contrast.min_gap", iteration=n),
             Stage.contrast(n, "threshold", "contrast"),
-            Stage.prefer(f"ipr-{n}", n, "dpo", "guard"),
+            Stage.prefer(f"ipr-{n}", n, "dpo", "guard", *added),
         ]
     return declared
 

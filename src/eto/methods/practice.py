@@ -12,11 +12,13 @@ Without experts (`tasks.experts_per_kind: 0`) it begins with the recipe's model,
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from eto import steps
+from eto.credit.contrast import accumulated
+from eto.errors import InputError
 from eto.protocols import Method, Need, Outcome, Stage
 from eto.settings import (
     ContrastSettings,
@@ -26,7 +28,7 @@ from eto.settings import (
     MethodSettings,
     SftSettings,
 )
-from eto.settings.base import Most
+from eto.settings.base import Conflict, Most
 from eto.settings.limits import Count
 from eto.types import Pair, Trajectory
 
@@ -72,18 +74,39 @@ class PracticeSettings(MethodSettings):
         if self.dpo is None:
             idle = ("contrast", "fresh_pairs", "accumulate", "guard")
             return dict.fromkeys(idle, "give method.dpo settings")
-        return {} if self.iterations > 1 else {"accumulate": "set method.iterations above 1"}
+        change = {} if self.iterations > 1 else {"accumulate": "set method.iterations above 1"}
+        return change | {"guard.ship_only_if_better": "leave it to the dev tasks: the best agent ships"}
+
+    @model_validator(mode="after")
+    def _pairs_of_own_episodes(self) -> Self:
+        if self.dpo is None:
+            return self
+        if not self.contrast.agent_pairs:
+            raise Conflict(
+                "pairs are of own episodes: set {place}contrast.agent_pairs to true, or {place}dpo to null"
+            )
+        if self.explore.samples == 1:
+            raise Conflict("one episode is no pair: raise {place}explore.samples, or set {place}dpo to null")
+        return self
+
+
+BEGIN_OTHERWISE = (
+    "give it a start: easier tasks, more method.explore.samples, a lower method.least_reward, some experts "
+    "(tasks.experts_per_kind), or a model that already follows the prompt"
+)
 
 
 def train(lab: Lab, settings: PracticeSettings) -> Outcome:
     """Clone, then practise: what was won is cloned, what was lost is set against it."""
     acting = steps.clone(lab, lab.cloned, settings.sft)
     rewards = {acting: steps.evaluate(lab, acting)}
-    earlier: list[Pair] = []
+    trained_on: list[Pair] = []
     for iteration in range(1, settings.iterations + 1):
         first, second = explorations(settings, iteration)
         explored = steps.explore(lab, settings.explore, first)
         if note := steps.lacks(lab, settings, explored, least_reward=settings.least_reward):
+            if iteration == 1 and not lab.experts:
+                raise InputError(note, where="stage explore-1", hint=BEGIN_OTHERWISE)
             return steps.select(lab, rewards, note)
         won = shortest_successes(explored, settings.least_reward)
         acting = steps.clone(lab, [*lab.cloned, *won], settings.rft, agent=f"rft-{iteration}")
@@ -92,13 +115,15 @@ def train(lab: Lab, settings: PracticeSettings) -> Outcome:
             continue
         if second != first:
             explored = steps.explore(lab, settings.explore, second)
-        pairs, _ = steps.contrast(lab, [], explored, settings.contrast, settings.dpo, iteration)
+        pairs, left_out = steps.contrast(lab, [], explored, settings.contrast, settings.dpo, iteration)
         if not pairs:
-            lab.watch.say(f"round {iteration} gave no pairs: no task was both won and lost")
+            why = "sides that differ lie outside the context" if left_out else "no task was both won and lost"
+            lab.watch.say(f"round {iteration} gave no pairs: {why}")
             continue
+        trained_on = accumulated(trained_on, pairs) if settings.accumulate else pairs
         acting, result = steps.prefer(
             lab,
-            [*earlier, *pairs],
+            trained_on,
             settings.dpo,
             contrast=settings.contrast,
             guard=settings.guard,
@@ -107,7 +132,6 @@ def train(lab: Lab, settings: PracticeSettings) -> Outcome:
             iteration=iteration,
         )
         rewards[acting] = result.dev_reward
-        earlier += pairs if settings.accumulate else []
     return steps.select(lab, rewards)
 
 
@@ -132,8 +156,9 @@ def stages(settings: PracticeSettings) -> list[Stage]:
     declared = [Stage.clone("sft", "sft"), Stage.dev("sft")]
     for n in range(1, settings.iterations + 1):
         first, second = explorations(settings, n)
+        played_by = ("dpo",) if settings.dpo is None and n > 1 else ()
         declared += [
-            Stage.explore(first, "explore"),
+            Stage.explore(first, "explore", *played_by),
             Stage.clone(f"rft-{n}", "least_reward", "rft"),
             Stage.dev(f"rft-{n}"),
         ]
@@ -141,19 +166,19 @@ def stages(settings: PracticeSettings) -> list[Stage]:
             continue
         if second != first:
             declared.append(Stage.explore(second, "fresh_pairs"))
-        accumulated = ("accumulate",) if n > 1 else ()
+        added = ("accumulate",) if n > 1 else ()
         declared += [
             Stage.contrast(n, "contrast", "fresh_pairs"),
-            Stage.prefer(f"practice-{n}", n, "dpo", "guard", *accumulated),
+            Stage.prefer(f"practice-{n}", n, "dpo", "guard", *added),
         ]
     return declared
 
 
 def controls(settings: PracticeSettings, tokens: Mapping[str, int]) -> Mapping[str, PracticeSettings]:
     """What the contrast is to be measured by: the same rounds without pairs, for as many training tokens."""
-    if settings.dpo is None:
-        return {}
     cloned = sum(count for stage, count in tokens.items() if stage.startswith("rft-"))
+    if settings.dpo is None or not cloned:
+        return {}
     contrasted = sum(count for stage, count in tokens.items() if stage.startswith("dpo-"))
     epochs = round(settings.rft.epochs * (1 + contrasted / cloned))
     rft = settings.rft.replace(epochs=max(settings.rft.epochs + 1, epochs))
@@ -166,7 +191,7 @@ METHOD = Method(
     settings=PracticeSettings,
     train=train,
     stages=stages,
-    extent=("iterations",),
+    extent=("iterations", "dpo"),
     controls=controls,
-    needs=lambda settings: [Need.REWARD | Need.OWN_SPREAD],
+    needs=lambda settings: [Need.REWARD | Need.OWN_SPREAD if settings.dpo else Need.REWARD],
 )

@@ -44,7 +44,8 @@ def clone(
                 lab.train(stage.name, fit)
                 tokens = fit.tokens
             else:
-                lab.watch.say(f"there are no experts to clone: {agent} is the recipe's model as it is")
+                start = lab.current.name if lab.current else "the recipe's model"
+                lab.watch.say(f"there is nothing to clone: {agent} is {start} as it is")
             save_model(lab.learner, stage.directory)
             stage.note(trajectories=len(trajectories), tokens=tokens)
             stage.makes(agent)
