@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from eto.credit.contrast import (
     ContrastSummary,
+    accumulated,
     contrast,
     contrast_result,
     one_begins_other,
@@ -249,6 +250,27 @@ def test_what_answers_the_last_turn_does_not_part_the_sides() -> None:
         assert one_begins_other(chosen, lost) and one_begins_other(lost, chosen)
         assert contrast_result([chosen], [lost]).summary.no_parting == 1
     assert not one_begins_other(expert("t", "ax"), lost)
+
+
+def test_pairs_of_earlier_rounds_come_first_and_each_counts_once() -> None:
+    first = contrast([expert("t/1"), expert("t/2")], [episode("t/1", "ax", 0.1), episode("t/2", "ax", 0.1)])
+    again = episode("t/1", "ax", 0.1, source="eto-1", sample=3)
+    second = contrast([expert("t/1"), expert("t/3")], [again, episode("t/3", "ax", 0.1)])
+    pairs = accumulated(first, second)
+    assert [pair.task.id for pair in pairs] == ["t/2", "t/1", "t/3"]
+    assert [pair.rejected.source for pair in pairs] == ["sft", "eto-1", "sft"], "of equals the latest"
+    assert accumulated(pairs, []) == accumulated([], pairs) == accumulated(pairs, pairs) == pairs
+
+
+def test_pairs_differ_by_what_was_heard_and_by_the_turns_that_carry_loss() -> None:
+    [pair] = contrast([expert("t/1")], [episode("t/1", "ax", 0.1)])
+    last = pair.rejected.turns[-1]
+    for other in (replace(last, observation="else"), replace(last, loss=False), replace(last, action="y")):
+        rejected = replace(pair.rejected, turns=(*pair.rejected.turns[:-1], other))
+        assert len(accumulated([pair], [replace(pair, rejected=rejected)])) == 2
+    assert len(accumulated([pair], [replace(pair, kind="suffix")])) == 2
+    rewarded = replace(pair.rejected, turns=(*pair.rejected.turns[:-1], replace(last, log_probs=(-1.0,))))
+    assert len(accumulated([pair], [replace(pair, rejected=rewarded)])) == 1
 
 
 def test_the_widest_differences_come_first() -> None:

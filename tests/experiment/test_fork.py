@@ -138,15 +138,38 @@ def test_every_field_of_a_recipe_has_a_rule() -> None:
     assert set(FIRST_STAGE) - {"method"} <= {place for places in sections.values() for place in places}
 
 
-@pytest.mark.parametrize("name", ["eto", "nat", "rft", "sft"])
+@pytest.mark.parametrize("name", ["eto", "ipr", "nat", "practice", "rft", "sft"])
 def test_a_method_declares_what_each_of_its_settings_decides(name: str) -> None:
     method = load_method(name)
-    settings = method.settings()
+    settings = method.settings(**({"iterations": 2} if "iterations" in method.extent else {}))
     stages = method.stages(settings)
-    declared = {setting for stage in stages for setting in stage.settings} | set(method.extent)
-    assert declared | {"name"} == set(method.settings.model_fields)
+    declared = {setting.split(".")[0] for stage in stages for setting in stage.settings}
+    assert declared | {"name", *method.extent} == set(method.settings.model_fields)
     assert len({stage.name for stage in stages}) == len(stages)
     assert stages[0].agent == "sft" and "test" not in {stage.name for stage in stages}
+
+
+@pytest.mark.parametrize(
+    ("method", "field", "stage"),
+    [
+        ("name: eto", "accumulate", "dpo-2"),
+        ("name: eto, iterations: 1", "accumulate", "test"),
+        ("name: ipr", "accumulate", "dpo-2"),
+        ("name: ipr, iterations: 1", "accumulate", "test"),
+        ("name: practice, iterations: 2", "accumulate", "dpo-2"),
+        ("name: practice", "accumulate", "test"),
+        ("name: practice", "fresh_pairs", "contrast-1"),
+        ("name: practice, fresh_pairs: true", "fresh_pairs", "explore-2"),
+        ("name: practice", "dpo", "dpo-1"),
+        ("name: practice, dpo: null", "dpo", "test"),
+        ("name: practice, dpo: null, iterations: 2", "dpo", "explore-2"),
+        ("name: practice, dpo: null, iterations: 2", "contrast.per_task", "test"),
+        ("name: practice, dpo: null, iterations: 2", "guard", "test"),
+    ],
+)
+def test_what_decides_pairs_of_rounds(method: str, field: str, stage: str) -> None:
+    known = parse_recipe(f"name: x\nenvironment: {{name: x}}\nmethod: {{{method}}}\n")
+    assert first_stage(f"method.{field}", known) == stage
 
 
 @pytest.mark.parametrize(

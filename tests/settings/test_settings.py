@@ -8,6 +8,7 @@ from eto.errors import InputError
 from eto.methods import METHODS, load_method
 from eto.methods.eto import EtoSettings
 from eto.methods.ipr import IprSettings
+from eto.methods.practice import PracticeSettings
 from eto.protocols import Method
 from eto.settings import (
     ContrastSettings,
@@ -125,6 +126,8 @@ def test_what_is_required_is_named():
         (GuardSettings, {"dev_every_steps": 5, "dev_every_epoch": False}, "it needs dev_every_epoch"),
         (ExploreSettings, {"samples": 2}, "needs temperature above 0"),
         (TaskSettings, {"train_per_kind": 4, "experts_per_kind": 4}, "set experts_per_kind below"),
+        (PracticeSettings, {"contrast": {"agent_pairs": False}}, "set contrast.agent_pairs to true"),
+        (PracticeSettings, {"explore": {"samples": 1}}, "raise explore.samples"),
     ],
 )
 def test_settings_that_do_not_go_together_are_refused(kind, wrong, told):
@@ -132,6 +135,12 @@ def test_settings_that_do_not_go_together_are_refused(kind, wrong, told):
         kind(**wrong)
     assert told in caught.value.problem and "{" not in caught.value.problem
     assert caught.value.where == kind.__name__
+
+
+def test_practice_without_pairs_needs_neither_two_episodes_nor_dev_tasks():
+    cloned = PracticeSettings(dpo=None, explore={"samples": 1}, contrast={"agent_pairs": False})
+    assert not cloned.needs_dev() and PracticeSettings().needs_dev() == "guard.dev_every_epoch"
+    assert {"contrast", "fresh_pairs", "accumulate", "guard"} == set(cloned.without_effect())
 
 
 def test_a_default_gives_way_to_what_is_given():
@@ -202,7 +211,7 @@ def test_what_a_method_asks_for():
     assert EtoSettings(guard=GuardSettings(dev_every_epoch=False)).needs_dev() == "guard.ship_only_if_better"
     assert EtoSettings(iterations=0).needs_dev() == ""
     assert set(EtoSettings(iterations=0).without_effect()) == {
-        *("explore", "granularity", "contrast", "dpo", "guard"),
+        *("explore", "granularity", "contrast", "accumulate", "dpo", "guard"),
     }
     idle = EtoSettings(granularity="step").without_effect()
     assert "contrast.margin_turns" in idle and "contrast.min_gap" not in idle

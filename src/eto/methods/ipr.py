@@ -52,7 +52,7 @@ class IprSettings(MethodSettings):
     contrast: ContrastSettings = ContrastSettings(margin_turns=None, min_gap=0.01)
     """Pairs of outcomes; `min_gap` holds for those of steps too. Paper's code: 0.01, no margin."""
     accumulate: bool = False
-    """Whether a round also trains on the pairs of the rounds before. Paper: false."""
+    """Whether a round also trains on the pairs of the rounds before."""
     dpo: DpoSettings = DpoSettings(epochs=3, learning_rate=3e-6, batch_size=48, sft_weight=1.0, anchor="sum")
     """Preference training. Paper's code: 3 epochs at 3e-6, batch 48, beta 0.1, weight 1 of the
     chosen's sum."""
