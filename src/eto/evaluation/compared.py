@@ -28,9 +28,10 @@ def compared(
 
     Keys of a row: `seeds` (how many), `shipped` (agent by seed), `figures` (`Summary.to_dict`), `by_reward`
     (the figure is that of episodes chosen by their reward), `costs` (means of `Costs` over seeds), `same_as`
-    (the label that stands for the same runs, a recipe's where there is one, or ""), `differences` (control -> figure -> `Difference` over the
-    tasks of these seeds, with `seeds_low`, `seeds_high`: bounds over tasks and seeds, and `each`: seed by
-    seed). runs: a label's runs seed by seed, without a gap; a label may have fewer seeds than others.
+    (the label that stands for the same runs, a recipe's where there is one; "" where it is its own),
+    `differences` (control -> figure -> `Difference` over the tasks of these seeds, with `seeds_low` and
+    `seeds_high`, bounds over tasks and seeds, and `each`, seed by seed). runs: a label's runs seed by seed,
+    without a gap; a label may have fewer seeds than others.
     controls: label -> control's name -> the control's label. Raises `InputError` for a run that is not
     finished.
     """
