@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Flag, auto
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -248,6 +249,23 @@ class Stage:
         return any(phase.split == "dev" for phase in self.phases)
 
 
+class Need(Flag):
+    """What a method cannot learn without. `A | B`: one of the two suffices."""
+
+    EXPERTS = auto()
+    """Expert trajectories of training tasks."""
+    REPLAY = auto()
+    """An environment that answers the same actions alike each time."""
+    REWARD = auto()
+    """Own episodes that earn as much as the method counts as success."""
+    SPREAD = auto()
+    """Rewards that differ: between own episodes, or between one and the expert's."""
+    OWN_SPREAD = auto()
+    """Own episodes whose rewards differ."""
+    DEV = auto()
+    """Dev tasks."""
+
+
 @dataclass(frozen=True, slots=True)
 class Method:
     """A training method: one file of `eto.methods`, which holds it as `METHOD`."""
@@ -263,6 +281,9 @@ class Method:
     """stages(settings): all that `train` goes through, in its order."""
     extent: tuple[str, ...] = ()
     """Fields of the settings that decide which stages there are, and no stage's result."""
+    needs: Callable[[Any], Sequence[Need]] | None = None
+    """needs(settings): what it cannot do without, each of them; dev tasks are known by the settings' own
+    `needs_dev`. None: not said; it is then taken to need experts, and nothing recommends it."""
     controls: Callable[[Any, Mapping[str, int]], Mapping[str, Any]] | None = None
     """controls(settings, tokens): the method's own controls in a comparison, name -> settings of the method;
     `tokens` are those that each training stage of a finished run with `settings` passed, in order."""

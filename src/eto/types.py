@@ -170,8 +170,8 @@ class Phase:
     """`expert`, `explore`, `continue` or `evaluate`; what a command without stages keeps stands under its
     split alone."""
     name: str = ""
-    """Explored: the number of the iteration. Continued: the stage. Evaluated: the agent, or a checkpoint of a
-    stage."""
+    """Explored: the number of the exploration. Continued: the stage. Evaluated: the agent, or a checkpoint of
+    a stage."""
     split: str = ""
     """Evaluated: whose tasks were played."""
 
@@ -182,7 +182,7 @@ class Phase:
 
     @classmethod
     def explore(cls, iteration: int) -> Phase:
-        """What the agent of an iteration, from 1, played to be trained on."""
+        """What an agent played to be trained on; iteration: the number of the exploration, from 1."""
         return cls("explore", str(iteration))
 
     @classmethod

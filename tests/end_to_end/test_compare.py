@@ -200,3 +200,31 @@ def test_directories_with_other_runs_are_refused(tmp_path: Path, model: Path, co
     command.fails("compare", path, *changed, "--seeds", 2, "--out", out, says=says)
     command.fails("compare", path, "--out", out / "sampled" / "seed-0", says=["is that of a run"])
     assert made(out) == before
+
+
+def test_practice_stands_beside_its_own_successes(tmp_path: Path, model: Path, command) -> None:
+    out = tmp_path / "out"
+    game = {"name": "corridor", "options": {"rooms": 1}, "workers": 1}
+    method: dict[str, Any] = {"name": "practice", "sft": TWO_EPOCHS | {"epochs": 12}, "rft": TWO_EPOCHS}
+    method |= {"explore": {"samples": 4, "temperature": 1.0}, "dpo": {"batch_size": 2}}
+    tasks = {"train_per_kind": 16, "experts_per_kind": 8, "dev_per_kind": 4, "test_per_kind": 4}
+    path = write(tmp_path / "r.yaml", model, method, tasks=tasks, environment=game)
+    command.succeeds("compare", path, "--seeds", 1, "--out", out)
+    run = out / "sampled" / "seed-0"
+    control = out / "sampled" / "own-successes-cloned-for-as-many-tokens-seed-0"
+    ours, theirs = training_tokens(run), training_tokens(control)
+    assert list(ours) == ["sft", "rft-1", "dpo-1"] and list(theirs) == ["sft", "rft-1"]
+    assert theirs["rft-1"] > ours["rft-1"], "more epochs"
+    assert abs(sum(theirs.values()) - sum(ours.values())) <= ours["rft-1"] / 2, "within an epoch"
+    taken = read_manifest(control)["taken_from"]["stages"]
+    assert taken == ["expert", "sft", "dev-sft", "explore-1"], "the same exploring"
+    row = read_json(out / "comparison.json")["sampled"]
+    assert set(row["differences"]) == {
+        "all experts cloned",
+        "cloned for as many tokens",
+        "own successes cloned for as many tokens",
+    }
+    text = (out / "comparison.md").read_text()
+    assert "sampled: all experts cloned: the recipe's own clone, not trained again" in text
+    cloned = out / "sampled" / "all-experts-seed-0"
+    assert weights(cloned, "sft") == weights(run, "sft")

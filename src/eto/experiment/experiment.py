@@ -20,13 +20,15 @@ from eto.experiment.loading import (
     check_for_training,
     sure_to_load,
 )
+from eto.experiment.needs import advice, check_replay, unmet, unmet_text
 from eto.experiment.play import collect, kept_experts
 from eto.experiment.recipe import Recipe
 from eto.experiment.run import Run
 from eto.experiment.run_records import check_place, check_template
 from eto.experiment.tested import take_tests
 from eto.experiment.watch import Silent, Watcher
-from eto.methods import load_method
+from eto.methods import declared_stages, load_method
+from eto.protocols import Need
 from eto.types import Phase, Task, Trajectory
 
 if TYPE_CHECKING:
@@ -87,10 +89,12 @@ def _learn(
     with EnvironmentPool.within(suite, recipe.environment) as pool:
         with_expert = expert_tasks(recipe, splits["train"])
         experts = _experts(run, suite, with_expert, pool, loading, watch)
+        if experts and run.done(declared_stages(recipe.method)[0].name) is None:
+            check_replay(recipe.method, suite, experts, recipe.environment, pool)
         learner = _loaded(loading, watch)
         check_template(run.manifest, learner.renderer.facts, run.directory)
         run.add_to_manifest(chat_template=learner.renderer.facts)
-        if recipe.tasks.experts_per_kind is None:
+        if experts and recipe.tasks.experts_per_kind is None:
             splits = {**splits, "train": [expert.task for expert in experts]}
         lab = Lab(recipe, run, suite, splits, experts, learner, pool, watch)
         del learner  # the lab alone holds it, and can free it before it loads another
@@ -119,15 +123,31 @@ def _experts(
     with run.stage("expert") as stage:
         path = stage.directory / "expert.jsonl"
         if stage.done:
-            return read_trajectories(path)
+            return read_trajectories(path) if stage.metrics["kept"] else []
         workers, store = run.recipe.environment.workers, run.store
-        for _ in collect(suite, tasks, workers=workers, store=store, progress=watch, pool=pool):
+        collected = collect(
+            suite,
+            tasks,
+            workers=workers,
+            store=store,
+            progress=watch,
+            pool=pool,
+            hint=_no_experts(run.recipe),
+        )
+        for _ in collected if tasks else ():
             loading.raise_failure()
         experts = kept_experts(store, tasks)
         write_trajectories(path, experts)
         stage.played(Phase.expert())
         stage.note(kept=len(experts), tasks=len(tasks))
         return experts
+
+
+def _no_experts(recipe: Recipe) -> str | None:
+    """What to do without experts; None where the method can do without."""
+    if (need := unmet(recipe.method, Need.EXPERTS)) is None:
+        return None
+    return f"{unmet_text(recipe.method.name, need)}; take tasks that have some; or {advice(need)}"
 
 
 def _loaded(loading: PolicyLoading, watch: Watcher) -> Learner:

@@ -181,10 +181,12 @@ def collect(
     store: TrajectoryStore,
     progress: Watcher,
     pool: EnvironmentPool,
+    hint: str | None = "take other tasks, or bring trajectories as a file (`eto replay` checks them)",
 ) -> Iterator[Trajectory | NoExpert]:
     """Put verified experts of those `tasks` into `store` that it has none of; yields each as it is ready.
 
-    Says at the end which tasks have none, and why. Raises `EnvironmentFailure` where all have none.
+    Says at the end which tasks have none, and why. Raises `EnvironmentFailure` where all have none,
+    with `hint`; where that is None, no expert is needed, and it does so only for simulators that failed.
     """
     kept = {t.task.id for t in store.get(Phase.expert())}
     left = [task for task in tasks if task.id not in kept]
@@ -202,11 +204,13 @@ def collect(
     order = {task.id: index for index, task in enumerate(tasks)}
     missing.sort(key=lambda each: order[each[0].id])
     if not any(task.id in kept for task in tasks):
-        raise EnvironmentFailure(
-            f"none of {len(tasks)} tasks has an expert that solves it\n{why_none(missing)}",
-            where=f"environment {suite.name}",
-            hint="take other tasks, or bring trajectories as a file (`eto replay` checks them)",
-        )
+        broken = all(why.reason == "failed" for _, why in missing)
+        if hint is not None or broken:
+            raise EnvironmentFailure(
+                f"none of {len(tasks)} tasks has an expert that solves it\n{why_none(missing)}",
+                where=f"environment {suite.name}",
+                hint=hint or f"`eto environments check {suite.name} [OPTION=VALUE]...` names each breach",
+            )
     if missing:
         progress.say(f"{len(missing)} of {len(tasks)} tasks have no expert:\n{why_none(missing)}")
 

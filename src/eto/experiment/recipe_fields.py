@@ -14,8 +14,10 @@ from typing import Annotated, Any, Self, get_args
 from pydantic import BaseModel, Field, SerializeAsAny, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
+from eto.experiment.needs import advice, unmet, unmet_text
 from eto.experiment.recipe_yaml import Location
 from eto.methods import load_method
+from eto.protocols import Need
 from eto.settings import (
     EnvironmentSettings,
     EvaluationSettings,
@@ -78,7 +80,15 @@ class Recipe(Settings):
     @model_validator(mode="after")
     def _dev_tasks_where_needed(self) -> Self:
         if self.tasks.dev_per_kind == 0 and (field := self.method.needs_dev()):
-            raise Conflict(f"method.{field} needs dev tasks, but tasks.dev_per_kind is 0")
+            problem = f"method.{field} needs dev tasks, but tasks.dev_per_kind is 0"
+            raise Conflict(f"{problem}; {advice(Need.DEV)}")
+        return self
+
+    @model_validator(mode="after")
+    def _experts_where_needed(self) -> Self:
+        if self.tasks.experts_per_kind == 0 and (need := unmet(self.method, Need.EXPERTS)):
+            problem = f"{unmet_text(self.method.name, need)}, but tasks.experts_per_kind is 0"
+            raise Conflict(f"{problem}; {advice(need)}")
         return self
 
     @model_validator(mode="after")

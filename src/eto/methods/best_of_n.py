@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Literal
 
 from eto import steps
-from eto.protocols import Method, Outcome, Stage
+from eto.protocols import Method, Need, Outcome, Stage
 from eto.settings import ExploreSettings, MethodSettings, SftSettings
 from eto.types import Phase, Trajectory
 
@@ -70,5 +70,6 @@ METHOD = Method(
     settings=BestOfNSettings,
     train=train,
     stages=stages,
+    needs=lambda settings: [Need.EXPERTS],
     best_of=Phase.continued(STAGE),
 )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 from eto import steps
 from eto.credit.monte_carlo import cuts
-from eto.protocols import Method, Outcome, Stage
+from eto.protocols import Method, Need, Outcome, Stage
 from eto.settings import ExploreSettings, MethodSettings, SftSettings
 
 if TYPE_CHECKING:
@@ -71,4 +71,5 @@ METHOD = Method(
     settings=EarlyExperienceSettings,
     train=train,
     stages=stages,
+    needs=lambda settings: [Need.EXPERTS, Need.REPLAY],
 )

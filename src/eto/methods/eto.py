@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from eto import steps
 from eto.credit.monte_carlo import action_pairs, cuts
-from eto.protocols import Method, Outcome, Stage
+from eto.protocols import Method, Need, Outcome, Stage
 from eto.settings import (
     ContrastSettings,
     DpoSettings,
@@ -40,6 +40,8 @@ class EtoSettings(MethodSettings):
     """Collecting the agent's own episodes."""
     contrast: ContrastSettings = ContrastSettings()
     """Making pairs of them."""
+    accumulate: bool = False
+    """Whether a round also trains on the pairs of the rounds before. Paper: false."""
     granularity: Granularity = "trajectory"
     """What is contrasted. trajectory: whole episodes (paper's main variant). step: single actions after each
     of the expert's prefixes, by how the agent's episode from there ends (appendix B). mixture: both."""
@@ -63,12 +65,16 @@ class EtoSettings(MethodSettings):
     def without_effect(self) -> Mapping[str, str]:
         if self.iterations and self.granularity == "step":
             idle = ("margin_turns", "agent_pairs", "per_task", "per_kind")
-            return {f"contrast.{name}": "set method.granularity to mixture" for name in idle}
+            return self._idle_rounds() | {
+                f"contrast.{name}": "set method.granularity to mixture" for name in idle
+            }
+        return self._idle_rounds()
+
+    def _idle_rounds(self) -> dict[str, str]:
         if self.iterations:
-            return {}
-        return dict.fromkeys(
-            ("explore", "granularity", "contrast", "dpo", "guard"), "set method.iterations above 0"
-        )
+            return {} if self.iterations > 1 else {"accumulate": "set method.iterations above 1"}
+        idle = ("explore", "granularity", "contrast", "accumulate", "dpo", "guard")
+        return dict.fromkeys(idle, "set method.iterations above 0")
 
 
 def train(lab: Lab, settings: EtoSettings) -> Outcome:
@@ -76,7 +82,7 @@ def train(lab: Lab, settings: EtoSettings) -> Outcome:
     starting agent on dev is reported, and the search ends there."""
     base = steps.clone(lab, lab.cloned, settings.sft)
     agents, shipped, reward = [base], base.name, steps.evaluate(lab, base)
-    reason = "no iteration was asked for"
+    reason, earlier = "no iteration was asked for", list[Pair]()
     for iteration in range(1, settings.iterations + 1):
         explored: list[Trajectory] = []
         actions: list[Pair] = []
@@ -89,11 +95,13 @@ def train(lab: Lab, settings: EtoSettings) -> Outcome:
         )
         if not pairs:
             why = _no_pairs(left_out)
+            if explored and (lacks := steps.lacks(lab, settings, explored)):
+                why += f" ({lacks})"
             note = f"round {iteration} gave no pairs: {why}; {shipped} is the result"
             return Outcome(tuple(agents), shipped, note, note)
         agent, result = steps.prefer(
             lab,
-            pairs,
+            [*earlier, *pairs],
             settings.dpo,
             contrast=settings.contrast,
             guard=settings.guard,
@@ -106,6 +114,7 @@ def train(lab: Lab, settings: EtoSettings) -> Outcome:
             note = f"{agent.name} does not ship: {result.reason}"
             return Outcome(tuple(agents), shipped, note, note)
         shipped, reward, reason = agent.name, result.dev_reward, result.reason
+        earlier += pairs if settings.accumulate else []
     return Outcome(tuple(agents), shipped, reason)
 
 
@@ -137,11 +146,21 @@ def stages(settings: EtoSettings) -> list[Stage]:
             declared.append(Stage.explore(n, "explore"))
         if settings.granularity != "trajectory":
             declared.append(Stage.continued(f"branch-{n}", "explore", iteration=n))
+        accumulated = ("accumulate",) if n > 1 else ()
         declared += [
             Stage.contrast(n, "granularity", "contrast"),
-            Stage.prefer(f"eto-{n}", n, "dpo", "guard"),
+            Stage.prefer(f"eto-{n}", n, "dpo", "guard", *accumulated),
         ]
     return declared
+
+
+def needs(settings: EtoSettings) -> list[Need]:
+    """Experts to clone or to contrast with; whole episodes of tasks without one where `agent_pairs`."""
+    if not settings.iterations:
+        return [Need.EXPERTS]
+    if settings.granularity != "trajectory":
+        return [Need.EXPERTS, Need.REPLAY, Need.SPREAD]
+    return [Need.SPREAD] if settings.contrast.agent_pairs else [Need.EXPERTS, Need.SPREAD]
 
 
 METHOD = Method(
@@ -151,4 +170,5 @@ METHOD = Method(
     train=train,
     stages=stages,
     extent=("iterations",),
+    needs=needs,
 )

@@ -18,7 +18,7 @@ from pydantic import Field
 from eto import steps
 from eto.credit.groups import PHASES, GroupPair, curriculum, distinct_groups, group_pairs
 from eto.credit.monte_carlo import cuts
-from eto.protocols import Agent, Method, Outcome, Stage
+from eto.protocols import Agent, Method, Need, Outcome, Stage
 from eto.settings import (
     ContrastSettings,
     DpoSettings,
@@ -90,6 +90,7 @@ def train(lab: Lab, settings: HplSettings) -> Outcome:
             lab, lab.experts, whole, settings.contrast, settings.dpo, phase, further=[*step_wise, *current]
         )
         if not pairs:
+            lab.watch.say(f"phase {phase} gave no pairs")
             continue
         agent, result = steps.prefer(
             lab,
@@ -103,7 +104,8 @@ def train(lab: Lab, settings: HplSettings) -> Outcome:
             reference=base,
         )
         rewards[agent] = result.dev_reward
-    return steps.select(lab, rewards)
+    note = steps.lacks(lab, settings, whole) if agent == base else ""
+    return steps.select(lab, rewards, note)
 
 
 def group_wise(
@@ -157,4 +159,5 @@ METHOD = Method(
     settings=HplSettings,
     train=train,
     stages=stages,
+    needs=lambda settings: [Need.EXPERTS, Need.REPLAY, Need.SPREAD],
 )

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from eto import steps
 from eto.credit.monte_carlo import cuts
-from eto.protocols import Method, Outcome, Stage
+from eto.protocols import Method, Need, Outcome, Stage
 from eto.settings import (
     ContrastSettings,
     DpoSettings,
@@ -85,6 +85,8 @@ def train(lab: Lab, settings: IprSettings) -> Outcome:
         )
         if not pairs:
             note = f"round {iteration} gave no pairs: {_no_pairs(left_out)}; {shipped} is the result"
+            if lacks := steps.lacks(lab, settings, whole):
+                note += f"; {lacks}"
             return Outcome(tuple(agents), shipped, note, note)
         agent, result = steps.prefer(
             lab,
@@ -107,7 +109,7 @@ def train(lab: Lab, settings: IprSettings) -> Outcome:
 
 def _no_pairs(left_out: Mapping[str, list[str]]) -> str:
     if not left_out:
-        return "no outcome and no step is worth less than the expert's (rft and nat need no difference)"
+        return "no outcome and no step is worth less than the expert's"
     return f"{sum(map(len, left_out.values()))} had nothing to contrast within the context"
 
 
@@ -131,4 +133,5 @@ METHOD = Method(
     train=train,
     stages=stages,
     extent=("iterations",),
+    needs=lambda settings: [Need.EXPERTS, Need.REPLAY, Need.SPREAD],
 )

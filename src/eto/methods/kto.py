@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from eto import steps
-from eto.protocols import Method, Outcome, Stage
+from eto.protocols import Method, Need, Outcome, Stage
 from eto.settings import ExploreSettings, MethodSettings, SftSettings
 from eto.settings.training import KtoSettings as KtoTraining
 
@@ -38,6 +38,8 @@ def train(lab: Lab, settings: KtoSettings) -> Outcome:
     base = steps.clone(lab, lab.cloned, settings.sft)
     rewards = {base: steps.evaluate(lab, base)}
     explored = steps.explore(lab, settings.explore)
+    if note := steps.lacks(lab, settings, explored, least_reward=settings.least_reward, by_task=False):
+        return steps.select(lab, rewards, note)
     won = [episode for episode in explored if episode.reward >= settings.least_reward]
     lost = [episode for episode in explored if episode.reward < settings.least_reward]
     agent = steps.separate(lab, [*lab.experts, *won], lost, settings.kto, agent="kto")
@@ -62,4 +64,5 @@ METHOD = Method(
     settings=KtoSettings,
     train=train,
     stages=stages,
+    needs=lambda settings: [Need.SPREAD, Need.EXPERTS | Need.REWARD],
 )

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from eto import steps
 from eto.engines.actor import mark
-from eto.protocols import Method, Outcome, Stage
+from eto.protocols import Method, Need, Outcome, Stage
 from eto.settings import ExploreSettings, MethodSettings, SftSettings
 from eto.types import Trajectory
 
@@ -54,6 +54,8 @@ def train(lab: Lab, settings: NatSettings) -> Outcome:
     base = steps.clone(lab, lab.cloned, settings.sft)
     rewards = {base: steps.evaluate(lab, base)}
     explored = [t for t in steps.explore(lab, settings.explore) if t.turns and not t.failed]
+    if note := steps.lacks(lab, settings, explored, least_reward=_least(settings)):
+        return steps.select(lab, rewards, note)
     agent = steps.clone(
         lab,
         marked([*lab.cloned, *explored], settings),
@@ -64,6 +66,10 @@ def train(lab: Lab, settings: NatSettings) -> Outcome:
     )
     rewards[agent] = steps.evaluate(lab, agent)
     return steps.select(lab, rewards)
+
+
+def _least(settings: NatSettings) -> float:
+    return 1.0 if settings.classes == 4 else settings.least_reward
 
 
 def marked(trajectories: Iterable[Trajectory], settings: NatSettings) -> list[Trajectory]:
@@ -97,4 +103,5 @@ METHOD = Method(
     settings=NatSettings,
     train=train,
     stages=stages,
+    needs=lambda settings: [Need.EXPERTS | Need.REWARD],
 )

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from eto import steps
-from eto.protocols import Method, Outcome, Stage
+from eto.protocols import Method, Need, Outcome, Stage
 from eto.settings import ExploreSettings, MethodSettings, SftSettings
 from eto.settings.base import Most
 from eto.settings.critic import ClippedUpdateSettings, CriticSettings
@@ -42,7 +42,10 @@ def train(lab: Lab, settings: OfflineCriticSettings) -> Outcome:
     """Clone, play once, then criticise and update over the same episodes; repeat."""
     acting = steps.clone(lab, lab.cloned, settings.sft)
     rewards = {acting: steps.evaluate(lab, acting)}
-    episodes = [*lab.experts, *steps.explore(lab, settings.explore)]
+    explored = steps.explore(lab, settings.explore)
+    if note := steps.lacks(lab, settings, explored, by_task=False):
+        return steps.select(lab, rewards, note)
+    episodes = [*lab.experts, *explored]
     for iteration in range(1, settings.iterations + 1):
         gained = steps.advantages(
             lab,
@@ -78,4 +81,5 @@ METHOD = Method(
     train=train,
     stages=stages,
     extent=("iterations",),
+    needs=lambda settings: [Need.SPREAD],
 )

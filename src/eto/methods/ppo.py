@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from eto import steps
-from eto.protocols import Method, Outcome, Stage
+from eto.protocols import Method, Need, Outcome, Stage
 from eto.settings import ExploreSettings, MethodSettings, SftSettings
 from eto.settings.base import Most
 from eto.settings.limits import Count
@@ -36,6 +36,8 @@ def train(lab: Lab, settings: PpoSettings) -> Outcome:
     rewards, acting = {base: steps.evaluate(lab, base)}, base
     for iteration in range(1, settings.iterations + 1):
         episodes = steps.explore(lab, settings.explore, iteration)
+        if iteration == 1 and (note := steps.lacks(lab, settings, episodes, by_task=False)):
+            return steps.select(lab, rewards, note)
         acting = steps.improve(
             lab,
             episodes,
@@ -67,4 +69,5 @@ METHOD = Method(
     train=train,
     stages=stages,
     extent=("iterations",),
+    needs=lambda settings: [Need.OWN_SPREAD],
 )

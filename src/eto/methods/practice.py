@@ -5,17 +5,19 @@ of the agent's own episodes), begun from a clone of the experts there are:
 
     clone E;  repeat: play tasks at temperature > 0;  clone E and the shortest own success of each task;
     DPO on pairs of own episodes of one task, the higher reward chosen
+
+Without experts (`tasks.experts_per_kind: 0`) it begins with the recipe's model, as in the paper.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
 from eto import steps
-from eto.protocols import Method, Outcome, Stage
+from eto.protocols import Method, Need, Outcome, Stage
 from eto.settings import (
     ContrastSettings,
     DpoSettings,
@@ -26,7 +28,7 @@ from eto.settings import (
 )
 from eto.settings.base import Most
 from eto.settings.limits import Count
-from eto.types import Trajectory
+from eto.types import Pair, Trajectory
 
 if TYPE_CHECKING:
     from eto.experiment.lab import Lab
@@ -51,43 +53,69 @@ class PracticeSettings(MethodSettings):
         agent_pairs=True, per_task=2, min_gap=0.1, margin_turns=3, turns="window", window=3, repeats=False
     )
     """Pairs of own episodes: of each task the best against the others."""
-    dpo: DpoSettings = DpoSettings(
+    fresh_pairs: bool = False
+    """Whether pairs are of episodes that the agent plays once its successes are cloned. Otherwise they are of
+    the episodes that these were taken from."""
+    accumulate: bool = False
+    """Whether a round also trains on the pairs of the rounds before."""
+    dpo: DpoSettings | None = DpoSettings(
         epochs=1, learning_rate=5e-6, beta=0.3, batch_size=16, sft_weight=0.2, anchor="sum"
     )
-    """Preference training on them."""
+    """Preference training on the pairs; null: none, a round only clones."""
     guard: GuardSettings = GuardSettings()
     """Bounds on preference training. The best of all agents on dev ships."""
 
     def needs_dev(self) -> str:
-        return "guard.dev_every_epoch" if self.guard.dev_every_epoch else ""
+        return "guard.dev_every_epoch" if self.dpo and self.guard.dev_every_epoch else ""
+
+    def without_effect(self) -> Mapping[str, str]:
+        if self.dpo is None:
+            idle = ("contrast", "fresh_pairs", "accumulate", "guard")
+            return dict.fromkeys(idle, "give method.dpo settings")
+        return {} if self.iterations > 1 else {"accumulate": "set method.iterations above 1"}
 
 
 def train(lab: Lab, settings: PracticeSettings) -> Outcome:
     """Clone, then practise: what was won is cloned, what was lost is set against it."""
     acting = steps.clone(lab, lab.cloned, settings.sft)
     rewards = {acting: steps.evaluate(lab, acting)}
+    earlier: list[Pair] = []
     for iteration in range(1, settings.iterations + 1):
-        explored = steps.explore(lab, settings.explore, iteration)
+        first, second = explorations(settings, iteration)
+        explored = steps.explore(lab, settings.explore, first)
+        if note := steps.lacks(lab, settings, explored, least_reward=settings.least_reward):
+            return steps.select(lab, rewards, note)
         won = shortest_successes(explored, settings.least_reward)
-        practised = steps.clone(lab, [*lab.cloned, *won], settings.rft, agent=f"rft-{iteration}")
-        rewards[practised] = steps.evaluate(lab, practised)
+        acting = steps.clone(lab, [*lab.cloned, *won], settings.rft, agent=f"rft-{iteration}")
+        rewards[acting] = steps.evaluate(lab, acting)
+        if settings.dpo is None:
+            continue
+        if second != first:
+            explored = steps.explore(lab, settings.explore, second)
         pairs, _ = steps.contrast(lab, [], explored, settings.contrast, settings.dpo, iteration)
         if not pairs:
             lab.watch.say(f"round {iteration} gave no pairs: no task was both won and lost")
-            acting = practised
             continue
         acting, result = steps.prefer(
             lab,
-            pairs,
+            [*earlier, *pairs],
             settings.dpo,
             contrast=settings.contrast,
             guard=settings.guard,
             agent=f"practice-{iteration}",
-            start_reward=rewards[practised],
+            start_reward=rewards[acting],
             iteration=iteration,
         )
         rewards[acting] = result.dev_reward
+        earlier += pairs if settings.accumulate else []
     return steps.select(lab, rewards)
+
+
+def explorations(settings: PracticeSettings, iteration: int) -> tuple[int, int]:
+    """Numbers, from 1, of the exploration stages that give a round its successes and its pairs."""
+    if settings.dpo is None or not settings.fresh_pairs:
+        return iteration, iteration
+    return 2 * iteration - 1, 2 * iteration
 
 
 def shortest_successes(explored: Iterable[Trajectory], least_reward: float) -> list[Trajectory]:
@@ -103,14 +131,37 @@ def stages(settings: PracticeSettings) -> list[Stage]:
     """`train` as stages."""
     declared = [Stage.clone("sft", "sft"), Stage.dev("sft")]
     for n in range(1, settings.iterations + 1):
+        first, second = explorations(settings, n)
         declared += [
-            Stage.explore(n, "explore"),
+            Stage.explore(first, "explore"),
             Stage.clone(f"rft-{n}", "least_reward", "rft"),
             Stage.dev(f"rft-{n}"),
-            Stage.contrast(n, "contrast"),
-            Stage.prefer(f"practice-{n}", n, "dpo", "guard"),
+        ]
+        if settings.dpo is None:
+            continue
+        if second != first:
+            declared.append(Stage.explore(second, "fresh_pairs"))
+        accumulated = ("accumulate",) if n > 1 else ()
+        declared += [
+            Stage.contrast(n, "contrast", "fresh_pairs"),
+            Stage.prefer(f"practice-{n}", n, "dpo", "guard", *accumulated),
         ]
     return declared
+
+
+OWN_SUCCESSES = "own successes cloned for as many tokens"
+
+
+def controls(settings: PracticeSettings, tokens: Mapping[str, int]) -> dict[str, PracticeSettings]:
+    """Rounds that only clone, with as many epochs of that as pass the tokens of all training: whether the
+    pairs do more than further epochs on the successes."""
+    own = sum(passed for stage, passed in tokens.items() if stage.startswith("rft-"))
+    if settings.dpo is None or not own:
+        return {}
+    epochs = settings.rft.epochs * (sum(tokens.values()) - tokens.get("sft", 0)) / own
+    given = {name: getattr(settings, name) for name in ("iterations", "sft", "explore", "least_reward")}
+    cloned = PracticeSettings(**given, rft=settings.rft.replace(epochs=round(epochs)), dpo=None)
+    return {OWN_SUCCESSES: cloned}
 
 
 METHOD = Method(
@@ -120,4 +171,6 @@ METHOD = Method(
     train=train,
     stages=stages,
     extent=("iterations",),
+    controls=controls,
+    needs=lambda settings: [Need.REWARD | Need.OWN_SPREAD],
 )

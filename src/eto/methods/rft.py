@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from eto import steps
-from eto.protocols import Method, Outcome, Stage
+from eto.protocols import Method, Need, Outcome, Stage
 from eto.settings import ExploreSettings, MethodSettings, SftSettings
 from eto.types import Trajectory
 
@@ -34,6 +34,8 @@ def train(lab: Lab, settings: RftSettings) -> Outcome:
     base = steps.clone(lab, lab.cloned, settings.sft)
     rewards = {base: steps.evaluate(lab, base)}
     explored = steps.explore(lab, settings.explore)
+    if note := steps.lacks(lab, settings, explored, least_reward=settings.least_reward):
+        return steps.select(lab, rewards, note)
     accepted = distinct_successes(explored, settings.least_reward, known=lab.cloned)
     agent = steps.clone(lab, [*lab.cloned, *accepted], settings.sft, agent="rft", afresh=True)
     rewards[agent] = steps.evaluate(lab, agent)
@@ -76,4 +78,5 @@ METHOD = Method(
     settings=RftSettings,
     train=train,
     stages=stages,
+    needs=lambda settings: [Need.REWARD],
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from eto import steps
-from eto.protocols import Method, Outcome, Stage
+from eto.protocols import Method, Need, Outcome, Stage
 from eto.settings import MethodSettings, SftSettings
 
 if TYPE_CHECKING:
@@ -32,4 +32,11 @@ def stages(settings: CloningSettings) -> list[Stage]:
     return [Stage.clone("sft", "sft"), Stage.dev("sft")]
 
 
-METHOD = Method(name="sft", summary="clone the expert", settings=CloningSettings, train=train, stages=stages)
+METHOD = Method(
+    name="sft",
+    summary="clone the expert",
+    settings=CloningSettings,
+    train=train,
+    stages=stages,
+    needs=lambda settings: [Need.EXPERTS],
+)

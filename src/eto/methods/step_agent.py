@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from eto import steps
 from eto.credit.monte_carlo import Branch, cuts, pair_of
-from eto.protocols import Method, Outcome, Stage
+from eto.protocols import Method, Need, Outcome, Stage
 from eto.settings import ContrastSettings, DpoSettings, GuardSettings, MethodSettings, SftSettings
 from eto.settings.base import Most
 from eto.settings.limits import Count
@@ -94,4 +94,5 @@ METHOD = Method(
     train=train,
     stages=stages,
     extent=("iterations",),
+    needs=lambda settings: [Need.EXPERTS, Need.REPLAY],
 )

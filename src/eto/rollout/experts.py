@@ -8,11 +8,12 @@ from eto.environments.hosting.host import NoExpert
 from eto.environments.hosting.pool import EnvironmentPool
 from eto.errors import EnvironmentFailure
 from eto.protocols import TaskSuite
+from eto.rollout.episode import Episode, recite
 from eto.rollout.simulators import Simulator
 from eto.rollout.slots import stream
 from eto.settings import EnvironmentLimits
 from eto.settings.limits import Whole, check_values
-from eto.types import Task, Trajectory
+from eto.types import StopReason, Task, Trajectory
 
 LONGEST = 2_592_000.0
 """Seconds: no bound on the work for one task."""
@@ -52,6 +53,19 @@ def stream_experts(
     return ((task, expert) for _, task, expert in streamed)
 
 
+def repeated(
+    suite: TaskSuite,
+    experts: Sequence[Trajectory],
+    *,
+    limits: EnvironmentLimits,
+    pool: EnvironmentPool | None,
+) -> list[tuple[Trajectory, Trajectory]]:
+    """Each expert trajectory with the episode that its actions make when they are played once more, in the
+    order in which they end; without those whose simulator failed."""
+    played = stream(suite, experts, _again, slots=len(experts) or 1, retries=1, limits=limits, pool=pool)
+    return [(expert, again) for expert, again in played if not again.failed]
+
+
 def _streamed(
     suite: TaskSuite, tasks: Sequence[Task], workers: int, retries: int, pool: EnvironmentPool | None
 ) -> Iterator[tuple[int, Task, Trajectory | NoExpert]]:
@@ -69,3 +83,13 @@ async def _expert(simulator: Simulator, job: tuple[int, Task]) -> Trajectory | N
         return await simulator.expert(job[1])
     except EnvironmentFailure as failure:
         return NoExpert("failed", str(failure))
+
+
+async def _again(simulator: Simulator, expert: Trajectory) -> Trajectory:
+    episode = Episode(expert.task, expert.source)
+    try:
+        episode.messages = (await simulator.reset(expert.task)).messages
+        stop = await recite(simulator, episode, expert.turns)
+    except EnvironmentFailure as failure:
+        return episode.ended(StopReason.ENVIRONMENT_FAILED, str(failure))
+    return episode.ended(stop or StopReason.OUT_OF_TURNS)

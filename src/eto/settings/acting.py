@@ -48,9 +48,10 @@ class TaskSettings(Settings):
     """Dev tasks of each task type; null takes all."""
     test_per_kind: Count | None = None
     """Test tasks of each task type; null takes all."""
-    experts_per_kind: Count | None = None
-    """Training tasks of each task type that have an expert; the agent practises on all others without one.
-    Null: all that the suite has an expert for, and no others are played. Paper: null."""
+    experts_per_kind: Whole | None = None
+    """Training tasks of each task type that have an expert; the agent practises on all others without one. 0:
+    no experts, the recipe's model begins. Null: all that the suite has an expert for, and no others are
+    played. Paper: null."""
     explore_unseen: Share = 0.0
     """Share of the training tasks kept from cloning, so that the agent also explores tasks it has
     not memorised. Paper: 0."""

@@ -10,6 +10,7 @@ Listed in `__init__.pyi`; loaded on first use, since methods are imported to rea
 - `exploring`: the agent's own episodes
 - `foreseeing`: an agent that learns what the environment answers
 - `improving`: a round of PPO on own episodes
+- `needing`: whether own episodes give what a method learns from
 - `preferring`: preference training with dev checks
 - `separating`: what is desirable and what is not, without pairs
 - `selecting`: the checkpoint that is best on dev

@@ -11,6 +11,7 @@ from .evaluating import evaluate as evaluate
 from .exploring import explore as explore
 from .foreseeing import foresee as foresee
 from .improving import improve as improve
+from .needing import lacks as lacks
 from .preferring import Round as Round
 from .preferring import prefer as prefer
 from .selecting import select as select

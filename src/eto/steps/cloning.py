@@ -29,18 +29,24 @@ def clone(
 ) -> Agent:
     """Stage `<agent>`: clone `trajectories`; the learner becomes the cloned agent.
 
-    afresh: begin with the recipe's model, not with the learner as it is. prompt: what the prompts end with
-    when the agent acts.
+    Where a run has no experts, and nothing else is to be cloned, it is the learner as it is. afresh: begin
+    with the recipe's model, not with the learner as it is. prompt: what the prompts end with when the agent
+    acts.
     """
     with lab.run.stage(agent) as stage:
         made = lab.agent(agent, stage=stage.name, prompt=prompt)
         if not stage.done:
             if afresh:
                 lab.begin_again()
-            fit = cloning(lab.learner, trajectories, settings, directory=stage.directory, **lab.training)
-            lab.train(stage.name, fit)
+            tokens = 0
+            if trajectories or lab.experts:
+                fit = cloning(lab.learner, trajectories, settings, directory=stage.directory, **lab.training)
+                lab.train(stage.name, fit)
+                tokens = fit.tokens
+            else:
+                lab.watch.say(f"there are no experts to clone: {agent} is the recipe's model as it is")
             save_model(lab.learner, stage.directory)
-            stage.note(trajectories=len(trajectories), tokens=fit.tokens)
+            stage.note(trajectories=len(trajectories), tokens=tokens)
             stage.makes(agent)
         lab.become(made)
     drop_state(stage.directory)

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from eto.credit.monte_carlo import Branch, Cut, Valued, branches, mean_reward, partings, step_pairs
 from eto.errors import InputError
 from eto.experiment.lab import Lab
+from eto.experiment.needs import advice, unmet_text
 from eto.experiment.play import by_prefix
-from eto.protocols import Agent
+from eto.protocols import Agent, Need
 from eto.settings import ContrastSettings, MonteCarloSettings
 from eto.types import Pair, Phase, Trajectory
 
@@ -126,7 +127,7 @@ def check_starts(starts: Sequence[Cut]) -> None:
         raise InputError(
             "there are no expert trajectories to follow",
             where="tasks",
-            hint="take tasks that have an expert, or method eto with contrast.agent_pairs",
+            hint=f"take tasks that have an expert; or {advice(Need.EXPERTS)}",
         )
 
 
@@ -167,8 +168,7 @@ def _played(
             f"none of {count} episodes came to the state from which it was to go on: the environment "
             "answered the same actions otherwise, or ended",
             where=f"environment {lab.suite.name}",
-            hint="this needs an environment that answers the same actions alike each time; methods sft, rft, "
-            "nat, and eto with granularity: trajectory do not",
+            hint=f"{unmet_text(lab.recipe.method.name, Need.REPLAY)}; {advice(Need.REPLAY)}",
         )
     if left < count:
         lab.watch.say(f"{stage}: {count - left} of {count} episodes came to another state and are left out")

@@ -16,15 +16,16 @@ from eto.steps.cloning import save_model
 from eto.types import Phase, checkpoint_name
 
 
-def select(lab: Lab, rewards: Mapping[Agent, float]) -> Outcome:
+def select(lab: Lab, rewards: Mapping[Agent, float], note: str = "") -> Outcome:
     """The outcome of agents with their dev rewards, in the order in which they were made: the best ships,
-    the earlier of equals; without dev tasks the last."""
+    the earlier of equals; without dev tasks the last. note: what a person should know."""
     agents = tuple(rewards)
     if not lab.splits["dev"]:
-        return Outcome(agents, agents[-1].name, "the last, as there are no dev tasks")
+        return Outcome(agents, agents[-1].name, "the last, as there are no dev tasks", note)
     best = max(agents, key=lambda agent: rewards[agent])
     others = ", ".join(f"{agent.name} {rewards[agent]:.3f}" for agent in agents if agent != best)
-    return Outcome(agents, best.name, f"dev reward {rewards[best]:.3f}" + (f"; {others}" if others else ""))
+    reason = f"dev reward {rewards[best]:.3f}" + (f"; {others}" if others else "")
+    return Outcome(agents, best.name, reason, note)
 
 
 Check = tuple[int, int | None]

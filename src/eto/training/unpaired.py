@@ -53,7 +53,7 @@ def unpaired(
             raise InputError(
                 f"no {sort} trajectory to train on",
                 where="method.least_reward",
-                hint="choose it between the rewards that the agent earns; rft and nat need no failures",
+                hint="choose it between the rewards that the agent earns",
             )
         examples += made
     mismatched = _mismatched(learner, [*desirable, *undesirable], settings.kl_samples, seed)
