@@ -170,7 +170,7 @@ METHOD = Method(
     settings=PracticeSettings,
     train=train,
     stages=stages,
-    extent=("iterations",),
+    extent=("iterations", "dpo"),
     controls=controls,
     needs=lambda settings: [Need.REWARD | Need.OWN_SPREAD],
 )
