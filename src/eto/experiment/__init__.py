@@ -7,6 +7,7 @@
 - `fork`: finished stages of another run, taken into a new one
 - `lab`: a run as a method sees it
 - `loading`: the model, loaded while the expert's trajectories are collected
+- `needs`: what methods need that a run lacks, and which would do
 - `play`: episodes and experts, kept and shown as they end
 - `recipe`: recipes read, overridden, compared
 - `recipe_earlier`: recipes of the earlier form, rewritten
