@@ -202,7 +202,7 @@ def test_what_a_method_asks_for():
     assert EtoSettings(guard=GuardSettings(dev_every_epoch=False)).needs_dev() == "guard.ship_only_if_better"
     assert EtoSettings(iterations=0).needs_dev() == ""
     assert set(EtoSettings(iterations=0).without_effect()) == {
-        *("explore", "granularity", "contrast", "dpo", "guard"),
+        *("explore", "granularity", "contrast", "accumulate", "dpo", "guard"),
     }
     idle = EtoSettings(granularity="step").without_effect()
     assert "contrast.margin_turns" in idle and "contrast.min_gap" not in idle
