@@ -28,7 +28,8 @@ from eto.data.files import read_rows
 from eto.data.hashed_words import turn_vectors
 from eto.data.store import TrajectoryStore
 from eto.errors import EtoError, InputError
-from eto.evaluation.compared import compared, compared_markdown
+from eto.evaluation.compared import compared
+from eto.evaluation.compared_text import compared_markdown
 from eto.evaluation.statistics import Interval, mean_interval
 from eto.experiment.experiment import perform
 from eto.experiment.recipe import Recipe, load_recipe

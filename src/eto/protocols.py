@@ -291,7 +291,8 @@ class Method:
     stages: Callable[[Any], Sequence[Stage]]
     """stages(settings): all that `train` goes through, in its order."""
     extent: tuple[str, ...] = ()
-    """Fields of the settings that decide which stages there are, and no stage's result."""
+    """Fields of the settings that decide which stages there are, and no result of a stage that does not name
+    them."""
     needs: Callable[[Any], Sequence[Need]] | None = None
     """needs(settings): what it cannot do without, each of them; dev tasks are known by the settings' own
     `needs_dev`. None: not said; it is then taken to need experts, and nothing recommends it."""

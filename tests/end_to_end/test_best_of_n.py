@@ -34,3 +34,19 @@ def test_the_best_counts_apart(tmp_path: Path, model: Path, command) -> None:
     assert noted["reward"] == pytest.approx(sum(best.values()) / len(best))
     assert noted["reward"] > sum(t.reward for t in played) / len(played)
     assert list(build_results(run)["splits"]["test"]["agents"]) == ["sft"]
+    check_report(run, command, noted["reward"])
+
+
+def check_report(run: Path, command, reward: float) -> None:
+    """The figure has a table of its own, and is not that of the agent that ships."""
+    results = build_results(run)
+    assert results["shipped"]["agent"] == "sft"
+    assert results["bounds"]["best of 3 by sft"]["mean"] == pytest.approx(reward)
+    assert results["bounds"]["best of 3 by sft"]["n"] == 6
+    mark = "no agent: chosen by the test's reward"
+    agents, _, bounds = (run / "report.md").read_text().partition(f"| {mark} |")
+    assert "## Dev split" in bounds and bounds.index("best of 3 by sft") < bounds.index("## Dev split")
+    assert "best of 3" not in agents and f"{reward:.3f} [" in bounds
+    shown = command.succeeds("report", run)
+    table, _, apart = shown.partition("no agent")
+    assert "best of 3 by sft" in apart and "best of 3" not in table

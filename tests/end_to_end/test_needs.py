@@ -186,3 +186,14 @@ def test_what_episodes_lack() -> None:
     assert lacking_in([*a, *b], least_reward=0.5) == Need.SPREAD | Need.OWN_SPREAD
     assert lacking_in(a, [episode("t/1", 1.0)]) == Need.REWARD | Need.OWN_SPREAD
     assert lacking_in([*a, episode("t/1", 1.0)]) == Need(0)
+
+
+def test_the_page_lists_what_each_method_declares() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "needs.md").read_text()
+    for name in METHODS:
+        method = load_method(name)
+        assert method.needs is not None, f"{name} does not say what it needs"
+        needs = [
+            " or ".join(str(each.name).lower() for each in need) for need in method.needs(method.settings())
+        ]
+        assert f"| `{name}` | {'; '.join(needs)} |" in page

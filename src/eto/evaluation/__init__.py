@@ -2,7 +2,10 @@
 
 - `behaviour`: how an agent acts, whatever it earns
 - `compared`: methods side by side: rewards, differences to controls, costs
+- `compared_figure`: reward against cost, as a picture
+- `compared_text`: the tables of a comparison
 - `costs`: environment steps, generated and trained tokens, wall time
+- `crossed`: differences over tasks and seeds drawn anew
 - `curve`: the learning-curve picture
 - `pooled`: several seeds of one recipe as one table
 - `results`: every figure of a run as one JSON object

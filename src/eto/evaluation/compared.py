@@ -28,28 +28,31 @@ def compared(
 
     Keys of a row: `seeds` (how many), `shipped` (agent by seed), `figures` (`Summary.to_dict`), `by_reward`
     (the figure is that of episodes chosen by their reward), `costs` (means of `Costs` over seeds), `same_as`
-    (the earlier label with the same runs, or ""), `differences` (control -> figure -> `Difference` over the
-    tasks of these seeds, with `seeds_low`, `seeds_high`: bounds over tasks and seeds, and `each`: seed by
-    seed). runs: a label's runs seed by seed, without a gap; a label may have fewer seeds than others.
+    (the label that stands for the same runs, a recipe's where there is one; "" where it is its own),
+    `differences` (control -> figure -> `Difference` over the tasks of these seeds, with `seeds_low` and
+    `seeds_high`, bounds over tasks and seeds, and `each`, seed by seed). runs: a label's runs seed by seed,
+    without a gap; a label may have fewer seeds than others.
     controls: label -> control's name -> the control's label. Raises `InputError` for a run that is not
     finished.
     """
     table: dict[str, Any] = {}
     counted = lru_cache(None)(_counted)
+    of_others = {label for each in controls.values() for label in each.values()}
+    named = sorted(runs, key=lambda label: label in of_others)  # recipes before controls
     for label, directories in runs.items():
         if not directories:
             continue
         played = [counted(directory, split) for directory in directories]
         costs = [costs_of(directory) for directory in directories]
         episodes = [episode for _, of_seed in played for episode in of_seed]
-        same = (other for other in table if list(runs[other]) == list(directories))
+        same = (other for other in named if list(runs[other]) == list(directories))
         table[label] = {
             "seeds": len(directories),
             "shipped": [agent for agent, _ in played],
             "by_reward": _best_of(directories[0]) is not None,
             "figures": statistics.summarise(episodes, unfinished=True).to_dict(),
             "costs": {name: _mean(costs, name) for name in Costs.__slots__},
-            "same_as": next(same, ""),
+            "same_as": "" if (first := next(same)) == label else first,
             "differences": {
                 control: _differences(
                     [of_seed for _, of_seed in played], [counted(each, split)[1] for each in runs[other]]

@@ -29,6 +29,7 @@ def build_results(run_directory: str | Path) -> dict[str, Any]:
 
     Keys: `recipe`, `model`, `environment`, `seeds`, `hardware`, `splits` (split -> `agents` (agent ->
     summary with `kinds` and `difference` to the baseline)), `baseline`, `explored` (iteration -> summary),
+    `bounds` (name -> test reward with its interval; what looked at the reward, and is no agent),
     `pairs` (iteration -> metrics of the contrast stage), `guard` (stage -> the rule that fired),
     `behaviour` (split -> agent -> how it acted), `shipped`, `stages` (wall seconds), `seconds`,
     `taken_from` (the run that the named stages come from, or None). Raises `InputError` where there is no
@@ -64,6 +65,7 @@ def build_results(run_directory: str | Path) -> dict[str, Any]:
             for phase, episodes in sorted(phases.items(), key=lambda item: natural(item[0].name))
             if phase.purpose == "explore"
         },
+        "bounds": _bounds(stages),
         "pairs": {_iteration(s["stage"], declared): s["metrics"] for s in stages if "pairs" in s["metrics"]},
         "guard": {s["stage"]: s["metrics"]["guard"] for s in stages if s["metrics"].get("guard")},
         "behaviour": _behaviour(directory / "metrics.jsonl"),
@@ -137,6 +139,15 @@ def _agents(played: Mapping[str, list[Trajectory]], recipe: Recipe) -> dict[str,
 def _summary(episodes: Sequence[Trajectory], recipe: Recipe) -> dict[str, Any]:
     resamples = recipe.evaluation.bootstrap_resamples
     return statistics.summarise(episodes, resamples=resamples, seed=recipe.seed, unfinished=True).to_dict()
+
+
+def _bounds(stages: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What stages noted as a bound: its name -> reward on the test tasks."""
+    noted = [stage["metrics"] for stage in stages if "bound" in stage["metrics"]]
+    return {
+        each["bound"]: {"mean": each["reward"], "low": each["low"], "high": each["high"], "n": each["tasks"]}
+        for each in noted
+    }
 
 
 def _behaviour(metrics: Path) -> dict[str, dict[str, Any]]:

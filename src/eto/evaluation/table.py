@@ -49,6 +49,14 @@ def difference_rows(agents: Mapping[str, Any], baseline: str) -> tuple[list[str]
     return header, rows
 
 
+def bound_rows(bounds: Mapping[str, Any]) -> tuple[list[str], list[list[Cell]]]:
+    """Header and one row per bound: chosen by the reward of the test itself, so no agent earns it."""
+    header = ["no agent: chosen by the test's reward", "tasks", "average reward"]
+    return header, [
+        [(name,), (str(reward["n"]),), interval_cell(reward, 3, 2)] for name, reward in bounds.items()
+    ]
+
+
 def kind_rows(agents: Mapping[str, Any]) -> tuple[list[str], list[list[Cell]]]:
     """Header and one row per task type: each agent's reward and success rate."""
     kinds = sorted({kind for figures in agents.values() for kind in figures["kinds"]})
@@ -96,6 +104,7 @@ def markdown(results: Mapping[str, Any]) -> str:
             difference_rows(agents, results["baseline"]),
             kind_rows(agents),
             behaviour_rows(results["behaviour"].get(split, {})),
+            bound_rows(results["bounds"] if split == "test" else {}),
         ):
             if rows:
                 parts.append(markdown_table(header, rows))
@@ -123,7 +132,8 @@ def terminal(results: Mapping[str, Any], split: str = "test") -> Group:
         return Group(Text(f"no agent was evaluated on the {split} split yet"))
     title = f"{results['recipe']}: {split} split, mean and 95% interval"
     parts: list[Table | Text] = [_rich_table(*agent_rows(agents), title=title)]
-    for header, rows in (difference_rows(agents, results["baseline"]), kind_rows(agents)):
+    bounds = bound_rows(results["bounds"] if split == "test" else {})
+    for header, rows in (difference_rows(agents, results["baseline"]), kind_rows(agents), bounds):
         if rows:
             parts += [Text(""), _rich_table(header, rows)]
     return Group(*parts, Text(""), *(Text(shown(f"• {note}", line=True)) for note in _notes(results)))

@@ -1,11 +1,13 @@
 """A recipe from start to report, and what a training method sees of it.
 
 - `comparison`: methods under one budget, beside their controls
+- `comparison_place`: the directory of a comparison, and what is refused
 - `compose`: from a recipe to the objects it names
 - `experiment`: experts, the method's stages, the test of its agents
 - `fork`: finished stages of another run, taken into a new one
 - `lab`: a run as a method sees it
 - `loading`: the model, loaded while the expert's trajectories are collected
+- `needs`: what methods need that a run lacks, and which would do
 - `play`: episodes and experts, kept and shown as they end
 - `recipe`: recipes read, overridden, compared
 - `recipe_earlier`: recipes of the earlier form, rewritten
@@ -15,5 +17,7 @@
 - `run`: the run directory: lock, stages, manifest, metrics, resume
 - `run_records`: the records of a run, each checked
 - `stage`: a stage while it is open: notes and wall time
+- `tested`: test episodes of agents that two runs have in common
+- `variants`: one recipe with several methods
 - `watch`: observers of a run
 """

@@ -99,7 +99,7 @@ def _run_beside_controls(
 
 def controls_of(recipe: Recipe) -> Iterator[tuple[str, Recipe]]:
     """Name and recipe of each control of a recipe whose run is finished, for its training tokens are theirs.
-    None where it only clones, or where its figure is no agent's."""
+    None where it only clones, or where its figure is no agent's; without experts the method's own alone."""
     cloning, method = _cloning_of(recipe), load_method(recipe.method.name)
     if isinstance(recipe.method, CloningSettings) or method.best_of is not None:
         return
@@ -114,7 +114,7 @@ def controls_of(recipe: Recipe) -> Iterator[tuple[str, Recipe]]:
         place = recipe.directory.parent / f"{home}-seed-{recipe.seed}"
         return name, recipe.replace(**changes, run_directory=str(place))
 
-    if cloning is not None:
+    if cloning is not None and recipe.tasks.experts_per_kind != 0:
         everything = recipe.tasks.replace(explore_unseen=0.0)
         yield control(ALL_EXPERTS, method=CloningSettings(sft=cloning), tasks=everything)
         longer = cloning.replace(epochs=as_many_epochs(cloning.epochs, tokens))

@@ -9,6 +9,7 @@ from typing import Any
 from eto.errors import InputError
 from eto.experiment.recipe import Recipe
 from eto.methods import METHODS, declared_stages, load_method
+from eto.protocols import Stage
 from eto.settings import MethodSettings, SftSettings
 
 ALL = "all"
@@ -58,14 +59,20 @@ def with_methods(recipe: Recipe, names: Sequence[str]) -> tuple[list[Recipe], di
 
 def _taken_over(ours: MethodSettings, theirs: type[MethodSettings]) -> Iterator[tuple[str, Any]]:
     """Sections of a recipe's method that another method takes over."""
-    sft, field = getattr(ours, "sft", None), theirs.model_fields.get("sft")
-    if isinstance(sft, SftSettings) and field is not None and isinstance(field.default, SftSettings):
-        yield "sft", sft
+    cloning = _cloning_section(type(ours))
+    if cloning is not None and cloning == _cloning_section(theirs):
+        yield cloning, getattr(ours, cloning)
     if "explore" in ours.model_fields_set and _explores(ours) and _explores(theirs.model_validate({})):
         yield "explore", ours.explore  # type: ignore[attr-defined]
+
+
+def _cloning_section(settings: type[MethodSettings]) -> str | None:
+    """The section by which a method clones its first agent."""
+    fields = settings.model_fields.items()
+    return next((name for name, field in fields if isinstance(field.default, SftSettings)), None)
 
 
 def _explores(settings: MethodSettings) -> bool:
     """Whether `explore` says how the agent's own episodes of the training tasks are played."""
     stages: Mapping[str, tuple[str, ...]] = {each.name: each.settings for each in declared_stages(settings)}
-    return "explore" in stages.get("explore-1", ())
+    return "explore" in stages.get(Stage.explore().name, ())

@@ -43,11 +43,13 @@ def train(lab: Lab, settings: BestOfNSettings) -> Outcome:
             stage.played(phase)
             temperature = settings.explore.temperature
             played = lab.play("test", phase, temperature=temperature, samples=samples)
-            reward = mean_interval(list(best_rewards(played).values()))
-            stage.note(reward=reward.mean, low=reward.low, high=reward.high, samples=samples)
+            reward = mean_interval(list(best_rewards(played).values())).to_dict()
+            stage.note(reward=reward["mean"], low=reward["low"], high=reward["high"], tasks=reward["n"])
+            stage.note(samples=samples, bound=f"best of {samples} by {agent.name}")
         figures = stage.metrics
-    interval = f"{figures['reward']:.3f} [{figures['low']:.3f}, {figures['high']:.3f}]"
-    note = f"best of {samples} on the test tasks, chosen by their reward: {interval}"
+    note = f"best of {samples} on the test tasks, chosen by their reward: {figures['reward']:.3f}"
+    if figures["low"] is not None:
+        note += f" [{figures['low']:.3f}, {figures['high']:.3f}]"
     return Outcome((agent,), agent.name, "the cloned agent, as a choice by reward cannot ship", note)
 
 

@@ -174,15 +174,19 @@ def stages(settings: PracticeSettings) -> list[Stage]:
     return declared
 
 
-def controls(settings: PracticeSettings, tokens: Mapping[str, int]) -> Mapping[str, PracticeSettings]:
-    """What the contrast is to be measured by: the same rounds without pairs, for as many training tokens."""
-    cloned = sum(count for stage, count in tokens.items() if stage.startswith("rft-"))
-    if settings.dpo is None or not cloned:
+OWN_SUCCESSES = "own successes cloned for as many tokens"
+
+
+def controls(settings: PracticeSettings, tokens: Mapping[str, int]) -> dict[str, PracticeSettings]:
+    """Rounds that only clone, with as many epochs of that as pass the tokens of all training: whether the
+    pairs do more than further epochs on the successes."""
+    own = sum(passed for stage, passed in tokens.items() if stage.startswith("rft-"))
+    if settings.dpo is None or not own:
         return {}
-    contrasted = sum(count for stage, count in tokens.items() if stage.startswith("dpo-"))
-    epochs = round(settings.rft.epochs * (1 + contrasted / cloned))
-    rft = settings.rft.replace(epochs=max(settings.rft.epochs + 1, epochs))
-    return {"own successes cloned for as many tokens": settings.replace(dpo=None, rft=rft)}
+    epochs = settings.rft.epochs * (sum(tokens.values()) - tokens.get("sft", 0)) / own
+    given = {name: getattr(settings, name) for name in ("iterations", "sft", "explore", "least_reward")}
+    cloned = PracticeSettings(**given, rft=settings.rft.replace(epochs=round(epochs)), dpo=None)
+    return {OWN_SUCCESSES: cloned}
 
 
 METHOD = Method(

@@ -12,9 +12,9 @@ from .exploring import explore as explore
 from .foreseeing import foresee as foresee
 from .improving import improve as improve
 from .judging import judge as judge
-from .needing import lacks as lacks
 from .nearing import check_encoder as check_encoder
 from .nearing import nearness as nearness
+from .needing import lacks as lacks
 from .preferring import Round as Round
 from .preferring import prefer as prefer
 from .recalling import addressing_of as addressing_of
