@@ -34,7 +34,7 @@ PRACTICE = {
     "rft": CLONING | {"epochs": 1, "batch_size": 8},
     "dpo": DPO,
 }
-FEW = {"train_per_kind": 16, "experts_per_kind": 8, "dev_per_kind": 4, "test_per_kind": 4}
+FEW = {"train_per_kind": 16, "experts_per_kind": 8, "dev_per_kind": 2, "test_per_kind": 2}
 TO_RFT_1 = ["expert", "sft", "dev-sft", "explore-1", "rft-1", "dev-rft-1"]
 
 
@@ -160,7 +160,7 @@ def test_fresh_pairs_are_of_the_agent_that_cloned_its_successes(tmp_path: Path, 
 
 def test_rounds_without_pairs(tmp_path: Path, model: Path, command) -> None:
     paired, run = tmp_path / "paired", tmp_path / "run"
-    command.succeeds("run", recipe_of(paired, model, PRACTICE))
+    command.succeeds("run", recipe_of(paired, model, PRACTICE | {"iterations": 1}))
     path = recipe_of(run, model, PRACTICE | {"dpo": None})
     with pytest.MonkeyPatch.context() as patch, pytest.raises(PowerCut):
         interrupted_at(patch, "rft-2", 2)
