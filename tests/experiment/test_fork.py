@@ -227,6 +227,18 @@ def test_another_method_takes_what_comes_before_it(tmp_path: Path, source: Make)
     assert taken("name: best_of_n") == taken("name: early_experience") == taken("name: sft") == alike[:3]
 
 
+@pytest.mark.parametrize("ours", ["name: practice, dpo: null", "name: practice"])
+def test_practice_with_pairs_and_without_are_alike_up_to_them(
+    tmp_path: Path, source: Make, ours: str
+) -> None:
+    theirs = "name: practice" if "null" in ours else "name: practice, dpo: null"
+    alike = ["expert", "sft", "dev-sft", "explore-1", "rft-1", "dev-rft-1"]
+    old = source(
+        f"method={{{theirs}}}", stages=[*alike, "contrast-1", "dpo-1"][: None if "null" in ours else 6]
+    )
+    assert forkable_stages(old, recipe(tmp_path, "new", f"method={{{ours}}}")) == alike
+
+
 def test_pairs_of_another_method_are_never_taken(tmp_path: Path, source: Make) -> None:
     """A stage of one name and the same settings may rest on other data."""
     contrasting = [Stage.clone("sft", "sft"), Stage.contrast(1, "contrast")]
