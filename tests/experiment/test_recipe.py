@@ -18,7 +18,7 @@ def error_of(text, overrides=()):
     return caught.value
 
 
-@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(RECIPES.rglob("*.yaml")), ids=lambda path: path.stem)
 def test_shipped_recipes_load_and_round_trip(path):
     recipe = load_recipe(path)
     assert recipe.name == path.stem
