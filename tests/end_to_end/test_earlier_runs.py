@@ -57,7 +57,7 @@ def episodes(run: str, phase: str) -> list[Trajectory]:
 def figures(run: str) -> dict[str, Any]:
     """results.json except for what an earlier version did not write, and times."""
     results = read_json(Path(run, "results.json"))
-    later = ("baseline", "behaviour", "seconds", "stages")
+    later = ("baseline", "behaviour", "bounds", "seconds", "stages")
     return {name: value for name, value in results.items() if name not in later}
 
 
