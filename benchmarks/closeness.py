@@ -190,7 +190,7 @@ def trained(run: Path, out: Path) -> str:
             dev = [f"{row['agent']} {row['reward']:.3f}" for row in rows if row["stage"] == "dev"]
             said.append(f"{label}, dev: {', '.join(dev)}")
     table = compared(homes, {"with ties": {"without ties": "without ties"}})
-    return "\n".join([*said, "", compared_markdown(table)])
+    return "\n".join([*said, "", compared_markdown(table, seeds=1)])
 
 
 def with_ties(recipe: Recipe, method: LopeSettings, ties: int, out: Path) -> Recipe:

@@ -76,6 +76,7 @@ def results(text: str) -> dict:
         "pairs": {"1": {"pairs": {text: 2}}},
         "shipped": {"agent": text, "reason": text},
         "behaviour": {"test": {text: ACTED | {"verb": text}}},
+        "bounds": {},
         "baseline": text,
         "stages": [{"stage": text, "seconds": 1.0}],
         "seconds": 1.0,

@@ -64,7 +64,9 @@ def weights(run: Path, stage: str) -> int:
 
 
 def test_a_comparison(tmp_path: Path, model: Path, command) -> None:
-    path = write(tmp_path / "r.yaml", model, sampling(), tasks=TASKS | {"explore_unseen": 0.5})
+    # Long enough for a success of its own, which the method needs.
+    method = sampling(sft=RECIPE["method"]["sft"] | {"epochs": 12, "batch_size": 2})
+    path = write(tmp_path / "r.yaml", model, method, tasks=TASKS | {"explore_unseen": 0.5})
     out = tmp_path / "out"
     command.succeeds("compare", path, "--seeds", "1", "--out", out)
 

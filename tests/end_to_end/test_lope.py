@@ -76,7 +76,7 @@ def check_ablation(run: Path, out: Path) -> None:
     assert found.tasks == 16 and found.episodes == len([t for t in played(run, "explore/1") if t.turns])
     assert (found.concordance is not None) is any_won_and_lost(played(run, "explore/1"))
     said = ablation.trained(run, out)
-    assert "without ties, dev: sft" in said and "reward minus without ties" in said
+    assert "without ties, dev: sft" in said and "| with ties | without ties | reward |" in said
     assert not ties(pairs_of(out / "ties-0"))
     assert pairs_of(out / "ties-2") == pairs_of(run)
 
