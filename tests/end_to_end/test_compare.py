@@ -143,7 +143,8 @@ def test_methods_on_one_recipe_share_what_is_equal(tmp_path: Path, model: Path, 
 @pytest.mark.timeout(240)
 def test_an_interrupted_comparison_goes_on(tmp_path: Path, model: Path, command) -> None:
     out, coin = tmp_path / "out", RECIPE["environment"]
-    path = write(tmp_path / "r.yaml", model, sampling(), environment=coin)
+    explore = {"samples": 20, "temperature": 1.0}  # long enough to be stopped in
+    path = write(tmp_path / "r.yaml", model, sampling(explore=explore), environment=coin)
     arguments = ["compare", str(path), "--methods", "sft,rft", "--seeds", "1", "--out", str(out)]
     process = subprocess.Popen(
         [sys.executable, "-m", "eto", *arguments],
