@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import signal
 from collections.abc import AsyncGenerator
 
 import pytest
@@ -20,13 +22,13 @@ async def interrupted(ended: list[str], *, others: int) -> AsyncGenerator[int]:
             await asyncio.sleep(0)  # as a simulator that is asked to close
             ended.append("task")
 
-    def signal() -> None:
+    def interrupt() -> None:
         raise KeyboardInterrupt
 
     tasks = [asyncio.ensure_future(waits()) for _ in range(others)]
     await asyncio.sleep(0)
     try:
-        asyncio.get_running_loop().call_soon(signal)
+        asyncio.get_running_loop().call_soon(interrupt)
         yield 1
         yield 2
     finally:
@@ -58,3 +60,22 @@ def test_items_come_in_order_and_leaving_early_closes() -> None:
     assert next(items) == 0
     items.close()
     assert ended == ["generator"] * 2
+
+
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
+def test_a_signal_while_the_loop_is_made_comes_once_it_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    making = asyncio.SelectorEventLoop.__init__
+
+    def slowly(self: asyncio.SelectorEventLoop, *arguments: object) -> None:
+        signal.raise_signal(signal.SIGINT)
+        making(self, *arguments)  # type: ignore[arg-type]
+
+    async def nothing() -> AsyncGenerator[int]:
+        yield 1
+
+    before = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr(asyncio.SelectorEventLoop, "__init__", slowly)
+    with pytest.raises(KeyboardInterrupt):
+        list(blocking(nothing()))
+    gc.collect()
+    assert signal.getsignal(signal.SIGINT) is before

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+import threading
 from collections.abc import AsyncGenerator, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 Item = TypeVar("Item")
@@ -18,7 +21,8 @@ def blocking(items: AsyncGenerator[Item]) -> Iterator[Item]:
     another one. Closed, or left by an exception, it cancels what `items` has under way and waits for
     its end.
     """
-    loop = asyncio.new_event_loop()
+    with _signals_held():
+        loop = asyncio.new_event_loop()
     here = _iterated(items, loop)
     if not _runs_a_loop():
         yield from here
@@ -72,6 +76,26 @@ def _cancel_all(loop: asyncio.AbstractEventLoop) -> set[asyncio.Task[Any]]:
     for task in tasks:
         task.cancel()
     return tasks
+
+
+@contextmanager
+def _signals_held() -> Iterator[None]:
+    """Signals that Python handles come after the block: a loop that is half made cannot be closed."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    held = {number: handler for number, handler in handlers.items() if callable(handler)}
+    try:
+        for number in held:
+            signal.signal(number, lambda sent, _: came.append(sent))
+        yield
+    finally:
+        for number, handler in held.items():
+            signal.signal(number, handler)
+        for number in came:
+            signal.raise_signal(number)
 
 
 def _runs_a_loop() -> bool:
