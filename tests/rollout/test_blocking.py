@@ -73,9 +73,12 @@ def test_a_signal_while_the_loop_is_made_comes_once_it_is_whole(monkeypatch: pyt
     async def nothing() -> AsyncGenerator[int]:
         yield 1
 
-    before = signal.getsignal(signal.SIGINT)
     monkeypatch.setattr(asyncio.SelectorEventLoop, "__init__", slowly)
-    with pytest.raises(KeyboardInterrupt):
-        list(blocking(nothing()))
-    gc.collect()
-    assert signal.getsignal(signal.SIGINT) is before
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # others may have left another one
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            list(blocking(nothing()))
+        gc.collect()
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
