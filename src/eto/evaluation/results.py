@@ -127,8 +127,7 @@ def _agents(played: Mapping[str, list[Trajectory]], recipe: Recipe) -> dict[str,
     agents: dict[str, Any] = {}
     resamples, seed = recipe.evaluation.bootstrap_resamples, recipe.seed
     baseline = baseline_of(recipe)
-    made = {stage.agent: number for number, stage in enumerate(declared_stages(recipe.method))}
-    for agent in sorted(played, key=lambda name: (name != baseline, made.get(name, -1), natural(name))):
+    for agent in sorted(played, key=lambda name: (name != baseline, natural(name))):
         agents[agent] = _summary(played[agent], recipe)
         if agent != baseline and baseline in played:
             agents[agent]["difference"] = compare(
