@@ -18,6 +18,7 @@ transformers.
 - `stages`: single stages on files
 - `stopping`: Ctrl-C and signals, and how to resume
 - `streams`: standard streams that accept any text
+- `sweep`: `eto sweep`
 - `terminal`: the one way to print: text as it is
 - `training`: `eto sft` and `eto dpo`
 """

@@ -209,6 +209,27 @@ def compare_methods(
     compare_recipes(recipes, change or [], seeds, out, methods)
 
 
+@app.command()
+def sweep(
+    recipe: Annotated[Path, typer.Argument(help="The recipe that is varied.")],
+    *,
+    vary: Annotated[
+        list[str], typer.Option(metavar="FIELD=VALUE,VALUE", help="A setting and other values of it.")
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Directory of the runs and of the table.")],
+    seeds: Annotated[int, typer.Option(min=1, help="Seeds 0 to N - 1.")] = 1,
+    source: Annotated[
+        Path | None, typer.Option("--from", help="A run to take stages from, or a directory of seed-0, ...")
+    ] = None,
+    change: Annotated[list[str] | None, typer.Option("--set", help="FIELD=VALUE, in all variants.")] = None,
+) -> None:
+    """Vary settings of a recipe one at a time and compare the agents on dev tasks, paired with those of the
+    recipe as it is. No test task is played. The same command resumes."""
+    from eto.cli.sweep import sweep_settings
+
+    sweep_settings(recipe, vary, change or [], seeds, out, source)
+
+
 @app.command("show-mask")
 def show_loss_mask(
     file: Path,

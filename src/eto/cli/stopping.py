@@ -15,6 +15,7 @@ KEEPS = "the same command resumes"
 GOES_ON = {
     "run": KEEPS,
     "compare": KEEPS,
+    "sweep": KEEPS,
     "expert": KEEPS,
     "explore": KEEPS,
     "evaluate": KEEPS,

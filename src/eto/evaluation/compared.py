@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -21,12 +21,15 @@ FIGURES: Mapping[str, statistics.Value] = {"reward": statistics.reward, "success
 
 
 def compared(
-    runs: Mapping[str, Sequence[Path]], controls: Mapping[str, Mapping[str, str]], split: str = "test"
+    runs: Mapping[str, Sequence[Path]],
+    controls: Mapping[str, Mapping[str, str]],
+    split: str = "test",
+    episodes_of: Callable[[Path, str], tuple[str, list[Trajectory]]] = shipped_episodes,
 ) -> dict[str, Any]:
-    """For each label the shipped agents of its runs, pooled over seeds, with costs and, by the control's
-    name, the paired differences.
+    """For each label an agent of each of its runs, pooled over seeds, with costs and, by the control's
+    name, the paired differences. episodes_of: which agent of a run, and its episodes on `split`.
 
-    Keys of a row: `seeds` (how many), `shipped` (agent by seed), `figures` (`Summary.to_dict`), `by_reward`
+    Keys of a row: `seeds` (how many), `agents` (by seed), `figures` (`Summary.to_dict`), `by_reward`
     (the figure is that of episodes chosen by their reward), `costs` (means of `Costs` over seeds), `same_as`
     (the label that stands for the same runs, a recipe's where there is one; "" where it is its own),
     `differences` (control -> figure -> `Difference` over the tasks of these seeds, with `seeds_low` and
@@ -36,26 +39,30 @@ def compared(
     finished.
     """
     table: dict[str, Any] = {}
-    counted = lru_cache(None)(_counted)
+
+    @lru_cache(None)
+    def counted(directory: Path) -> tuple[str, Sequence[Trajectory]]:
+        return _counted(directory, split, episodes_of)
+
     of_others = {label for each in controls.values() for label in each.values()}
     named = sorted(runs, key=lambda label: label in of_others)  # recipes before controls
     for label, directories in runs.items():
         if not directories:
             continue
-        played = [counted(directory, split) for directory in directories]
+        played = [counted(directory) for directory in directories]
         costs = [costs_of(directory) for directory in directories]
         episodes = [episode for _, of_seed in played for episode in of_seed]
         same = (other for other in named if list(runs[other]) == list(directories))
         table[label] = {
             "seeds": len(directories),
-            "shipped": [agent for agent, _ in played],
+            "agents": [agent for agent, _ in played],
             "by_reward": _best_of(directories[0]) is not None,
             "figures": statistics.summarise(episodes, unfinished=True).to_dict(),
             "costs": {name: _mean(costs, name) for name in Costs.__slots__},
             "same_as": "" if (first := next(same)) == label else first,
             "differences": {
                 control: _differences(
-                    [of_seed for _, of_seed in played], [counted(each, split)[1] for each in runs[other]]
+                    [of_seed for _, of_seed in played], [counted(each)[1] for each in runs[other]]
                 )
                 for control, other in controls.get(label, {}).items()
                 if runs.get(other)
@@ -84,9 +91,11 @@ def _differences(
     return found
 
 
-def _counted(directory: Path, split: str) -> tuple[str, Sequence[Trajectory]]:
-    """The shipped agent of a run and its episodes; of a method that chooses by reward, those it chose."""
-    agent, episodes = shipped_episodes(directory, split)
+def _counted(
+    directory: Path, split: str, episodes_of: Callable[[Path, str], tuple[str, list[Trajectory]]]
+) -> tuple[str, Sequence[Trajectory]]:
+    """The agent of a run and its episodes; of a method that chooses by reward, those it chose."""
+    agent, episodes = episodes_of(directory, split)
     phase = _best_of(directory)
     if phase is None:
         return agent, episodes

@@ -14,19 +14,25 @@ _COSTS = ("environment_steps", "generated_tokens", "trained_tokens")
 
 
 def compared_markdown(
-    table: Mapping[str, Any], *, seeds: int, notes: Sequence[str] = (), split: str = "test"
+    table: Mapping[str, Any],
+    *,
+    seeds: int,
+    notes: Sequence[str] = (),
+    split: str = "test",
+    agents: str = "Shipped agents",
+    others: str = "the controls",
 ) -> str:
-    """`table` (of `compared`) as two tables, figures and costs, differences to controls, and notes.
-    seeds: how many the comparison will have."""
+    """`table` (of `compared`) as two tables, figures and costs, differences to `others`, and notes.
+    seeds: how many the comparison will have. agents: which agents they are."""
     distinct = {label: row for label, row in table.items() if not row["same_as"]}
     parts = [
-        f"Shipped agents on the {split} tasks, mean and 95% interval over tasks; costs are those of one run.",
+        f"{agents} on the {split} tasks, mean and 95% interval over tasks; costs are those of one run.",
         markdown_table(*_figure_rows(distinct)),
     ]
     rows = list(_difference_rows(distinct))
     if rows:
         parts += [
-            "Differences to the controls, paired by task and seed. 95% intervals: *tasks* speaks of other "
+            f"Differences to {others}, paired by task and seed. 95% intervals: *tasks* speaks of other "
             "tasks and these seeds; *tasks and seeds* also draws the seeds anew, and needs two of them.",
             markdown_table(_DIFFERENCE_HEADER, rows),
         ]

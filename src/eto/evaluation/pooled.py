@@ -12,8 +12,10 @@ from eto.data.texts import markdown_code, markdown_text
 from eto.errors import InputError
 from eto.evaluation.results import agents_of, build_results
 from eto.evaluation.table import agent_rows, difference_rows, duration, kind_rows, markdown_table
+from eto.experiment.recipe import load_recipe
 from eto.experiment.run_records import read_done
 from eto.machine import hardware_line
+from eto.methods import declared_stages
 from eto.types import Phase, Trajectory
 
 SHIPPED = "shipped"
@@ -148,3 +150,16 @@ def shipped_episodes(directory: Path, split: str = "test") -> tuple[str, list[Tr
     agent = str(read_done(done)["metrics"]["shipped"])
     with TrajectoryStore(directory / "trajectories.sqlite", create=False) as store:
         return agent, store.get(Phase.evaluate(agent, split))
+
+
+def last_episodes(directory: Path, split: str) -> tuple[str, list[Trajectory]]:
+    """The last agent that a run's method made and played on `split`, whichever was chosen, and its episodes.
+    Raises `InputError` where none was played."""
+    recipe = load_recipe(directory / "recipe.yaml", note=False)
+    with TrajectoryStore(directory / "trajectories.sqlite", create=False) as store:
+        played = set(store.phases())
+        for stage in reversed(declared_stages(recipe.method)):
+            if stage.agent and (phase := Phase.evaluate(stage.agent, split)) in played:
+                return stage.agent, store.get(phase)
+    hint = "start it again: it resumes where it stopped"
+    raise InputError(f"no agent has played the {split} tasks", where=str(directory), hint=hint)

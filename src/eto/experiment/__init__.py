@@ -16,7 +16,9 @@
 - `recipe_yaml`: YAML within bounds, every field with its line
 - `run`: the run directory: lock, stages, manifest, metrics, resume
 - `run_records`: the records of a run, each checked
+- `sources`: runs that a new run can take stages from
 - `stage`: a stage while it is open: notes and wall time
+- `sweep`: settings varied one at a time, judged on dev tasks
 - `tested`: test episodes of agents that two runs have in common
 - `variants`: one recipe with several methods
 - `watch`: observers of a run

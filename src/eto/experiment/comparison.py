@@ -14,13 +14,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from eto.errors import InputError, RunConflict
+from eto.errors import InputError
 from eto.evaluation.costs import training_tokens
 from eto.experiment.comparison_place import check_comparable, check_runs, held
 from eto.experiment.experiment import perform
-from eto.experiment.fork import forkable_stages
-from eto.experiment.recipe import Recipe, free_fields, recipe_diff
-from eto.experiment.run_records import read_manifest
+from eto.experiment.recipe import Recipe
+from eto.experiment.sources import best_source, equal_recipes
 from eto.experiment.watch import Watcher
 from eto.methods import load_method
 from eto.methods.sft import CloningSettings
@@ -88,10 +87,10 @@ def _run_beside_controls(
     for name, control in controls_of(recipe):
         label = f"{recipe.name}: {name}"
         entry = entries.setdefault(label, Entry(label, recipe.name, name))
-        entry.own_clone = cloning is not None and _equal(
+        entry.own_clone = cloning is not None and equal_recipes(
             control, recipe.replace(method=CloningSettings(sft=cloning))
         )
-        equal = next((each for each in made if _equal(each, control)), None)
+        equal = next((each for each in made if equal_recipes(each, control)), None)
         if equal is None:
             _perform(control, label, made, watch)
         entry.directories.append((equal or control).directory)
@@ -135,32 +134,10 @@ def _cloning_of(recipe: Recipe) -> SftSettings | None:
     return next((each for each in sections if isinstance(each, SftSettings)), None)
 
 
-def _equal(one: Recipe, other: Recipe) -> bool:
-    free = free_fields(one) | free_fields(other)
-    return all(line.split(":")[0] in free for line in recipe_diff(one, other))
-
-
 def _perform(recipe: Recipe, label: str, made: list[Recipe], watch: Watcher) -> None:
     """Run it, with what it can take from the runs `made` before; those end with it."""
     if not (recipe.directory / "stages" / "test" / "DONE").exists():
         watch.say(f"{label}, seed {recipe.seed}: {recipe.directory}")
-        source = _source(recipe, [each.directory for each in made])
+        source = best_source(recipe, [each.directory for each in made])
         perform(recipe, source=source, watch=watch, share_tests=True)
     made.append(recipe)
-
-
-def _source(recipe: Recipe, finished: Sequence[Path]) -> Path | None:
-    """The finished run from which a new one can take most stages; of one that has begun the run that it took
-    from. None where there is none."""
-    if (recipe.directory / "manifest.json").exists():
-        taken = read_manifest(recipe.directory).get("taken_from")
-        begun = any((recipe.directory / "stages").iterdir())
-        if taken or begun:
-            finished = [path for path in finished if taken and path == Path(taken["directory"])]
-    stages: dict[Path, int] = {}
-    for path in finished:
-        try:
-            stages[path] = len(forkable_stages(path, recipe))
-        except (InputError, RunConflict):
-            continue
-    return max(stages, key=lambda path: stages[path], default=None)

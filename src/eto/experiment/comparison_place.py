@@ -12,8 +12,8 @@ from eto.experiment.fork import changed_fields
 from eto.experiment.recipe import Recipe, free_fields
 from eto.experiment.run import acquire, release
 
-FILES = ("comparison.json", "comparison.md", "comparison.png")
-"""The tables and the figure of a comparison, beside the directories of its recipes."""
+FILES = ("comparison.json", "comparison.md", "comparison.png", "sweep.json", "sweep.md")
+"""The tables and the figure of a comparison or sweep, beside the directories of its recipes."""
 _LOCK = "lock"
 
 

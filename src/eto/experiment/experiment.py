@@ -37,16 +37,24 @@ if TYPE_CHECKING:
     from eto.training.learner import Learner
 
 SPLITS = ("train", "dev", "test")
+TRAINED = "trained"
+"""The stage that ends a run without a test."""
 
 
 def perform(
-    recipe: Recipe, *, source: Path | None = None, watch: Watcher | None = None, share_tests: bool = False
+    recipe: Recipe,
+    *,
+    source: Path | None = None,
+    watch: Watcher | None = None,
+    share_tests: bool = False,
+    test: bool = True,
 ) -> None:
     """Run `recipe` in its run directory up to the test of every agent; what is finished stays.
 
     What the run in `source` has finished and the recipe leaves unchanged is taken from it; with
-    `share_tests` also the test episodes of agents taken so, where they would be the same. Raises
-    what `Run.open` and `eto.experiment.fork.fork_stages` do, and the errors of stages.
+    `share_tests` also the test episodes of agents taken so, where they would be the same. test: whether
+    test tasks are played; `perform` can be called again to play them. Raises what `Run.open` and
+    `eto.experiment.fork.fork_stages` do, and the errors of stages.
     """
     watch = watch or Silent()
     if source is not None:
@@ -73,13 +81,18 @@ def perform(
                 taken += [f"test of {agent}" for agent in agents]
                 watch.say(f"taken from {source}: {', '.join(taken)}")
             if run.done("test") is None:
-                _learn(run, suite, splits, loading, watch)
+                _learn(run, suite, splits, loading, watch, test)
 
 
 def _learn(
-    run: Run, suite: TaskSuite, splits: dict[str, list[Task]], loading: PolicyLoading, watch: Watcher
+    run: Run,
+    suite: TaskSuite,
+    splits: dict[str, list[Task]],
+    loading: PolicyLoading,
+    watch: Watcher,
+    test: bool,
 ) -> None:
-    """All stages: the experts, those of the method, the test of its agents."""
+    """All stages: the experts, those of the method, the test of its agents if `test`."""
     from eto.environments.hosting.pool import EnvironmentPool
 
     recipe = run.recipe
@@ -100,8 +113,8 @@ def _learn(
         del learner  # the lab alone holds it, and can free it before it loads another
         loading.forget()
         outcome = load_method(recipe.method.name).train(lab, recipe.method)
-        with run.stage("test") as stage:
-            for agent in outcome.agents:
+        with run.stage("test" if test else TRAINED) as stage:
+            for agent in outcome.agents if test else ():
                 lab.become(agent)
                 lab.measure(agent.name, "test")
                 stage.played(Phase.evaluate(agent.name, "test"))
