@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from coin_game import write_recipe
 
-from eto.cli.effect import COMMANDS
-from eto.experiment.recipe import parse_recipe
+from eto.cli.effect import COMMANDS, check_effect
+from eto.experiment.recipe import load_recipe, parse_recipe
 
 PAIR = {
     "id": "c",
@@ -124,6 +124,15 @@ def test_a_run_without_rounds_has_nothing_to_optimise(recipe, command) -> None:
     ):
         says = ["has no effect on `eto run`", "method.iterations above 0"]
         command.fails("run", recipe, "method.iterations=0", override, says=says)
+
+
+def test_without_experts_nothing_is_cloned_first(recipe, command) -> None:
+    none = ("method={name: practice}", "tasks.experts_per_kind=0")
+    for override in ("method.sft.epochs=2", "tasks.explore_unseen=0.5"):
+        says = ["has no effect without experts", "raise tasks.experts_per_kind"]
+        command.fails("run", recipe, *none, override, says=says)
+    overrides = [*none, "method.rft.epochs=3"]
+    check_effect("run", load_recipe(recipe, overrides), overrides)
 
 
 def test_the_smallest_trainings_move_weights(files, tmp_path, model, command) -> None:

@@ -14,6 +14,8 @@ from eto.errors import InputError
 from eto.experiment.recipe import Recipe
 from eto.experiment.recipe_earlier import present
 from eto.experiment.recipe_yaml import dotted, read_yaml
+from eto.methods import declared_stages
+from eto.protocols import CLONED
 from eto.settings import ContrastSettings, GuardSettings
 
 _TURNS = tuple(f"method.contrast.{name}" for name in ContrastSettings.of_turns)
@@ -92,7 +94,17 @@ def _unread_by_run(path: str, recipe: Recipe) -> tuple[str, str]:
     for name, change in recipe.method.without_effect().items():
         if _is_of(path, (f"method.{name}",)):
             return "has no effect on `eto run`", f"leave it out, or {change}"
+    if recipe.tasks.experts_per_kind == 0 and _is_of(path, _of_experts_alone(recipe)):
+        return "has no effect without experts", "leave it out, or raise tasks.experts_per_kind"
     return "", ""
+
+
+def _of_experts_alone(recipe: Recipe) -> list[str]:
+    """Fields and sections that only cloning of the experts reads."""
+    stages = declared_stages(recipe.method)
+    cloning = {name for stage in stages if stage.agent == CLONED for name in stage.settings}
+    others = {name for stage in stages if stage.agent != CLONED for name in stage.settings}
+    return ["tasks.explore_unseen", *(f"method.{name}" for name in sorted(cloning - others))]
 
 
 def _reads(command: str, path: str, recipe: Recipe, split: str) -> bool:
