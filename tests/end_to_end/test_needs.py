@@ -84,7 +84,7 @@ def recipe_of(method: str, options: dict[str, Any], model: Path, run: Path):
         if section in known:
             settings[section] = {"epochs": 1, "learning_rate": 1e-5, "batch_size": 4}
     if "iterations" in known:
-        settings["iterations"] = 1
+        settings["iterations"] = 2 if "chains" in known else 1
     if "explore" in known:
         settings["explore"] = {"samples": 4, "temperature": 1.0}
     if "monte_carlo" in known:
