@@ -4,6 +4,7 @@ Commands import what they need when they run, so `eto --help` loads neither torc
 transformers.
 
 - `commands`: the commands and their options
+- `commands_on_runs`: those that look at runs
 - `compare`: `eto compare`
 - `compose`: the recipe of a command
 - `doctor`: `eto doctor`
@@ -14,6 +15,7 @@ transformers.
 - `outputs`: outputs checked before the work starts
 - `progress`: one live line per stage
 - `run`: `eto run`
+- `show`: `eto show`
 - `show_mask`: `eto show-mask`
 - `stages`: single stages on files
 - `stopping`: Ctrl-C and signals, and how to resume
@@ -23,7 +25,8 @@ transformers.
 - `training`: `eto sft` and `eto dpo`
 """
 
+from eto.cli import commands_on_runs
 from eto.cli.commands import app
 from eto.cli.entry import main
 
-__all__ = ["app", "main"]
+__all__ = ["app", "commands_on_runs", "main"]

@@ -1,6 +1,7 @@
 """Statistics, results, tables and figures of finished runs.
 
 - `behaviour`: how an agent acts, whatever it earns
+- `changes`: tasks that one agent solved and the other did not
 - `compared`: methods side by side: rewards, differences to controls, costs
 - `compared_figure`: reward against cost, as a picture
 - `compared_text`: the tables of a comparison

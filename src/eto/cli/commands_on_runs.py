@@ -1,0 +1,107 @@
+"""Commands that look at runs, or at what they train on: their options, and what each calls."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from eto.cli.commands import Model, Overrides, Overwrite, RecipePath, app
+
+
+@app.command()
+def report(
+    directories: list[Path],
+    against: Annotated[
+        list[Path] | None, typer.Option("--against", help="Runs to compare with, one for each, in order.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="File for the table of several runs.")] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Write the report of a run again and print its table; of several runs (seeds), one pooled table."""
+    from eto.cli.run import print_pooled, print_report
+
+    if len(directories) == 1 and out is None and not against:
+        print_report(directories[0])
+    else:
+        print_pooled(directories, against or [], out, overwrite)
+
+
+@app.command("compare")
+def compare_methods(
+    recipes: Annotated[list[Path], typer.Argument(help="Recipes, each with a name of its own.")],
+    *,
+    methods: Annotated[
+        str | None,
+        typer.Option(metavar="NAME,NAME,...", help="One recipe with these methods, or with `all` that can."),
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", help="Directory of the runs and of the table.")],
+    seeds: Annotated[int, typer.Option(min=1, help="Seeds 0 to N - 1.")] = 3,
+    change: Annotated[list[str] | None, typer.Option("--set", help="FIELD=VALUE, in all recipes.")] = None,
+) -> None:
+    """Run recipes, or one recipe with several methods, with several seeds, beside the controls that decide
+    what each is worth; tables of paired intervals and costs, and a figure. The same command resumes."""
+    from eto.cli.compare import compare_recipes
+
+    compare_recipes(recipes, change or [], seeds, out, methods)
+
+
+@app.command()
+def sweep(
+    recipe: Annotated[Path, typer.Argument(help="The recipe that is varied.")],
+    *,
+    vary: Annotated[
+        list[str], typer.Option(metavar="FIELD=VALUE,VALUE", help="A setting and other values of it.")
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Directory of the runs and of the table.")],
+    seeds: Annotated[int, typer.Option(min=1, help="Seeds 0 to N - 1.")] = 1,
+    source: Annotated[
+        Path | None, typer.Option("--from", help="A run to take stages from, or a directory of seed-0, ...")
+    ] = None,
+    change: Annotated[list[str] | None, typer.Option("--set", help="FIELD=VALUE, in all variants.")] = None,
+) -> None:
+    """Vary settings of a recipe one at a time and compare the agents on dev tasks, paired with those of the
+    recipe as it is. No test task is played. The same command resumes."""
+    from eto.cli.sweep import sweep_settings
+
+    sweep_settings(recipe, vary, change or [], seeds, out, source)
+
+
+@app.command()
+def show(
+    run: Annotated[Path, typer.Argument(help="Directory of a run.")],
+    *,
+    gained: Annotated[
+        bool, typer.Option("--gained", help="Tasks that the agent solves and the other does not.")
+    ] = False,
+    lost: Annotated[
+        bool, typer.Option("--lost", help="Tasks that the other solves and the agent does not.")
+    ] = False,
+    agent: Annotated[str, typer.Option(help="By default the one that the run ships.")] = "",
+    against: Annotated[str, typer.Option(help="By default the run's first agent.")] = "",
+    task: Annotated[str, typer.Option(help="Its id, such as scienceworld/find-plant/17.")] = "",
+    outcome: Annotated[str, typer.Option(help="won or lost.")] = "",
+    pairs: Annotated[int | None, typer.Option(min=1, help="Pairs of this round.")] = None,
+    split: Annotated[str, typer.Option(help="By default test, or dev where that was not played.")] = "",
+    limit: Annotated[int, typer.Option(min=1, help="Tasks, episodes or pairs to show.")] = 1,
+) -> None:
+    """What changed between two agents of a run; with options, episodes or pairs turn by turn."""
+    from eto.cli.show import Wanted, show_run
+
+    group = "both" if gained and lost else "gained" if gained else "lost" if lost else ""
+    show_run(run, Wanted(split, agent, against, task, group, outcome, pairs, limit))
+
+
+@app.command("show-mask")
+def show_loss_mask(
+    file: Path,
+    model: Model = None,
+    limit: Annotated[int, typer.Option(min=1, help="Trajectories to show.")] = 1,
+    recipe: RecipePath = None,
+    overrides: Overrides = None,
+) -> None:
+    """Colour the tokens of trajectories or pairs that carry loss."""
+    from eto.cli.show_mask import show
+
+    show(file, model, limit, recipe, overrides or [])
