@@ -49,7 +49,7 @@ class PracticeSettings(MethodSettings):
     """The agent's own episodes."""
     least_reward: Annotated[float, Field(gt=0, le=1)] = 1.0
     """An episode of at least this reward is a success."""
-    rft: SftSettings = SftSettings(epochs=2, learning_rate=5e-5, batch_size=4)
+    rft: SftSettings = SftSettings(epochs=5, learning_rate=5e-5, batch_size=4)
     """Cloning of the experts and the successes, from the agent that played."""
     contrast: ContrastSettings = ContrastSettings(
         agent_pairs=True, per_task=2, min_gap=0.1, margin_turns=3, turns="window", window=3, repeats=False
