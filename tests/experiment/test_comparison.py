@@ -26,7 +26,7 @@ def test_epochs_of_cloning_for_as_many_tokens(rest: int, epochs: int) -> None:
 
 def test_epochs_of_own_successes() -> None:
     """Two epochs of 100 tokens in two rounds; pairs of 310 more: 2 * (400 + 310) / 400 = 3.55."""
-    settings = PracticeSettings(iterations=2, explore={"samples": 3})
+    settings = PracticeSettings(iterations=2, explore={"samples": 3}, rft={"epochs": 2})
     tokens = {"sft": 900, "rft-1": 200, "dpo-1": 300, "rft-2": 200, "dpo-2": 10}
     control = controls(settings, tokens)[OWN_SUCCESSES]
     assert (control.rft.epochs, control.dpo, control.iterations) == (4, None, 2)
