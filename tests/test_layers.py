@@ -22,6 +22,7 @@ LAYERS = (
     "cpu engines",
     "rollout training",
     "methods steps experiment evaluation",
+    "viewer",
     "cli __main__",
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names.split()}

@@ -23,6 +23,7 @@ transformers.
 - `sweep`: `eto sweep`
 - `terminal`: the one way to print: text as it is
 - `training`: `eto sft` and `eto dpo`
+- `view`: `eto view`
 """
 
 from eto.cli import commands_on_runs

@@ -69,6 +69,21 @@ def sweep(
 
 
 @app.command()
+def view(
+    runs: Annotated[
+        list[Path] | None, typer.Argument(help="Runs, or directories that hold runs. [runs]")
+    ] = None,
+    *,
+    host: Annotated[str, typer.Option(help="Name or address of this machine.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65_535)] = 7420,
+) -> None:
+    """Look at runs in the browser: figures, what changed, episodes and pairs. It only reads."""
+    from eto.cli.view import view_runs
+
+    view_runs(runs or [], host, port)
+
+
+@app.command()
 def show(
     run: Annotated[Path, typer.Argument(help="Directory of a run.")],
     *,

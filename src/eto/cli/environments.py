@@ -70,13 +70,13 @@ def serve(name: str, options: Sequence[str], split: str, host: str, port: int, i
     except ModuleNotFoundError as error:
         hint = "pip install 'eto-agent[serve]'"
         raise MissingRequirement(f"the package {error.name!r} is not installed", hint=hint) from error
-    _check_free(host, port)
+    check_free(host, port)
     suite = load_suite(name, **dict(_option(text) for text in options))
     app = build_app(suite, listed_tasks(suite, split), idle_seconds)
     uvicorn.run(app, host=host, port=port, log_level="warning")
 
 
-def _check_free(host: str, port: int) -> None:
+def check_free(host: str, port: int) -> None:
     """Refuse a place where no server can listen, before the suite is loaded."""
     try:
         family, _, _, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]

@@ -13,13 +13,11 @@ from eto.cli.terminal import terminal
 from eto.data.formats import read_pairs
 from eto.data.store import TrajectoryStore
 from eto.errors import InputError
-from eto.evaluation.changes import Change, Changes, changes
+from eto.evaluation.changes import GROUPS, Change, Changes, changes
 from eto.evaluation.results import agents_of, baseline_of, natural, read_stages
 from eto.evaluation.table import markdown_table
 from eto.experiment.recipe import load_recipe
 from eto.types import Pair, Phase, Trajectory, Turn
-
-GROUPS = ("gained", "lost", "kept", "missed")
 
 
 @dataclass(frozen=True, slots=True)

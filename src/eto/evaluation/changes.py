@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from eto.types import Trajectory
 
+GROUPS = ("gained", "lost", "kept", "missed")
 SAME = 1e-9
 """Rewards that differ by no more are equal."""
 
@@ -43,13 +45,24 @@ def changes(before: Iterable[Trajectory], after: Iterable[Trajectory]) -> Change
     for each in sorted(after, key=lambda t: (t.task.id, t.sample)):
         other = earlier.get((each.task.id, each.sample))
         if other is not None and not each.failed:
-            getattr(found, _verdict(other, each)).append(Change(other, each))
+            getattr(found, verdict(other, each)).append(Change(other, each))
     for group in (found.gained, found.lost):
         group.sort(key=lambda change: -abs(change.after.reward - change.before.reward))
     return found
 
 
-def _verdict(before: Trajectory, after: Trajectory) -> str:
+class Ended(Protocol):
+    """What is known of an episode's end."""
+
+    @property
+    def reward(self) -> float: ...
+
+    @property
+    def success(self) -> bool | None: ...
+
+
+def verdict(before: Ended, after: Ended) -> str:
+    """What became of a task, one of `GROUPS`; see `Changes`."""
     if before.success is not None and after.success is not None:
         won = before.success, after.success
         return {(False, True): "gained", (True, False): "lost", (True, True): "kept"}.get(won, "missed")

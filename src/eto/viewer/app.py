@@ -1,0 +1,107 @@
+"""Pages by address."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from jinja2 import Environment, PackageLoader, select_autoescape
+from markupsafe import Markup
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from eto.data.texts import shown as as_text
+from eto.errors import EtoError
+from eto.viewer import pages
+from eto.viewer.guard import Guard
+from eto.viewer.library import Library, Shown
+
+HERE = Path(__file__).parent
+
+
+def build_app(roots: Iterable[Path], hosts: Iterable[str] = ()) -> Starlette:
+    """A web application that shows the runs below `roots`. hosts: names it answers to, besides those of this
+    machine. Raises `InputError` for a directory that is not there."""
+    library, templates = Library(roots), _templates()
+
+    def page(template: str, make: Callable[[Request], Mapping[str, Any]]) -> Callable[[Request], Response]:
+        def endpoint(request: Request) -> Response:
+            try:
+                values, status = {**make(request)}, 200
+                name = template
+            except (EtoError, ValueError) as error:
+                values, status, name = {"fault": str(error)}, 404, "fault.html"
+            common = {"path": request.url.path}
+            run = request.path_params.get("run")
+            if run is not None:
+                common |= {"run": run, "base": f"/run/{quote(run)}"}
+            return HTMLResponse(templates.get_template(name).render(**common, **values), status)
+
+        return endpoint
+
+    def run_of(request: Request) -> Shown:
+        return library.run(request.path_params["run"])
+
+    def number(request: Request, name: str) -> int:
+        return int(request.path_params[name])
+
+    def episode_pair(request: Request) -> Mapping[str, Any]:
+        return pages.compared_page(run_of(request), number(request, "left"), number(request, "right"))
+
+    def changes(request: Request) -> Mapping[str, Any]:
+        asked = request.query_params
+        return pages.changes_of(
+            run_of(request), asked.get("split", ""), asked.get("agent", ""), asked.get("against", "")
+        )
+
+    def pair(request: Request) -> Mapping[str, Any]:
+        return pages.pair_page(run_of(request), request.path_params["round"], number(request, "place"))
+
+    def task(request: Request) -> Mapping[str, Any]:
+        name = request.query_params.get("id", "")
+        return {"task": name, "entries": pages.task_entries(run_of(request).index.entries(), name)}
+
+    routes = [
+        Route("/", page("runs.html", lambda request: pages.runs_page(library))),
+        Route("/run/{run:path}/changes", page("changes.html", changes)),
+        Route(
+            "/run/{run:path}/episodes",
+            page("episodes.html", lambda request: pages.episodes_page(run_of(request), request.query_params)),
+        ),
+        Route(
+            "/run/{run:path}/episode/{row:int}",
+            page("episode.html", lambda request: pages.episode_page(run_of(request), number(request, "row"))),
+        ),
+        Route("/run/{run:path}/beside/{left:int}/{right:int}", page("beside.html", episode_pair)),
+        Route("/run/{run:path}/task", page("task.html", task)),
+        Route(
+            "/run/{run:path}/pairs/{round}",
+            page("pairs.html", lambda r: pages.pairs_page(run_of(r), r.path_params["round"])),
+        ),
+        Route("/run/{run:path}/pair/{round}/{place:int}", page("pair.html", pair)),
+        Route("/run/{run:path}", page("run.html", lambda request: pages.run_page(run_of(request)))),
+        Route("/favicon.ico", lambda request: RedirectResponse("/static/icon.svg")),
+        Mount("/static", StaticFiles(directory=HERE / "static")),
+    ]
+    return Starlette(routes=routes, middleware=[Middleware(Guard, hosts=tuple(hosts))])
+
+
+def _templates() -> Environment:
+    templates = Environment(
+        loader=PackageLoader("eto.viewer"),
+        autoescape=select_autoescape(default=True),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=lambda value: (
+            value if isinstance(value, Markup) else as_text("" if value is None else value)
+        ),
+    )
+    templates.filters["svg"] = Markup  # of `charts`, which escapes what it is given
+    templates.filters["query"] = lambda values, **changes: urlencode({**values, **changes})
+    return templates

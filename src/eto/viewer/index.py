@@ -1,0 +1,161 @@
+"""The episodes of a run by what is asked of them, kept in memory and brought up to date as the run goes on.
+
+Records are read from the store one at a time, when they are shown; here is what filters and lists need.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from eto.data.records import trajectory_from_record
+from eto.errors import InputError
+from eto.types import Phase, Trajectory
+
+_SELECT = """
+    SELECT rowid, phase, task_id, sample, failed,
+        json_extract(record, '$.task.kind'), json_extract(record, '$.reward'),
+        json_extract(record, '$.success'), json_extract(record, '$.stop'),
+        json_array_length(record, '$.turns'), json_extract(record, '$.source')
+    FROM episodes
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What lists show of an episode."""
+
+    row: int
+    """Its place in the store, which never changes."""
+    phase: str
+    task: str
+    sample: int
+    failed: bool
+    kind: str
+    reward: float
+    success: bool | None
+    stop: str
+    turns: int
+    source: str
+
+    @property
+    def outcome(self) -> str:
+        """`won`, `lost`, `failed`, or "" where the environment does not say."""
+        if self.failed:
+            return "failed"
+        return {True: "won", False: "lost", None: ""}[self.success]
+
+
+class EpisodeIndex:
+    """The episodes in one store. Threads may share it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._entries: dict[int, Entry] = {}
+        self._last = 0
+        self._lock = threading.Lock()
+
+    def entries(self) -> list[Entry]:
+        """All episodes so far, in the order in which they were first kept. Raises `InputError` where the
+        store cannot be read."""
+        with self._lock:
+            if self.path.is_file():
+                self._refresh()
+            return list(self._entries.values())
+
+    def episode(self, row: int) -> Trajectory:
+        """The episode in a row. Raises `InputError` where there is none, or it is damaged."""
+        with self._open() as store:
+            found = store.execute("SELECT record FROM episodes WHERE rowid = ?", (row,)).fetchone()
+        if found is None:
+            raise InputError("there is no such episode", where=f"{self.path}, row {row}")
+        where = f"{self.path}, row {row}"
+        try:
+            return trajectory_from_record(json.loads(found[0]), where)
+        except ValueError as error:
+            raise InputError(f"the record is damaged: {error}", where=where) from None
+
+    def rows_with(self, text: str) -> set[int]:
+        """Rows whose record contains `text`, in whatever case, as JSON writes it."""
+        written = json.dumps(text)[1:-1]
+        pattern = "".join(f"\\{c}" if c in "\\%_" else c for c in written)
+        with self._open() as store:
+            statement = "SELECT rowid FROM episodes WHERE record LIKE ? ESCAPE '\\'"
+            return {row for (row,) in store.execute(statement, (f"%{pattern}%",))}
+
+    def _refresh(self) -> None:
+        # A failed episode may be replaced by a later success in the same row.
+        open_rows = [entry.row for entry in self._entries.values() if entry.failed]
+        with self._open() as store:
+            rows = store.execute(f"{_SELECT} WHERE rowid > ? ORDER BY rowid", (self._last,)).fetchall()
+            for start in range(0, len(open_rows), 500):
+                part = open_rows[start : start + 500]
+                marks = ",".join("?" * len(part))
+                rows += store.execute(f"{_SELECT} WHERE rowid IN ({marks})", part).fetchall()
+        for row in rows:
+            entry = _entry(row)
+            self._entries[entry.row] = entry
+            self._last = max(self._last, entry.row)
+
+    @contextmanager
+    def _open(self) -> Iterator[sqlite3.Connection]:
+        """Read-only; where the directory cannot be written, the file as it is, without its log."""
+        for options in ("mode=ro", "mode=ro&immutable=1"):
+            store = None
+            try:
+                store = sqlite3.connect(f"file:{_quoted(self.path)}?{options}", uri=True, timeout=10)
+                store.execute("SELECT 1 FROM episodes LIMIT 1").fetchall()
+            except sqlite3.Error as error:
+                if store is not None:
+                    store.close()
+                problem = f"the episodes cannot be read: {error}"
+                continue
+            try:
+                yield store
+            except sqlite3.Error as error:
+                raise InputError(f"the episodes cannot be read: {error}", where=str(self.path)) from None
+            finally:
+                store.close()
+            return
+        raise InputError(problem, where=str(self.path))
+
+
+def phases_of(entries: Sequence[Entry]) -> list[str]:
+    """The phases that hold an episode, explorations and checkpoints in their order."""
+    return sorted({entry.phase for entry in entries}, key=_order)
+
+
+def _order(phase: str) -> tuple[Any, ...]:
+    from eto.evaluation.results import natural
+
+    known = Phase.parse(phase)
+    purposes = ("expert", "explore", "continue", "evaluate")
+    place = purposes.index(known.purpose) if known.purpose in purposes else len(purposes)
+    return place, known.split, natural(known.name)
+
+
+def _entry(row: Sequence[Any]) -> Entry:
+    number, phase, task, sample, failed, kind, reward, success, stop, turns, source = row
+    return Entry(
+        number,
+        phase,
+        task,
+        sample,
+        bool(failed),
+        kind or "",
+        float(reward or 0.0),
+        None if success is None else bool(success),
+        stop or "",
+        turns or 0,
+        source or "",
+    )
+
+
+def _quoted(path: Path) -> str:
+    return str(path).replace("%", "%25").replace("?", "%3f").replace("#", "%23")

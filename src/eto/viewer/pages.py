@@ -1,0 +1,231 @@
+"""What each page shows, as values for its template."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from typing import Any
+
+from eto.credit.contrast import shared_turns
+from eto.data.files import read_rows
+from eto.errors import EtoError, InputError
+from eto.evaluation.changes import GROUPS, verdict
+from eto.evaluation.results import natural
+from eto.evaluation.table import duration
+from eto.types import Trajectory, Turn
+from eto.viewer.charts import curve_chart, rewards_chart
+from eto.viewer.figures import agent_figures, by_agent, kind_figures, splits_of
+from eto.viewer.filters import matching, parse_filter
+from eto.viewer.index import Entry, phases_of
+from eto.viewer.library import Library, Shown
+
+PAGE = 50
+"""Rows of a list on one page."""
+FIGURES = (("loss",), ("margin", "chosen_drift", "rejected_drift"))
+
+
+def runs_page(library: Library) -> dict[str, Any]:
+    """Every run with the figures of the agent that it ships, or made last."""
+    return {"runs": [_run_row(name, shown) for name, shown in library.runs().items()]}
+
+
+def _run_row(name: str, shown: Shown) -> dict[str, Any]:
+    try:
+        facts, entries = shown.facts(), shown.index.entries()
+    except EtoError as error:
+        return {"name": name, "state": state_of(shown), "fault": str(error)}
+    split = next(iter(splits_of(entries)), "")
+    played = by_agent(entries, split, facts.agents)
+    agent = facts.shipped if facts.shipped in played else next(reversed(played), "")
+    figures = agent_figures({agent: played[agent]}, "") if agent else {}
+    return {
+        "name": name,
+        "state": state_of(shown),
+        "facts": facts,
+        "split": split,
+        "agent": agent,
+        "figures": figures.get(agent),
+        "episodes": len(entries),
+        "seconds": duration(facts.seconds),
+    }
+
+
+def run_page(shown: Shown) -> dict[str, Any]:
+    """One run: agents, differences, task types, training curves, stages."""
+    facts, entries = shown.facts(), shown.index.entries()
+    splits = []
+    for split in splits_of(entries):
+        played = by_agent(entries, split, facts.agents)
+        figures = agent_figures(played, facts.agents[0])
+        chart = rewards_chart(figures, f"reward on {split} tasks")
+        splits.append((split, chart, figures, kind_figures(played)))
+    stages: dict[str, list[dict[str, Any]]] = {}
+    for row in read_rows(shown.directory / "metrics.jsonl", "stage"):
+        stages.setdefault(row["stage"], []).append(row)
+    charts = [
+        chart
+        for stage, rows in stages.items()
+        for names in FIGURES
+        if (chart := curve_chart(rows, names, f"{stage}: {', '.join(names)}"))
+    ]
+    rounds = sorted(
+        (p.parent.name for p in shown.directory.glob("stages/contrast-*/pairs.jsonl")), key=natural
+    )
+    guard = {s["stage"]: s["metrics"]["guard"] for s in facts.stages if s["metrics"].get("guard")}
+    return {
+        "facts": facts,
+        "splits": splits,
+        "charts": charts,
+        "guard": guard,
+        "times": [(each["stage"], duration(each["seconds"])) for each in facts.stages],
+        "state": state_of(shown),
+        "rounds": [name.removeprefix("contrast-") for name in rounds],
+        "phases": phases_of(entries),
+        "changes": changes_of(shown),
+    }
+
+
+def changes_of(shown: Shown, split: str = "", agent: str = "", against: str = "") -> dict[str, Any]:
+    """What became of the tasks of two agents: verdict -> pairs of entries. Raises `InputError` for an agent
+    that has not played."""
+    facts, entries = shown.facts(), shown.index.entries()
+    splits = splits_of(entries)
+    split = split or next(iter(splits), "")
+    played = by_agent(entries, split, facts.agents)
+    agents = list(played)
+    if not agents:
+        return {"agents": [], "splits": splits, "split": split, "groups": {}}
+    against = against or agents[0]
+    agent = agent or (facts.shipped if facts.shipped in agents and facts.shipped != against else agents[-1])
+    for name in (agent, against):
+        if name not in agents:
+            hint = f"agents that have: {', '.join(agents)}"
+            raise InputError(f"{name} has not played the {split} tasks", where=shown.name, hint=hint)
+    before = {(e.task, e.sample): e for e in played[against] if not e.failed}
+    groups: dict[str, list[tuple[Entry, Entry]]] = {name: [] for name in GROUPS}
+    for entry in sorted(played[agent], key=lambda e: (e.task, e.sample)):
+        other = before.get((entry.task, entry.sample))
+        if other is not None and not entry.failed:
+            groups[verdict(other, entry)].append((other, entry))
+    return {
+        "agents": agents,
+        "splits": splits,
+        "split": split,
+        "agent": agent,
+        "against": against,
+        "groups": groups,
+        "kinds": _by_kind(groups),
+    }
+
+
+def episodes_page(shown: Shown, query: Mapping[str, str]) -> dict[str, Any]:
+    """A page of the episodes that a filter lets through. Raises `InputError` for a filter that is none."""
+    wanted = parse_filter(query.get("filter", ""))
+    phase, text = query.get("phase", ""), query.get("text", "")
+    entries = shown.index.entries()
+    found = [e for e in entries if phase in ("", e.phase) and wanted(e)]
+    if text:
+        found = matching(shown.index, found, text)
+    order = query.get("sort", "")
+    if order:
+        found.sort(key=lambda e: _sort_key(e, order.removeprefix("-")), reverse=order.startswith("-"))
+    number = max(1, int(query.get("page", "1") or 1)) if query.get("page", "1").isdigit() else 1
+    pages = max(1, -(-len(found) // PAGE))
+    number = min(number, pages)
+    return {
+        "entries": found[(number - 1) * PAGE : number * PAGE],
+        "count": len(found),
+        "total": len(entries),
+        "page": number,
+        "pages": pages,
+        "phases": phases_of(entries),
+        "query": dict(query),
+    }
+
+
+def episode_page(shown: Shown, row: int) -> dict[str, Any]:
+    """One episode, with its neighbours in its phase and the task's other episodes."""
+    entries = shown.index.entries()
+    here = next((entry for entry in entries if entry.row == row), None)
+    if here is None:
+        raise InputError("there is no such episode", where=f"{shown.name}, row {row}")
+    phase = sorted((e for e in entries if e.phase == here.phase), key=lambda e: (e.task, e.sample))
+    at = phase.index(here)
+    return {
+        "entry": here,
+        "episode": shown.index.episode(row),
+        "before": phase[at - 1].row if at else None,
+        "after": phase[at + 1].row if at + 1 < len(phase) else None,
+        "same_task": task_entries(entries, here.task),
+    }
+
+
+def task_entries(entries: Sequence[Entry], task: str) -> list[Entry]:
+    """All episodes of a task, over all rounds."""
+    order = {phase: number for number, phase in enumerate(phases_of(entries))}
+    return sorted((e for e in entries if e.task == task), key=lambda e: (order[e.phase], e.sample))
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """The same turn of two trajectories; None where one has ended."""
+
+    number: int
+    left: Turn | None
+    right: Turn | None
+    shared: bool
+
+
+def beside(one: Trajectory, other: Trajectory, shared: int | None = None) -> list[Beside]:
+    """Two trajectories turn by turn, aligned from the start; `shared` leading turns are the same."""
+    alike = shared_turns(one, other) if shared is None else shared
+    both = zip_longest(one.turns, other.turns)
+    return [Beside(n + 1, left, right, n < alike) for n, (left, right) in enumerate(both)]
+
+
+def pairs_page(shown: Shown, number: str) -> dict[str, Any]:
+    """The pairs of a round."""
+    return {"pairs": list(enumerate(shown.pairs(number))), "round": number}
+
+
+def pair_page(shown: Shown, number: str, place: int) -> dict[str, Any]:
+    """One pair of a round, side by side."""
+    pairs = shown.pairs(number)
+    if not 0 <= place < len(pairs):
+        raise InputError(f"round {number} has {len(pairs)} pairs", where=shown.name)
+    pair = pairs[place]
+    return {
+        "pair": pair,
+        "rows": beside(pair.chosen, pair.rejected, pair.shared_turns),
+        "round": number,
+        "place": place,
+        "count": len(pairs),
+    }
+
+
+def compared_page(shown: Shown, left: int, right: int) -> dict[str, Any]:
+    """Two episodes side by side."""
+    one, other = shown.index.episode(left), shown.index.episode(right)
+    return {"left": one, "right": other, "rows": beside(one, other)}
+
+
+def state_of(shown: Shown) -> str:
+    """`runs`, with when it was written to last; `finished`; or `stopped`."""
+    if shown.under_way:
+        ago = max(0, round(time.time() - shown.last_written))
+        return f"runs, last written {duration(ago)} ago"
+    return "finished" if (shown.directory / "stages" / "test" / "DONE").exists() else "stopped"
+
+
+def _by_kind(groups: Mapping[str, Sequence[tuple[Entry, Entry]]]) -> list[tuple[str, list[int]]]:
+    kinds = sorted({entry.kind for group in groups.values() for _, entry in group})
+    return [(kind, [sum(e.kind == kind for _, e in group) for group in groups.values()]) for kind in kinds]
+
+
+def _sort_key(entry: Entry, field: str) -> Any:
+    if field not in Entry.__slots__:
+        raise InputError(f"episodes have no {field!r} to sort by", where="sort")
+    value = getattr(entry, field)
+    return (value is None, value)

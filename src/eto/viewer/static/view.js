@@ -1,0 +1,51 @@
+"use strict";
+// Keyboard: j and k go through turns or list entries, n and p to the next and previous page of the same kind.
+function steps() {
+  const turns = [...document.querySelectorAll(".step")];
+  return turns.length ? turns : [...document.querySelectorAll(".item")];
+}
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName)) return;
+  if (event.key === "n" || event.key === "p") {
+    const link = document.querySelector(`a[rel="${event.key === "n" ? "next" : "prev"}"]`);
+    if (link) link.click();
+  } else if (event.key === "j" || event.key === "k") {
+    const all = steps();
+    if (!all.length) return;
+    const at = all.indexOf(document.activeElement);
+    const next = event.key === "j" ? Math.min(at + 1, all.length - 1) : Math.max(at - 1, 0);
+    all[next].focus();
+    all[next].scrollIntoView({ block: "nearest" });
+    if (all[next].id) history.replaceState(null, "", `#${all[next].id}`);
+    event.preventDefault();
+  }
+});
+// A click on a column's name sorts a list; figures by value, the rest by text.
+document.addEventListener("click", (event) => {
+  const head = event.target.closest(".sortable thead th");
+  if (!head) return;
+  const column = head.cellIndex, body = head.closest("table").tBodies[0];
+  const up = head.getAttribute("aria-sort") !== "ascending";
+  head.parentNode.querySelectorAll("th").forEach((each) => each.removeAttribute("aria-sort"));
+  head.setAttribute("aria-sort", up ? "ascending" : "descending");
+  const value = (row) => (row.cells[column] ? row.cells[column].textContent.trim() : "");
+  const rows = [...body.rows].sort((a, b) => {
+    const [x, y] = [value(a), value(b)], [u, v] = [parseFloat(x), parseFloat(y)];
+    return Number.isNaN(u) || Number.isNaN(v) ? x.localeCompare(y) : u - v;
+  });
+  if (!up) rows.reverse();
+  body.append(...rows);
+});
+// Pages of runs that go on are brought up to date in place, so long as nobody types or has sorted.
+const main = document.querySelector("main[data-live]");
+if (main) {
+  setInterval(async () => {
+    if (document.hidden || main.querySelector("[aria-sort]") || main.contains(document.activeElement)) return;
+    try {
+      const reply = await fetch(location.href);
+      if (!reply.ok) return;
+      const fresh = new DOMParser().parseFromString(await reply.text(), "text/html").querySelector("main");
+      if (fresh && fresh.innerHTML !== main.innerHTML) main.innerHTML = fresh.innerHTML;
+    } catch { /* the viewer has ended */ }
+  }, 5000);
+}

@@ -1,0 +1,147 @@
+"""The pages of a run, asked for over HTTP as a browser does."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from eto.experiment.recipe import load_recipe
+from eto.experiment.run import Run
+
+
+def page(address: str, path: str, status: int = 200, **options) -> str:
+    reply = httpx2.get(f"{address}{path}", **options)
+    assert reply.status_code == status, reply.text
+    return reply.text
+
+
+def links(text: str) -> list[str]:
+    return [link.replace("&amp;", "&") for link in re.findall(r'href="(/[^"#]*)"', text)]
+
+
+def test_every_link_leads_to_a_page(address: str) -> None:
+    seen: set[str] = set()
+    waiting = ["/"]
+    while waiting:
+        path = waiting.pop()
+        if path in seen or path.startswith("/static"):
+            continue
+        seen.add(path)
+        waiting += links(page(address, path))
+    kinds = {re.sub(r"\d+", "N", path.split("?")[0]) for path in seen}
+    assert kinds == {
+        "/",
+        "/run/small",
+        "/run/small/changes",
+        "/run/small/episodes",
+        "/run/small/episode/N",
+        "/run/small/beside/N/N",
+        "/run/small/task",
+        "/run/small/pairs/N",
+        "/run/small/pair/N/N",
+    }
+
+
+def test_what_changed_is_counted_and_a_click_away(address: str) -> None:
+    text = page(address, "/run/small")
+    assert "<b>eto-1</b>: better on dev" in text
+    for count in ("2 gained", "1 lost", "1 kept", "2 missed"):
+        assert count in text
+    assert text.count("<svg") == 2, "rewards and a training curve"
+    text = page(address, "/run/small/changes?agent=sft&against=eto-1")
+    assert "1 gained" in text and "2 lost" in text
+    [link] = [
+        each for each in links(text.split("gained <small>")[1].split("</section>")[0]) if "beside" in each
+    ]
+    text = page(address, link)
+    assert "<h1>toy/find/0</h1>" in text and "from here on the two differ" in text
+    assert text.count("go north") == 1, "what both share stands once"
+    assert "take coin" in text and "log-prob -0.75 over 2 tokens" in text
+
+
+def test_episodes_are_filtered_searched_and_sorted(address: str) -> None:
+    def count(query: str) -> int:
+        return int(
+            re.search(r"([\d,]+) of [\d,]+ episodes", page(address, f"/run/small/episodes?{query}"))[1]
+        )
+
+    assert count("") == 18
+    assert count("filter=outcome+%3D+won&phase=evaluate%2Feto-1%2Ftest") == 3
+    assert count("text=take+coin") == 6
+    assert count("filter=kind+%3D+find+and+reward+%3C+1") == 6
+    text = page(address, "/run/small/episodes?sort=-reward")
+    rewards = [float(each) for each in re.findall(r"<td>([01]\.\d{3})</td>", text)]
+    assert rewards == sorted(rewards, reverse=True) and rewards[0] == 1
+    text = page(address, "/run/small/episodes?filter=rewart+%3D+1", 404)
+    assert "no &#39;rewart&#39;" in text
+
+
+def test_text_from_episodes_stays_text(address: str) -> None:
+    [path] = [p for p in links(page(address, "/run/small/pairs/1")) if "/pair/" in p]
+    text = page(address, path)
+    assert "<script>document" not in text and "&lt;script&gt;document" in text
+    assert "\x1b" not in text and "\\x1b[31m" in text
+    reply = httpx2.get(f"{address}{path}")
+    assert "script-src 'self'" in reply.headers["content-security-policy"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/run/other",
+        "/run/small/episode/999",
+        "/run/small/pairs/7",
+        "/run/small/pairs/..%2f..%2f..%2fetc",
+        "/run/small/pair/1/5",
+        "/run/small/changes?agent=nobody",
+        "/run/..%2f..%2fetc",
+        "/run/%2fetc",
+        "/run/small/episodes?sort=secret",
+        "/static/..%2f..%2fapp.py",
+        "/static/../app.py",
+    ],
+)
+def test_what_is_not_there_is_not_shown(address: str, path: str) -> None:
+    text = page(address, path, 404)
+    assert "Traceback" not in text and "root:" not in text
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Host": "evil.example"}, 421),
+        ({"Host": "evil.example:7420"}, 421),
+        ({"Host": "127.0.0.1.evil.example"}, 421),
+        ({"Origin": "http://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Host": "localhost:99"}, 200),
+        ({"Host": "[::1]:99"}, 200),
+    ],
+)
+def test_only_this_machine_is_answered(address: str, headers: dict[str, str], status: int) -> None:
+    page(address, "/", status, headers=headers)
+
+
+def test_it_only_reads(address: str, run: Path) -> None:
+    for method in ("POST", "PUT", "DELETE", "PATCH"):
+        assert httpx2.request(method, f"{address}/run/small").status_code == 405
+
+
+def test_a_run_under_way_and_one_half_written(address: str, run: Path) -> None:
+    with Run.open(run, load_recipe(run / "recipe.yaml")):
+        assert re.search(r"runs, last written .* ago", page(address, "/"))
+    assert "finished" in page(address, "/")
+    half = run.parent / "half"
+    half.mkdir()
+    (half / "recipe.yaml").write_text("name: half\nenvironment: {name: toy}\n")
+    text = page(address, "/")
+    assert "/run/half" in text and "stopped" in text
+    assert "<h1>half</h1>" in page(address, "/run/half")
+    (half / "recipe.yaml").write_text("name: [half\n")
+    assert "half" in page(address, "/") and "/run/small" in page(address, "/")
+    assert "cannot be shown" in page(address, "/run/half", 404)
+    (run / "trajectories.sqlite").write_bytes(b"broken" * 500)
+    assert "cannot be read" in page(address, "/")
