@@ -53,7 +53,7 @@ def test_from_the_list_to_a_task_that_was_gained(tab: Any) -> None:
 
 
 def test_episodes_by_filter_and_by_keyboard(tab: Any) -> None:
-    tab.goto("/run/small/episodes")
+    tab.goto("/run/small/-/episodes")
     tab.get_by_label("filter").fill("outcome = lost and kind = find")
     tab.get_by_role("button", name="show").click()
     tab.wait_for_url("**filter=outcome**")
@@ -79,7 +79,7 @@ def test_a_page_follows_its_run(tab: Any, run: Path) -> None:
 def test_nothing_runs_off_the_page(tab: Any, width: int, scheme: str) -> None:
     tab.set_viewport_size({"width": width, "height": 800})
     tab.emulate_media(color_scheme=scheme)
-    for path in ("/", "/run/small", "/run/small/changes", "/run/small/episodes", "/run/small/pair/1/0"):
+    for path in ("/", "/run/small", "/run/small/-/changes", "/run/small/-/episodes", "/run/small/-/pair/1/0"):
         tab.goto(path)
         assert tab.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), path
     dark = tab.evaluate("getComputedStyle(document.body).backgroundColor")

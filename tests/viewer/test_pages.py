@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
+import socket
 from pathlib import Path
 
 import httpx2
 import pytest
-
-from eto.experiment.recipe import load_recipe
-from eto.experiment.run import Run
 
 
 def page(address: str, path: str, status: int = 200, **options) -> str:
@@ -35,13 +34,13 @@ def test_every_link_leads_to_a_page(address: str) -> None:
     assert kinds == {
         "/",
         "/run/small",
-        "/run/small/changes",
-        "/run/small/episodes",
-        "/run/small/episode/N",
-        "/run/small/beside/N/N",
-        "/run/small/task",
-        "/run/small/pairs/N",
-        "/run/small/pair/N/N",
+        "/run/small/-/changes",
+        "/run/small/-/episodes",
+        "/run/small/-/episode/N",
+        "/run/small/-/beside/N/N",
+        "/run/small/-/task",
+        "/run/small/-/pairs/N",
+        "/run/small/-/pair/N/N",
     }
 
 
@@ -51,7 +50,7 @@ def test_what_changed_is_counted_and_a_click_away(address: str) -> None:
     for count in ("2 gained", "1 lost", "1 kept", "2 missed"):
         assert count in text
     assert text.count("<svg") == 2, "rewards and a training curve"
-    text = page(address, "/run/small/changes?agent=sft&against=eto-1")
+    text = page(address, "/run/small/-/changes?agent=sft&against=eto-1")
     assert "1 gained" in text and "2 lost" in text
     [link] = [
         each for each in links(text.split("gained <small>")[1].split("</section>")[0]) if "beside" in each
@@ -65,22 +64,22 @@ def test_what_changed_is_counted_and_a_click_away(address: str) -> None:
 def test_episodes_are_filtered_searched_and_sorted(address: str) -> None:
     def count(query: str) -> int:
         return int(
-            re.search(r"([\d,]+) of [\d,]+ episodes", page(address, f"/run/small/episodes?{query}"))[1]
+            re.search(r"([\d,]+) of [\d,]+ episodes", page(address, f"/run/small/-/episodes?{query}"))[1]
         )
 
     assert count("") == 18
     assert count("filter=outcome+%3D+won&phase=evaluate%2Feto-1%2Ftest") == 3
     assert count("text=take+coin") == 6
     assert count("filter=kind+%3D+find+and+reward+%3C+1") == 6
-    text = page(address, "/run/small/episodes?sort=-reward")
+    text = page(address, "/run/small/-/episodes?sort=-reward")
     rewards = [float(each) for each in re.findall(r"<td>([01]\.\d{3})</td>", text)]
     assert rewards == sorted(rewards, reverse=True) and rewards[0] == 1
-    text = page(address, "/run/small/episodes?filter=rewart+%3D+1", 404)
+    text = page(address, "/run/small/-/episodes?filter=rewart+%3D+1", 404)
     assert "no &#39;rewart&#39;" in text
 
 
 def test_text_from_episodes_stays_text(address: str) -> None:
-    [path] = [p for p in links(page(address, "/run/small/pairs/1")) if "/pair/" in p]
+    [path] = [p for p in links(page(address, "/run/small/-/pairs/1")) if "/pair/" in p]
     text = page(address, path)
     assert "<script>document" not in text and "&lt;script&gt;document" in text
     assert "\x1b" not in text and "\\x1b[31m" in text
@@ -92,14 +91,14 @@ def test_text_from_episodes_stays_text(address: str) -> None:
     "path",
     [
         "/run/other",
-        "/run/small/episode/999",
-        "/run/small/pairs/7",
-        "/run/small/pairs/..%2f..%2f..%2fetc",
-        "/run/small/pair/1/5",
-        "/run/small/changes?agent=nobody",
+        "/run/small/-/episode/999",
+        "/run/small/-/pairs/7",
+        "/run/small/-/pairs/..%2f..%2f..%2fetc",
+        "/run/small/-/pair/1/5",
+        "/run/small/-/changes?agent=nobody",
         "/run/..%2f..%2fetc",
         "/run/%2fetc",
-        "/run/small/episodes?sort=secret",
+        "/run/small/-/episodes?sort=secret",
         "/static/..%2f..%2fapp.py",
         "/static/../app.py",
     ],
@@ -130,18 +129,32 @@ def test_it_only_reads(address: str, run: Path) -> None:
         assert httpx2.request(method, f"{address}/run/small").status_code == 405
 
 
-def test_a_run_under_way_and_one_half_written(address: str, run: Path) -> None:
-    with Run.open(run, load_recipe(run / "recipe.yaml")):
-        assert re.search(r"runs, last written .* ago", page(address, "/"))
+def test_a_run_under_way(address: str, run: Path) -> None:
     assert "finished" in page(address, "/")
-    half = run.parent / "half"
+    for done in run.glob("stages/test/DONE"):
+        done.unlink()
+    assert "stopped" not in page(address, "/"), "this process has it open, by its note"
+    assert re.search(r"runs, last written .* ago", page(address, "/run/small"))
+    lock = run / "lock"
+    lock.write_text("pid 999999999 on " + socket.gethostname())
+    assert "stopped" in page(address, "/")
+    lock.write_text(f"pid {os.getppid()} on {socket.gethostname()}")
+    os.utime(lock, (1e9, 1e9))
+    assert "stopped" in page(address, "/"), "another process has got its number since"
+    lock.write_text("pid 1 on elsewhere")
+    assert "last written" in page(address, "/")
+
+
+def test_what_is_half_written_or_broken_hides_nothing_else(address: str, run: Path) -> None:
+    half = run.parent / "half a#b?c%d"
     half.mkdir()
     (half / "recipe.yaml").write_text("name: half\nenvironment: {name: toy}\n")
-    text = page(address, "/")
-    assert "/run/half" in text and "stopped" in text
-    assert "<h1>half</h1>" in page(address, "/run/half")
+    [path] = [link for link in links(page(address, "/")) if "half" in link]
+    text = page(address, path)
+    assert "<h1>half a#b?c%d</h1>" in text and "stopped" in text
+    assert "0 of 0 episodes" in page(address, f"{path}/-/episodes")
     (half / "recipe.yaml").write_text("name: [half\n")
     assert "half" in page(address, "/") and "/run/small" in page(address, "/")
-    assert "cannot be shown" in page(address, "/run/half", 404)
+    assert "cannot be shown" in page(address, path, 404)
     (run / "trajectories.sqlite").write_bytes(b"broken" * 500)
     assert "cannot be read" in page(address, "/")

@@ -40,7 +40,7 @@ def build_app(roots: Iterable[Path], hosts: Iterable[str] = ()) -> Starlette:
             common = {"path": request.url.path}
             run = request.path_params.get("run")
             if run is not None:
-                common |= {"run": run, "base": f"/run/{quote(run)}"}
+                common |= {"run": run, "base": f"/run/{quote(run)}/-"}
             return HTMLResponse(templates.get_template(name).render(**common, **values), status)
 
         return endpoint
@@ -69,22 +69,22 @@ def build_app(roots: Iterable[Path], hosts: Iterable[str] = ()) -> Starlette:
 
     routes = [
         Route("/", page("runs.html", lambda request: pages.runs_page(library))),
-        Route("/run/{run:path}/changes", page("changes.html", changes)),
+        Route("/run/{run:path}/-/changes", page("changes.html", changes)),
         Route(
-            "/run/{run:path}/episodes",
+            "/run/{run:path}/-/episodes",
             page("episodes.html", lambda request: pages.episodes_page(run_of(request), request.query_params)),
         ),
         Route(
-            "/run/{run:path}/episode/{row:int}",
+            "/run/{run:path}/-/episode/{row:int}",
             page("episode.html", lambda request: pages.episode_page(run_of(request), number(request, "row"))),
         ),
-        Route("/run/{run:path}/beside/{left:int}/{right:int}", page("beside.html", episode_pair)),
-        Route("/run/{run:path}/task", page("task.html", task)),
+        Route("/run/{run:path}/-/beside/{left:int}/{right:int}", page("beside.html", episode_pair)),
+        Route("/run/{run:path}/-/task", page("task.html", task)),
         Route(
-            "/run/{run:path}/pairs/{round}",
+            "/run/{run:path}/-/pairs/{round}",
             page("pairs.html", lambda r: pages.pairs_page(run_of(r), r.path_params["round"])),
         ),
-        Route("/run/{run:path}/pair/{round}/{place:int}", page("pair.html", pair)),
+        Route("/run/{run:path}/-/pair/{round}/{place:int}", page("pair.html", pair)),
         Route("/run/{run:path}", page("run.html", lambda request: pages.run_page(run_of(request)))),
         Route("/favicon.ico", lambda request: RedirectResponse("/static/icon.svg")),
         Mount("/static", StaticFiles(directory=HERE / "static")),

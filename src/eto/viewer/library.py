@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
+import re
+import socket
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from eto.data.formats import read_pairs
 from eto.errors import EtoError, InputError
@@ -22,6 +25,9 @@ from eto.viewer.index import EpisodeIndex
 DEEPEST = 4
 """Levels below a named directory in which runs are looked for."""
 RUN_FILE = "recipe.yaml"
+LATELY = 300.0
+"""Seconds without a word after which a run on another machine counts as stopped."""
+_HOLDER = re.compile(r"pid (?P<pid>\d+) on (?P<host>\S+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,20 +95,22 @@ class Shown:
 
     @property
     def under_way(self) -> bool:
-        """Whether a process holds the run."""
+        """Whether the process that opened it last, by its note in the lock file, still lives; of one on
+        another machine, whether it has written lately. The lock itself is left alone."""
+        path = self.directory / "lock"
         try:
-            lock = os.open(self.directory / "lock", os.O_RDONLY)
+            noted, since = path.read_text(encoding="utf-8", errors="replace"), path.stat().st_mtime
         except OSError:
             return False
-        try:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        except OSError:
+        match = _HOLDER.match(noted)
+        if match is None:
             return False
-        finally:
-            os.close(lock)
-        return False
+        if match["host"] != socket.gethostname():
+            return time.time() - self.last_written < LATELY
+        try:
+            return psutil.Process(int(match["pid"])).create_time() <= since
+        except psutil.Error:
+            return False
 
     @property
     def last_written(self) -> float:
@@ -142,8 +150,12 @@ class Library:
     def runs(self) -> Mapping[str, Shown]:
         """Runs by name."""
         found: dict[str, Shown] = {}
+        seen: set[Path] = set()
         for root in self.roots:
             for directory in sorted(_run_directories(root, DEEPEST)):
+                if directory in seen:
+                    continue
+                seen.add(directory)
                 name = directory.name if directory == root else str(directory.relative_to(root))
                 while name in found and found[name].directory != directory:
                     name = f"{root.name}/{name}"

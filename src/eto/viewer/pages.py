@@ -212,11 +212,13 @@ def compared_page(shown: Shown, left: int, right: int) -> dict[str, Any]:
 
 
 def state_of(shown: Shown) -> str:
-    """`runs`, with when it was written to last; `finished`; or `stopped`."""
+    """`finished`; `runs`, with when it was written to last; or `stopped`."""
+    if (shown.directory / "stages" / "test" / "DONE").exists():
+        return "finished"
     if shown.under_way:
         ago = max(0, round(time.time() - shown.last_written))
         return f"runs, last written {duration(ago)} ago"
-    return "finished" if (shown.directory / "stages" / "test" / "DONE").exists() else "stopped"
+    return "stopped"
 
 
 def _by_kind(groups: Mapping[str, Sequence[tuple[Entry, Entry]]]) -> list[tuple[str, list[int]]]:
