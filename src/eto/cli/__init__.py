@@ -15,6 +15,7 @@ transformers.
 - `outputs`: outputs checked before the work starts
 - `progress`: one live line per stage
 - `run`: `eto run`
+- `runs`: `eto runs`
 - `show`: `eto show`
 - `show_mask`: `eto show-mask`
 - `stages`: single stages on files

@@ -69,6 +69,18 @@ def sweep(
 
 
 @app.command()
+def runs(
+    directories: Annotated[
+        list[Path] | None, typer.Argument(metavar="[RUNS]...", help="Runs, or directories of runs. [runs]")
+    ] = None,
+) -> None:
+    """List runs: state, method, and the reward and success of the agent that each ships."""
+    from eto.cli.runs import list_runs
+
+    list_runs(directories or [])
+
+
+@app.command()
 def view(
     runs: Annotated[
         list[Path] | None, typer.Argument(help="Runs, or directories that hold runs. [runs]")

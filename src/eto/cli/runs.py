@@ -1,0 +1,44 @@
+"""`eto runs`: which runs there are, how far they are, and what they came to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from eto.cli.terminal import say
+from eto.errors import InputError
+from eto.evaluation.table import UNKNOWN, Cell, interval_cell, markdown_table
+from eto.viewer.library import Library
+from eto.viewer.pages import runs_page
+
+_HEADER = ["run", "state", "method", "seed", "agent", "split", "reward", "success", "wall time"]
+
+
+def list_runs(directories: Sequence[Path]) -> None:
+    """Print a table of the runs below `directories`, by default `runs`, then those that cannot be read."""
+    roots = list(directories) or [Path("runs")]
+    if not directories and not roots[0].is_dir():
+        hint = "name the directory of a run, or one that holds runs"
+        raise InputError("there is no directory `runs` here", where="eto runs", hint=hint)
+    found = runs_page(Library(roots))["runs"]
+    if not found:
+        say(f"there is no run below {', '.join(map(str, roots))}")
+        return
+    rows = [_row(each) for each in found if "fault" not in each]
+    if rows:
+        say(markdown_table(_HEADER, rows))
+    for each in found:
+        if "fault" in each:
+            say(f"{each['name']}: {each['fault']}")
+
+
+def _row(run: dict[str, Any]) -> list[Cell]:
+    figures = run["figures"] or {}
+    cells = [
+        interval_cell(figures[name], 3, 3) if name in figures else (UNKNOWN,)
+        for name in ("reward", "success")
+    ]
+    recipe = run["facts"].recipe
+    facts = (run["name"], run["state"], recipe.method.name, str(recipe.seed), run["agent"] or UNKNOWN)
+    return [*((fact,) for fact in facts), (run["split"] or UNKNOWN,), *cells, (run["seconds"],)]

@@ -1,0 +1,41 @@
+"""`eto runs`: a line for each run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from eto.cli import app
+from eto.errors import InputError
+
+
+def listed(*directories: Path) -> str:
+    done = CliRunner().invoke(app, ["runs", *map(str, directories)])
+    if done.exception and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    return done.output
+
+
+def test_a_line_for_each_run(run: Path) -> None:
+    half = run.parent / "half"
+    half.mkdir()
+    (half / "recipe.yaml").write_text("name: half\nenvironment: {name: toy}\nmethod: {name: sft}\n")
+    broken = run.parent / "broken"
+    broken.mkdir()
+    (broken / "recipe.yaml").write_text("name: [")
+    text = listed(run.parent)
+    small = next(line for line in text.splitlines() if line.startswith("| small"))
+    assert "| finished | eto | 0 | eto-1 | test | 0.625 [" in small and "| 0.500 [" in small
+    assert "| half | stopped | sft | 0 | – | – | – | – | 0.0 s |" in text
+    assert "broken: " in text and "recipe.yaml" in text
+
+
+def test_where_there_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "there is no run below" in listed(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="no directory `runs` here"):
+        listed()
+    with pytest.raises(InputError, match="no such directory"):
+        listed(tmp_path / "nowhere")
