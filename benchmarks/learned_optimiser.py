@@ -1,4 +1,4 @@
-"""Optim4RL beside AdamW and sign descent, on the games it was learned on and on others.
+"""Optim4RL beside AdamW and sign descent: games it was learned on, others, and adapters of a small model.
 
     python -m benchmarks.learned_optimiser [--weights FILE] [--seeds 20]
 
@@ -10,26 +10,34 @@ from __future__ import annotations
 
 import argparse
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-import eto  # noqa: F401  (OpenMP waiting, before torch)
+import eto
 from benchmarks.page import table
 from eto.environments.bandit.games import bernoulli, contextual, gaussian
 from eto.environments.bandit.ratings import made_up
 from eto.errors import EtoError
 from eto.evaluation.statistics import mean_interval
+from eto.training.cloning import sft_example
 from eto.training.learned_optimiser import LearnedOptimiser, UpdateRule, load_rule
 from eto.training.meta_games import Bandits, Game, Rooms, gradients, new_weights, sampled
+from eto.types import Trajectory
 
 RATES = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1)
 UPDATES = 200
 TUNING = 1000
 """Seed on which learning rates are chosen; those that count are others."""
+CHATML = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
 Make = Callable[[Tensor, float], torch.optim.Optimizer]
 
 
@@ -89,6 +97,64 @@ def compared(rule: UpdateRule, agents: int) -> Iterator[tuple[str, ...]]:
             yield name, optimiser, f"{rate:g}", interval(whole), interval(last), less
 
 
+def small_model(folder: Path, texts: Sequence[str]) -> Path:
+    """Write an untrained Llama of 0.3 million weights, its tokenizer made of `texts`."""
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    words = Tokenizer(models.BPE())
+    words.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    words.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    words.train_from_iterator(
+        texts, trainers.BpeTrainer(vocab_size=600, initial_alphabet=alphabet, show_progress=False)
+    )
+    special = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
+    words.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in special])
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, pad_token=special[0], eos_token=special[2])
+    tokenizer.chat_template = CHATML
+    tokenizer.save_pretrained(folder)
+    size = {"hidden_size": 96, "intermediate_size": 192, "num_hidden_layers": 2, "num_attention_heads": 4}
+    ids = {"bos_token_id": None, "eos_token_id": None, "pad_token_id": None}
+    torch.manual_seed(0)
+    config = LlamaConfig(vocab_size=len(tokenizer), num_key_value_heads=2, **size, **ids)
+    LlamaForCausalLM(config).save_pretrained(folder)
+    return folder
+
+
+def experts(game: str, split: str, count: int) -> list[Trajectory]:
+    suite = eto.load_suite("textworld-express", game=game)
+    return eto.collect_experts(suite, suite.tasks(split)[:count])
+
+
+def adapters(weights: Path | None, seeds: int) -> Iterator[tuple[str, ...]]:
+    """Rows: loss on held-out experts of a game after adapters have cloned others of it, in nats a token of
+    the agent, with 95% intervals over seeds. The model below them has cloned another game."""
+    first, own, held = experts("coin", "train", 24), experts("twc", "train", 24), experts("twc", "dev", 16)
+    texts = [message.content for t in first + own for message in t.messages]
+    texts += [text for t in first + own for turn in t.turns for text in (turn.action, turn.observation)]
+    with tempfile.TemporaryDirectory() as folder:
+        base = small_model(Path(folder), texts)
+        whole = eto.load_learner(base, dtype="float32")
+        eto.sft(whole, first, eto.SftSettings(epochs=12, learning_rate=2e-3, batch_size=8))
+        whole.save(base)
+
+        def loss(seed: int, **changes: Any) -> float:
+            learner = eto.load_learner(base, dtype="float32", lora={"rank": 4, "alpha": 8.0})
+            eto.sft(learner, own, eto.SftSettings(epochs=12, batch_size=4, **changes), seed=seed)
+            scores = learner.score([sft_example(learner, trajectory).tree for trajectory in held])
+            return -float(np.concatenate([leaf for leaves in scores for leaf in leaves]).mean())
+
+        file = None if weights is None else str(weights)
+        found: dict[str, np.ndarray] = {}
+        for name, changes in (("AdamW", {}), ("Optim4RL", {"optimiser": "learned", "optimiser_file": file})):
+            tried = {rate: loss(TUNING, learning_rate=rate, **changes) for rate in RATES}
+            rate = min(tried, key=lambda r: tried[r])
+            found[name] = np.array([loss(seed, learning_rate=rate, **changes) for seed in range(seeds)])
+            less = interval(found[name] - found["AdamW"]) if name != "AdamW" else ""
+            yield name, f"{rate:g}", interval(found[name]), less
+
+
 def interval(values: np.ndarray) -> str:
     of = mean_interval([float(value) for value in values])
     return f"{of.mean:.3f} [{of.low:.3f}, {of.high:.3f}]"
@@ -109,7 +175,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except EtoError as error:
         sys.exit(f"error: {error}")
     head = ("game", "optimiser", "rate", "reward while learning", "reward at the end", "minus AdamW")
-    print(table(head, list(compared(rule, given.seeds))))
+    print(table(head, list(compared(rule, given.seeds))), flush=True)
+    print()
+    print(table(("optimiser", "rate", "loss", "minus AdamW"), list(adapters(given.weights, given.seeds))))
 
 
 if __name__ == "__main__":

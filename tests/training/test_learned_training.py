@@ -1,4 +1,4 @@
-"""Training of adapters with the learned optimiser: it learns, resumes bit for bit, and says what it cannot."""
+"""Adapters trained with the learned optimiser: they learn, resume bit for bit, and errors are told."""
 
 from __future__ import annotations
 

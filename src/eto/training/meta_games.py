@@ -34,8 +34,8 @@ class Rollout:
     valid: Tensor
     """`[n, s]`, 1 for a step before the episode's end, else 0."""
     reward: Tensor
-    """`[n]`, by which agents are compared, at most 1: discounted reward of an episode, or 1 less a pull's regret
-    as a share of the largest."""
+    """`[n]`, by which agents are compared, at most 1: discounted reward of an episode, or 1 less a
+    pull's regret as a share of the largest."""
 
 
 Act = Callable[[Tensor], Tensor]

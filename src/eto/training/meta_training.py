@@ -61,6 +61,7 @@ class Agents:
             found = gradients(self.game, weights, played)
             moves, flat = rule(found.flatten(), hidden.flatten(0, 1))
             weights, hidden = weights + rate * moves.view_as(weights), flat.view_as(hidden)
+            _check_finite(weights)
         played = self.game.play(sampled(self.game, weights, self._random))
         loss = a2c_loss(self.game, weights, played).mean()
         self.weights, self.hidden = weights.detach(), hidden.detach()
@@ -102,7 +103,7 @@ def meta_train(
     """Improve `rule` in place, one iteration at a time.
 
     rate: of the agents. meta_rate: Adam's, for the rule. Raises `InputError` for an argument out of range,
-    and where the loss is not finite any more.
+    and where agents have diverged.
     """
     check_values(
         meta_train,
@@ -115,16 +116,18 @@ def meta_train(
             group.renew(number)
         found = [group.unroll(rule, rate) for group in groups]
         loss = torch.stack([loss for loss, _ in found]).mean()
-        if not bool(loss.isfinite()):
-            hint = "give a smaller meta_rate"
-            raise InputError(
-                f"the loss of iteration {number + 1} is not finite", where="meta_train", hint=hint
-            )
+        _check_finite(loss)
         adam.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(rule.parameters(), MAX_META_NORM)
         adam.step()
         yield Iteration(number + 1, float(loss.detach()), tuple(reward for _, reward in found))
+
+
+def _check_finite(values: Tensor) -> None:
+    if not bool(values.isfinite().all()):
+        hint = "give a smaller rate, or a smaller meta_rate"
+        raise InputError("agents have diverged: not all numbers are finite", where="meta_train", hint=hint)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
