@@ -131,7 +131,7 @@ def experts(rooms: int, split: str, count: int) -> list[Trajectory]:
 
 def adapters(weights: Path | None, seeds: int) -> Iterator[tuple[str, ...]]:
     """Rows: loss on 16 held-out experts of a game with four rooms after adapters have cloned 24, in nats a
-    token of the agent, with 95% intervals over seeds. The model below them has cloned the game with two rooms."""
+    token of the agent, with 95% intervals over seeds. The model below has cloned the game of two rooms."""
     first, own, held = experts(2, "train", 32), experts(4, "train", 24), experts(4, "dev", 16)
     texts = [message.content for t in first + own for message in t.messages]
     texts += [text for t in first + own for turn in t.turns for text in (turn.action, turn.observation)]
