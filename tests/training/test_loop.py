@@ -368,7 +368,7 @@ def test_an_optimiser_may_outlive_a_training(tiny_path):
         optimiser = Optimiser(learner.model, chosen)
         for _ in range(2):
             rows(learner.fit(examples, sft_objective, chosen, optimiser=optimiser if kept else None))
-        steps = {int(state["step"]) for state in optimiser.adamw.state.values()}
+        steps = {int(state["step"]) for state in optimiser.algorithm.state.values()}
         assert steps == ({2} if kept else set())
         ended.append(weights(learner.model))
     assert changed(*ended)

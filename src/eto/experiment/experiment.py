@@ -18,11 +18,13 @@ from eto.experiment.loading import (
     agents_left,
     check_embedded_room,
     check_for_training,
+    check_optimisers,
     sure_to_load,
 )
 from eto.experiment.needs import advice, check_replay, unmet, unmet_text
 from eto.experiment.play import collect, kept_experts
 from eto.experiment.recipe import Recipe
+from eto.experiment.recipe_fields import learned_optimisers
 from eto.experiment.run import Run
 from eto.experiment.run_records import check_place, check_template
 from eto.experiment.tested import take_tests
@@ -60,6 +62,7 @@ def perform(
     if source is not None:
         # A mistake in it must be reported before the model is loaded and the directory takes the recipe.
         forkable_stages(source, recipe)
+    check_optimisers(recipe)
     with PolicyLoading(recipe) as loading:
         suite = suite_of(recipe)
         splits = {split: tasks_of(recipe, suite, split) for split in SPLITS}
@@ -169,5 +172,6 @@ def _loaded(loading: PolicyLoading, watch: Watcher) -> Learner:
         watch.say("loading the model")
     learner = loading.policy()
     if agents := agents_left(loading.recipe):
-        check_for_training(learner, loading.recipe.directory, agents)
+        learned = bool(learned_optimisers(loading.recipe.method))
+        check_for_training(learner, loading.recipe.directory, agents, learned=learned)
     return learner

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from eto.experiment.compose import policy_of
 from eto.experiment.recipe import Recipe
+from eto.experiment.recipe_fields import learned_optimisers
 from eto.methods import declared_stages
 
 if TYPE_CHECKING:
@@ -66,18 +67,27 @@ class PolicyLoading:
         self._policy = None
 
 
-def check_for_training(policy: Learner, out: Path, agents: int = 0) -> None:
+def check_for_training(policy: Learner, out: Path, agents: int = 0, *, learned: bool = False) -> None:
     """Raises `InputError` for a model that can only act, `MissingRequirement` where the disk of `out` has no
-    room for it: once or, with `agents`, for a run that saves so many."""
+    room for it: once or, with `agents`, for a run that saves so many. learned: by a learned optimiser."""
     from eto.models.adapters import trained_bytes
-    from eto.models.disk_room import check_room, needed_bytes
+    from eto.models.disk_room import LEARNED_STATE, STATE, check_room, needed_bytes
     from eto.models.saving import model_bytes
     from eto.training.probe import check_training
 
     check_training(policy.model, plain=not policy.fast_paths)
     whole = model_bytes(policy.model)
-    needed = needed_bytes(whole, trained_bytes(policy.model), agents) if agents else whole
+    state = LEARNED_STATE if learned else STATE
+    needed = needed_bytes(whole, trained_bytes(policy.model), agents, state) if agents else whole
     check_room(out, needed - _states(out))
+
+
+def check_optimisers(recipe: Recipe) -> None:
+    """Raises `InputError` for a file of a learned optimiser that is missing or holds none."""
+    for section in learned_optimisers(recipe.method).values():
+        from eto.training.learned_optimiser import load_rule
+
+        load_rule(section.optimiser_file)
 
 
 def agents_left(recipe: Recipe) -> int:

@@ -26,6 +26,7 @@ from eto.settings import (
     RolloutSettings,
     Settings,
     TaskSettings,
+    TrainingSettings,
 )
 from eto.settings.base import Conflict, Free, Most, Yields
 from eto.settings.limits import Count, Seed
@@ -106,6 +107,26 @@ class Recipe(Settings):
             problem = "nothing is learnt from tasks without an expert (tasks.experts_per_kind)"
             raise Conflict(f"{problem}; {change}")
         return self
+
+    @model_validator(mode="after")
+    def _learned_optimiser_trains_adapters(self) -> Self:
+        if self.model.lora is None and (learned := learned_optimisers(self.method)):
+            name = next(iter(learned))
+            raise Conflict(
+                f"method.{name}.optimiser: learned trains adapters only, but model.lora is null; set "
+                f"model.lora, such as {{rank: 16}}, or method.{name}.optimiser to adamw"
+            )
+        return self
+
+
+def learned_optimisers(method: MethodSettings) -> dict[str, TrainingSettings]:
+    """Sections of `method` that train with a learned optimiser, by name."""
+    sections = {name: getattr(method, name) for name in type(method).model_fields}
+    return {
+        name: section
+        for name, section in sections.items()
+        if isinstance(section, TrainingSettings) and section.optimiser == "learned"
+    }
 
 
 def section_of(annotation: Any) -> type[BaseModel] | None:

@@ -11,12 +11,15 @@ SPARE = 50_000_000
 """Bytes for tokenizers, trajectories and logs."""
 STATE = 2 * 3
 """Training states on the disk, the old and the new one, each of weights and AdamW's two averages."""
+LEARNED_STATE = 2 * 17
+"""As `STATE`, of weights and the learned optimiser's 16 numbers for each."""
 
 
-def needed_bytes(whole: int, trained: int, agents: int) -> int:
+def needed_bytes(whole: int, trained: int, agents: int, state: int = STATE) -> int:
     """Bytes on the disk of a run that saves `agents` models of `whole` bytes and trains `trained` of them:
-    with another model while it is being written, and the states from which training is resumed."""
-    return whole * (agents + 1) + STATE * trained + SPARE
+    with another model while it is being written, and the states from which training is resumed, `state`
+    times the trained weights."""
+    return whole * (agents + 1) + state * trained + SPARE
 
 
 def check_room(directory: Path, needed: int) -> None:

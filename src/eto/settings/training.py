@@ -44,6 +44,12 @@ class TrainingSettings(Settings):
     """Course of the learning rate after warm-up. Paper: cosine."""
     warmup_ratio: Share = Field(default_factory=_warmup(0.03))
     """Share of the steps in which the learning rate rises; 0 with `schedule: constant`. Paper: 0.03."""
+    optimiser: Literal["adamw", "learned"] = "adamw"
+    """learned is Optim4RL (arXiv 2302.01470), for adapters (`model.lora`) only; it keeps 64 bytes of a
+    weight, AdamW 8."""
+    optimiser_file: str | None = Field(None, min_length=1)
+    """The learned optimiser's numbers, as `python -m eto.training.meta_training` writes them; null: those
+    that come with the package."""
     weight_decay: NotNegative = 0.0
     """AdamW's decoupled decay. Paper: 0."""
     max_grad_norm: Positive = 1.0
@@ -59,6 +65,12 @@ class TrainingSettings(Settings):
         if self.schedule == "constant" and self.warmup_ratio:
             raise Conflict(
                 "schedule: constant has no warm-up; set {place}warmup_ratio to 0, or use constant_with_warmup"
+            )
+        if self.optimiser_file is not None and self.optimiser != "learned":
+            raise Conflict("optimiser_file has no effect with AdamW; set {place}optimiser to learned")
+        if self.weight_decay and self.optimiser == "learned":
+            raise Conflict(
+                "weight_decay is AdamW's; set {place}weight_decay to 0, or {place}optimiser to adamw"
             )
         if self.batch_size is not None and self.batch_tokens is not None:
             raise Conflict(

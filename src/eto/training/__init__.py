@@ -10,11 +10,14 @@
 - `example`: an example and its loss: what a step adds up
 - `foresight`: learning the observation that follows an action
 - `guard`: limits at which preference training stops
+- `learned_optimiser`: Optim4RL: an optimiser that was learned, for adapters
 - `learner`: a model that learns, is saved, and acts through its actors
 - `log_probs`: token log-probabilities of trees
 - `loop`: the one optimisation loop, resumable
 - `memory`: memory that training will take, computed beforehand
-- `optimiser`: AdamW, which may outlive a round
+- `meta_games`: bandits and a small game with tiny policies
+- `meta_training`: learning an optimiser on them
+- `optimiser`: AdamW or a learned one, which may outlive a round
 - `pair_examples`: pairs as examples: what of them a loss sees
 - `policy_gradient`: PPO on the agent's tokens of stored episodes
 - `preference`: `eto.dpo`: DPO on whole trajectories

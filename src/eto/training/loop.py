@@ -123,12 +123,12 @@ class Fit:
             lanes,
             plain=self._backend.plain,
             entropy=getattr(objective, "entropy", False),
+            state_bytes=self.optimiser.weight_bytes,
         )
         """What training takes at its peak, the model included, and whether it recomputes activations."""
-        self._training = (
-            fingerprint(examples, decisive(settings, seed), objective_settings) if directory else ""
-        )
-        progress = load_state(directory, self._training, model, self.optimiser.adamw)
+        decided = decisive(settings, seed) + self.optimiser.decisive
+        self._training = fingerprint(examples, decided, objective_settings) if directory else ""
+        progress = load_state(directory, self._training, model, self.optimiser.algorithm)
         self.step = progress.step
         """Steps taken so far."""
         self.stopped: str | None = self._reason() if progress.stopped else None
@@ -222,7 +222,7 @@ class Fit:
     def _save(self) -> None:
         if self.directory is not None:
             progress = Progress(self.step, self.stopped is not None, self._training)
-            save_state(self.directory, progress, self.learner.model, self.optimiser.adamw)
+            save_state(self.directory, progress, self.learner.model, self.optimiser.algorithm)
             self._saved = time.monotonic()
 
     @property

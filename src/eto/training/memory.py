@@ -39,7 +39,7 @@ class TrainingMemory:
     gradients: int
     """In fp32, each lane's."""
     optimiser_state: int
-    """AdamW's two averages."""
+    """AdamW's two averages, or what the learned optimiser keeps."""
     activations: int
     """What a forward pass keeps for its backward pass, and the largest buffers of the latter."""
 
@@ -62,11 +62,13 @@ def planned_memory(
     *,
     plain: bool = False,
     entropy: bool = False,
+    state_bytes: int = 8,
 ) -> tuple[TrainingMemory, bool]:
     """Memory of training on the largest of `batches`, and whether activations are recomputed in it:
     as `checkpointing` says or, where that is None, if all would not fit into what is free.
 
     plain: with torch's own functions, without those written for trees. entropy: of the predictions too.
+    state_bytes: what the optimiser keeps of a weight; AdamW 8.
     """
     fullest, longest = max(batches, key=lambda batch: sum(map(len, batch))), max(batches, key=_longest)
     candidates = [fullest] if fullest is longest else [fullest, longest]
@@ -74,7 +76,14 @@ def planned_memory(
     def largest(recomputed: bool) -> TrainingMemory:
         measured = (
             training_memory(
-                model, batch, dtype, checkpointing=recomputed, lanes=lanes, plain=plain, entropy=entropy
+                model,
+                batch,
+                dtype,
+                checkpointing=recomputed,
+                lanes=lanes,
+                plain=plain,
+                entropy=entropy,
+                state_bytes=state_bytes,
             )
             for batch in candidates
         )
@@ -101,10 +110,12 @@ def training_memory(
     lanes: int = 1,
     plain: bool = False,
     entropy: bool = False,
+    state_bytes: int = 8,
 ) -> TrainingMemory:
-    """Memory of training `model` with AdamW, computing in `dtype`, with `trees` passing at a time.
+    """Memory of training `model`, computing in `dtype`, with `trees` passing at a time.
 
-    `checkpointing`: with the activations inside a layer recomputed in the backward pass.
+    `checkpointing`: with the activations inside a layer recomputed in the backward pass. `state_bytes`: what
+    the optimiser keeps of a weight; AdamW 8.
     """
     weights = list(model.parameters())
     trained = sum(weight.numel() for weight in weights if weight.requires_grad)
@@ -124,7 +135,7 @@ def training_memory(
         weights=sum(weight.numel() * weight.element_size() for weight in weights),
         copy=copied * width,
         gradients=4 * trained * lanes,
-        optimiser_state=8 * trained,
+        optimiser_state=state_bytes * trained,
         activations=kept + buffers * 4 * predictions * vocabulary,
     )
 
