@@ -19,6 +19,7 @@ from eto.errors import InputError
 from eto.protocols import EngineFault
 from eto.rollout.episode import drift, episode_seed, turn_seed
 from eto.rollout.rollouts import rollouts, stream_rollouts
+from eto.rollout.simulators import Simulators
 from eto.training.learner import load_learner
 from eto.types import Message, StopReason, Turn
 
@@ -459,6 +460,31 @@ def test_standing_simulators_survive_a_call_that_was_left(workers):
         for _ in range(3):
             next(stream_rollouts(bisecting(), suite, tasks, **settings, pool=pool))
         assert len(rollouts(bisecting(), suite, tasks, **settings, pool=pool)) == len(tasks)
+
+
+def test_an_answer_that_nobody_waits_for_any_more_is_dropped():
+    """A stop calls off everyone who waits; what simulators answer then must not show as a fault."""
+    suite, settings = Guessing(), how(workers=1)
+    faults: list[object] = []
+
+    async def stopped(pool: EnvironmentPool) -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: faults.append(context))
+        with Simulators(pool) as simulators:
+            waiting = [
+                asyncio.ensure_future(simulators.slot(number).reset(suite.tasks("train")[0]))
+                for number in (0, 1)
+            ]
+            await asyncio.sleep(0)
+            assert simulators._waiting and not any(each.done() for each in waiting)
+            for each in waiting:
+                each.cancel()
+            while simulators._waiting:
+                await asyncio.sleep(0.01)
+            assert (await simulators.slot(2).reset(suite.tasks("train")[0])).observation
+
+    with EnvironmentPool.within(suite, settings["limits"]) as pool:
+        asyncio.run(stopped(pool))
+    assert faults == []
 
 
 def test_what_an_engine_raises_ends_the_call_and_releases_the_others():

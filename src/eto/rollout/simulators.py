@@ -57,12 +57,15 @@ class Simulators:
         """Hand over the available results, and look again at the next deadline."""
         try:
             for result in self.pool.poll(0.0):
-                self._waiting.pop(result.slot).set_result(result)
+                answer = self._waiting.pop(result.slot)
+                if not answer.done():  # whoever waited may have been called off
+                    answer.set_result(result)
         except Exception as error:  # raised again where it is awaited
             self._error = error
         if self._error is not None:
             for answer in self._waiting.values():
-                answer.set_exception(self._error)
+                if not answer.done():
+                    answer.set_exception(self._error)
             self._waiting.clear()
             return
         deadline = self.pool.deadline()
