@@ -220,20 +220,14 @@ def check_environment(
 def serve_environment(
     name: str,
     options: Annotated[list[str] | None, typer.Argument(metavar="NAME=VALUE")] = None,
-    protocol: Annotated[str, typer.Option(help="agentgym or openenv.")] = "agentgym",
-    split: Annotated[
-        str, typer.Option(help="Whose tasks are told apart by `data_idx`, or by seed.")
-    ] = "train",
+    split: Annotated[str, typer.Option(help="Whose tasks `data_idx` counts through.")] = "train",
     host: str = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65_535, help="0 takes a free one.")] = 8000,
     idle_seconds: Annotated[
         float, typer.Option(min=0.1, max=2_592_000, help="After which an unused session is closed.")
     ] = 600.0,
-    max_sessions: Annotated[
-        int, typer.Option(min=1, max=100_000, help="Sessions at a time, with openenv.")
-    ] = 64,
 ) -> None:
-    """Serve an environment over AgentGym's HTTP protocol, or over that of OpenEnv."""
+    """Serve an environment over AgentGym's HTTP protocol."""
     from eto.cli.environments import serve
 
-    serve(name, options or [], split, host, port, idle_seconds, protocol, max_sessions)
+    serve(name, options or [], split, host, port, idle_seconds)

@@ -61,36 +61,18 @@ def check(
     return FAILED if problems else 0
 
 
-def serve(
-    name: str,
-    options: Sequence[str],
-    split: str,
-    host: str,
-    port: int,
-    idle_seconds: float,
-    protocol: str = "agentgym",
-    most_sessions: int = 64,
-) -> None:
-    """Serve the tasks of a split over a protocol, `agentgym` or `openenv`, until interrupted."""
-    if protocol not in ("agentgym", "openenv"):
-        raise InputError(f"unknown protocol {protocol!r}", where="--protocol", hint="agentgym or openenv")
+def serve(name: str, options: Sequence[str], split: str, host: str, port: int, idle_seconds: float) -> None:
+    """Serve the tasks of a split over the AgentGym protocol until interrupted."""
     try:
         import uvicorn
 
         from eto.environments.remote.serving import build_app
-        from eto.environments.remote.serving_openenv import build_openenv_app
     except ModuleNotFoundError as error:
         hint = "pip install 'eto-agent[serve]'"
         raise MissingRequirement(f"the package {error.name!r} is not installed", hint=hint) from error
     check_free(host, port)
     suite = load_suite(name, **dict(_option(text) for text in options))
-    tasks = listed_tasks(suite, split)
-    if not tasks:
-        raise InputError(f"the split {split} has no tasks", where=name, hint="take another --split")
-    if protocol == "openenv":
-        app = build_openenv_app(suite, tasks, idle_seconds, most_sessions)
-    else:
-        app = build_app(suite, tasks, idle_seconds)
+    app = build_app(suite, listed_tasks(suite, split), idle_seconds)
     uvicorn.run(app, host=host, port=port, log_level="warning")
 
 

@@ -5,6 +5,5 @@
 - `openenv`: environments behind an OpenEnv server
 - `openenv_fields`: which of its fields carry text
 - `proxies`: no proxy for servers on this machine
-- `serving`: our environments over AgentGym's protocol
-- `serving_openenv`: our environments over OpenEnv's
+- `serving`: our environments over the same protocol
 """
