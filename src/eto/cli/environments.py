@@ -66,7 +66,7 @@ def serve(name: str, options: Sequence[str], split: str, host: str, port: int, i
     try:
         import uvicorn
 
-        from eto.environments.remote.serving import build_app
+        from eto.environments.remote.serving_agentgym import build_app
     except ModuleNotFoundError as error:
         hint = "pip install 'eto-agent[serve]'"
         raise MissingRequirement(f"the package {error.name!r} is not installed", hint=hint) from error
