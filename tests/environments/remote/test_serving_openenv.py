@@ -372,6 +372,8 @@ def test_what_is_told_over_http(counting):
         assert schema["action"]["required"] == ["message"]
         assert {"text", "messages", "reward"} <= set(schema["reset_observation"]["properties"])
         assert http.get("/state").json()["step_count"] == 0
+        tools = http.post("/mcp", json={"jsonrpc": "2.0", "method": "tools/list", "id": 1}).json()
+        assert (tools["jsonrpc"], tools["error"]["code"]) == ("2.0", -32601)
         begun = http.post("/reset", json={"seed": 2}).json()
         assert begun["observation"]["text"].startswith("Count to 3.") and not begun["done"]
         assert http.post("/reset").status_code == 200

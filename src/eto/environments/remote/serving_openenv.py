@@ -30,6 +30,8 @@ from eto.types import Task
 
 SESSIONS = 64
 """At a time, where the server is not told otherwise."""
+METHOD_NOT_FOUND = -32601
+"""JSON-RPC 2.0, section 5.1."""
 NOT_FOUND, CONFLICT, INVALID, FAILED, BUSY = 404, 409, 422, 500, 503
 
 
@@ -84,6 +86,14 @@ def build_app(
     def step(body: StepBody) -> dict[str, Any]:
         what = "no episode is under way: POST /step keeps nothing between requests, play over /ws"
         raise HTTPException(CONFLICT, what)
+
+    @app.post("/mcp")
+    def tools() -> dict[str, Any]:
+        error = {
+            "code": METHOD_NOT_FOUND,
+            "message": "this environment has no MCP tools: its actions are text",
+        }
+        return {"jsonrpc": "2.0", "id": None, "error": error}
 
     @app.websocket("/ws")
     async def session(socket: WebSocket) -> None:
