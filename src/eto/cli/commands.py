@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -220,14 +220,19 @@ def check_environment(
 def serve_environment(
     name: str,
     options: Annotated[list[str] | None, typer.Argument(metavar="NAME=VALUE")] = None,
-    split: Annotated[str, typer.Option(help="Whose tasks `data_idx` counts through.")] = "train",
+    protocol: Annotated[
+        Literal["agentgym", "openenv"],
+        typer.Option(help="AgentGym's over HTTP, or OpenEnv's over a WebSocket."),
+    ] = "agentgym",
+    split: Annotated[str, typer.Option(help="Whose tasks `data_idx` or `seed` counts through.")] = "train",
     host: str = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65_535, help="0 takes a free one.")] = 8000,
     idle_seconds: Annotated[
         float, typer.Option(min=0.1, max=2_592_000, help="After which an unused session is closed.")
     ] = 600.0,
+    sessions: Annotated[int | None, typer.Option(min=1, help="Most at a time, for OpenEnv. [64]")] = None,
 ) -> None:
-    """Serve an environment over AgentGym's HTTP protocol."""
+    """Serve an environment over AgentGym's or OpenEnv's protocol."""
     from eto.cli.environments import serve
 
-    serve(name, options or [], split, host, port, idle_seconds)
+    serve(name, options or [], split, host, port, idle_seconds, protocol, sessions)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Sequence
+from typing import Literal
 
 from rich.console import Console
 
@@ -16,6 +17,8 @@ from eto.errors import EtoError, InputError, MissingRequirement
 from eto.experiment.recipe_yaml import read_yaml
 
 FAILED = 1
+Protocol = Literal["agentgym", "openenv"]
+"""What an environment is served over."""
 
 
 def list_environments(console: Console) -> None:
@@ -61,18 +64,41 @@ def check(
     return FAILED if problems else 0
 
 
-def serve(name: str, options: Sequence[str], split: str, host: str, port: int, idle_seconds: float) -> None:
-    """Serve the tasks of a split over the AgentGym protocol until interrupted."""
+def serve(
+    name: str,
+    options: Sequence[str],
+    split: str,
+    host: str,
+    port: int,
+    idle_seconds: float,
+    protocol: Protocol = "agentgym",
+    sessions: int | None = None,
+) -> None:
+    """Serve the tasks of a split over a protocol until interrupted.
+
+    sessions: most at a time; None takes the protocol's default, which AgentGym's is without.
+    """
+    if protocol == "agentgym" and sessions is not None:
+        hint = "leave out --sessions, or take --protocol openenv"
+        raise InputError("AgentGym's protocol does not limit sessions", where="--sessions", hint=hint)
     try:
         import uvicorn
 
-        from eto.environments.remote.serving import build_app
+        from eto.environments.remote import serving_agentgym, serving_openenv
+
+        if protocol == "openenv":
+            import websockets  # noqa: F401  # with which uvicorn speaks
     except ModuleNotFoundError as error:
         hint = "pip install 'eto-agent[serve]'"
         raise MissingRequirement(f"the package {error.name!r} is not installed", hint=hint) from error
     check_free(host, port)
     suite = load_suite(name, **dict(_option(text) for text in options))
-    app = build_app(suite, listed_tasks(suite, split), idle_seconds)
+    tasks = listed_tasks(suite, split)
+    if protocol == "openenv":
+        most = serving_openenv.SESSIONS if sessions is None else sessions
+        app = serving_openenv.build_app(suite, tasks, split, idle_seconds, most)
+    else:
+        app = serving_agentgym.build_app(suite, tasks, idle_seconds)
     uvicorn.run(app, host=host, port=port, log_level="warning")
 
 

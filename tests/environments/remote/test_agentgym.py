@@ -18,7 +18,7 @@ from playing import how
 
 from eto.engines.scripted import scripted_actor
 from eto.environments import load_suite
-from eto.environments.remote.serving import build_app
+from eto.environments.remote.serving_agentgym import build_app
 from eto.environments.toolkit.conformance import check_environment
 from eto.errors import EnvironmentFailure, InputError
 from eto.rollout.rollouts import rollouts

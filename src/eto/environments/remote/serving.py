@@ -1,174 +1,156 @@
-"""Any environment of ours over the AgentGym protocol (see `eto.environments.remote.agentgym`).
-
-Sessions that nobody has asked for a while are closed, so a client that dies leaves nothing behind.
-"""
+"""The open sessions of a server over a suite of ours, whatever protocol it speaks."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 
 from fastapi import FastAPI
-from fastapi.responses import JSONResponse
-from pydantic import BaseModel
 
-from eto.data.texts import whole
-from eto.environments.hosting.boundary import checked_environment, user_code
+from eto.environments.hosting.boundary import Begun, checked_environment, user_code
 from eto.environments.hosting.host import begin, take_step
 from eto.errors import EtoError
-from eto.protocols import Environment, TaskSuite
+from eto.protocols import Environment, Step, TaskSuite
 from eto.types import Task
-
-GONE = 404
 
 
 class NotThere(Exception):
     """A session or task that the client named and that does not exist."""
 
 
-@dataclass(slots=True)
-class _Session:
-    environment: Environment
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    asked: float = field(default_factory=time.monotonic)
-    observation: str = ""
+class Full(Exception):
+    """All sessions that the server may hold are taken."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"the server holds {limit} sessions at a time, all taken")
+        self.limit = limit
 
 
-class ResetBody(BaseModel):
-    id: int
-    data_idx: int = 0
+class Session:
+    """One client's environment. Its calls wait for one another.
 
+    Raises `EnvironmentFailure` where the environment fails.
+    """
 
-class StepBody(BaseModel):
-    id: int
-    action: str
+    def __init__(self, suite: TaskSuite) -> None:
+        self._suite = suite
+        self._lock = threading.Lock()
+        self._environment = self._made()
+        self.asked = time.monotonic()
+        self.observation = ""
 
+    def reset(self, task: Task) -> Begun:
+        with self._lock:
+            begun = begin(self._suite, self._environment, task)
+            self.observation = begun.observation
+            return begun
 
-class CloseBody(BaseModel):
-    id: int
+    def step(self, action: str) -> Step:
+        with self._lock:
+            step = take_step(self._environment, action)
+            self.observation = step.observation
+            return step
+
+    def renew(self) -> None:
+        """Another environment in place of one that failed, for its state is unknown."""
+        with suppress(EtoError):
+            self.close()
+        with self._lock:
+            self._environment = self._made()
+
+    def close(self) -> None:
+        with self._lock, user_code("close"):
+            self._environment.close()
+
+    def _made(self) -> Environment:
+        with user_code("environment"):
+            made = self._suite.environment()
+        return checked_environment(made)
 
 
 class Sessions:
-    """The open sessions of a server."""
+    """The open sessions of a server, by number; at most `limit`, where there is one."""
 
-    def __init__(self, suite: TaskSuite, tasks: Sequence[Task], idle_seconds: float) -> None:
-        self._suite, self._tasks, self._idle = suite, tasks, idle_seconds
-        self._open: dict[int, _Session] = {}
+    def __init__(self, suite: TaskSuite, limit: int | None = None) -> None:
+        self._suite, self._limit = suite, limit
+        self._open: dict[int, Session] = {}
         self._lock = threading.Lock()
-        self._created = 0
+        self._created = self._coming = 0
 
-    def create(self) -> dict[str, int]:
-        with user_code("environment"):
-            made = self._suite.environment()
-        session = _Session(checked_environment(made))
+    def create(self) -> int:
+        """The number of a new session. Raises `Full`, and `EnvironmentFailure` where none can be made."""
         with self._lock:
-            number, self._created = self._created, self._created + 1
-            self._open[number] = session
-        return {"id": number}
+            if self._limit is not None and len(self._open) + self._coming >= self._limit:
+                raise Full(self._limit)
+            self._coming += 1
+        try:
+            session = Session(self._suite)
+            with self._lock:
+                number, self._created = self._created, self._created + 1
+                self._open[number] = session
+        finally:
+            with self._lock:
+                self._coming -= 1
+        return number
 
-    def reset(self, number: int, data_idx: int) -> dict[str, Any]:
-        session = self._find(number)
-        if not 0 <= data_idx < len(self._tasks):
-            raise NotThere(f"data_idx {data_idx}: there are {len(self._tasks)} tasks")
-        with session.lock:
-            task = self._tasks[data_idx]
-            session.observation = begin(self._suite, session.environment, task).observation
-            return {"observation": session.observation, "reward": 0.0, "done": False, "task": task.id}
-
-    def step(self, number: int, action: str) -> dict[str, Any]:
-        session = self._find(number)
-        with session.lock:
-            step = take_step(session.environment, action)
-            session.observation = step.observation
-            return asdict(step) | {"done": step.terminated or step.truncated}
-
-    def observation(self, number: int) -> str:
-        return self._find(number).observation
-
-    def close(self, number: int) -> dict[str, bool]:
-        with self._lock:
-            session = self._open.pop(number, None)
-        if session is not None:
-            with session.lock, user_code("close"):
-                session.environment.close()
-        return {"closed": session is not None}
-
-    def close_idle(self) -> None:
-        """Close sessions unasked for longer than allowed."""
-        before = time.monotonic() - self._idle
-        for number in [number for number, session in list(self._open.items()) if session.asked < before]:
-            self._give_up(number)
-
-    def close_all(self) -> None:
-        for number in list(self._open):
-            self._give_up(number)
-
-    def _give_up(self, number: int) -> None:
-        with suppress(EtoError):  # nobody waits for an answer
-            self.close(number)
-
-    def __len__(self) -> int:
-        return len(self._open)
-
-    def _find(self, number: int) -> _Session:
+    def find(self, number: int) -> Session:
+        """An open session, which counts as asked for now. Raises `NotThere`."""
         session = self._open.get(number)
         if session is None:
             raise NotThere(f"there is no session {number}")
         session.asked = time.monotonic()
         return session
 
+    def close(self, number: int) -> bool:
+        """Whether the session was open. Raises `EnvironmentFailure` where its environment fails."""
+        with self._lock:
+            session = self._open.pop(number, None)
+        if session is not None:
+            session.close()
+        return session is not None
 
-def build_app(suite: TaskSuite, tasks: Sequence[Task], idle_seconds: float = 600.0) -> FastAPI:
-    """A web application that serves `tasks` of `suite`; `data_idx` counts through them."""
-    sessions = Sessions(suite, tasks, idle_seconds)
+    def give_up(self, number: int) -> None:
+        """Close a session whose client waits for no answer."""
+        with suppress(EtoError):
+            self.close(number)
+
+    def close_idle(self, seconds: float) -> None:
+        """Close sessions unasked for longer than allowed."""
+        before = time.monotonic() - seconds
+        for number in [number for number, session in list(self._open.items()) if session.asked < before]:
+            self.give_up(number)
+
+    def close_all(self) -> None:
+        for number in list(self._open):
+            self.give_up(number)
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
+
+
+def lifespan(sessions: Sessions, idle_seconds: float | None) -> Lifespan:
+    """While the server runs, sessions idle that long are closed; when it ends, all."""
 
     @asynccontextmanager
-    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        async def sweep() -> None:
-            while True:
-                await asyncio.sleep(min(idle_seconds, 30.0))
-                await asyncio.to_thread(sessions.close_idle)
-
-        sweeping = asyncio.create_task(sweep())
+    async def living(_app: FastAPI) -> AsyncIterator[None]:
+        sweeping = asyncio.create_task(_sweep(sessions, idle_seconds)) if idle_seconds is not None else None
         yield
-        sweeping.cancel()
-        with suppress(asyncio.CancelledError):
-            await sweeping
+        if sweeping is not None:
+            sweeping.cancel()
+            with suppress(asyncio.CancelledError):
+                await sweeping
         await asyncio.to_thread(sessions.close_all)
 
-    app = FastAPI(title=f"eto: {suite.name}", lifespan=lifespan)
-    app.state.sessions = sessions
+    return living
 
-    @app.exception_handler(NotThere)
-    def unknown(_request: Any, error: NotThere) -> JSONResponse:
-        return JSONResponse({"error": str(error)}, GONE)
 
-    @app.exception_handler(EtoError)
-    def broken(_request: Any, error: EtoError) -> JSONResponse:
-        return JSONResponse({"error": whole(str(error))})
-
-    app.get("/")(lambda: f"This is environment {suite.name}.")
-    app.post("/create")(sessions.create)
-
-    @app.get("/observation")
-    def observation(id: int) -> str:
-        return sessions.observation(id)
-
-    @app.post("/reset")
-    def reset(body: ResetBody) -> dict[str, Any]:
-        return sessions.reset(body.id, body.data_idx)
-
-    @app.post("/step")
-    def step(body: StepBody) -> dict[str, Any]:
-        return sessions.step(body.id, body.action)
-
-    @app.post("/close")
-    def close(body: CloseBody) -> dict[str, bool]:
-        return sessions.close(body.id)
-
-    return app
+async def _sweep(sessions: Sessions, idle_seconds: float) -> None:
+    while True:
+        await asyncio.sleep(min(idle_seconds, 30.0))
+        await asyncio.to_thread(sessions.close_idle, idle_seconds)
