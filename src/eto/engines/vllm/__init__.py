@@ -66,7 +66,7 @@ def _start(
             options += ["--tensor-parallel-size", str(len(devices))]
     environment = clean_environment(variables | vllm.environment)
     log = needs.directory / f"vllm-{number}.log"
-    return Start(tuple(command), tuple(options), tuple(vllm.arguments), environment, log)
+    return Start(tuple(command), tuple(options), tuple(vllm.arguments), environment, log, devices is None)
 
 
 def _cards(vllm: VllmSettings, number: int) -> list[str] | None:

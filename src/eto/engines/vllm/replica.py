@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from safetensors import SafetensorError, safe_open
+
 from eto.engines.server.connection import Answer, Connection, Lost
 from eto.engines.server.replica import Replica, check_weights
 from eto.engines.server.wire import COMPLETIONS, completion_request
@@ -37,6 +39,7 @@ class Start:
     arguments: tuple[str, ...]
     environment: Mapping[str, str]
     log: Path
+    on_cpu: bool = False
 
     def line(self, directory: Path, model: str, port: int) -> list[str]:
         """The whole command."""
@@ -58,7 +61,7 @@ class VllmReplica(Replica):
         """The weights it acts with."""
         self._vllm, self._context, self._say = settings, context, say
         self._mending = asyncio.Lock()
-        self._restarts = 0
+        self._restarts, self._reloads = 0, True
         self.generation = 0
         """How often it was started."""
 
@@ -66,7 +69,9 @@ class VllmReplica(Replica):
         """Started on `directory` the first time; then given its weights, or started again where it does not
         take them."""
         check_weights(directory)
-        if self.process is None or not self.process.running:
+        running = self.process is not None and self.process.running
+        # On a CPU vLLM keeps a second, packed copy of a head; one tied to the embeddings is not packed again.
+        if not running or not self._reloads or (self.start.on_cpu and has_tied_head(directory)):
             await self._start_on(directory)
             return
         try:
@@ -78,7 +83,8 @@ class VllmReplica(Replica):
             await self._start_on(directory)
 
     async def renew(self, directory: Path) -> None:
-        """Start it again on `directory`."""
+        """Start it again on `directory`, and from now on always: weights that it loaded were not right."""
+        self._reloads = False
         await self._start_on(directory)
 
     async def sleep(self) -> None:
@@ -182,6 +188,20 @@ class VllmReplica(Replica):
         process, self.process = self.process, None
         if process is not None:
             await asyncio.to_thread(process.end)
+
+
+def has_tied_head(directory: Path) -> bool:
+    """Whether the weights in `directory` have no head of their own, so that it is the embeddings'. Raises
+    `InputError` for a file that cannot be read."""
+    names: set[str] = set()
+    for path in directory.glob("*.safetensors"):
+        try:
+            with safe_open(path, "np") as weights:
+                names |= set(weights.keys())
+        except (OSError, SafetensorError) as error:
+            hint = "restore it from a copy, or save the model again"
+            raise InputError(f"cannot be read: {error}", where=str(path), hint=hint) from error
+    return not any("lm_head" in name or "embed_out" in name for name in names)
 
 
 def _address(port: int) -> str:
