@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from token_server import TokenServer, serving
+from completion_server import serving
+from token_server import TokenServer
 
 from eto.engines.in_process import InProcessEngine
 from eto.engines.opening import Needs, open_engine

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from token_server import TokenServer, closes, half, send, serving, stalls
+from completion_server import closes, half, send, serving, stalls
+from token_server import TokenServer
 
 from eto.engines.opening import Needs, open_engine
 from eto.engines.server.engine import FAULTS_IN_A_ROW, ServerEngine

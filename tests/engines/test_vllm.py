@@ -194,7 +194,7 @@ def test_a_server_killed_in_the_midst_is_started_again_and_owes_nothing(served, 
 
 def test_a_server_that_hangs_is_started_again(served):
     """It is alive and its port takes connections, but no answer comes."""
-    served.engine.replicas[0].connection._settings = served.engine.replicas[0].settings.replace(seconds=5.0)
+    served.engine.replicas[0].connection._settings = served.engine.replicas[0].settings.replace(seconds=20.0)
     asked = prompts(served.learner, 2)
     undisturbed = ask(served.engine, asked)
     processes = processes_of(served.engine)

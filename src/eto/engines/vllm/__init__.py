@@ -9,9 +9,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 from typing import TYPE_CHECKING
 
-from eto.errors import MissingRequirement
+from eto.errors import InputError, MissingRequirement
 
 if TYPE_CHECKING:
     from eto.engines.opening import Needs
@@ -26,7 +27,8 @@ CPU_BATCH = 4096
 def open_engine(settings: RolloutSettings, needs: Needs) -> ServerEngine:
     """The engine of vLLM servers, installed here and started with the first weights.
 
-    Raises `MissingRequirement` where vLLM cannot be installed or there are fewer GPUs than asked for.
+    Raises `InputError` where its command is none, `MissingRequirement` where vLLM cannot be installed or
+    there are fewer GPUs than asked for.
     """
     from eto.engines.server.engine import ServerEngine
     from eto.engines.vllm.installation import installed_python
@@ -39,6 +41,9 @@ def open_engine(settings: RolloutSettings, needs: Needs) -> ServerEngine:
     if command is None:
         python = installed_python(vllm.packages, vllm.without, say=needs.say)
         command = [str(python), "-W", "ignore", "-m", "vllm.entrypoints.openai.api_server", "--model"]
+    elif shutil.which(command[0]) is None:
+        hint = "correct it, or leave it out to have vLLM installed"
+        raise InputError(f"{command[0]} is no program", where="rollout.vllm.command", hint=hint)
     replicas = []
     for number, devices in enumerate(cards):
         start = _start(command, vllm, needs, number, devices)

@@ -1,8 +1,8 @@
 """Runs a server and ends it, with all that it started, once whoever asked for it is gone.
 
-Started as a script of its own: `python -I guard.py COMMAND...`. Its standard input is a pipe that the asking
-process holds open; the kernel closes it however that process ends, also by `kill -9`. Standard library alone,
-in one thread.
+Started as a script of its own: `python -I guard.py GRACE COMMAND...`. Its standard input is a pipe that the
+asking process holds open; the kernel closes it however that process ends, also by `kill -9`. Standard library
+alone, in one thread.
 """
 
 from __future__ import annotations
@@ -19,8 +19,6 @@ from types import FrameType
 
 LOOK_SECONDS = 0.5
 """Between two looks at the server."""
-GRACE_SECONDS = 15.0
-"""For the server to end by itself: killed at once it leaves its shared memory behind."""
 PR_SET_PDEATHSIG = 1
 
 
@@ -28,8 +26,9 @@ class _Asked(Exception):
     """A signal asks for the end."""
 
 
-def main(command: list[str]) -> int:
-    """Exit status of the server; 0 where it was asked to end."""
+def main(command: list[str], grace: float) -> int:
+    """Exit status of the server; 0 where it was asked to end. `grace`: seconds it has to end by itself, and
+    its processes after it; killed at once it would leave its shared memory behind."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, _ask)
     # A process group of its own, so that a signal to it spares this process.
@@ -42,7 +41,7 @@ def main(command: list[str]) -> int:
         status = 0
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    _end_group(server)
+    _end_group(server, grace)
     return status if status >= 0 else 128 - status
 
 
@@ -52,14 +51,14 @@ def _closed(pipe: int) -> bool:
     return bool(ready) and not os.read(pipe, 1)
 
 
-def _end_group(server: subprocess.Popen[bytes]) -> None:
+def _end_group(server: subprocess.Popen[bytes], grace: float) -> None:
     """The server first: it ends its own processes in order. What is left then is killed."""
     _signal(server.pid, signal.SIGCONT)  # a stopped process does not end before it goes on
     if server.poll() is None:
         server.terminate()
         with suppress(subprocess.TimeoutExpired):
-            server.wait(GRACE_SECONDS)
-    last = time.monotonic() + GRACE_SECONDS / 2
+            server.wait(grace)
+    last = time.monotonic() + grace
     _signal(server.pid, signal.SIGTERM)
     while _signal(server.pid, 0) and time.monotonic() < last:
         server.poll()
@@ -88,4 +87,4 @@ def _ask(number: int, frame: FrameType | None) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(sys.argv[2:], float(sys.argv[1])))

@@ -15,21 +15,23 @@ from eto.engines.vllm import guard
 
 TAIL_LINES = 12
 TAIL_BYTES = 16_000
-END_SECONDS = 2 * guard.GRACE_SECONDS + 5
-"""Longest wait for guard and server to end."""
+GRACE_SECONDS = 10.0
+"""For a server to end by itself, and for its processes after it."""
 
 
 class ServerProcess:
     """A server, started; ended by `end`, by the end of this process however it comes, or by itself."""
 
-    def __init__(self, command: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
-        """`log` gets what it writes, behind what is there. Raises `OSError` where it cannot be started."""
-        self.log = log
+    def __init__(
+        self, command: Sequence[str], environment: Mapping[str, str], log: Path, grace: float = GRACE_SECONDS
+    ) -> None:
+        """`log` gets what it writes, behind what is there. `grace`: seconds to end by itself, once asked."""
+        self.log, self._grace = log, grace
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as file:
             self._begun = file.tell()
             self._guard = subprocess.Popen(
-                [sys.executable, "-I", guard.__file__, *command],
+                [sys.executable, "-I", guard.__file__, str(grace), *command],
                 stdin=subprocess.PIPE,
                 stdout=file,
                 stderr=subprocess.STDOUT,
@@ -51,7 +53,7 @@ class ServerProcess:
         assert self._guard.stdin, "it is a pipe"
         self._guard.stdin.close()
         with suppress(subprocess.TimeoutExpired):
-            self._guard.wait(END_SECONDS)
+            self._guard.wait(2 * self._grace + 5)
         with suppress(ProcessLookupError):
             os.killpg(self._guard.pid, signal.SIGKILL)
         self._guard.wait()

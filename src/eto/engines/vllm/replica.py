@@ -158,11 +158,7 @@ class VllmReplica(Replica):
         port = free_port()
         self.connection.url = _address(port)
         line = self.start.line(directory, self.model, port)
-        try:
-            self.process = ServerProcess(line, self.start.environment, self.start.log)
-        except OSError as error:
-            problem = f"cannot be started: {error.strerror or error}"
-            raise InputError(problem, where=line[0], hint="correct rollout.vllm.command") from error
+        self.process = ServerProcess(line, self.start.environment, self.start.log)
         last = time.monotonic() + self._vllm.start_seconds
         while not await self._ready():
             if not self.process.running or time.monotonic() > last:
