@@ -15,6 +15,7 @@ from eto.protocols import Completion, EngineFault, Sampling
 
 FAULTS_IN_A_ROW = 16
 """Answers that cannot be used, without a good one in between, after which no more are asked for."""
+GO_ON = "see to the server; the same command goes on where this one stopped"
 
 
 class ServerEngine:
@@ -112,7 +113,7 @@ class ServerEngine:
                         f"{self._faults} requests in a row had no answer that can be used; the last: "
                         f"{answer.problem}\n  asked: {request_shape(replica.url, ids, sampling)}",
                         where="rollout.engine",
-                        hint="see to the server; the same command goes on where this one stopped",
+                        hint=GO_ON,
                     )
                 return answer
 
@@ -173,7 +174,7 @@ class ServerEngine:
             if not replica.down:
                 answer = await replica.served(probe)
                 if isinstance(answer, EngineFault):
-                    raise EngineFailure(answer.problem, where="rollout.engine", hint="see the server's log")
+                    raise EngineFailure(answer.problem, where="rollout.engine", hint=GO_ON)
                 answers.append(answer)
         return answers
 
