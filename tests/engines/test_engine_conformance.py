@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from completion_server import serving
+from token_server import TokenServer
 
 from eto.engines.in_process import InProcessEngine
+from eto.engines.opening import Needs, open_engine
 from eto.engines.scripted import ScriptedEngine
 from eto.protocols import Completion, Engine, EngineFault, Sampling
+from eto.settings import RolloutSettings, ServerSettings
 from eto.training.learner import load_learner
 
 STOP = 7
@@ -28,6 +32,8 @@ class Made:
     other_weights: Path
     """Weights with which it writes otherwise, where weights decide what it writes."""
     has_weights: bool = True
+    stop: Callable[[], None] = lambda: None
+    """Ends what it needs."""
 
 
 def in_process(fast_paths: bool, drafting: bool) -> Callable[[Path, Path], Made]:
@@ -39,6 +45,23 @@ def in_process(fast_paths: bool, drafting: bool) -> Callable[[Path, Path], Made]
         return Made(engine, [[*common, *range(n, 2 * n)] for n in (3, 5, 9, 14)], other)
 
     return make
+
+
+def server(path: Path, other: Path) -> Made:
+    replicas = [serving(TokenServer(path)) for _ in range(2)]
+    settings = ServerSettings(urls=[each.__enter__().url for each in replicas], seconds=20.0)
+    engine = open_engine(
+        RolloutSettings(engine="server", server=settings), Needs(128, "float32", path, print)
+    )
+    common = list(range(40, 70))
+    asyncio.run(engine.greet(common))
+
+    def stop() -> None:
+        engine.wait_closed()
+        for each in replicas:
+            each.__exit__(None, None, None)
+
+    return Made(engine, [[*common, *range(n, 2 * n)] for n in (3, 5, 9, 14)], other, stop=stop)
 
 
 def scripted(_path: Path, other: Path) -> Made:
@@ -57,12 +80,15 @@ ENGINES = {
     "in process": in_process(fast_paths=True, drafting=True),
     "in process, plain": in_process(fast_paths=False, drafting=False),
     "scripted": scripted,
+    "two servers": server,
 }
 
 
 @pytest.fixture(params=ENGINES)
-def made(request, tiny_path: Path, trained_path: Path) -> Made:
-    return ENGINES[request.param](tiny_path, trained_path)
+def made(request, tiny_path: Path, trained_path: Path) -> Iterator[Made]:
+    made = ENGINES[request.param](tiny_path, trained_path)
+    yield made
+    made.stop()
 
 
 def run(made: Made, *requests: tuple[list[int], Sampling, str | None]) -> list[Any]:

@@ -16,6 +16,7 @@ from eto.cli.terminal import say, terminal
 from eto.data.formats import PairForm, read_trajectories, write_pairs, write_trajectories
 from eto.data.texts import shown
 from eto.errors import InputError
+from eto.experiment.acting import Acting
 from eto.experiment.compose import (
     policy_of,
     section,
@@ -212,8 +213,9 @@ def _play(
             kept = stack.enter_context(Kept(out, command_line, overwrite=overwrite))
             _say_resuming(kept, Phase(split), len(tasks) * samples, progress)
         progress.say("loading the model")
+        acting = stack.enter_context(Acting(recipe, progress))
         played = play(
-            policy_of(recipe, model).actor("policy"),
+            acting.actor(policy_of(recipe, model), "policy"),
             suite,
             tasks,
             recipe,

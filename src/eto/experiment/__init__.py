@@ -1,5 +1,6 @@
 """A recipe from start to report, and what a training method sees of it.
 
+- `acting`: who writes the actions: this process, or an engine that gets the weights
 - `comparison`: methods under one budget, beside their controls
 - `comparison_place`: the directory of a comparison, and what is refused
 - `compose`: from a recipe to the objects it names

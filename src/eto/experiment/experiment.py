@@ -10,6 +10,7 @@ from eto.data.codec import prepare
 from eto.data.files import disk_errors
 from eto.data.formats import read_trajectories, write_trajectories
 from eto.environments.hosting.requests import Reply, Request
+from eto.experiment.acting import Acting
 from eto.experiment.compose import expert_tasks, suite_of, tasks_of
 from eto.experiment.fork import fork_stages, forkable_stages
 from eto.experiment.lab import Lab
@@ -102,7 +103,8 @@ def _learn(
     prepare(Request, Reply, Trajectory)  # before a thread imports beside this one
     loading.start()
     # One set of simulators for all stages: starting them takes seconds.
-    with EnvironmentPool.within(suite, recipe.environment) as pool:
+    acting = Acting(recipe, watch, run.directory / "engine")
+    with EnvironmentPool.within(suite, recipe.environment) as pool, acting:
         with_expert = expert_tasks(recipe, splits["train"])
         experts = _experts(run, suite, with_expert, pool, loading, watch)
         if experts and run.done(declared_stages(recipe.method)[0].name) is None:
@@ -112,7 +114,7 @@ def _learn(
         run.add_to_manifest(chat_template=learner.renderer.facts)
         if experts and recipe.tasks.experts_per_kind is None:
             splits = {**splits, "train": [expert.task for expert in experts]}
-        lab = Lab(recipe, run, suite, splits, experts, learner, pool, watch)
+        lab = Lab(recipe, run, suite, splits, experts, learner, pool, watch, acting=acting)
         del learner  # the lab alone holds it, and can free it before it loads another
         loading.forget()
         outcome = load_method(recipe.method.name).train(lab, recipe.method)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from eto.experiment.acting import Acting
 from eto.experiment.compose import cloned_part, policy_of, training_arguments
 from eto.experiment.recipe import Recipe
 from eto.experiment.run import Run
@@ -42,6 +43,8 @@ class Lab:
     watch: Watcher
     current: Agent | None = None
     """The agent made or loaded last; None while the learner has the weights of the recipe's model."""
+    acting: Acting | None = None
+    """Makes actors of the learner; None: they act in this process."""
 
     @cached_property
     def cloned(self) -> list[Trajectory]:
@@ -132,7 +135,8 @@ class Lab:
     def _actor(self) -> Actor:
         """The learner as it acts: under the current agent's name and prompt."""
         name, prompt = (self.current.name, self.current.prompt) if self.current else ("policy", "")
-        return replace(self.learner.actor(name), prompt=prompt)
+        actor = self.acting.actor(self.learner, name) if self.acting else self.learner.actor(name)
+        return replace(actor, prompt=prompt)
 
     def measure(self, name: str, split: str) -> float:
         """The learner's average reward on a split, played and logged under `name` with its interval and how

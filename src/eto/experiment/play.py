@@ -13,7 +13,7 @@ from eto.engines.actor import Actor
 from eto.environments.hosting.failures import commonest
 from eto.environments.hosting.host import NoExpert
 from eto.environments.hosting.pool import EnvironmentPool
-from eto.errors import EnvironmentFailure, InputError
+from eto.errors import EngineFailure, EnvironmentFailure, InputError
 from eto.experiment.recipe import Recipe
 from eto.experiment.watch import Watcher
 from eto.protocols import TaskSuite
@@ -51,7 +51,7 @@ def play(
     `seed`: by default the recipe's. `prompts`: as of `stream_rollouts`. Raises `EnvironmentFailure` where no
     episode could be played, `InputError` where no prompt fits the model's context.
     """
-    played = store.get(phase) if store else []
+    played = _answered(store, phase) if store else []
     total = len(tasks) * samples
     if len(played) < total:
         fresh = stream_rollouts(
@@ -95,7 +95,7 @@ def play_on(
 ) -> list[list[Trajectory]]:
     """`samples` episodes from each prefix, those that `phase` of `store` holds already not played again; for
     each prefix those that did not fail. Errors as of `play`."""
-    played = store.get(phase)
+    played = _answered(store, phase)
     total = len(prefixes) * samples
     if len(played) < total:
         fresh = stream_continuations(
@@ -114,6 +114,11 @@ def play_on(
         played += _kept(fresh, played, total, phase, store, progress)
         report_failures(played, suite.name, progress)
     return by_prefix(played, prefixes, samples)
+
+
+def _answered(store: TrajectoryStore, phase: Phase) -> list[Trajectory]:
+    """What `phase` holds, without episodes that an engine failed to answer: they are played again."""
+    return [t for t in store.get(phase) if t.stop is not StopReason.ENGINE_FAILED]
 
 
 def by_prefix(
@@ -152,12 +157,18 @@ def _kept(
 def report_failures(played: Sequence[Trajectory], suite: str, watch: Watcher) -> None:
     """Count the episodes that failed, or whose prompt did not fit, with their reasons.
 
-    Raises `EnvironmentFailure` or `InputError` where there are no others.
+    Raises `EnvironmentFailure`, `EngineFailure` or `InputError` where there are no others.
     """
     failed = [t for t in played if t.failed]
     unfit = [t for t in played if t.stop is StopReason.OUT_OF_TOKENS and not t.turns]
     count = len(played)
     if failed and len(failed) + len(unfit) == count:
+        if all(t.stop is StopReason.ENGINE_FAILED for t in failed):
+            raise EngineFailure(
+                f"none of {count} episodes could be played\n{commonest(t.detail for t in (*failed, *unfit))}",
+                where="rollout.engine",
+                hint="see to the engine; the same command plays them again",
+            )
         raise EnvironmentFailure(
             f"none of {count} episodes could be played\n{commonest(t.detail for t in (*failed, *unfit))}",
             where=f"environment {suite}",

@@ -5,6 +5,7 @@
 - `contrast`: which pairs are made, which turns carry the contrast
 - `critic`: an offline critic and the update by it
 - `discriminator`: a discriminator that judges steps
+- `engines`: servers that act
 - `ensemble`: an ensemble of estimates, and an explorer by their disagreement
 - `limits`: bounds of settings, for recipes and for Python
 - `model`: the model and its adapters
@@ -25,6 +26,7 @@ from eto.settings.acting import (
 )
 from eto.settings.base import MethodSettings, Settings
 from eto.settings.contrast import ContrastSettings
+from eto.settings.engines import ServerSettings, VllmSettings
 from eto.settings.model import LoraSettings, ModelSettings
 from eto.settings.monte_carlo import MonteCarloSettings
 from eto.settings.training import DpoSettings, GuardSettings, SftSettings, TrainingSettings
@@ -42,8 +44,10 @@ __all__ = [
     "ModelSettings",
     "MonteCarloSettings",
     "RolloutSettings",
+    "ServerSettings",
     "Settings",
     "SftSettings",
     "TaskSettings",
     "TrainingSettings",
+    "VllmSettings",
 ]

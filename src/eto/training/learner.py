@@ -68,6 +68,10 @@ class Learner:
         self.max_context = chosen_context(model.config, max_context)
         self.drafter = NgramDrafter() if drafting else None
         self._engine: InProcessEngine | None = None
+        self.weights: object = object()
+        """Stands for the weights as they are now: another one once they have changed."""
+        self.saved: Path | None = None
+        """Where the weights as they are now lie, as far as this learner knows."""
 
     # -- acting -----------------------------------------------------------------------
 
@@ -94,6 +98,7 @@ class Learner:
         if self._engine is not None:
             self._engine.drop_weights()
         self._engine = None
+        self.weights, self.saved = object(), None
 
     # -- training ---------------------------------------------------------------------
 
@@ -145,6 +150,7 @@ class Learner:
         model = load_model(Source(str(directory), str(directory)), self.model.device)
         self.model = model if self._lora is None else adapted(model, self._lora)
         self.weights_changed()
+        self.saved = Path(directory)
 
     def save(self, directory: str | Path) -> None:
         """Write model (safetensors; adapters merged, without a value head) and tokenizer, loadable by

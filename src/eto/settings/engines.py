@@ -1,0 +1,62 @@
+"""Settings of engines that act outside this process."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from annotated_types import MinLen
+from pydantic import Field
+
+from eto.settings.base import Free, Most, Settings
+from eto.settings.limits import Count, Names, Positive, Whole
+
+EngineName = Literal["in_process", "server", "vllm"]
+
+_LONGEST = Most(2_592_000)  # 30 days, in seconds
+
+
+class ClientSettings(Settings):
+    """How a server is asked."""
+
+    requests: Annotated[Count, Most(10_000), Free()] = 64
+    """Requests under way at one server at the same time; others wait here."""
+    seconds: Annotated[Positive, _LONGEST, Free()] = 600.0
+    """Longest wait for one answer."""
+    retries: Annotated[Whole, Most(100), Free()] = 4
+    """Times a request is sent again after the connection failed or the server answered 5xx; the pause before
+    it doubles each time, from half a second."""
+
+
+class ServerSettings(ClientSettings):
+    """A server that somebody else started."""
+
+    urls: Annotated[Names, Free()] = Field(min_length=1)
+    """Addresses such as http://127.0.0.1:8000, without /v1; several serve the same model."""
+    model: Annotated[str | None, Free()] = None
+    """Name by which the servers serve it; null: the only one they list."""
+    key_variable: Annotated[str | None, Free()] = None
+    """Environment variable that holds the key; null: the server asks for none."""
+
+
+class VllmSettings(ClientSettings):
+    """vLLM servers that `eto` starts, watches and stops."""
+
+    replicas: Annotated[Count, Most(1024), Free()] = 1
+    """Servers; each holds the whole model."""
+    devices_each: Annotated[Count, Most(64), Free()] = 1
+    """GPUs of one server, where the machine has any (`--tensor-parallel-size`)."""
+    packages: Annotated[list[str], MinLen(1), Free()] = Field(default=["vllm==0.33.0"])
+    """What pip installs into the servers' own environment."""
+    without: Annotated[list[str], Free()] = Field(default=[])
+    """Dependencies that are removed from it again."""
+    command: Annotated[list[str] | None, Free()] = None
+    """Starts a server of your own installation, such as [/opt/vllm/bin/vllm, serve]; the model and the
+    arguments follow. Null: an environment is built from `packages`."""
+    arguments: Annotated[list[str], Free()] = Field(default=[])
+    """Further arguments of each server; they come last and win."""
+    environment: Annotated[dict[str, str], Free()] = Field(default={})
+    """Further environment variables of each server. No keys: recipes are kept beside results."""
+    start_seconds: Annotated[Positive, _LONGEST, Free()] = 900.0
+    """Longest wait for a server to be ready."""
+    restarts: Annotated[Whole, Most(1000), Free()] = 3
+    """Times in a row, without an answer in between, that a server is started again."""
