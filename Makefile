@@ -21,7 +21,7 @@ LOWER := .venv-lower
 # What test-lower runs; TESTS=tests runs all.
 TESTS ?= $(wildcard tests/test_*.py) tests/cli tests/cpu tests/credit tests/data tests/engines \
   tests/evaluation tests/experiment tests/losses tests/models tests/rollout tests/settings \
-  tests/tokens tests/training \
+  tests/tokens tests/training tests/viewer \
   tests/end_to_end/test_api.py tests/end_to_end/test_bad_input.py tests/end_to_end/test_commands.py
 
 .PHONY: help quickstart install test test-engines test-lower lint bench bench-quick clean
