@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from eto.types import Message, Trajectory, Turn
+from eto.types import Trajectory, Turn
 
 PLACES = 1024
 """Length of a vector; the words of a small game seldom share a place. Chosen by hand."""
@@ -32,28 +32,6 @@ def hashed_words(text: str, tag: str = "") -> NDArray[np.float64]:
 def turn_vectors(trajectory: Trajectory) -> NDArray[np.float64]:
     """`[turns, PLACES]`: of each turn what the agent said and what came back, in equal parts."""
     return _stacked(_turn(turn) for turn in trajectory.turns)
-
-
-def action_vector(before: str, action: str) -> NDArray[np.float64]:
-    """`[PLACES]`, of length 1 at most: an action, what the agent read before it, and the action in that
-    place, in equal parts."""
-    parts = (
-        hashed_words(action, "action"),
-        hashed_words(before, "before"),
-        hashed_words(before, f"before {action}"),
-    )
-    return np.asarray(sum(parts) / np.sqrt(3.0))
-
-
-def read_before(messages: Sequence[Message], turns: Sequence[Turn]) -> str:
-    """What an agent has read last."""
-    return turns[-1].observation if turns else messages[-1].content
-
-
-def action_vectors(trajectory: Trajectory) -> NDArray[np.float64]:
-    """`[turns, PLACES]`: `action_vector` of each turn."""
-    before = [read_before(trajectory.messages, trajectory.turns[:at]) for at in range(len(trajectory.turns))]
-    return _stacked(map(action_vector, before, trajectory.actions))
 
 
 def _turn(turn: Turn) -> NDArray[np.float64]:

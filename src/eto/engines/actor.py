@@ -34,17 +34,6 @@ class ActorRenderer(Protocol):
         ...
 
 
-class Choice(Protocol):
-    """Picks one of several actions that an agent sampled in one state."""
-
-    candidates: int
-    """How many are sampled."""
-
-    def pick(self, messages: Sequence[Message], turns: Sequence[Turn], actions: Sequence[Turn]) -> int:
-        """Number of the action to take after `messages` and `turns`; `actions` have no observation yet."""
-        ...
-
-
 def mark(messages: Sequence[Message], text: str) -> tuple[Message, ...]:
     """A prompt with `text` as a last paragraph of its last user message."""
     *before, last = messages
@@ -67,8 +56,6 @@ class Actor:
     """Stands as `source` in the trajectories it plays."""
     prompt: str = ""
     """What its prompts end with, in addition to what the suite says."""
-    choice: Choice | None = None
-    """Which of several sampled actions it takes; None: the only one."""
 
     @property
     def tokenizer_id(self) -> str | None:
@@ -101,7 +88,6 @@ class Dialogue:
 
     def __init__(self, actor: Actor, messages: Sequence[Message], turns: Sequence[Turn], room: int) -> None:
         self._actor, self._room = actor, room
-        self._messages, self._turns = messages, list(turns)
         self._session = uuid4().hex
         self._talk = actor.renderer.talk(messages)
         self.ids: list[int] = list(self._talk.ids)
@@ -116,7 +102,7 @@ class Dialogue:
         self._action: list[int] = []
         for turn in turns:
             self._recall(turn)
-            self._go_on(turn)
+            self.hear(turn)
 
     async def __aenter__(self) -> Dialogue:
         return self
@@ -133,48 +119,26 @@ class Dialogue:
         """Whether the context has no room for another action."""
         return len(self.ids) + self._room > self._actor.engine.max_context
 
-    async def act(
-        self, sampling: Sampling, retries: int = 0, others: Sequence[int] = ()
-    ) -> Turn | EngineFault:
-        """The next action, as a turn whose observation is still to come. A fault that may pass is retried.
-
-        others: seeds of further candidates, among which the actor's choice picks.
-        """
-        offered: list[Completion] = []
-        for each in (sampling, *(replace(sampling, seed=seed) for seed in others)):
-            done = await self._answer(each, retries)
-            if isinstance(done, EngineFault):
-                return done
-            offered.append(done)
-        turns, taken = [self._turn(done) for done in offered], 0
-        if self._actor.choice is not None and others:
-            taken = self._actor.choice.pick(self._messages, self._turns, turns)
-        self._write(offered[taken].ids)
+    async def act(self, sampling: Sampling, retries: int = 0) -> Turn | EngineFault:
+        """The next action, as a turn whose observation is still to come. A fault that may pass is retried."""
+        done = await self._generate(sampling)
+        while isinstance(done, EngineFault) and done.retryable and retries > 0:
+            retries -= 1
+            done = await self._generate(sampling)
+        if isinstance(done, EngineFault):
+            return done
+        self._write(done.ids)
         self._talk.sampled(self._action)
-        return turns[taken]
-
-    def hear(self, turn: Turn) -> None:
-        """Go on after `turn`, the action written last with what came back. Where the chat template lays the
-        conversation out again, all its ids change."""
-        self._turns.append(turn)
-        self._go_on(turn)
-
-    def _go_on(self, turn: Turn) -> None:
-        appended, ids = self._talk.go_on(self._action, turn)
-        self.ids = [*self.ids, *ids] if appended else list(ids)
-
-    def _turn(self, done: Completion) -> Turn:
         text = self._actor.renderer.text(done.ids)
         if self._actor.tokenizer_id is None:
             return Turn(text, "")
         return Turn(text, "", action_ids=done.ids, log_probs=done.log_probs)
 
-    async def _answer(self, sampling: Sampling, retries: int) -> Completion | EngineFault:
-        done = await self._generate(sampling)
-        while isinstance(done, EngineFault) and done.retryable and retries > 0:
-            retries -= 1
-            done = await self._generate(sampling)
-        return done
+    def hear(self, turn: Turn) -> None:
+        """Go on after `turn`, the action written last with what came back. Where the chat template lays the
+        conversation out again, all its ids change."""
+        appended, ids = self._talk.go_on(self._action, turn)
+        self.ids = [*self.ids, *ids] if appended else list(ids)
 
     async def _generate(self, sampling: Sampling) -> Completion | EngineFault:
         return await self._actor.engine.generate(self.ids, sampling, session=self._session)

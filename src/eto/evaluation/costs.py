@@ -17,8 +17,7 @@ class Costs:
     environment_steps: int
     """Actions that simulators answered in exploring and in episodes played on from given turns."""
     generated_tokens: int
-    """Tokens that the agent sampled there, candidates for an action that were not taken included; those of
-    given turns, which have no log-probs, are not its."""
+    """Tokens that the agent sampled there; those of given turns, which have no log-probs, are not its."""
     trained_tokens: int
     """Tokens that passed the model in optimiser steps, each trajectory's as one row."""
     seconds: float
@@ -35,9 +34,7 @@ def costs_of(directory: Path) -> Costs:
             for episode in store.get(phase):
                 steps += len(episode.turns)
                 tokens += sum(len(turn.log_probs or ()) for turn in episode.turns)
-    stages = read_stages(directory)
-    tokens += sum(stage["metrics"].get("unused_tokens", 0) for stage in stages)
-    seconds = sum(stage["seconds"] for stage in stages if stage["stage"] != "test")
+    seconds = sum(stage["seconds"] for stage in read_stages(directory) if stage["stage"] != "test")
     return Costs(steps, tokens, sum(training_tokens(directory).values()), seconds)
 
 

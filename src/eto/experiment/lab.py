@@ -17,7 +17,7 @@ from eto.protocols import Agent, TaskSuite
 from eto.types import Phase, Prefix, Task, Trajectory
 
 if TYPE_CHECKING:
-    from eto.engines.actor import Actor, Choice
+    from eto.engines.actor import Actor
     from eto.environments.hosting.pool import EnvironmentPool
     from eto.training.learner import Learner
     from eto.training.loop import Fit, StepResult
@@ -80,15 +80,14 @@ class Lab:
         samples: int = 1,
         seed: int | None = None,
         prompts: Mapping[tuple[str, int], str] | None = None,
-        choice: Choice | None = None,
     ) -> list[Trajectory]:
         """The learner's episodes of a split's tasks that `phase` of the store does not hold yet are played;
         returns all that did not fail. seed: by default the recipe's. prompts: by (task id, sample), what an
-        episode's prompt ends with besides. choice: which of several sampled actions it takes."""
+        episode's prompt ends with besides."""
         from eto.experiment.play import play
 
         played = play(
-            replace(self._actor(), choice=choice),
+            self._actor(),
             self.suite,
             self.splits[split],
             self.recipe,

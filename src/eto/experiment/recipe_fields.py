@@ -86,15 +86,6 @@ class Recipe(Settings):
         return self
 
     @model_validator(mode="after")
-    def _adapters_where_needed(self) -> Self:
-        if self.model.lora is None and (field := self.method.needs_adapters()):
-            raise Conflict(
-                f"method.{field} trains adapters, but model.lora is null; "
-                f"set model.lora, such as {{rank: 16}}, or method.{field} to false"
-            )
-        return self
-
-    @model_validator(mode="after")
     def _experts_where_needed(self) -> Self:
         if self.tasks.experts_per_kind == 0 and (need := unmet(self.method, Need.EXPERTS)):
             problem = f"{unmet_text(self.method.name, need)}, but tasks.experts_per_kind is 0"

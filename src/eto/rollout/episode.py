@@ -48,8 +48,7 @@ async def play(
                 if dialogue.full:
                     return episode.ended(StopReason.OUT_OF_TOKENS)
                 seed = turn_seed(sampling.seed, len(episode.turns))
-                others = candidate_seeds(seed, actor.choice.candidates if actor.choice else 1)
-                turn = await dialogue.act(replace(sampling, seed=seed), retries, others)
+                turn = await dialogue.act(replace(sampling, seed=seed), retries)
                 if isinstance(turn, EngineFault):
                     return episode.ended(StopReason.ENGINE_FAILED, turn.problem)
                 if stop := episode.add(turn, await simulator.step(turn.action)):
@@ -131,11 +130,6 @@ def episode_seed(seed: int, task_id: str, sample: int) -> int:
 def turn_seed(seed: int, turn: int) -> int:
     """A stable 63-bit seed for one turn of an episode; its first turn has the episode's own."""
     return _seed(f"{seed}\0{turn}") if turn else seed
-
-
-def candidate_seeds(seed: int, candidates: int) -> list[int]:
-    """Seeds of the candidates of a turn after the first, which has the turn's own."""
-    return [_seed(f"{seed}\0candidate{number}") for number in range(1, candidates)]
 
 
 def _seed(text: str) -> int:

@@ -6,7 +6,6 @@
 - `critic`: an offline critic and the update by it
 - `discriminator`: a discriminator that judges steps
 - `engines`: servers that act
-- `ensemble`: an ensemble of estimates, and an explorer by their disagreement
 - `limits`: bounds of settings, for recipes and for Python
 - `model`: the model and its adapters
 - `monte_carlo`: values of states

@@ -6,28 +6,20 @@ from eto.experiment.lab import Lab
 from eto.experiment.play import in_task_order
 from eto.protocols import Stage
 from eto.settings import ExploreSettings
-from eto.steps.disputing import Disputed
 from eto.types import Phase, Trajectory
 
 
-def explore(
-    lab: Lab, settings: ExploreSettings, iteration: int = 1, choice: Disputed | None = None
-) -> list[Trajectory]:
-    """Stage `explore-<iteration>`: the learner's episodes of the training tasks. choice: which of several
-    sampled actions it takes."""
+def explore(lab: Lab, settings: ExploreSettings, iteration: int = 1) -> list[Trajectory]:
+    """Stage `explore-<iteration>`: the learner's episodes of the training tasks."""
     phase = Phase.explore(iteration)
     with lab.run.stage(Stage.explore(iteration).name) as stage:
         if stage.done:
             return in_task_order(lab.run.store.get(phase), lab.splits["train"])
         stage.played(phase)
-        played = lab.play(
+        return lab.play(
             "train",
             phase,
             temperature=settings.temperature,
             samples=settings.samples,
             seed=lab.recipe.seed * 1000 + iteration,
-            choice=choice,
         )
-        if choice is not None:
-            stage.note(unused_tokens=choice.unused_tokens)
-        return played
