@@ -5,6 +5,7 @@
 - `contrast`: which pairs are made, which turns carry the contrast
 - `critic`: an offline critic and the update by it
 - `discriminator`: a discriminator that judges steps
+- `ensemble`: estimates that explore by where they differ
 - `limits`: bounds of settings, for recipes and for Python
 - `model`: the model and its adapters
 - `monte_carlo`: values of states

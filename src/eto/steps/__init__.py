@@ -6,6 +6,7 @@ Listed in `__init__.pyi`; loaded on first use, since methods are imported to rea
 - `continuing`: episodes that go on from given turns, and what they are worth
 - `contrasting`: pairs of the expert's and the agent's trajectories
 - `criticising`: values of stored episodes, and an update by them
+- `disputing`: exploring where an ensemble's estimates differ
 - `evaluating`: an agent on dev
 - `exploring`: the agent's own episodes
 - `foreseeing`: an agent that learns what the environment answers

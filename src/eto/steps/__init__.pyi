@@ -7,6 +7,8 @@ from .continuing import valued as valued
 from .contrasting import contrast as contrast
 from .criticising import advantages as advantages
 from .criticising import update as update
+from .disputing import Disputed as Disputed
+from .disputing import estimate as estimate
 from .evaluating import evaluate as evaluate
 from .exploring import explore as explore
 from .foreseeing import foresee as foresee
