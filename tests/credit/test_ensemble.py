@@ -27,6 +27,17 @@ def test_one_episode_without_prior_is_ridge_regression():
     assert made.estimates(np.array([[2.0]])) == pytest.approx(np.full((2, 1), 1.0))
 
 
+def test_fewer_rows_than_features_give_the_same_estimates():
+    """Rows of zeros decide nothing: with them there are as many rows as features."""
+    draw = np.random.default_rng(5)
+    points, rewards = draw.normal(size=(3, 6)), np.array([0.0, 1.0, 0.5])
+    args = {"heads": 3, "ridge": 0.7, "prior": 0.4, "seed": 2}
+    few = fit_ensemble(points, rewards, [0, 0, 0], **args)
+    padded = np.concatenate([points, np.zeros((4, 6))])
+    many = fit_ensemble(padded, np.append(rewards, np.full(4, 0.5)), [0] * 7, **args)
+    assert few.weights == pytest.approx(many.weights) and few.mean == many.mean
+
+
 def test_estimates_differ_where_nothing_was_seen():
     points = np.repeat(np.array([[1.0, 0.0]]), 200, axis=0)
     made = fit_ensemble(points, np.ones(200), [0] * 200, heads=8, ridge=1.0, prior=0.5, seed=1)

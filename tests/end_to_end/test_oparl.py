@@ -9,11 +9,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 from corridor import Corridor
-from credit_runs import PowerCut, check_learnt, interrupted_at, pairs_of, played, write_recipe
+from credit_runs import (
+    CLONING,
+    PREFERRING,
+    PowerCut,
+    check_learnt,
+    context,
+    interrupted_at,
+    pairs_of,
+    played,
+    write_recipe,
+)
 from playing import how
 
 from eto.credit.ensemble import Ensemble
-from eto.data.hashed_words import action_vectors
+from eto.data.hashed_words import action_vector, action_vectors
 from eto.environments import SUITES
 from eto.evaluation import build_results
 from eto.experiment.run_records import read_done
@@ -21,6 +31,12 @@ from eto.rollout.rollouts import rollouts
 from eto.steps import Disputed
 from eto.training.learner import load_learner
 from eto.types import Trajectory
+
+SMALL = ("model.lora={rank: 8}", "tasks.train_per_kind=8", "tasks.dev_per_kind=4")
+FAST = {
+    "sft": {**CLONING, "learning_rate": 1e-2},
+    "dpo": {**PREFERRING, "epochs": 3, "learning_rate": 5e-3},
+}
 
 
 @pytest.fixture(autouse=True)
@@ -49,7 +65,7 @@ def test_half_of_the_episodes_go_where_estimates_differ(
         command("run", path)
     command.succeeds("run", path)
     order = ["expert", "sft", "dev-sft", "explore-1", "ensemble-1", "explore-2", "contrast-1", "dpo-1"]
-    order += ["explore-3", "ensemble-2", "explore-4", "contrast-2", "dpo-2"]
+    order += ["explore-3", "ensemble-3", "explore-4", "contrast-2", "dpo-2"]
     results = build_results(run)
     assert [stage["stage"] for stage in results["stages"]][: len(order)] == order
     assert set(results["splits"]["test"]["agents"]) == {"sft", "oparl-1", "oparl-2"}
@@ -58,7 +74,7 @@ def test_half_of_the_episodes_go_where_estimates_differ(
     check_choice(run, explored)
     assert {pair.rejected.sample for pair in pairs_of(run)} == {0, 1}, "pairs of both agents' episodes"
     check_learnt(run)
-    noted = read_done(run / "stages" / "ensemble-2" / "DONE")["metrics"]
+    noted = read_done(run / "stages" / "ensemble-3" / "DONE")["metrics"]
     assert noted["episodes"] == 16 * 4, "experts and three explorations"
     done = (run / "stages" / "test" / "DONE").read_text()
     command.succeeds("run", path)
@@ -87,4 +103,131 @@ def test_what_cannot_be_is_refused(tmp_path: Path, model: Path, command) -> None
     ):
         write_recipe(path, model, run, {"name": "oparl", **section})
         command.fails("run", path, says=[says])
-    assert not run.exists()
+    write_recipe(path, model, run, {"name": "oparl", "adapters": {}})
+    command.fails("run", path, says=["method.adapters needs", "model.lora is null"])
+    command.fails(
+        "run", path, SMALL[0], "model.lora.target_modules=[none]", says=["model.lora.target_modules"]
+    )
+    for idle, change in (
+        ("method.contrast.min_gap=0.5", "set method.adapters to null"),
+        ("method.adapters.monte_carlo.samples=2", "set method.adapters.estimate to rollouts"),
+    ):
+        command.fails("run", path, SMALL[0], idle, says=["no effect", change])
+    assert not (run / "stages" / "sft").exists(), "before anything is trained"
+
+
+def test_two_adapters_need_an_environment_that_answers_alike(tmp_path: Path, model: Path, command) -> None:
+    run = tmp_path / "run"
+    path = write_recipe(
+        tmp_path / "recipe.yaml", model, run, {"name": "oparl", "adapters": {}}, restless=True
+    )
+    command.fails(
+        "run", path, SMALL[0], says=["oparl needs an environment that answers the same actions alike"]
+    )
+    assert not (run / "stages" / "sft" / "DONE").exists()
+
+
+def sampled(run: Path, number: int) -> dict[tuple[str, tuple[str, ...]], set[str]]:
+    """(task id, actions before) -> actions that were sampled there."""
+    states: dict[tuple[str, tuple[str, ...]], set[str]] = {}
+    for each in played(run, f"continue/candidates-{number}"):
+        states.setdefault((each.task.id, each.actions[:-1]), set()).add(each.actions[-1])
+    return states
+
+
+def test_two_adapters_learn_by_the_best_and_the_worst_estimate(tmp_path: Path, model: Path, command) -> None:
+    run, path = tmp_path / "run", tmp_path / "recipe.yaml"
+    adapters = {"reset_every": 2, "states": 2, "least_gap": 0.0}
+    method = {"name": "oparl", "iterations": 2, "adapters": adapters, "explorer": {"candidates": 3}, **FAST}
+    write_recipe(path, model, run, method)
+    command.succeeds("run", path, *SMALL)
+    results = build_results(run)
+    order = ["expert", "sft", "dev-sft"]
+    for first, second in ((1, 2), (3, 4)):
+        order += [f"explore-{first}", f"ensemble-{first}", f"candidates-{first}", f"contrast-{first}"]
+        order += [f"dpo-{first}", f"explore-{second}", f"candidates-{second}", f"ensemble-{second}"]
+        order += [f"contrast-{second}", f"dpo-{second}"]
+    assert [stage["stage"] for stage in results["stages"]][: len(order)] == order
+    assert set(results["splits"]["test"]["agents"]) == {"sft", "oparl-1", "oparl-2"}, "explorers never ship"
+
+    sources = {
+        phase: {each.source for each in played(run, phase)}
+        for phase in (
+            "explore/1",
+            "explore/2",
+            "explore/3",
+            "explore/4",
+            "continue/candidates-1",
+            "continue/candidates-2",
+            "continue/candidates-3",
+            "continue/candidates-4",
+        )
+    }
+    assert list(sources.values()) == [
+        {"sft"},
+        {"explorer-1"},
+        {"oparl-1"},
+        {"explorer-2"},
+        {"sft"},
+        {"sft"},
+        {"explorer-1"},
+        {"oparl-1"},
+    ], "the explorer goes on from its own weights for two rounds"
+
+    for number, extreme in ((1, np.max), (2, np.min)):
+        ensemble, offered, pairs = ensemble_of(run, number), sampled(run, number), pairs_of(run, number)
+        assert pairs and all(pair.kind == "action" for pair in pairs)
+        for pair in pairs:
+            assert context(pair) == len(pair.chosen.turns) - 1 == len(pair.rejected.turns) - 1
+            best, worst = (
+                extreme(ensemble.estimates(action_vectors(side)[-1:]))
+                for side in (pair.chosen, pair.rejected)
+            )
+            before = (
+                pair.chosen.turns[-2].observation
+                if len(pair.chosen.turns) > 1
+                else pair.chosen.messages[-1].content
+            )
+            others = [
+                extreme(ensemble.estimates(action_vector(before, action)[None]))
+                for action in offered[pair.task.id, pair.chosen.actions[:-1]]
+            ]
+            assert best > worst and best >= max(others) - 1e-9 and worst <= min(others) + 1e-9
+        check_learnt(run, f"dpo-{number}")
+    done = (run / "stages" / "test" / "DONE").read_text()
+    command.succeeds("run", path, *SMALL)
+    assert (run / "stages" / "test" / "DONE").read_text() == done
+
+
+def test_actions_are_worth_what_rollouts_come_to(tmp_path: Path, model: Path, command) -> None:
+    run, path = tmp_path / "run", tmp_path / "recipe.yaml"
+    adapters = {
+        "estimate": "rollouts",
+        "states": 2,
+        "monte_carlo": {"samples": 3, "temperature": 0.4},
+        "deviations": 0.5,
+    }
+    method = {
+        "name": "oparl",
+        "adapters": adapters,
+        "explorer": {"candidates": 3, "temperature": 0.4},
+        **FAST,
+    }
+    method["sft"] = {**FAST["sft"], "epochs": 20, "batch_size": 8}
+    command.succeeds("run", write_recipe(path, model, run, method, rooms=2), *SMALL)
+    rewards: dict[tuple[str, tuple[str, ...]], list[float]] = {}
+    for each in played(run, "continue/values-2"):
+        given = sum(turn.log_probs is None for turn in each.turns)  # an episode records its own alone
+        rewards.setdefault((each.task.id, each.actions[:given]), []).append(each.reward)
+    assert {each.source for each in played(run, "continue/values-2")} == {"sft"}
+    pairs = pairs_of(run, 2)
+    assert pairs and "ensemble-2" not in [stage["stage"] for stage in build_results(run)["stages"]]
+    for pair in pairs:
+        bounds = []
+        for side in (pair.chosen, pair.rejected):
+            earned = rewards.get((side.task.id, side.actions))
+            assert (earned is None) == (side.turns[-1].observation == "You take the coin.")
+            low = 1.0 if earned is None else float(np.mean(earned) - 0.5 * np.std(earned))
+            assert side.reward == pytest.approx(min(max(low, 0.0), 1.0))
+            bounds.append(low)
+        assert bounds[0] > bounds[1] + 0.05

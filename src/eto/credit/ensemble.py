@@ -60,10 +60,17 @@ def fit_ensemble(
     for _ in range(heads):
         start = draw.normal(0.0, prior, places)
         drawn = np.bincount(draw.integers(0, count, count), minlength=count)[owner]
-        weighted = points * drawn[:, None]
-        gram = points.T @ weighted + ridge * np.eye(places)
-        fitted.append(start + np.linalg.solve(gram, weighted.T @ (rewards - mean - points @ start)))
+        root = np.sqrt(drawn)
+        fitted.append(start + _ridge(points * root[:, None], root * (rewards - mean - points @ start), ridge))
     return Ensemble(np.array(fitted), mean)
+
+
+def _ridge(points: Floats, targets: Floats, ridge: float) -> Floats:
+    """(X'X + ridge I)^-1 X'y, or X' (XX' + ridge I)^-1 y, which is the same, where X has fewer rows."""
+    rows, places = points.shape
+    if rows < places:
+        return np.asarray(points.T @ np.linalg.solve(points @ points.T + ridge * np.eye(rows), targets))
+    return np.asarray(np.linalg.solve(points.T @ points + ridge * np.eye(places), points.T @ targets))
 
 
 def most_disputed(estimates: Floats) -> int:

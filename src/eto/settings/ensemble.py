@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import model_validator
 
 from eto.settings.acting import ExploreSettings
 from eto.settings.base import Conflict, Most, Settings
 from eto.settings.limits import Count, NotNegative, Positive
+from eto.settings.monte_carlo import MonteCarloSettings
 
 
 class EnsembleSettings(Settings):
@@ -44,3 +45,24 @@ class ExplorerSettings(ExploreSettings):
         if self.candidates > 1 and self.temperature == 0:
             raise Conflict("{place}candidates above 1 needs {place}temperature above 0")
         return self
+
+
+class ActorPairSettings(Settings):
+    """Explorer and executor as adapters of their own, trained by the best and the worst that actions may be
+    worth."""
+
+    reset_every: Annotated[Count, Most(1000)] = 1
+    """The explorer begins with the executor's weights again after so many rounds. Paper's code: after 20,000
+    steps of a million."""
+    estimate: Literal["heads", "rollouts"] = "heads"
+    """What an action is worth. heads: the estimates of `ensemble`. rollouts: the rewards of episodes that the
+    executor plays on."""
+    monte_carlo: MonteCarloSettings = MonteCarloSettings()
+    """With `estimate: rollouts`: the episodes after each action."""
+    deviations: Positive | None = None
+    """The bounds are mean plus or minus so many standard deviations; null: the highest and the lowest
+    estimate, as in the paper's code."""
+    states: Annotated[Count, Most(10_000)] = 4
+    """States of each task's own episodes in which actions are compared. Ours."""
+    least_gap: NotNegative = 0.05
+    """The bounds of a pair's actions differ by more than this, in units of reward. Ours."""

@@ -15,6 +15,7 @@ Listed in `__init__.pyi`; loaded on first use, since methods are imported to rea
 - `needing`: whether own episodes give what a method learns from
 - `nearing`: how near own episodes are to preferred ones
 - `preferring`: preference training with dev checks
+- `ranking`: own actions of a state by the best or the worst that may become of them
 - `recalling`: successes of a memory, shown in prompts and rehearsed
 - `separating`: what is desirable and what is not, without pairs
 - `selecting`: the checkpoint that is best on dev

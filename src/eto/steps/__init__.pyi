@@ -19,6 +19,7 @@ from .nearing import nearness as nearness
 from .needing import lacks as lacks
 from .preferring import Round as Round
 from .preferring import prefer as prefer
+from .ranking import rank as rank
 from .recalling import addressing_of as addressing_of
 from .recalling import learn_addresses as learn_addresses
 from .recalling import rehearsal as rehearsal
