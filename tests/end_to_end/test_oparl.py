@@ -26,6 +26,8 @@ from eto.credit.ensemble import Ensemble
 from eto.data.hashed_words import action_vector, action_vectors
 from eto.environments import SUITES
 from eto.evaluation import build_results
+from eto.experiment.fork import first_stage
+from eto.experiment.recipe import load_recipe
 from eto.experiment.run_records import read_done
 from eto.rollout.rollouts import rollouts
 from eto.steps import Disputed
@@ -135,11 +137,16 @@ def sampled(run: Path, number: int) -> dict[tuple[str, tuple[str, ...]], set[str
     return states
 
 
-def test_two_adapters_learn_by_the_best_and_the_worst_estimate(tmp_path: Path, model: Path, command) -> None:
+def test_two_adapters_learn_by_the_best_and_the_worst_estimate(
+    tmp_path: Path, model: Path, command, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run, path = tmp_path / "run", tmp_path / "recipe.yaml"
     adapters = {"reset_every": 2, "states": 2, "least_gap": 0.0}
     method = {"name": "oparl", "iterations": 2, "adapters": adapters, "explorer": {"candidates": 3}, **FAST}
     write_recipe(path, model, run, method)
+    with monkeypatch.context() as patch, pytest.raises(PowerCut):
+        interrupted_at(patch, "dpo-2", 2)
+        command("run", path, *SMALL)
     command.succeeds("run", path, *SMALL)
     results = build_results(run)
     order = ["expert", "sft", "dev-sft"]
@@ -231,3 +238,17 @@ def test_actions_are_worth_what_rollouts_come_to(tmp_path: Path, model: Path, co
             assert side.reward == pytest.approx(min(max(low, 0.0), 1.0))
             bounds.append(low)
         assert bounds[0] > bounds[1] + 0.05
+
+
+def test_a_setting_decides_from_the_first_stage_that_reads_it(tmp_path: Path, model: Path) -> None:
+    path = write_recipe(tmp_path / "recipe.yaml", model, tmp_path / "run", {"name": "oparl"})
+    free, two = load_recipe(path), load_recipe(path, [SMALL[0], "method.adapters={}"])
+    for field, alone, paired in (
+        ("explore.temperature", "explore-1", "explore-1"),
+        ("ensemble.prior", "ensemble-1", "ensemble-1"),
+        ("explorer.candidates", "explore-2", "candidates-1"),
+        ("adapters.states", "explore-2", "candidates-1"),
+        ("contrast.min_gap", "contrast-1", "test"),
+        ("dpo.beta", "dpo-1", "dpo-1"),
+    ):
+        assert (first_stage(f"method.{field}", free), first_stage(f"method.{field}", two)) == (alone, paired)

@@ -167,7 +167,7 @@ def stages(settings: OparlSettings) -> list[Stage]:
     for n in range(1, settings.iterations + 1):
         first, second = halves(n)
         fitted = [Stage(f"ensemble-{number}", ("ensemble",), iteration=number) for number in (first, second)]
-        by_explorer = replace(Stage.explore(second, "explorer"), common=False)
+        by_explorer = replace(Stage.explore(second, "explorer", "adapters"), common=False)
         declared += [Stage.explore(first, "explore"), fitted[0]]
         if two:
             declared += [*learnt(f"explorer-{n}", first, two), by_explorer]
