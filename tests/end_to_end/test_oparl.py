@@ -105,6 +105,9 @@ def test_what_cannot_be_is_refused(tmp_path: Path, model: Path, command) -> None
     ):
         write_recipe(path, model, run, {"name": "oparl", **section})
         command.fails("run", path, says=[says])
+    write_recipe(path, model, run, {"name": "oparl", "contrast": {"agent_pairs": False}})
+    command.fails("run", path, "tasks.experts_per_kind=4", says=["set method.contrast.agent_pairs to true"])
+    command.fails("run", path, "tasks.experts_per_kind=0", says=["oparl needs experts"])
     write_recipe(path, model, run, {"name": "oparl", "adapters": {}})
     command.fails("run", path, says=["method.adapters needs", "model.lora is null"])
     command.fails(

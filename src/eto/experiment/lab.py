@@ -62,6 +62,11 @@ class Lab:
         self.learner.load(agent.directory)
         self.current = agent
 
+    def act_as(self, agent: Agent) -> None:
+        """As `become`, where the learner is not `agent` already."""
+        if self.current != agent:
+            self.become(agent)
+
     def begin_again(self) -> None:
         """Give the learner the weights that the recipe's model has. The model it had is freed first."""
         del self.learner

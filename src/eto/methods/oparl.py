@@ -70,6 +70,10 @@ class OparlSettings(MethodSettings):
     def needs_adapters(self) -> str:
         return "adapters" if self.adapters else ""
 
+    def idle_without_expert(self) -> str:
+        paired = self.adapters or self.contrast.agent_pairs
+        return "" if paired else "set method.contrast.agent_pairs to true"
+
     def without_effect(self) -> Mapping[str, str]:
         idle = {"guard.ship_only_if_better": "leave it to the dev tasks: the best of all executors ships"}
         if self.adapters is None:
@@ -98,14 +102,14 @@ def train(lab: Lab, settings: OparlSettings) -> Outcome:
         exploited = steps.explore(lab, settings.explore, first)
         known += exploited
         ensemble = steps.estimate(lab, known, settings.ensemble, first)
-        act_as(lab, explorer)
+        lab.act_as(explorer)
         if two and not steps.lacks(lab, settings, exploited):
             pairs = rank(exploited, known, optimistic, executor, first)
             explorer = learn(lab, settings, pairs, explorer, f"explorer-{iteration}", dev, first)
         choice = steps.Disputed(ensemble, settings.explorer.candidates)
         explored = steps.explore(lab, settings.explorer, second, choice)
         known += explored
-        act_as(lab, executor)
+        lab.act_as(executor)
         further = [replace(each, sample=settings.explore.samples + each.sample) for each in explored]
         own = [*exploited, *further]
         if note := steps.lacks(lab, settings, own):
@@ -126,12 +130,6 @@ def halves(iteration: int) -> tuple[int, int]:
     """Numbers, from 1, of a round's halves: the executor plays, then the explorer. With adapters the explorer
     learns in the first, the executor in the second."""
     return 2 * iteration - 1, 2 * iteration
-
-
-def act_as(lab: Lab, agent: Agent) -> None:
-    """The learner is `agent`."""
-    if lab.current != agent:
-        lab.become(agent)
 
 
 def learn(
@@ -189,6 +187,13 @@ def learnt(agent: str, number: int, two: ActorPairSettings) -> list[Stage]:
     ]
 
 
+def needs(settings: OparlSettings) -> list[Need]:
+    """States reached again for single actions; otherwise experts, unless own episodes are paired."""
+    if settings.adapters:
+        return [Need.SPREAD, Need.REPLAY]
+    return [Need.SPREAD] if settings.contrast.agent_pairs else [Need.EXPERTS, Need.SPREAD]
+
+
 METHOD = Method(
     name="oparl",
     summary="an explorer that takes disputed actions, and the executor that ships",
@@ -196,5 +201,5 @@ METHOD = Method(
     train=train,
     stages=stages,
     extent=("iterations",),
-    needs=lambda settings: [Need.SPREAD, *[Need.REPLAY] * bool(settings.adapters)],
+    needs=needs,
 )
