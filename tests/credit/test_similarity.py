@@ -21,7 +21,7 @@ from eto.credit.similarity import (
     preferred_by_kind,
     with_bonus,
 )
-from eto.data.hashed_words import PLACES, hashed_words, turn_vectors
+from eto.data.hashed_words import PLACES, action_vector, action_vectors, hashed_words, turn_vectors
 from eto.errors import InputError
 from eto.settings.similarity import SimilaritySettings
 from eto.types import Message, StopReason, Task, Trajectory, Turn
@@ -74,6 +74,20 @@ def test_words_are_hashed_by_their_part():
     said = hashed_words("go a", "action")
     assert turn @ said == pytest.approx(1 / math.sqrt(2)), "half of it is what was said"
     assert turn_vectors(episode("")).shape == (0, PLACES)
+
+
+def test_an_action_has_words_of_its_own_for_what_was_read_before_it():
+    played = episode("ab")
+    first, second = action_vectors(played)
+    assert np.array_equal(first, action_vector("Do it.", "go a")), "the prompt's last message came before"
+    assert np.array_equal(second, action_vector("room a", "go b"))
+    parts = hashed_words("go b", "action"), hashed_words("room a", "before")
+    crossed = hashed_words("room a", "before go b")
+    assert np.allclose(second, (sum(parts) + crossed) / math.sqrt(3))
+    assert not np.allclose(crossed, hashed_words("room a", "before go a")), (
+        "the words before it are others for another action"
+    )
+    assert action_vectors(episode("")).shape == (0, PLACES)
 
 
 def test_more_of_the_way_is_nearer():

@@ -34,6 +34,21 @@ def turn_vectors(trajectory: Trajectory) -> NDArray[np.float64]:
     return _stacked(_turn(turn) for turn in trajectory.turns)
 
 
+def action_vector(before: str, action: str) -> NDArray[np.float64]:
+    """`[PLACES]` of an action in a state: its words, those of what the agent read `before` it, and the latter
+    once more as words that this action alone has, in equal parts. What is linear in it can rank the actions
+    of a state otherwise than those of another."""
+    said, seen = hashed_words(action, "action"), hashed_words(before, "before")
+    return (said + seen + hashed_words(before, f"before {action}")) / np.sqrt(3.0)
+
+
+def action_vectors(trajectory: Trajectory) -> NDArray[np.float64]:
+    """`[turns, PLACES]`: `action_vector` of each turn."""
+    heard = [trajectory.messages[-1].content, *(turn.observation for turn in trajectory.turns)]
+    pairs = zip(heard, trajectory.turns, strict=False)
+    return _stacked(action_vector(before, turn.action) for before, turn in pairs)
+
+
 def _turn(turn: Turn) -> NDArray[np.float64]:
     calls = (f"{call.name} {call.arguments}" for call in turn.tool_calls)
     said = hashed_words(" ".join((turn.action, turn.reasoning, *calls)), "action")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 from uuid import uuid4
@@ -34,6 +34,20 @@ class ActorRenderer(Protocol):
         ...
 
 
+class Choice(Protocol):
+    """How an actor takes one of several actions that it has sampled."""
+
+    @property
+    def candidates(self) -> int:
+        """Actions that are sampled in each turn."""
+        ...
+
+    def pick(self, messages: Sequence[Message], turns: Sequence[Turn], actions: Sequence[str]) -> int:
+        """The index of the action to take, after the prompt `messages` and `turns`; no two of `actions` have
+        the same token ids."""
+        ...
+
+
 def mark(messages: Sequence[Message], text: str) -> tuple[Message, ...]:
     """A prompt with `text` as a last paragraph of its last user message."""
     *before, last = messages
@@ -56,6 +70,8 @@ class Actor:
     """Stands as `source` in the trajectories it plays."""
     prompt: str = ""
     """What its prompts end with, in addition to what the suite says."""
+    choice: Choice | None = None
+    """How it takes one of several actions; None: it samples one."""
 
     @property
     def tokenizer_id(self) -> str | None:
@@ -121,12 +137,31 @@ class Dialogue:
 
     async def act(self, sampling: Sampling, retries: int = 0) -> Turn | EngineFault:
         """The next action, as a turn whose observation is still to come. A fault that may pass is retried."""
+        done = await self._ask(sampling, retries)
+        return done if isinstance(done, EngineFault) else self._take(done)
+
+    async def act_best(
+        self, samplings: Sequence[Sampling], choose: Callable[[Sequence[str]], int], retries: int = 0
+    ) -> Turn | EngineFault:
+        """As `act`, with one of the actions that `samplings` give: that of the index which `choose` returns.
+        Actions of the same ids are offered once."""
+        offered: dict[tuple[int, ...], Completion] = {}
+        for sampling in samplings:
+            done = await self._ask(sampling, retries)
+            if isinstance(done, EngineFault):
+                return done
+            offered.setdefault(done.ids, done)
+        texts = [self._actor.renderer.text(ids) for ids in offered]
+        return self._take(list(offered.values())[choose(texts)])
+
+    async def _ask(self, sampling: Sampling, retries: int) -> Completion | EngineFault:
         done = await self._generate(sampling)
         while isinstance(done, EngineFault) and done.retryable and retries > 0:
             retries -= 1
             done = await self._generate(sampling)
-        if isinstance(done, EngineFault):
-            return done
+        return done
+
+    def _take(self, done: Completion) -> Turn:
         self._write(done.ids)
         self._talk.sampled(self._action)
         text = self._actor.renderer.text(done.ids)

@@ -17,7 +17,7 @@ from eto.protocols import Agent, TaskSuite
 from eto.types import Phase, Prefix, Task, Trajectory
 
 if TYPE_CHECKING:
-    from eto.engines.actor import Actor
+    from eto.engines.actor import Actor, Choice
     from eto.environments.hosting.pool import EnvironmentPool
     from eto.training.learner import Learner
     from eto.training.loop import Fit, StepResult
@@ -65,6 +65,11 @@ class Lab:
         self.learner.load(agent.directory)
         self.current = agent
 
+    def act_as(self, agent: Agent) -> None:
+        """As `become`, where the learner is not `agent` already."""
+        if self.current != agent:
+            self.become(agent)
+
     def begin_again(self) -> None:
         """Give the learner the weights that the recipe's model has. The model it had is freed first."""
         del self.learner
@@ -80,14 +85,15 @@ class Lab:
         samples: int = 1,
         seed: int | None = None,
         prompts: Mapping[tuple[str, int], str] | None = None,
+        choice: Choice | None = None,
     ) -> list[Trajectory]:
         """The learner's episodes of a split's tasks that `phase` of the store does not hold yet are played;
         returns all that did not fail. seed: by default the recipe's. prompts: by (task id, sample), what an
-        episode's prompt ends with besides."""
+        episode's prompt ends with besides. choice: how it takes one of several actions."""
         from eto.experiment.play import play
 
         played = play(
-            self._actor(),
+            replace(self._actor(), choice=choice),
             self.suite,
             self.splits[split],
             self.recipe,

@@ -86,6 +86,15 @@ class Recipe(Settings):
         return self
 
     @model_validator(mode="after")
+    def _adapters_where_needed(self) -> Self:
+        if self.model.lora is None and (field := self.method.needs_adapters()):
+            raise Conflict(
+                f"method.{field} needs a model with adapters, but model.lora is null; set model.lora, "
+                f"or method.{field} to null"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _experts_where_needed(self) -> Self:
         if self.tasks.experts_per_kind == 0 and (need := unmet(self.method, Need.EXPERTS)):
             problem = f"{unmet_text(self.method.name, need)}, but tasks.experts_per_kind is 0"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from eto.data.texts import whole
-from eto.engines.actor import Actor
+from eto.engines.actor import Actor, Dialogue
 from eto.environments.hosting.boundary import payload_fault
 from eto.errors import EnvironmentFailure, PromptTooLong
 from eto.protocols import EngineFault, Sampling, Step
@@ -48,7 +48,7 @@ async def play(
                 if dialogue.full:
                     return episode.ended(StopReason.OUT_OF_TOKENS)
                 seed = turn_seed(sampling.seed, len(episode.turns))
-                turn = await dialogue.act(replace(sampling, seed=seed), retries)
+                turn = await _act(actor, dialogue, episode, replace(sampling, seed=seed), retries)
                 if isinstance(turn, EngineFault):
                     return episode.ended(StopReason.ENGINE_FAILED, turn.problem)
                 if stop := episode.add(turn, await simulator.step(turn.action)):
@@ -60,6 +60,19 @@ async def play(
         return episode.ended(StopReason.OUT_OF_TOKENS, str(error))
     except EnvironmentFailure as failure:
         return episode.ended(StopReason.ENVIRONMENT_FAILED, str(failure))
+
+
+async def _act(
+    actor: Actor, dialogue: Dialogue, episode: Episode, sampling: Sampling, retries: int
+) -> Turn | EngineFault:
+    choice = actor.choice
+    if choice is None:
+        return await dialogue.act(sampling, retries)
+    seeds = [candidate_seed(sampling.seed, candidate) for candidate in range(choice.candidates)]
+    samplings = [replace(sampling, seed=seed) for seed in seeds]
+    return await dialogue.act_best(
+        samplings, lambda actions: choice.pick(episode.messages, episode.turns, actions), retries
+    )
 
 
 async def recite(
@@ -130,6 +143,11 @@ def episode_seed(seed: int, task_id: str, sample: int) -> int:
 def turn_seed(seed: int, turn: int) -> int:
     """A stable 63-bit seed for one turn of an episode; its first turn has the episode's own."""
     return _seed(f"{seed}\0{turn}") if turn else seed
+
+
+def candidate_seed(seed: int, candidate: int) -> int:
+    """A stable 63-bit seed for one of a turn's candidates; the first has the turn's own."""
+    return _seed(f"{seed}\0candidate {candidate}") if candidate else seed
 
 
 def _seed(text: str) -> int:

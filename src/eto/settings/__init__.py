@@ -6,6 +6,7 @@
 - `critic`: an offline critic and the update by it
 - `discriminator`: a discriminator that judges steps
 - `engines`: servers that act
+- `ensemble`: estimates that explore by where they differ
 - `limits`: bounds of settings, for recipes and for Python
 - `model`: the model and its adapters
 - `monte_carlo`: values of states

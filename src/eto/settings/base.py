@@ -110,6 +110,10 @@ class MethodSettings(Settings):
         """The field that asks for dev tasks, such as `guard.dev_every_epoch`; "" where none does."""
         return ""
 
+    def needs_adapters(self) -> str:
+        """The field that asks for `model.lora`; "" where none does."""
+        return ""
+
     def idle_without_expert(self) -> str:
         """What to change where episodes of tasks without an expert are played and not used; "" where they are
         used, or none are played."""

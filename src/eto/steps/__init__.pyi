@@ -7,6 +7,8 @@ from .continuing import valued as valued
 from .contrasting import contrast as contrast
 from .criticising import advantages as advantages
 from .criticising import update as update
+from .disputing import Disputed as Disputed
+from .disputing import estimate as estimate
 from .evaluating import evaluate as evaluate
 from .exploring import explore as explore
 from .foreseeing import foresee as foresee
@@ -17,6 +19,7 @@ from .nearing import nearness as nearness
 from .needing import lacks as lacks
 from .preferring import Round as Round
 from .preferring import prefer as prefer
+from .ranking import rank as rank
 from .recalling import addressing_of as addressing_of
 from .recalling import learn_addresses as learn_addresses
 from .recalling import rehearsal as rehearsal

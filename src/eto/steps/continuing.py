@@ -56,15 +56,30 @@ def values(
 
     The learner has its own weights again afterwards.
     """
-    before = lab.current
     open_states = [state for state in states if not state.ends]
-    if not lab.run.done(stage) and scorer != before:
-        lab.become(scorer)
-    played = _played(lab, open_states, stage, settings.temperature, settings.samples, seed)
-    if before is not None and lab.current != before:
-        lab.become(before)
+    played = continuations(lab, open_states, settings, stage=stage, scorer=scorer, seed=seed)
     estimates = iter([mean_reward(episodes) for episodes in played])
     return [state.trajectory.reward if state.ends else next(estimates) for state in states]
+
+
+def continuations(
+    lab: Lab,
+    states: Sequence[Cut],
+    settings: MonteCarloSettings,
+    *,
+    stage: str,
+    scorer: Agent,
+    seed: int = 0,
+) -> list[list[Trajectory]]:
+    """Stage `stage`: the episodes of `scorer` from each of `states`; those that failed or came to another
+    state are left out. The learner has its own weights again afterwards."""
+    before = lab.current
+    if not lab.run.done(stage) and scorer != before:
+        lab.become(scorer)
+    played = _played(lab, states, stage, settings.temperature, settings.samples, seed)
+    if before is not None and lab.current != before:
+        lab.become(before)
+    return played
 
 
 def valued(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from eto.engines.actor import Choice
 from eto.experiment.lab import Lab
 from eto.experiment.play import in_task_order
 from eto.protocols import Stage
@@ -9,8 +10,11 @@ from eto.settings import ExploreSettings
 from eto.types import Phase, Trajectory
 
 
-def explore(lab: Lab, settings: ExploreSettings, iteration: int = 1) -> list[Trajectory]:
-    """Stage `explore-<iteration>`: the learner's episodes of the training tasks."""
+def explore(
+    lab: Lab, settings: ExploreSettings, iteration: int = 1, choice: Choice | None = None
+) -> list[Trajectory]:
+    """Stage `explore-<iteration>`: the learner's episodes of the training tasks. choice: how it takes one of
+    several actions; None: it samples one."""
     phase = Phase.explore(iteration)
     with lab.run.stage(Stage.explore(iteration).name) as stage:
         if stage.done:
@@ -22,4 +26,5 @@ def explore(lab: Lab, settings: ExploreSettings, iteration: int = 1) -> list[Tra
             temperature=settings.temperature,
             samples=settings.samples,
             seed=lab.recipe.seed * 1000 + iteration,
+            choice=choice,
         )
