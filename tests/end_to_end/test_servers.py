@@ -11,6 +11,7 @@ from coin_game import save_model, write_recipe
 from completion_server import closes, serving
 from token_server import TokenServer
 
+from eto.data.formats import read_trajectories
 from eto.data.store import TrajectoryStore
 from eto.evaluation import build_results
 from eto.types import Phase, Trajectory
@@ -54,6 +55,14 @@ def test_a_run_on_a_server_is_the_run_in_this_process(model, tmp_path, command):
     assert here == there and len(here) > 24
     assert any(turn.action_ids for t in there.values() for turn in t.turns)
     assert not (tmp_path / "there" / "engine" / "weights").exists()
+    played = [tmp_path / "here.jsonl", tmp_path / "there.jsonl"]
+    agent = tmp_path / "here" / "stages" / "dpo-1" / "model"
+    with serving(TokenServer(agent, context=CONTEXT)) as server:
+        command.succeeds("explore", "--recipe", tmp_path / "a.yaml", "--model", agent, "--out", played[0])
+        more = recipe_of(tmp_path / "c.yaml", model, tmp_path / "there", **at(server))
+        command.succeeds("explore", "--recipe", more, "--model", agent, "--out", played[1])
+    pairs = zip(*map(read_trajectories, played), strict=True)
+    assert all([t.action for t in a.turns] == [t.action for t in b.turns] for a, b in pairs)
     agents = build_results(tmp_path / "there")["splits"]["test"]["agents"]
     assert agents["eto-1"] == build_results(tmp_path / "here")["splits"]["test"]["agents"]["eto-1"]
 

@@ -161,6 +161,15 @@ def test_a_directory_without_a_model_is_never_asked_for(server, opened, tmp_path
     assert all(path == "/v1/completions" for path, _, _ in server.asked)
 
 
+def test_without_weights_nothing_acts(server, opened, trained_path):
+    """A load that failed leaves a server that may hold anything."""
+    engine = opened(server)
+    server.control = lambda path, body: (500, {"error": {"message": "no room"}})
+    with pytest.raises(EngineFailure, match="no room"):
+        asyncio.run(engine.load(trained_path))
+    assert isinstance(ask(engine)[0], EngineFault)
+
+
 def test_weights_that_somebody_else_changed_are_noticed(server, opened, trained_path):
     engine = opened(server)
     asyncio.run(engine.load(trained_path))

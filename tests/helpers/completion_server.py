@@ -201,7 +201,7 @@ def serving(server: CompletionServer) -> Iterator[CompletionServer]:
         thread.join()
 
 
-def main(directory: str, *options: str) -> None:
+def main(directory: str, *options: str, kind: type[CompletionServer] = CompletionServer) -> None:
     """Serve until killed, with a process of its own below."""
     if os.environ.get("TOY_BROKEN"):
         sys.exit("the toy is broken")
@@ -209,7 +209,7 @@ def main(directory: str, *options: str) -> None:
     model, context = given["--served-model-name"], int(given["--max-model-len"])
     port = int(given["--port"])
     subprocess.Popen(["sleep", "1000"])
-    CompletionServer(Path(directory), model=model, context=context, port=port).http.serve_forever()
+    kind(Path(directory), model=model, context=context, port=port).http.serve_forever()
 
 
 if __name__ == "__main__":

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
-from completion_server import CompletionServer
+from completion_server import CompletionServer, main
 
 from eto.engines.in_process import InProcessEngine
 from eto.protocols import Completion, EngineFault, Sampling
@@ -18,6 +20,8 @@ class TokenServer(CompletionServer):
     """Acts with the engine in this process, in fp32."""
 
     def load(self, path: Path) -> None:
+        if hasattr(self, "learner") and os.environ.get("TOY_DEAF"):
+            return
         self.learner = load_learner(path, dtype="float32")
         self.engine = InProcessEngine(self.learner.model, max_context=self.context)
 
@@ -28,3 +32,7 @@ class TokenServer(CompletionServer):
         [[scores]] = self.learner.score([build_tree([(ids, [-1] + [0] * (len(ids) - 1))])])
         pairs = zip(ids[1:], scores, strict=True)
         return [None, *({str(token): {"logprob": float(score), "rank": 1}} for token, score in pairs)]
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:], kind=TokenServer)

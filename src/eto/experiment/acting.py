@@ -76,7 +76,7 @@ class Acting:
         if self._directory is not None:
             return self._directory
         if self._temporary is None:
-            self._temporary = Path(mkdtemp(prefix="engine-"))
+            self._temporary = Path(mkdtemp(prefix="acting-"))
         return self._temporary
 
     def _open(self, learner: Learner) -> OutsideEngine:

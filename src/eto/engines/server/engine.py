@@ -99,6 +99,8 @@ class ServerEngine:
         self, ids: list[int], sampling: Sampling, session: str | None
     ) -> Completion | EngineFault:
         async with self._request():
+            if not self._awake:
+                return EngineFault("the weights could not be loaded", retryable=False)
             while True:
                 replica = self._seat(session)
                 answer = await replica.complete(ids, sampling, self.version)
@@ -153,6 +155,7 @@ class ServerEngine:
             self._loading = True
             try:
                 await self._quiet.wait_for(lambda: not self._asking)
+                self._awake = False  # until all have the weights
                 await self._each("renew" if renew else "load", directory)
                 self.version += not renew
                 self._awake = True
