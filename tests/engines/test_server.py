@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -146,6 +147,27 @@ def test_weights_are_changed_while_the_server_is_paused(server, opened, trained_
     first = paths.index("/pause?mode=wait")
     calls = ["/pause?mode=wait", "/collective_rpc", "/update_weight_version", "/resume"]
     assert paths[first : first + 4] == calls
+
+
+def test_weights_wait_for_the_requests_under_way(server, opened, trained_path):
+    engine = opened(server)
+    asked: list[str] = []
+
+    def slow(handler: Any, body: Any) -> bool:
+        time.sleep(0.3)
+        asked.extend(path for path, _, _ in server.asked)
+        return False
+
+    async def load_beside_a_request() -> Any:
+        under_way = asyncio.create_task(engine.generate(PROMPT, GREEDY))
+        await asyncio.sleep(0.1)
+        await engine.load(trained_path)
+        return await under_way
+
+    server.fault = slow
+    answer = asyncio.run(load_beside_a_request())
+    assert isinstance(answer, Completion) and answer.version == 0
+    assert set(asked) == {"/v1/completions"}
 
 
 def test_a_server_that_takes_no_weights_says_how(server, opened, trained_path):

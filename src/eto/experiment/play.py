@@ -51,7 +51,7 @@ def play(
     `seed`: by default the recipe's. `prompts`: as of `stream_rollouts`. Raises `EnvironmentFailure` where no
     episode could be played, `InputError` where no prompt fits the model's context.
     """
-    played = _answered(store, phase) if store else []
+    played = store.get(phase) if store else []
     total = len(tasks) * samples
     if len(played) < total:
         fresh = stream_rollouts(
@@ -95,7 +95,7 @@ def play_on(
 ) -> list[list[Trajectory]]:
     """`samples` episodes from each prefix, those that `phase` of `store` holds already not played again; for
     each prefix those that did not fail. Errors as of `play`."""
-    played = _answered(store, phase)
+    played = store.get(phase)
     total = len(prefixes) * samples
     if len(played) < total:
         fresh = stream_continuations(
@@ -114,11 +114,6 @@ def play_on(
         played += _kept(fresh, played, total, phase, store, progress)
         report_failures(played, suite.name, progress)
     return by_prefix(played, prefixes, samples)
-
-
-def _answered(store: TrajectoryStore, phase: Phase) -> list[Trajectory]:
-    """What `phase` holds, without episodes that an engine failed to answer: they are played again."""
-    return [t for t in store.get(phase) if t.stop is not StopReason.ENGINE_FAILED]
 
 
 def by_prefix(

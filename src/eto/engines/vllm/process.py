@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from eto.engines.vllm import guard
@@ -52,11 +51,11 @@ class ServerProcess:
         """Ends it and all it started; waits for that. Safe to call twice."""
         assert self._guard.stdin, "it is a pipe"
         self._guard.stdin.close()
-        with suppress(subprocess.TimeoutExpired):
+        try:
             self._guard.wait(2 * self._grace + 5)
-        with suppress(ProcessLookupError):
+        except subprocess.TimeoutExpired:  # not after its end: its number may be another's by then
             os.killpg(self._guard.pid, signal.SIGKILL)
-        self._guard.wait()
+            self._guard.wait()
 
     def tail(self) -> str:
         """The last lines of its log since it was started."""
