@@ -9,6 +9,7 @@
 - `encoder`: turns as points by a language model
 - `loading`: model and tokenizer, every weight from the file or an error
 - `logits`: hidden states to logits
+- `one_at_a_time`: a lock around the loading of models
 - `private_interfaces`: private names of torch and transformers, all in one place
 - `probe`: a model checked against its own forward pass
 - `saving`: a model written, after a check that it can be

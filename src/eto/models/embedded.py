@@ -22,6 +22,7 @@ from filelock import FileLock
 
 from eto.data.atomic import atomic_directory
 from eto.errors import MissingRequirement
+from eto.models.one_at_a_time import LOADING
 from eto.paths import cache_dir
 
 NAME = "smollm2-135m-instruct-q4_1"
@@ -145,7 +146,7 @@ def _save_as_safetensors(gguf: Path, folder: Path) -> None:
     from transformers import AutoModelForCausalLM
 
     # The dequantiser draws a progress bar that no setting of `transformers` turns off.
-    with redirect_stderr(io.StringIO()):
+    with LOADING, redirect_stderr(io.StringIO()):
         model = AutoModelForCausalLM.from_pretrained(
             gguf.parent, gguf_file=gguf.name, dtype=torch.float32, local_files_only=True
         )

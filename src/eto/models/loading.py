@@ -33,6 +33,7 @@ from eto.models.checkpoint import (
     has_vocabulary,
 )
 from eto.models.embedded import embedded_model
+from eto.models.one_at_a_time import LOADING
 from eto.models.probe import FOREIGN
 
 UNREADABLE = (*FOREIGN, ImportError, OSError, SafetensorError, StrictDataclassError)
@@ -130,15 +131,16 @@ def load_model(source: Source, device: str | torch.device) -> Any:
     Raises `InputError` for weights that do not make it up exactly.
     """
     try:
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
-            source.model,
-            dtype=torch.float32,
-            attn_implementation="sdpa",
-            use_safetensors=True,
-            ignore_mismatched_sizes=True,  # refused below, with the names
-            output_loading_info=True,
-            trust_remote_code=False,
-        )
+        with LOADING:
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
+                source.model,
+                dtype=torch.float32,
+                attn_implementation="sdpa",
+                use_safetensors=True,
+                ignore_mismatched_sizes=True,  # refused below, with the names
+                output_loading_info=True,
+                trust_remote_code=False,
+            )
     except UNREADABLE as error:
         raise InputError(
             f"cannot load a causal LM: {brief(error)}",

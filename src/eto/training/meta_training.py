@@ -160,7 +160,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         ):
             if done.number % 100 == 0 or done.number == given.iterations:
                 rewards = ", ".join(f"{reward:.3f}" for reward in done.rewards)
-                print(f"iteration {done.number}: loss {done.loss:.4f}, rewards {rewards}", flush=True)
+                sys.stdout.write(f"iteration {done.number}: loss {done.loss:.4f}, rewards {rewards}\n")
+                sys.stdout.flush()
         facts = {name: str(value) for name, value in vars(given).items() if name != "out"}
         save_rule(rule, given.out, **facts)
     except EtoError as error:
