@@ -18,7 +18,8 @@ from counting import Counting, CountingEnvironment
 from test_serving_openenv import Hand, client, served, until_open
 from websockets.exceptions import ConnectionClosed
 
-from eto.errors import EnvironmentFailure
+from eto.cli.environments import serve
+from eto.errors import EnvironmentFailure, MissingRequirement
 
 
 @pytest.mark.parametrize("action", ["bug", "fail", "too much"])
@@ -84,10 +85,10 @@ def test_an_environment_that_cannot_be_made():
 
 
 def test_an_idle_session_is_closed():
-    with served(Counting(), idle_seconds=0.3) as (address, sessions), Hand(address) as hand:
+    with served(Counting(), idle_seconds=1.0) as (address, sessions), Hand(address) as hand:
         hand.reset(seed=0)
-        hand.step("sleep 0.6")  # at work is not idle
-        with pytest.raises(ConnectionClosed, match=r"1001 .*idle for 0\.3 s"):
+        hand.step("sleep 1.5")  # at work is not idle
+        with pytest.raises(ConnectionClosed, match=r"1001 .*idle for 1 s"):
             hand.hear()
         until_open(sessions, 0)
 
@@ -124,10 +125,10 @@ def test_a_session_plays_in_a_thread_of_its_own_which_ends_with_it():
             assert slow.hear()["type"] == "observation"
         until_open(sessions, 0)
         mine = set(threads)
-        assert len(threads) == 6 and len(mine) == 2 and threading.main_thread() not in mine
         for thread in mine:
             thread.join(10)
             assert not thread.is_alive()
+        assert len(threads) == 6 and len(mine) == 2 and threading.main_thread() not in mine
 
 
 def test_a_session_ends_where_its_client_goes_during_a_step():
@@ -152,14 +153,14 @@ def command():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    serve = [sys.executable, "-m", "eto", "serve-environment", "webshop", "products=40", f"--port={port}"]
-    return serve, f"http://127.0.0.1:{port}"
+    line = [sys.executable, "-m", "eto", "serve-environment", "webshop", "products=40", f"--port={port}"]
+    return line, f"http://127.0.0.1:{port}"
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
 def test_the_command_serves_and_ends_with_a_session_open(command, how):
-    serve, address = command
-    serving = subprocess.Popen([*serve, "--protocol=openenv", "--split=dev", "--sessions=1"])
+    line, address = command
+    serving = subprocess.Popen([*line, "--protocol=openenv", "--split=dev", "--sessions=1"])
     try:
         until = time.monotonic() + 60
         while True:
@@ -182,7 +183,16 @@ def test_the_command_serves_and_ends_with_a_session_open(command, how):
 
 
 def test_agentgyms_sessions_are_not_limited(command):
-    serve, _ = command
-    refused = subprocess.run([*serve, "--sessions=3"], capture_output=True, text=True)
+    line, _ = command
+    refused = subprocess.run([*line, "--sessions=3"], capture_output=True, text=True)
     assert refused.returncode == 2
     assert "--sessions: AgentGym's protocol does not limit sessions" in " ".join(refused.stderr.split())
+
+
+@pytest.mark.parametrize("package", ["uvicorn", "websockets"])
+def test_what_serving_needs_is_named(package, monkeypatch):
+    monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.delitem(sys.modules, "eto.environments.remote.serving_openenv")
+    monkeypatch.delattr("eto.environments.remote.serving_openenv")
+    with pytest.raises(MissingRequirement, match=rf"'{package}' is not installed(?s:.)*eto-agent\[serve\]"):
+        serve("webshop", [], "train", "127.0.0.1", 0, 600.0, "openenv")
