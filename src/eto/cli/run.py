@@ -71,4 +71,4 @@ def _say_what_next(recipe: Recipe, path: Path, progress: Progress) -> None:
     key, value = ("run_directory", recipe.run_directory) if recipe.run_directory else ("name", recipe.name)
     value = value.removesuffix(f"-seed{recipe.seed}")
     progress.say(f"  eto run {path} seed={recipe.seed + 1} {key}={value}-seed{recipe.seed + 1}")
-    progress.say("  eto doctor; eto --help; README.md tells how to bring your own model and tasks")
+    progress.say("  eto doctor; eto --help; docs/ tells how to bring your own model and tasks")
