@@ -120,6 +120,24 @@ def show(
     show_run(run, Wanted(split, agent, against, task, group, outcome, pairs, limit))
 
 
+@app.command("score-pairs")
+def score_pairs(
+    run: Annotated[Path, typer.Argument(help="Directory of a run.")],
+    *,
+    number: Annotated[
+        int | None, typer.Option("--round", min=1, help="Round of the pairs. [all that were trained on]")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Pairs of a round to score, from the first.")] = 100,
+    before: Annotated[
+        str, typer.Option(help="The agent that training began with. [the one made before it]")
+    ] = "",
+) -> None:
+    """Log-prob of each turn of the pairs before and after training on them, for `eto view` and `eto report`."""
+    from eto.cli.score_pairs import score_run
+
+    score_run(run, number, limit, before)
+
+
 @app.command("show-mask")
 def show_loss_mask(
     file: Path,
