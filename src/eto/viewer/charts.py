@@ -1,4 +1,8 @@
-"""Rewards and training curves as SVG, in the page's own colours."""
+"""Rewards, training curves and changes of log-probs as SVG, in the page's own colours.
+
+They are drawn here and not by a charting library: a page then needs no network, no build and no script, a
+chart stays what it is in a mailed file, and a screen reader is told what it shows.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +11,14 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-WIDTH, HEIGHT = 560, 240
-LEFT, RIGHT, TOP, BOTTOM = 46, 10, 12, 44
+from eto.data.pair_scores import PairScores
+
+WIDTH, HEIGHT = 560, 270
+LEFT, RIGHT, TOP, BOTTOM = 64, 12, 12, 58
 MOST_POINTS = 400
 """Points of a curve that are drawn; a longer one is averaged in steps."""
+MOST_MARKS = 60
+"""Points up to which each is a mark that tells its value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +32,18 @@ class Scale:
         span = self.high - self.low or 1.0
         return TOP + (HEIGHT - TOP - BOTTOM) * (1 - (value - self.low) / span)
 
+    @property
+    def ticks(self) -> list[float]:
+        return [self.low + (self.high - self.low) * part / 4 for part in range(5)]
+
 
 def rewards_chart(agents: Mapping[str, Any], title: str) -> str:
     """Each agent's mean reward with its 95% interval, in their order."""
     known = {name: each["reward"] for name, each in agents.items() if each["reward"]["mean"] is not None}
     if not known:
         return ""
-    scale, parts = Scale(0.0, 1.0), _frame(Scale(0.0, 1.0), (0, 0.25, 0.5, 0.75, 1))
+    scale = Scale(0.0, 1.0)
+    parts, said_all = _frame(scale, "mean reward (0 to 1)", "agent"), []
     step = (WIDTH - LEFT - RIGHT) / len(known)
     for number, (name, reward) in enumerate(known.items()):
         x, y = LEFT + step * (number + 0.5), scale.y(reward["mean"])
@@ -38,37 +51,90 @@ def rewards_chart(agents: Mapping[str, Any], title: str) -> str:
         if reward["low"] is not None:
             low, high = scale.y(reward["low"]), scale.y(reward["high"])
             parts.append(f'<line class="whisker" x1="{x:.1f}" x2="{x:.1f}" y1="{low:.1f}" y2="{high:.1f}"/>')
-            said += f" [{reward['low']:.3f}, {reward['high']:.3f}]"
+            said += f", 95% interval {reward['low']:.3f} to {reward['high']:.3f}"
+        said_all.append(said)
         parts.append(
             f'<circle class="dot" cx="{x:.1f}" cy="{y:.1f}" r="4"><title>{escape(said)}</title></circle>'
         )
-        label = name if len(name) <= 16 else f"{name[:15]}…"
-        parts.append(_label(x, HEIGHT - BOTTOM + 16, label))
+        fits = max(4, int(step / 7))
+        parts.append(_label(x, HEIGHT - BOTTOM + 16, name if len(name) <= fits else f"{name[: fits - 1]}…"))
         parts.append(_label(x, HEIGHT - BOTTOM + 31, f"{reward['mean']:.3f}"))
-    return _svg(parts, title)
+    return _svg(parts, title, "; ".join(said_all))
 
 
-def curve_chart(rows: Sequence[Mapping[str, Any]], names: Sequence[str], title: str) -> str:
-    """Figures of a stage's optimiser steps, a line each; "" where there are none."""
-    lines = {name: _points(rows, name) for name in names}
-    lines = {name: points for name, points in lines.items() if len(points) > 1}
+def curve_chart(rows: Sequence[Mapping[str, Any]], names: Mapping[str, str], title: str, unit: str) -> str:
+    """Figures of a stage's optimiser steps, a line each; "" where there are none.
+
+    names: field of `rows` -> what a reader calls it; unit: of the vertical axis. A line that has gaps, for
+    steps at which the figure was no number, is cut there.
+    """
+    lines = {label: _points(rows, name) for name, label in names.items()}
+    lines = {label: points for label, points in lines.items() if len(points) > 1}
     if not lines:
         return ""
     values = [value for points in lines.values() for _, value in points]
     scale = Scale(min(values), max(values))
-    last = max(step for points in lines.values() for step, _ in points)
-    ticks = [scale.low + (scale.high - scale.low) * part / 4 for part in range(5)]
-    parts = _frame(scale, ticks)
-    across = WIDTH - LEFT - RIGHT
-    for number, (name, points) in enumerate(lines.items()):
-        path = " ".join(f"{LEFT + across * step / last:.1f},{scale.y(value):.1f}" for step, value in points)
+    first = min(points[0][0] for points in lines.values())
+    last = max(points[-1][0] for points in lines.values())
+    parts = _frame(scale, unit, "optimiser step")
+    across, length = WIDTH - LEFT - RIGHT, last - first or 1.0
+    for number, (label, points) in enumerate(lines.items()):
+        places = [(LEFT + across * (step - first) / length, scale.y(value)) for step, value in points]
+        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
         parts.append(
-            f'<polyline class="line line{number}" points="{path}"><title>{escape(name)}</title></polyline>'
+            f'<polyline class="line line{number}" points="{path}"><title>{escape(label)}</title></polyline>'
         )
-        place = f'x="{LEFT + 110 * number}" y="{HEIGHT - 6}"'
-        parts.append(f'<text class="legend line{number}" {place}>{escape(name)}</text>')
-    parts.append(_label(WIDTH - RIGHT - 30, HEIGHT - BOTTOM + 16, f"step {last:g}"))
-    return _svg(parts, title)
+        if len(points) <= MOST_MARKS:
+            parts += [
+                f'<circle class="mark line{number}" cx="{x:.1f}" cy="{y:.1f}" r="2.5">'
+                f"<title>{escape(label)}, step {step:g}: {value:.4g}</title></circle>"
+                for (x, y), (step, value) in zip(places, points, strict=True)
+            ]
+        if len(lines) > 1:
+            place = f'x="{LEFT + 150 * number}" y="{HEIGHT - 4}"'
+            parts.append(f'<text class="legend line{number}" {place}>— {escape(label)}</text>')
+    for part in range(3):
+        step = first + (last - first) * part / 2
+        x = LEFT + across * part / 2
+        anchor = ("start", "middle", "end")[part]
+        parts.append(f'<text class="step-tick {anchor}" x="{x:.1f}" y="{HEIGHT - BOTTOM + 16}">{step:.0f}</text>')
+    ends = "; ".join(
+        f"{label}: {points[0][1]:.4g} at step {points[0][0]:g}, {points[-1][1]:.4g} at step {points[-1][0]:g}"
+        for label, points in lines.items()
+    )
+    return _svg(parts, title, ends)
+
+
+def changes_chart(scores: PairScores) -> str:
+    """By how much training changed the log-prob of each turn of both sides, in nats; "" without turns."""
+    sides = (("chosen", scores.chosen.changes), ("rejected", scores.rejected.changes))
+    values = [value for _, changes in sides for value in changes if value is not None]
+    if not values:
+        return ""
+    scale = Scale(min(0.0, *values), max(0.0, *values))
+    turns = max(len(changes) for _, changes in sides)
+    step = (WIDTH - LEFT - RIGHT) / turns
+    parts = _frame(scale, "change of log-prob (nats)", "turn")
+    zero, width = scale.y(0.0), min(18.0, step * 0.38)
+    parts.append(f'<line class="axis" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{zero:.1f}" y2="{zero:.1f}"/>')
+    for number, (side, changes) in enumerate(sides):
+        for turn, value in enumerate(changes):
+            if value is None:
+                continue
+            x = LEFT + step * (turn + 0.5) + (number - 1) * width
+            top, height = min(zero, scale.y(value)), max(1.0, abs(zero - scale.y(value)))
+            parts.append(
+                f'<rect class="bar {side}" x="{x:.1f}" y="{top:.1f}" width="{width:.1f}" height="{height:.1f}">'
+                f"<title>{side}, turn {turn + 1}: {value:+.2f} nats</title></rect>"
+            )
+        place = f'x="{LEFT + 110 * number}" y="{HEIGHT - 4}"'
+        parts.append(f'<text class="legend {side}" {place}>■ {side}</text>')
+    every = -(-turns // 16)
+    for turn in range(0, turns, every):
+        parts.append(_label(LEFT + step * (turn + 0.5), HEIGHT - BOTTOM + 16, str(turn + 1)))
+    name = f"change of each turn's log-prob by training, {scores.before} to {scores.after}"
+    totals = f"chosen {scores.chosen.change:+.2f} nats, rejected {scores.rejected.change:+.2f} nats"
+    return _svg(parts, name, totals)
 
 
 def _points(rows: Sequence[Mapping[str, Any]], name: str) -> list[tuple[float, float]]:
@@ -88,12 +154,22 @@ def _number(value: Any) -> bool:
     return isinstance(value, int | float) and value == value and abs(value) != float("inf")
 
 
-def _frame(scale: Scale, ticks: Sequence[float]) -> list[str]:
+def _frame(scale: Scale, upward: str, across: str) -> list[str]:
+    """Grid, axes and what they count."""
     parts = []
-    for tick in ticks:
+    for tick in scale.ticks:
         y = scale.y(tick)
         parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
         parts.append(f'<text class="tick" x="{LEFT - 6}" y="{y + 4:.1f}">{tick:.3g}</text>')
+    bottom, middle = HEIGHT - BOTTOM, TOP + (HEIGHT - TOP - BOTTOM) / 2
+    parts.append(f'<line class="axis" x1="{LEFT}" x2="{LEFT}" y1="{TOP}" y2="{bottom}"/>')
+    parts.append(f'<line class="axis" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{bottom}" y2="{bottom}"/>')
+    turned = f'transform="rotate(-90 14 {middle:.0f})"'
+    parts.append(f'<text class="axis-name" x="14" y="{middle:.0f}" {turned}>{escape(upward)}</text>')
+    parts.append(
+        f'<text class="axis-name" x="{LEFT + (WIDTH - LEFT - RIGHT) / 2:.0f}" '
+        f'y="{bottom + (46 if across == "agent" else 32)}">{escape(across)}</text>'
+    )
     return parts
 
 
@@ -101,7 +177,8 @@ def _label(x: float, y: float, text: str) -> str:
     return f'<text class="label" x="{x:.1f}" y="{y:.1f}">{escape(text)}</text>'
 
 
-def _svg(parts: Sequence[str], title: str) -> str:
+def _svg(parts: Sequence[str], title: str, description: str) -> str:
+    """description: what the picture shows, for those who do not see it."""
     name = escape(title, quote=True)
     attributes = f'class="chart" role="img" aria-label="{name}" viewBox="0 0 {WIDTH} {HEIGHT}"'
-    return f"<svg {attributes}>{''.join(parts)}</svg>"
+    return f"<svg {attributes}><desc>{escape(description)}</desc>{''.join(parts)}</svg>"
