@@ -60,7 +60,9 @@ def _agents(run: Path, recipe: Recipe, number: int, before: str) -> tuple[Stage,
     names = [stage.name for stage in declared]
     if f"dpo-{number}" not in names:
         hint = "only the pairs of stages called dpo-<round> can be scored"
-        raise InputError(f"the method {recipe.method.name} declares no dpo-{number}", where=str(run), hint=hint)
+        raise InputError(
+            f"the method {recipe.method.name} declares no dpo-{number}", where=str(run), hint=hint
+        )
     at = names.index(f"dpo-{number}")
     known = {stage.agent: stage for stage in declared[:at]}
     if before and before not in known:

@@ -67,7 +67,9 @@ def read_scores(path: Path) -> dict[int, PairScores]:
         return {row["place"]: _scores(row) for row in read_rows(path, "place")}
     except (KeyError, TypeError, ValueError) as error:
         hint = "delete it and run `eto score-pairs` again"
-        raise InputError(f"the record of log-probs is damaged: {error!r}", where=str(path), hint=hint) from None
+        raise InputError(
+            f"the record of log-probs is damaged: {error!r}", where=str(path), hint=hint
+        ) from None
 
 
 def _row(scores: PairScores) -> dict[str, Any]:

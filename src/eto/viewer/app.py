@@ -18,7 +18,8 @@ from eto.errors import EtoError
 from eto.viewer import pages
 from eto.viewer.guard import Guard
 from eto.viewer.library import Library, Shown
-from eto.viewer.look import links_of, templates as page_templates
+from eto.viewer.look import links_of
+from eto.viewer.look import templates as page_templates
 
 HERE = Path(__file__).parent
 
@@ -36,7 +37,7 @@ def build_app(roots: Iterable[Path], hosts: Iterable[str] = ()) -> Starlette:
             except (EtoError, ValueError) as error:
                 values, status, name = {"fault": str(error)}, 404, "fault.html"
             run = request.path_params.get("run")
-            common = {"path": request.url.path, "link": links_of(run or "")}
+            common: dict[str, Any] = {"path": request.url.path, "link": links_of(run or ""), "most": None}
             if run is not None:
                 common |= {"run": run, "base": f"/run/{quote(run)}/-"}
             return HTMLResponse(templates.get_template(name).render(**common, **values), status)
@@ -92,4 +93,3 @@ def build_app(roots: Iterable[Path], hosts: Iterable[str] = ()) -> Starlette:
         Mount("/static", StaticFiles(directory=HERE / "static")),
     ]
     return Starlette(routes=routes, middleware=[Middleware(Guard, hosts=tuple(hosts))])
-

@@ -97,7 +97,9 @@ def curve_chart(rows: Sequence[Mapping[str, Any]], names: Mapping[str, str], tit
         step = first + (last - first) * part / 2
         x = LEFT + across * part / 2
         anchor = ("start", "middle", "end")[part]
-        parts.append(f'<text class="step-tick {anchor}" x="{x:.1f}" y="{HEIGHT - BOTTOM + 16}">{step:.0f}</text>')
+        parts.append(
+            f'<text class="step-tick {anchor}" x="{x:.1f}" y="{HEIGHT - BOTTOM + 16}">{step:.0f}</text>'
+        )
     ends = "; ".join(
         f"{label}: {points[0][1]:.4g} at step {points[0][0]:g}, {points[-1][1]:.4g} at step {points[-1][0]:g}"
         for label, points in lines.items()
@@ -124,7 +126,8 @@ def changes_chart(scores: PairScores) -> str:
             x = LEFT + step * (turn + 0.5) + (number - 1) * width
             top, height = min(zero, scale.y(value)), max(1.0, abs(zero - scale.y(value)))
             parts.append(
-                f'<rect class="bar {side}" x="{x:.1f}" y="{top:.1f}" width="{width:.1f}" height="{height:.1f}">'
+                f'<rect class="bar {side}" x="{x:.1f}" y="{top:.1f}" width="{width:.1f}" '
+                f'height="{height:.1f}">'
                 f"<title>{side}, turn {turn + 1}: {value:+.2f} nats</title></rect>"
             )
         place = f'x="{LEFT + 110 * number}" y="{HEIGHT - 4}"'

@@ -77,7 +77,7 @@ class Shown:
         return _pairs(path, stamp_of(path))
 
     def scores(self, number: str) -> dict[int, PairScores]:
-        """Place of a pair of a round -> what training on it did to its turns; empty where that was not scored.
+        """Place of a pair of a round -> what training on it did to its turns; empty where none was scored.
         Raises `InputError` for a damaged record."""
         return read_scores(self.directory / "stages" / f"dpo-{number}" / SCORES)
 
