@@ -17,13 +17,21 @@ def report(
         list[Path] | None, typer.Option("--against", help="Runs to compare with, one for each, in order.")
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="File for the table of several runs.")] = None,
+    form: Annotated[
+        str, typer.Option("--format", metavar="NAME,...", help="Of one run: md, html, csv, latex.")
+    ] = "md,html",
+    episodes: Annotated[
+        int, typer.Option(min=0, help="Tasks, episodes and pairs that the HTML file shows, of each.")
+    ] = 12,
     overwrite: Overwrite = False,
 ) -> None:
-    """Write the report of a run again and print its table; of several runs (seeds), one pooled table."""
-    from eto.cli.run import print_pooled, print_report
+    """Write the report of a run, as one HTML file too, and print its table; of several runs (seeds), one
+    pooled table."""
+    from eto.cli.report import report_run
+    from eto.cli.run import print_pooled
 
     if len(directories) == 1 and out is None and not against:
-        print_report(directories[0])
+        report_run(directories[0], form, episodes)
     else:
         print_pooled(directories, against or [], out, overwrite)
 
@@ -132,7 +140,7 @@ def score_pairs(
         str, typer.Option(help="The agent that training began with. [the one made before it]")
     ] = "",
 ) -> None:
-    """Log-prob of each turn of the pairs before and after training on them, for `eto view` and `eto report`."""
+    """Log-probs of each turn of pairs before and after training on them, for `eto view` and `eto report`."""
     from eto.cli.score_pairs import score_run
 
     score_run(run, number, limit, before)

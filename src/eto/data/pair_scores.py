@@ -1,4 +1,4 @@
-"""What two agents make of the turns of pairs: summed log-probs, kept beside the stage that trained on them."""
+"""What two agents make of the turns of pairs: summed log-probs, kept beside the stage that learnt of them."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from math import ceil, floor, isfinite, log10
 from typing import Any
 
 from eto.data.pair_scores import PairScores
@@ -32,9 +33,23 @@ class Scale:
         span = self.high - self.low or 1.0
         return TOP + (HEIGHT - TOP - BOTTOM) * (1 - (value - self.low) / span)
 
+    @classmethod
+    def over(cls, values: Sequence[float]) -> Scale:
+        """From a round figure below all values to one above."""
+        low, high = min(values), max(values)
+        step = _round_step((high - low) or abs(high) or 1.0)
+        return cls(floor(low / step) * step, ceil(high / step) * step)
+
     @property
     def ticks(self) -> list[float]:
-        return [self.low + (self.high - self.low) * part / 4 for part in range(5)]
+        step = _round_step(self.high - self.low)
+        return [self.low + step * number for number in range(round((self.high - self.low) / step) + 1)]
+
+
+def _round_step(span: float) -> float:
+    """1, 2 or 5 times a power of ten, of which four to eight make up `span`."""
+    power = 10.0 ** floor(log10(span))
+    return next(power * part for part in (0.1, 0.2, 0.25, 0.5, 1.0) if span / (power * part) <= 6)
 
 
 def rewards_chart(agents: Mapping[str, Any], title: str) -> str:
@@ -68,31 +83,36 @@ def curve_chart(rows: Sequence[Mapping[str, Any]], names: Mapping[str, str], tit
     names: field of `rows` -> what a reader calls it; unit: of the vertical axis. A line that has gaps, for
     steps at which the figure was no number, is cut there.
     """
-    lines = {label: _points(rows, name) for name, label in names.items()}
-    lines = {label: points for label, points in lines.items() if len(points) > 1}
+    lines = {label: _runs(rows, name) for name, label in names.items()}
+    lines = {label: runs for label, runs in lines.items() if sum(map(len, runs)) > 1}
     if not lines:
         return ""
-    values = [value for points in lines.values() for _, value in points]
-    scale = Scale(min(values), max(values))
-    first = min(points[0][0] for points in lines.values())
-    last = max(points[-1][0] for points in lines.values())
+    every = {label: [point for run in runs for point in run] for label, runs in lines.items()}
+    steps = [step for points in every.values() for step, _ in points]
+    first, last = min(steps), max(steps)
+    scale = Scale.over([value for points in every.values() for _, value in points])
     parts = _frame(scale, unit, "optimiser step")
     across, length = WIDTH - LEFT - RIGHT, last - first or 1.0
-    for number, (label, points) in enumerate(lines.items()):
-        places = [(LEFT + across * (step - first) / length, scale.y(value)) for step, value in points]
-        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
-        parts.append(
-            f'<polyline class="line line{number}" points="{path}"><title>{escape(label)}</title></polyline>'
-        )
-        if len(points) <= MOST_MARKS:
+    for number, (label, runs) in enumerate(lines.items()):
+        for run in runs:
+            path = " ".join(f"{LEFT + across * (s - first) / length:.1f},{scale.y(v):.1f}" for s, v in run)
+            parts.append(
+                f'<polyline class="line line{number}" points="{path}">'
+                f"<title>{escape(label)}</title></polyline>"
+            )
+        if len(every[label]) <= MOST_MARKS:
             parts += [
-                f'<circle class="mark line{number}" cx="{x:.1f}" cy="{y:.1f}" r="2.5">'
+                f'<circle class="mark line{number}" cx="{LEFT + across * (step - first) / length:.1f}" '
+                f'cy="{scale.y(value):.1f}" r="2.5">'
                 f"<title>{escape(label)}, step {step:g}: {value:.4g}</title></circle>"
-                for (x, y), (step, value) in zip(places, points, strict=True)
+                for step, value in every[label]
             ]
         if len(lines) > 1:
-            place = f'x="{LEFT + 150 * number}" y="{HEIGHT - 4}"'
+            place = f'x="{LEFT + 110 * number}" y="{HEIGHT - 4}"'
             parts.append(f'<text class="legend line{number}" {place}>— {escape(label)}</text>')
+    if gaps := max(sum(not _number(row.get(name)) for row in rows) for name in names if names[name] in lines):
+        said = f"gaps: no number at {gaps} of {len(rows)} steps"
+        parts.append(f'<text class="legend end" x="{WIDTH - RIGHT}" y="{HEIGHT - 4}">{said}</text>')
     for part in range(3):
         step = first + (last - first) * part / 2
         x = LEFT + across * part / 2
@@ -102,7 +122,7 @@ def curve_chart(rows: Sequence[Mapping[str, Any]], names: Mapping[str, str], tit
         )
     ends = "; ".join(
         f"{label}: {points[0][1]:.4g} at step {points[0][0]:g}, {points[-1][1]:.4g} at step {points[-1][0]:g}"
-        for label, points in lines.items()
+        for label, points in every.items()
     )
     return _svg(parts, title, ends)
 
@@ -113,7 +133,7 @@ def changes_chart(scores: PairScores) -> str:
     values = [value for _, changes in sides for value in changes if value is not None]
     if not values:
         return ""
-    scale = Scale(min(0.0, *values), max(0.0, *values))
+    scale = Scale.over([0.0, *values])
     turns = max(len(changes) for _, changes in sides)
     step = (WIDTH - LEFT - RIGHT) / turns
     parts = _frame(scale, "change of log-prob (nats)", "turn")
@@ -140,21 +160,30 @@ def changes_chart(scores: PairScores) -> str:
     return _svg(parts, name, totals)
 
 
-def _points(rows: Sequence[Mapping[str, Any]], name: str) -> list[tuple[float, float]]:
-    found = [
-        (float(row["step"]), float(row[name]))
-        for row in rows
-        if _number(row.get(name)) and _number(row.get("step"))
-    ]
-    size = -(-len(found) // MOST_POINTS)
+Points = list[tuple[float, float]]
+
+
+def _runs(rows: Sequence[Mapping[str, Any]], name: str) -> list[Points]:
+    """(step, value) of a figure, cut where it is no number."""
+    runs: list[Points] = [[]]
+    for row in rows:
+        if _number(row.get(name)) and _number(row.get("step")):
+            runs[-1].append((float(row["step"]), float(row[name])))
+        elif runs[-1]:
+            runs.append([])
+    size = -(-sum(map(len, runs)) // MOST_POINTS)
+    return [_thinned(run, size) for run in runs if run]
+
+
+def _thinned(points: Points, size: int) -> Points:
     if size <= 1:
-        return found
-    groups = [found[start : start + size] for start in range(0, len(found), size)]
+        return points
+    groups = [points[start : start + size] for start in range(0, len(points), size)]
     return [(group[-1][0], sum(value for _, value in group) / len(group)) for group in groups]
 
 
 def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and value == value and abs(value) != float("inf")
+    return isinstance(value, int | float) and isfinite(value)
 
 
 def _frame(scale: Scale, upward: str, across: str) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any
 from eto.data.files import read_rows
 from eto.errors import EtoError, InputError
 from eto.evaluation.changes import GROUPS, verdict
+from eto.evaluation.curve import CURVES
 from eto.evaluation.results import natural
 from eto.evaluation.table import duration
 from eto.viewer.charts import changes_chart, curve_chart, rewards_chart
@@ -21,16 +22,6 @@ from eto.viewer.turns import beside, contrast_of, turn_figures
 
 PAGE = 50
 """Rows of a list on one page."""
-FIGURES = (
-    ("loss", "loss", {"loss": "loss"}),
-    ("margin of chosen over rejected", "β × nats", {"margin": "margin"}),
-    (
-        "drift of both sides from the reference",
-        "nats",
-        {"chosen_drift": "chosen", "rejected_drift": "rejected"},
-    ),
-)
-"""Training curves of a stage: title, unit, and its lines. What has another unit has a chart of its own."""
 
 
 def runs_page(library: Library) -> dict[str, Any]:
@@ -74,7 +65,7 @@ def run_page(shown: Shown) -> dict[str, Any]:
     charts = [
         (f"{stage}: {what}", chart)
         for stage, rows in stages.items()
-        for what, unit, names in FIGURES
+        for what, unit, names in CURVES
         if (chart := curve_chart(rows, names, f"{stage}: {what}", unit))
     ]
     rounds = sorted(

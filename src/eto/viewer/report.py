@@ -196,7 +196,9 @@ def _file(
         episodes=episodes,
         style=Markup(style),
         script=Markup(script),
-        policy=f"default-src 'none'; style-src '{_digest(style)}'; script-src '{_digest(script)}'; img-src data:",
+        policy=(
+            f"default-src 'none'; style-src '{_digest(style)}'; script-src '{_digest(script)}'; img-src data:"
+        ),
     )
 
 
