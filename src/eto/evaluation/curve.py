@@ -130,6 +130,8 @@ def _draw_agents(axes: Axes, results: Row, checks: Sequence[Row]) -> None:
 
 def _draw_panel(axes: Axes, panel: Panel) -> None:
     """The lines of a panel over the optimiser steps of its stage; a gap is said to be one."""
+    from matplotlib.ticker import MaxNLocator
+
     steps = [row["step"] for row in panel.rows]
     marker = "." if len(steps) <= 60 else ""
     missing = 0
@@ -142,7 +144,7 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
         axes.text(0.98, 0.02, said, ha="right", va="bottom", fontsize=7, transform=axes.transAxes)
     axes.set_xlabel("optimiser step", fontsize=8)
     axes.set_ylabel(panel.unit, fontsize=8)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.tick_params(labelsize=8)
     axes.set_title(panel.title, fontsize=10)
     axes.grid(alpha=0.3)

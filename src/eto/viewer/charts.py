@@ -28,28 +28,26 @@ class Scale:
 
     low: float
     high: float
-
-    def y(self, value: float) -> float:
-        span = self.high - self.low or 1.0
-        return TOP + (HEIGHT - TOP - BOTTOM) * (1 - (value - self.low) / span)
+    step: float
+    """From one line of the grid to the next."""
 
     @classmethod
     def over(cls, values: Sequence[float]) -> Scale:
-        """From a round figure below all values to one above."""
+        """From a round figure below all values to one above, in steps of 1, 2 or 5 times a power of ten."""
         low, high = min(values), max(values)
-        step = _round_step((high - low) or abs(high) or 1.0)
-        return cls(floor(low / step) * step, ceil(high / step) * step)
+        span = (high - low) or abs(high) or 1.0
+        power = 10.0 ** floor(log10(span))
+        step = next(power * part for part in (0.2, 0.5, 1.0, 2.0) if span / (power * part) <= 6)
+        first, last = floor(low / step), ceil(high / step)
+        return cls(first * step, (last if last > first else first + 1) * step, step)
+
+    def y(self, value: float) -> float:
+        return TOP + (HEIGHT - TOP - BOTTOM) * (1 - (value - self.low) / (self.high - self.low))
 
     @property
     def ticks(self) -> list[float]:
-        step = _round_step(self.high - self.low)
-        return [self.low + step * number for number in range(round((self.high - self.low) / step) + 1)]
-
-
-def _round_step(span: float) -> float:
-    """1, 2 or 5 times a power of ten, of which four to eight make up `span`."""
-    power = 10.0 ** floor(log10(span))
-    return next(power * part for part in (0.1, 0.2, 0.25, 0.5, 1.0) if span / (power * part) <= 6)
+        first, last = round(self.low / self.step), round(self.high / self.step)
+        return [number * self.step for number in range(first, last + 1)]
 
 
 def rewards_chart(agents: Mapping[str, Any], title: str) -> str:
@@ -57,7 +55,7 @@ def rewards_chart(agents: Mapping[str, Any], title: str) -> str:
     known = {name: each["reward"] for name, each in agents.items() if each["reward"]["mean"] is not None}
     if not known:
         return ""
-    scale = Scale(0.0, 1.0)
+    scale = Scale(0.0, 1.0, 0.25)
     parts, said_all = _frame(scale, "mean reward (0 to 1)", "agent"), []
     step = (WIDTH - LEFT - RIGHT) / len(known)
     for number, (name, reward) in enumerate(known.items()):
