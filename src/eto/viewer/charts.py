@@ -37,7 +37,7 @@ class Scale:
         low, high = min(values), max(values)
         span = (high - low) or abs(high) or 1.0
         power = 10.0 ** floor(log10(span))
-        step = next(power * part for part in (0.2, 0.5, 1.0, 2.0) if span / (power * part) <= 6)
+        step = next(power * part for part in (0.2, 0.5, 1.0, 2.0) if span / (power * part) <= 5)
         first, last = floor(low / step), ceil(high / step)
         return cls(first * step, (last if last > first else first + 1) * step, step)
 

@@ -6,10 +6,10 @@ import base64
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, TypeVar
 
-from jinja2 import Environment
 from markupsafe import Markup
 
 from eto.errors import EtoError, InputError
@@ -60,22 +60,18 @@ def report_page(directory: Path, episodes: int = 12) -> str:
         raise InputError("there is no run", where=str(directory), hint="name the directory of a run")
     directory = directory.resolve()
     shown = Shown(directory.name, directory, EpisodeIndex(directory / "trajectories.sqlite"))
-    look = templates(LONGEST)
     run, changed = pages.run_page(shown), pages.changes_of(shown)
-    sample = [*_tasks(changed, episodes), *_pairs(shown, run["rounds"], episodes)]
+    sample = [*_whole(run["rounds"]), *_tasks(changed, episodes), *_pairs(shown, run["rounds"], episodes)]
     sample += _episodes(shown.index.entries(), episodes)
-    kept = {page.anchor for page in sample} | {"run", "changes"}
-    kept |= {anchor_of("pairs", number) for number in run["rounds"]}
-    parts: list[tuple[Page, Markup]] = []
-    size = 0
-    for page in [*_whole(run["rounds"]), *sample]:
-        html = _rendered(look, page, shown, kept, {"run": run, "changes": changed})
-        size += len(html)
-        if size > LARGEST:
-            break
-        parts.append((page, html))
-    left_out = len(sample) + 2 + len(run["rounds"]) - len(parts)
-    return _file(look, shown.name, parts, left_out, episodes)
+    writer = _Writer(shown, {"run": run, "changes": changed})
+    kept = _within(LARGEST, sample, [len(html) for html in writer.pages(sample)])
+    return writer.file(kept, len(sample) - len(kept), episodes)
+
+
+def _within(most: int, sample: Sequence[Page], sizes: Sequence[int]) -> list[Page]:
+    """The first pages whose sizes add up to `most`, and at least the run's own."""
+    totals = accumulate(sizes)
+    return [page for page, total in zip(sample, totals, strict=True) if total <= most or not page.group]
 
 
 def _whole(rounds: Sequence[str]) -> list[Page]:
@@ -138,16 +134,46 @@ def spread(items: Sequence[T], most: int) -> list[T]:
     return [items[number * len(items) // count] for number in range(count)]
 
 
-def _rendered(
-    look: Environment, page: Page, shown: Shown, kept: set[str], known: dict[str, dict[str, Any]]
-) -> Markup:
-    kind, *parts = page.key
-    values = known.get(str(kind)) or _values(shown, str(kind), parts)
-    common = {
-        **{"layout": "part.html", "run": shown.name, "base": "", "most": MOST},
-        **{"at": f"{page.anchor}-", "link": _links(kept)},
-    }
-    return Markup(look.get_template(page.template).render(**values, **common))
+class _Writer:
+    """Writes pages of one run as parts of a file."""
+
+    def __init__(self, shown: Shown, known: dict[str, dict[str, Any]]) -> None:
+        """known: values of pages, by kind, that are at hand."""
+        self.shown, self._known = shown, known
+        self._look = templates(LONGEST)
+
+    def pages(self, sample: Sequence[Page]) -> list[Markup]:
+        """HTML of each; they link to one another alone."""
+        kept = {page.anchor for page in sample}
+        return [self._page(page, kept) for page in sample]
+
+    def _page(self, page: Page, kept: set[str]) -> Markup:
+        kind, *parts = page.key
+        values = self._known.get(str(kind)) or _values(self.shown, str(kind), parts)
+        common = {
+            **{"layout": "part.html", "run": self.shown.name, "base": "", "most": MOST},
+            **{"at": f"{page.anchor}-", "link": _links(kept)},
+        }
+        return Markup(self._look.get_template(page.template).render(**values, **common))
+
+    def file(self, sample: Sequence[Page], left_out: int, episodes: int) -> str:
+        """All of `sample` in one document."""
+        style = (STATIC / "style.css").read_text(encoding="utf-8")
+        script = (STATIC / "view.js").read_text(encoding="utf-8")
+        groups: dict[str, list[tuple[Page, Markup]]] = {}
+        for page, html in zip(sample, self.pages(sample), strict=True):
+            groups.setdefault(page.group, []).append((page, html))
+        return self._look.get_template("report.html").render(
+            run=self.shown.name,
+            groups=groups,
+            left_out=left_out,
+            episodes=episodes,
+            style=Markup(style),
+            script=Markup(script),
+            policy=Markup(
+                f"default-src 'none'; style-src '{_digest(style)}'; script-src '{_digest(script)}'; img-src data:"
+            ),
+        )
 
 
 def _values(shown: Shown, kind: str, parts: Sequence[Any]) -> dict[str, Any]:
@@ -179,27 +205,6 @@ def _links(kept: set[str]) -> Link:
         return href(f"#{anchor}") if anchor in kept and not query else Markup("")
 
     return link
-
-
-def _file(
-    look: Environment, name: str, parts: Sequence[tuple[Page, Markup]], left_out: int, episodes: int
-) -> str:
-    style = (STATIC / "style.css").read_text(encoding="utf-8")
-    script = (STATIC / "view.js").read_text(encoding="utf-8")
-    groups: dict[str, list[tuple[Page, Markup]]] = {}
-    for page, html in parts:
-        groups.setdefault(page.group, []).append((page, html))
-    return look.get_template("report.html").render(
-        run=name,
-        groups=groups,
-        left_out=left_out,
-        episodes=episodes,
-        style=Markup(style),
-        script=Markup(script),
-        policy=(
-            f"default-src 'none'; style-src '{_digest(style)}'; script-src '{_digest(script)}'; img-src data:"
-        ),
-    )
 
 
 def _digest(text: str) -> str:
