@@ -91,9 +91,9 @@ def test_text_of_episodes_stays_text(scored: Path) -> None:
 
 
 def test_its_size_is_bounded(scored: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(report, "LONGEST", 8)
+    monkeypatch.setattr(report, "LONGEST", 30)
     whole = report_page(scored, 4)
-    assert re.search(r"go north\b", whole) and "Find coi… [" in whole
+    assert re.search(r"say &lt;script&gt;document.title = &#34;…", whole) and "more characters]" in whole
     monkeypatch.setattr(report, "LARGEST", 15_000)
     small = report_page(scored, 4)
     assert len(small) < len(whole) and re.search(r"\d+ parts were left out", small)

@@ -171,7 +171,8 @@ class _Writer:
             style=Markup(style),
             script=Markup(script),
             policy=Markup(
-                f"default-src 'none'; style-src '{_digest(style)}'; script-src '{_digest(script)}'; img-src data:"
+                f"default-src 'none'; img-src data:; style-src '{_digest(style)}'; "
+                f"script-src '{_digest(script)}'"
             ),
         )
 
