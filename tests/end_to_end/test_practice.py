@@ -76,6 +76,7 @@ def _scored_and_reported(run: Path, pairs: list[Pair], command: Any) -> None:
     scores = read_scores(path)
     assert len(scores) == len(pairs) and scores[0].before == "rft-1"
     assert "--before" in command.fails("score-pairs", run, "--before", "practice-1")
+    assert "docx" in command.fails("report", run, "--format", "docx")
     command.succeeds("report", run, "--episodes", "2", "--format", "html,csv")
     page = (run / "report.html").read_text(encoding="utf-8")
     assert page.count("Training from rft-1 to practice-1 changed the log-prob") == min(2, len(pairs))
