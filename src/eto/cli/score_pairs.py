@@ -72,9 +72,10 @@ def _agents(run: Path, recipe: Recipe, number: int, before: str) -> tuple[Stage,
     if old is None:
         raise InputError(f"no agent was made before round {number}", where=str(run))
     for stage in (old, declared[at]):
-        if not (run / "stages" / stage.name / "model").is_dir():
+        directory = run / "stages" / stage.name
+        if not ((directory / "DONE").is_file() and (directory / "model").is_dir()):
             hint = "let the run go on, or name another agent by --before"
-            raise InputError(f"the model of {stage.agent} is not there", where=str(run), hint=hint)
+            raise InputError(f"the model of {stage.agent} is not there yet", where=str(run), hint=hint)
     return old, declared[at]
 
 
