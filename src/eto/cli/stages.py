@@ -117,7 +117,7 @@ def explore_tasks(
         out, overwrite=overwrite, inputs=inputs_of(model=model or recipe.model.path, recipe=recipe_path)
     )
     explore = section(recipe, ExploreSettings)
-    played = _play(
+    played = play_split(
         "explore", out, recipe, split, model, explore.temperature, explore.samples, overwrite=overwrite
     )
     failed = sum(t.failed for t in played)
@@ -141,7 +141,7 @@ def evaluate_model(
         inputs = inputs_of(model=model or recipe.model.path, recipe=recipe_path)
         check_file(out, overwrite=overwrite, inputs=inputs)
     evaluation = recipe.evaluation
-    played = _play("evaluate", out, recipe, split, model, evaluation.temperature, overwrite=overwrite)
+    played = play_split("evaluate", out, recipe, split, model, evaluation.temperature, overwrite=overwrite)
     summary = summarise(played, resamples=evaluation.bootstrap_resamples).to_dict()
     terminal().print(agent_table({model or recipe.model.path: summary}, title=f"{split} tasks"))
 
@@ -191,7 +191,7 @@ def make_pairs(
             say(f"  {name.replace('_', ' ')}: {count}")
 
 
-def _play(
+def play_split(
     command: str,
     out: Path | None,
     recipe: Recipe,
