@@ -141,10 +141,10 @@ def _about(kind: Any, section: str) -> list[str]:
     return [" ".join(description.split()), ""]
 
 
-def eto_table() -> str:
-    """Every field that recipes/eto.yaml sets to other than its default."""
-    lines = ["| field | default | `recipes/eto.yaml` |", "|---|---|---|"]
-    recipe = load_recipe(ROOT / "recipes" / "eto.yaml")
+def quickstart_table() -> str:
+    """Every field that recipes/quickstart.yaml sets to other than its default."""
+    lines = ["| field | default | quickstart |", "|---|---|---|"]
+    recipe = load_recipe(ROOT / "recipes" / "quickstart.yaml")
     for path, field in (*fields(), *method_fields(recipe.method.name)):
         *sections, name = path.split(".")
         holder: Any = recipe
@@ -195,7 +195,7 @@ def _names(names: tuple[str, ...]) -> str:
 
 PARTS: dict[str, tuple[str, Callable[[], str]]] = {
     "docs/recipes.md": ("fields", recipe_tables),
-    "docs/eto.md": ("small model", eto_table),
+    "docs/eto.md": ("quickstart", quickstart_table),
     "docs/files.md": ("fields", data_tables),
 }
 
