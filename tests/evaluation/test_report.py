@@ -88,9 +88,28 @@ def test_report_files(directory):
     assert paths.curve.read_bytes().startswith(b"\x89PNG")
     assert paths.curve.stat().st_size > 10_000
     assert "curve.png" in paths.markdown.read_text()
-    before = paths.results.read_bytes(), paths.markdown.read_bytes()
+    before = paths.results.read_bytes(), paths.markdown.read_bytes(), paths.curve_svg.read_bytes()
     write_report(directory)
-    assert (paths.results.read_bytes(), paths.markdown.read_bytes()) == before
+    after = paths.results.read_bytes(), paths.markdown.read_bytes(), paths.curve_svg.read_bytes()
+    assert after == before
+
+
+def test_each_stage_has_panels_of_its_own_with_units_and_gaps(directory):
+    with Run.open(directory, RECIPE) as run:
+        run.log("dpo-1", step=6, loss=0.7, margin=float("nan"))
+    drawn = write_report(directory).curve_svg.read_text()
+    for said in (
+        *(
+            "sft: loss",
+            "dpo-1: loss",
+            "dpo-1: margin, chosen over rejected",
+            "dpo-1: drift from the reference",
+        ),
+        *("dev tasks", "test tasks", "optimiser step", "nats", "mean reward, success rate (0 to 1)"),
+        "gaps: no number at 1 of 6 steps",
+    ):
+        assert f"<!-- {said} -->" in drawn, "matplotlib writes each text beside its glyphs"
+    assert "sft: margin" not in drawn
 
 
 def test_tables_show_what_results_hold(directory):

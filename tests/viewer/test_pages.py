@@ -37,6 +37,7 @@ def test_every_link_leads_to_a_page(address: str) -> None:
         "/run/small/-/changes",
         "/run/small/-/episodes",
         "/run/small/-/episode/N",
+        "/run/small/-/tokens/N",
         "/run/small/-/beside/N/N",
         "/run/small/-/task",
         "/run/small/-/pairs/N",

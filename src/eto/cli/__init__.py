@@ -15,8 +15,10 @@ transformers.
 - `kept`: a command's episodes beside its output, so that it resumes
 - `outputs`: outputs checked before the work starts
 - `progress`: one live line per stage
+- `report`: `eto report` of one run
 - `run`: `eto run`
 - `runs`: `eto runs`
+- `score_pairs`: `eto score-pairs`
 - `show`: `eto show`
 - `show_mask`: `eto show-mask`
 - `stages`: single stages on files

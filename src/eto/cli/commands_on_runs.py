@@ -17,13 +17,21 @@ def report(
         list[Path] | None, typer.Option("--against", help="Runs to compare with, one for each, in order.")
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="File for the table of several runs.")] = None,
+    form: Annotated[
+        str, typer.Option("--format", metavar="NAME,...", help="Of one run: md, html, csv, latex.")
+    ] = "md,html",
+    episodes: Annotated[
+        int, typer.Option(min=0, help="Tasks, episodes and pairs that the HTML file shows, of each.")
+    ] = 12,
     overwrite: Overwrite = False,
 ) -> None:
-    """Write the report of a run again and print its table; of several runs (seeds), one pooled table."""
-    from eto.cli.run import print_pooled, print_report
+    """Write the report of a run, as one HTML file too, and print its table; of several runs (seeds), one
+    pooled table."""
+    from eto.cli.report import report_run
+    from eto.cli.run import print_pooled
 
     if len(directories) == 1 and out is None and not against:
-        print_report(directories[0])
+        report_run(directories[0], form, episodes)
     else:
         print_pooled(directories, against or [], out, overwrite)
 
@@ -138,6 +146,24 @@ def show(
 
     group = "both" if gained and lost else "gained" if gained else "lost" if lost else ""
     show_run(run, Wanted(split, agent, against, task, group, outcome, pairs, limit))
+
+
+@app.command("score-pairs")
+def score_pairs(
+    run: Annotated[Path, typer.Argument(help="Directory of a run.")],
+    *,
+    number: Annotated[
+        int | None, typer.Option("--round", min=1, help="Round of the pairs. [all that were trained on]")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Pairs of a round to score, from the first.")] = 100,
+    before: Annotated[
+        str, typer.Option(help="The agent that training began with. [the one made before it]")
+    ] = "",
+) -> None:
+    """Log-probs of each turn of pairs before and after training on them, for `eto view` and `eto report`."""
+    from eto.cli.score_pairs import score_run
+
+    score_run(run, number, limit, before)
 
 
 @app.command("show-mask")

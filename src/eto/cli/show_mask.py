@@ -5,8 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from io import TextIOWrapper
-from itertools import groupby
-from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +15,7 @@ from eto.cli.terminal import terminal
 from eto.data.formats import read_sides
 from eto.data.texts import whole
 from eto.experiment.recipe import Recipe
+from eto.tokens.marked import pieces
 from eto.types import Trajectory
 
 if TYPE_CHECKING:
@@ -53,9 +52,8 @@ def show(
 
 def _coloured(renderer: Renderer, rendered: Rendered) -> Text:
     text = Text()
-    for marked, run in groupby(zip(rendered.mask, rendered.ids, strict=True), key=itemgetter(0)):
-        piece = renderer.tokenizer.decode([token for _, token in run])
-        text.append(piece, style="black on green" if marked else "dim")
+    for piece in pieces(renderer.tokenizer, rendered):
+        text.append(piece.text, style="black on green" if piece.carries else "dim")
     return text
 
 

@@ -24,6 +24,7 @@ GOES_ON = {
     "dpo": "no model was written; the same command begins again (`eto run` keeps checkpoints and resumes)",
     "pairs": "nothing was written; the same command begins again",
     "report": "the same command begins again",
+    "score-pairs": "rounds that it has named are kept; the same command begins again",
     "view": "nothing is kept by it",
     "serve-environment": "the server's sessions are closed",
 }

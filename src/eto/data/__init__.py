@@ -11,6 +11,7 @@
 - `jsontext`: JSON from elsewhere, parsed with exact errors
 - `notes`: what a reader ignored, dropped or replaced, counted
 - `oserrors`: `OSError` as problem, place and hint
+- `pair_scores`: log-probs of the turns of pairs before and after training
 - `records`: the project's own JSON format of trajectories and pairs
 - `reference_pairs`: the pair rules of the authors' code, for comparison
 - `retrieval`: a memory of all trajectories, and how what is in it is found

@@ -8,6 +8,7 @@
 - `costs`: environment steps, generated and trained tokens, wall time
 - `crossed`: differences over tasks and seeds drawn anew
 - `curve`: the learning-curve picture
+- `exported`: the tables as CSV and LaTeX
 - `pooled`: several seeds of one recipe as one table
 - `results`: every figure of a run as one JSON object
 - `statistics`: means, confidence intervals, paired differences
@@ -34,18 +35,21 @@ class Paths:
     results: Path
     markdown: Path
     curve: Path
+    curve_svg: Path
 
 
 def write_report(run_directory: str | Path) -> Paths:
-    """Write results.json, report.md and curve.png into the run directory, from what is there.
+    """Write results.json, report.md, curve.png and curve.svg into the run directory, from what is there.
 
     Raises `InputError` where there is no run, `MissingRequirement` on a full disk.
     """
     directory = Path(run_directory)
     results = build_results(directory)
-    paths = Paths(directory / "results.json", directory / "report.md", directory / "curve.png")
+    names = "results.json", "report.md", "curve.png", "curve.svg"
+    paths = Paths(*(directory / name for name in names))
     with disk_errors(directory):
         write_json(paths.results, results)
         write_atomic(paths.markdown, markdown(results) + "\n![learning curve](curve.png)\n")
-        draw_curve(results, list(read_rows(directory / "metrics.jsonl", "stage")), paths.curve)
+        rows = list(read_rows(directory / "metrics.jsonl", "stage"))
+        draw_curve(results, rows, paths.curve, paths.curve_svg)
     return paths

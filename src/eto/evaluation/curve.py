@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import math
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,13 +18,28 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Row = Mapping[str, Any]
-PLAIN: Any = {"text.parse_math": False, "text.usetex": False}
-"""Names are text: dollar signs and backslashes in them make no formula."""
+PLAIN: Any = {"text.parse_math": False, "text.usetex": False, "svg.hashsalt": "eto"}
+"""Names are text: dollar signs and backslashes in them make no formula. Equal figures give equal files."""
+ACROSS = 3
+"""Panels side by side."""
+CURVES: Sequence[tuple[str, str, Mapping[str, str]]] = (
+    ("loss", "loss", {"loss": "loss"}),
+    ("margin, chosen over rejected", "β × nats", {"margin": "margin"}),
+    ("drift from the reference", "nats", {"chosen_drift": "chosen", "rejected_drift": "rejected"}),
+)
+"""What is drawn of each stage that trained: title, unit, and its lines by field of metrics.jsonl."""
+NOTES = (
+    "Checkpoints are chosen on dev tasks: their figures there are optimistic. A point that is missing is a\n"
+    "figure that is not known, such as success where an environment does not tell. Losses of different\n"
+    "stages are different functions: compare each with itself alone."
+)
 
 
-def draw_curve(results: Row, rows: Sequence[Row], path: Path) -> Path:
-    """Write a PNG of three panels to `path`: dev and test figures per agent, loss, margin and drift.
+def draw_curve(results: Row, rows: Sequence[Row], *paths: Path) -> Path:
+    """Write one picture to each of `paths`, PNG or SVG by its name; returns the first.
 
+    On top the agents on dev and test; below, for each stage that trained, its loss, and of preference
+    training margin and drift, each in a panel of its own: stages differ in their loss, and so do units.
     `results` is that of `build_results`, `rows` are those of metrics.jsonl.
     """
     from matplotlib import rc_context
@@ -30,33 +47,54 @@ def draw_curve(results: Row, rows: Sequence[Row], path: Path) -> Path:
 
     with rc_context(PLAIN), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # drawn as a box
-        content = _picture(Figure(figsize=(15, 4.5), layout="constrained"), results, rows)
-    write_atomic(path, content)
-    return path
+        panels = _panels(_by_stage(rows))
+        down = 1 + -(-len(panels) // ACROSS)
+        figure = Figure(figsize=(13, 4.4 + 2.7 * (down - 1)), layout="constrained")
+        _draw(figure, results, rows, panels, down)
+        for path in paths:
+            content = io.BytesIO()
+            kind = path.suffix.removeprefix(".").lower()
+            figure.savefig(content, format=kind, dpi=110, metadata={"Date": None} if kind == "svg" else None)
+            write_atomic(path, content.getvalue())
+    return paths[0]
 
 
-def _picture(figure: Figure, results: Row, rows: Sequence[Row]) -> bytes:
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """Figures of one stage that share a unit."""
+
+    title: str
+    unit: str
+    rows: Sequence[Row]
+    lines: Mapping[str, str]
+    """Field of the rows -> what a reader calls it."""
+
+
+def _panels(training: Mapping[str, Sequence[Row]]) -> list[Panel]:
+    found = []
+    for stage, rows in training.items():
+        for title, unit, lines in CURVES:
+            known = {name: label for name, label in lines.items() if any(_known(row, name) for row in rows)}
+            if known:
+                found.append(Panel(shown(f"{stage}: {title}", line=True), unit, rows, known))
+    return found
+
+
+def _draw(figure: Figure, results: Row, rows: Sequence[Row], panels: Sequence[Panel], down: int) -> None:
     title = f"{results['recipe']}: {results['model']} on {results['environment']}"
     figure.suptitle(shown(title, line=True))
-    agents, loss, margin = figure.subplots(1, 3)
-    _draw_agents(
-        agents, results, [row for row in rows if row["stage"] == "dev" and {"agent", "reward"} <= row.keys()]
-    )
-    training = _by_stage(rows)
-    _draw_series(loss, training, ("loss",), "loss of each optimiser step")
-    preference = {stage: part for stage, part in training.items() if any("margin" in row for row in part)}
-    title = "margin (β × nats) and drift (nats)"
-    _draw_series(margin, preference, ("margin", "chosen_drift", "rejected_drift"), title)
-    content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=110)
-    return content.getvalue()
+    figure.supxlabel(NOTES, fontsize=8, color="#555555")
+    grid = figure.add_gridspec(down, ACROSS, height_ratios=[1.5, *[1.0] * (down - 1)])
+    checks = [row for row in rows if row["stage"] == "dev" and {"agent", "reward"} <= row.keys()]
+    _draw_agents(figure.add_subplot(grid[0, :]), results, checks)
+    for number, panel in enumerate(panels):
+        _draw_panel(figure.add_subplot(grid[1 + number // ACROSS, number % ACROSS]), panel)
 
 
 def _draw_agents(axes: Axes, results: Row, checks: Sequence[Row]) -> None:
     """Dev checks in their order, with the test figures of each evaluated agent to their right."""
     test = results["splits"].get("test", {"agents": {}})["agents"]
-    labels = [shown(check["agent"], line=True) for check in checks]
-    labels += [shown(f"{agent} (test)", line=True) for agent in test]
+    labels = [shown(name, line=True) for name in (*(check["agent"] for check in checks), *test)]
     places = range(len(checks))
     if checks:
         rewards = [_number(check["reward"]) for check in checks]
@@ -79,24 +117,39 @@ def _draw_agents(axes: Axes, results: Row, checks: Sequence[Row]) -> None:
     shipped = (results["shipped"] or {}).get("agent")
     if shipped in test:
         axes.axvline(len(checks) + list(test).index(shipped), color="grey", ls=":", label="shipped")
-    axes.set_xticks(range(len(labels)), labels, rotation=30, ha="right", fontsize=8)
+    if checks and test:
+        axes.axvline(len(checks) - 0.5, color="black", lw=0.8)
+    for start, count, name in ((0, len(checks), "dev tasks"), (len(checks), len(test), "test tasks")):
+        if count:
+            axes.text(start - 0.4, 1.0, name, ha="left", va="top", fontsize=9)
+    axes.set_xticks(range(len(labels)), labels, rotation=20, ha="right", fontsize=8)
     axes.set_ylim(-0.02, 1.02)
-    _finish(axes, "agents, 95% intervals", drawn=bool(labels))
+    axes.set_ylabel("mean reward, success rate (0 to 1)", fontsize=8)
+    _finish(axes, "agents and checkpoints, with 95% intervals over tasks", drawn=bool(labels))
 
 
-def _draw_series(axes: Axes, training: Mapping[str, Sequence[Row]], names: Sequence[str], title: str) -> None:
-    """The named figures of each stage over its steps, stages side by side."""
-    start, drawn = 0, False
-    for stage, rows in training.items():
-        steps = [start + row["step"] for row in rows]
-        for name in names:
-            if any(row.get(name) is not None for row in rows):
-                label = shown(f"{stage} {name}", line=True)
-                axes.plot(steps, [_number(row.get(name)) for row in rows], label=label, lw=1.2)
-                drawn = True
-        start = max(steps)
-    axes.set_xlabel("optimiser step")
-    _finish(axes, title, drawn=drawn)
+def _draw_panel(axes: Axes, panel: Panel) -> None:
+    """The lines of a panel over the optimiser steps of its stage; a gap is said to be one."""
+    from matplotlib.ticker import MaxNLocator
+
+    steps = [row["step"] for row in panel.rows]
+    marker = "." if len(steps) <= 60 else ""
+    missing = 0
+    for name, label in panel.lines.items():
+        values = [float(row[name]) if _known(row, name) else float("nan") for row in panel.rows]
+        axes.plot(steps, values, label=label, lw=1.2, marker=marker)
+        missing = max(missing, sum(math.isnan(value) for value in values))
+    if missing:
+        said = f"gaps: no number at {missing} of {len(steps)} steps"
+        axes.text(0.98, 0.02, said, ha="right", va="bottom", fontsize=7, transform=axes.transAxes)
+    axes.set_xlabel("optimiser step", fontsize=8)
+    axes.set_ylabel(panel.unit, fontsize=8)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.tick_params(labelsize=8)
+    axes.set_title(panel.title, fontsize=10)
+    axes.grid(alpha=0.3)
+    if len(panel.lines) > 1:
+        axes.legend(fontsize=7)
 
 
 def _finish(axes: Axes, title: str, *, drawn: bool) -> None:
@@ -122,6 +175,11 @@ def bars(mean: float | None, low: float | None, high: float | None) -> tuple[flo
     if mean is None or low is None or high is None:
         return 0.0, 0.0
     return max(0.0, mean - low), max(0.0, high - mean)
+
+
+def _known(row: Row, name: str) -> bool:
+    value = row.get(name)
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def _columns(bars: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:

@@ -91,21 +91,26 @@ def interval_cell(interval: Mapping[str, Any], digits: int, bound_digits: int, *
     return mean, *(f"{interval[bound]:{sign}.{bound_digits}f}" for bound in ("low", "high"))
 
 
+def split_tables(results: Mapping[str, Any], split: str) -> dict[str, tuple[list[str], list[list[Cell]]]]:
+    """The tables of a split by name, each with its header; rows are empty where there is nothing to say."""
+    agents = results["splits"][split]["agents"]
+    return {
+        "agents": agent_rows(agents),
+        "differences": difference_rows(agents, results["baseline"]),
+        "types": kind_rows(agents),
+        "behaviour": behaviour_rows(results["behaviour"].get(split, {})),
+        "bounds": bound_rows(results["bounds"] if split == "test" else {}),
+    }
+
+
 def markdown(results: Mapping[str, Any]) -> str:
     """The whole report as Markdown, with the tables of every split."""
     parts = [f"# {markdown_text(results['recipe'])}", _facts(results)]
-    for split, content in results["splits"].items():
-        agents = content["agents"]
+    for split in results["splits"]:
         parts.append(f"## {markdown_text(split.capitalize())} split")
         if split != "test":
             parts.append("Agents and checkpoints were chosen on this split; its figures are optimistic.")
-        for header, rows in (
-            agent_rows(agents),
-            difference_rows(agents, results["baseline"]),
-            kind_rows(agents),
-            behaviour_rows(results["behaviour"].get(split, {})),
-            bound_rows(results["bounds"] if split == "test" else {}),
-        ):
+        for header, rows in split_tables(results, split).values():
             if rows:
                 parts.append(markdown_table(header, rows))
     notes = _notes(results)

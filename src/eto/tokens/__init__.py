@@ -3,6 +3,7 @@
 - `chat_template`: which template, its arguments and date fixed; messages to text
 - `encoding`: text to ids; special tokens come from the template alone
 - `fitting`: trajectories as tokens, cut to what a context holds
+- `marked`: samples as text, those parts marked that carry loss
 - `model_template`: the template of a model: chosen, probed, reported, saved with the agent
 - `observations`: which tokens are an observation's own text
 - `prefix_tree`: trajectories as prefix trees: shared tokens once

@@ -19,6 +19,7 @@
 - `meta_training`: learning an optimiser on them
 - `optimiser`: AdamW or a learned one, which may outlive a round
 - `pair_examples`: pairs as examples: what of them a loss sees
+- `pair_scores`: the log-prob of each turn of pairs
 - `policy_gradient`: PPO on the agent's tokens of stored episodes
 - `preference`: `eto.dpo`: DPO on whole trajectories
 - `preference_checks`: settings without effect, given data and model

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
-from jinja2 import Environment, PackageLoader, select_autoescape
-from markupsafe import Markup
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -16,11 +14,12 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from eto.data.texts import shown as as_text
 from eto.errors import EtoError
 from eto.viewer import pages
 from eto.viewer.guard import Guard
 from eto.viewer.library import Library, Shown
+from eto.viewer.look import links_of
+from eto.viewer.look import templates as page_templates
 
 HERE = Path(__file__).parent
 
@@ -28,7 +27,7 @@ HERE = Path(__file__).parent
 def build_app(roots: Iterable[Path], hosts: Iterable[str] = ()) -> Starlette:
     """A web application that shows the runs below `roots`. hosts: names it answers to, besides those of this
     machine. Raises `InputError` for a directory that is not there."""
-    library, templates = Library(roots), _templates()
+    library, templates = Library(roots), page_templates()
 
     def page(template: str, make: Callable[[Request], Mapping[str, Any]]) -> Callable[[Request], Response]:
         def endpoint(request: Request) -> Response:
@@ -37,8 +36,8 @@ def build_app(roots: Iterable[Path], hosts: Iterable[str] = ()) -> Starlette:
                 name = template
             except (EtoError, ValueError) as error:
                 values, status, name = {"fault": str(error)}, 404, "fault.html"
-            common = {"path": request.url.path}
             run = request.path_params.get("run")
+            common: dict[str, Any] = {"path": request.url.path, "link": links_of(run or ""), "most": None}
             if run is not None:
                 common |= {"run": run, "base": f"/run/{quote(run)}/-"}
             return HTMLResponse(templates.get_template(name).render(**common, **values), status)
@@ -78,6 +77,10 @@ def build_app(roots: Iterable[Path], hosts: Iterable[str] = ()) -> Starlette:
             "/run/{run:path}/-/episode/{row:int}",
             page("episode.html", lambda request: pages.episode_page(run_of(request), number(request, "row"))),
         ),
+        Route(
+            "/run/{run:path}/-/tokens/{row:int}",
+            page("tokens.html", lambda request: pages.tokens_page(run_of(request), number(request, "row"))),
+        ),
         Route("/run/{run:path}/-/beside/{left:int}/{right:int}", page("beside.html", episode_pair)),
         Route("/run/{run:path}/-/task", page("task.html", task)),
         Route(
@@ -90,18 +93,3 @@ def build_app(roots: Iterable[Path], hosts: Iterable[str] = ()) -> Starlette:
         Mount("/static", StaticFiles(directory=HERE / "static")),
     ]
     return Starlette(routes=routes, middleware=[Middleware(Guard, hosts=tuple(hosts))])
-
-
-def _templates() -> Environment:
-    templates = Environment(
-        loader=PackageLoader("eto.viewer"),
-        autoescape=select_autoescape(default=True),
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=lambda value: (
-            value if isinstance(value, Markup) else as_text("" if value is None else value)
-        ),
-    )
-    templates.filters["svg"] = Markup  # of `charts`, which escapes what it is given
-    templates.filters["query"] = lambda values, **changes: urlencode({**values, **changes})
-    return templates

@@ -14,6 +14,8 @@ from typing import Any
 import psutil
 
 from eto.data.formats import read_pairs
+from eto.data.pair_scores import FILE as SCORES
+from eto.data.pair_scores import PairScores, read_scores
 from eto.errors import EtoError, InputError
 from eto.evaluation.results import read_stages
 from eto.experiment.recipe import Recipe, load_recipe
@@ -73,6 +75,11 @@ class Shown:
         if not number.isdigit() or not path.is_file():
             raise InputError(f"round {number} has no pairs", where=self.name)
         return _pairs(path, stamp_of(path))
+
+    def scores(self, number: str) -> dict[int, PairScores]:
+        """Place of a pair of a round -> what training on it did to its turns; empty where none was scored.
+        Raises `InputError` for a damaged record."""
+        return read_scores(self.directory / "stages" / f"dpo-{number}" / SCORES)
 
     def _read(self) -> Facts:
         recipe = load_recipe(self.directory / RUN_FILE, note=False)

@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from itertools import zip_longest
 from typing import Any
 
-from eto.credit.contrast import shared_turns
 from eto.data.files import read_rows
 from eto.errors import EtoError, InputError
 from eto.evaluation.changes import GROUPS, verdict
+from eto.evaluation.curve import CURVES
 from eto.evaluation.results import natural
 from eto.evaluation.table import duration
-from eto.types import Trajectory, Turn
-from eto.viewer.charts import curve_chart, rewards_chart
+from eto.viewer.charts import changes_chart, curve_chart, rewards_chart
 from eto.viewer.figures import agent_figures, by_agent, kind_figures, splits_of
 from eto.viewer.filters import matching, parse_filter
 from eto.viewer.index import Entry, phases_of
 from eto.viewer.library import Library, Shown
+from eto.viewer.tokens import marked_tokens
+from eto.viewer.turns import beside, contrast_of, turn_figures
 
 PAGE = 50
 """Rows of a list on one page."""
-FIGURES = (("loss",), ("margin", "chosen_drift", "rejected_drift"))
 
 
 def runs_page(library: Library) -> dict[str, Any]:
@@ -65,10 +63,10 @@ def run_page(shown: Shown) -> dict[str, Any]:
     for row in read_rows(shown.directory / "metrics.jsonl", "stage"):
         stages.setdefault(row["stage"], []).append(row)
     charts = [
-        chart
+        (f"{stage}: {what}", chart)
         for stage, rows in stages.items()
-        for names in FIGURES
-        if (chart := curve_chart(rows, names, f"{stage}: {', '.join(names)}"))
+        for what, unit, names in CURVES
+        if (chart := curve_chart(rows, names, f"{stage}: {what}", unit))
     ]
     rounds = sorted(
         (p.parent.name for p in shown.directory.glob("stages/contrast-*/pairs.jsonl")), key=natural
@@ -162,46 +160,42 @@ def episode_page(shown: Shown, row: int) -> dict[str, Any]:
     }
 
 
+def tokens_page(shown: Shown, row: int) -> dict[str, Any]:
+    """An episode as tokens, those that carry loss marked; or why it cannot be shown so."""
+    page = episode_page(shown, row)
+    try:
+        return {"entry": page["entry"], "tokens": marked_tokens(shown, page["episode"])}
+    except EtoError as error:
+        return {"entry": page["entry"], "tokens": None, "why": str(error)}
+
+
 def task_entries(entries: Sequence[Entry], task: str) -> list[Entry]:
     """All episodes of a task, over all rounds."""
     order = {phase: number for number, phase in enumerate(phases_of(entries))}
     return sorted((e for e in entries if e.task == task), key=lambda e: (order[e.phase], e.sample))
 
 
-@dataclass(frozen=True, slots=True)
-class Beside:
-    """The same turn of two trajectories; None where one has ended."""
-
-    number: int
-    left: Turn | None
-    right: Turn | None
-    shared: bool
-
-
-def beside(one: Trajectory, other: Trajectory, shared: int | None = None) -> list[Beside]:
-    """Two trajectories turn by turn, aligned from the start; `shared` leading turns are the same."""
-    alike = shared_turns(one, other) if shared is None else shared
-    both = zip_longest(one.turns, other.turns)
-    return [Beside(n + 1, left, right, n < alike) for n, (left, right) in enumerate(both)]
-
-
 def pairs_page(shown: Shown, number: str) -> dict[str, Any]:
     """The pairs of a round."""
-    return {"pairs": list(enumerate(shown.pairs(number))), "round": number}
+    return {"pairs": list(enumerate(shown.pairs(number))), "round": number, "scored": shown.scores(number)}
 
 
 def pair_page(shown: Shown, number: str, place: int) -> dict[str, Any]:
     """One pair of a round, side by side."""
-    pairs = shown.pairs(number)
+    pairs, scored = shown.pairs(number), shown.scores(number)
     if not 0 <= place < len(pairs):
         raise InputError(f"round {number} has {len(pairs)} pairs", where=shown.name)
-    pair = pairs[place]
+    pair, scores = pairs[place], scored.get(place)
     return {
         "pair": pair,
         "rows": beside(pair.chosen, pair.rejected, pair.shared_turns),
         "round": number,
         "place": place,
         "count": len(pairs),
+        "scored": bool(scored),
+        "scores": scores,
+        "figures": turn_figures(pair, contrast_of(shown.facts().recipe), scores),
+        "changes_chart": changes_chart(scores) if scores else "",
     }
 
 

@@ -1,7 +1,7 @@
 "use strict";
 // Keyboard: j and k go through turns or list entries, n and p to the next and previous page of the same kind.
 function steps() {
-  const turns = [...document.querySelectorAll(".step")];
+  const turns = [...document.querySelectorAll(".step")].filter((each) => each.checkVisibility());
   return turns.length ? turns : [...document.querySelectorAll(".item")];
 }
 document.addEventListener("keydown", (event) => {
@@ -48,4 +48,15 @@ if (main) {
       if (fresh && fresh.innerHTML !== main.innerHTML) main.innerHTML = fresh.innerHTML;
     } catch { /* the viewer has ended */ }
   }, 5000);
+}
+// In a report, a link to a part that is folded opens it.
+function unfold() {
+  const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  if (!target) return;
+  for (let fold = target.closest("details"); fold; fold = fold.parentElement.closest("details")) fold.open = true;
+  target.scrollIntoView();
+}
+if (document.querySelector("details.page")) {
+  addEventListener("hashchange", unfold);
+  unfold();
 }
