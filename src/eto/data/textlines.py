@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import IO
+from typing import BinaryIO
 
 from eto.data.oserrors import unreadable
 from eto.data.tables import ARROW, PARQUET
@@ -50,9 +50,9 @@ class TextLines:
         except OSError as error:
             self._open.close()
             raise unreadable(path, error) from error
-        self._file: IO[bytes] = raw
+        self._file: BinaryIO | gzip.GzipFile = raw
         if self.packed:
-            self._file = self._open.enter_context(gzip.open(raw))
+            self._file = self._open.enter_context(gzip.GzipFile(fileobj=raw))
 
     def __enter__(self) -> TextLines:
         return self
