@@ -237,7 +237,7 @@ GROWTH = """
 import resource, sys
 from pathlib import Path
 from eto.cli.importing import import_files
-from eto.cli.exporting import Filter, export_records
+from eto.cli.exporting import Filter, Hub, export_records
 
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -246,7 +246,7 @@ small, large, out = map(Path, sys.argv[1:])
 for given, begin in ((small, True), (large, False)):
     place = out / given.stem
     import_files([given], place, None, None, 1.0)
-    export_records(place / "successes.jsonl", place / "a.parquet", "openai", "", Filter(), False)
+    export_records(place / "successes.jsonl", place / "a.parquet", "openai", "", Filter(), Hub())
     before = peak() if begin else before
 print(peak() - before)
 """

@@ -13,6 +13,7 @@ transformers.
 - `entry`: exit codes, and errors as one message
 - `environments`: `eto environments`, `eto serve-environment`
 - `exporting`: `eto export`
+- `hub`: a folder for a model hub, and its upload
 - `importing`: `eto import`
 - `kept`: a command's episodes beside its output, so that it resumes
 - `outputs`: outputs checked before the work starts

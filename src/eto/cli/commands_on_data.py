@@ -52,9 +52,17 @@ def export_data(
     outcome: Annotated[str, typer.Option(help="won or lost.")] = "",
     least: Annotated[float | None, typer.Option("--min-reward", help="Episodes of at least this.")] = None,
     most: Annotated[float | None, typer.Option("--max-reward", help="Episodes of at most this.")] = None,
+    card: Annotated[
+        bool, typer.Option("--card", help="Write a folder for the Hub: a table, and a card from the run.")
+    ] = False,
+    push: Annotated[
+        str, typer.Option(metavar="OWNER/NAME", help="Such a folder, uploaded as a private data set.")
+    ] = "",
+    licence: Annotated[str, typer.Option(help="For the card, such as apache-2.0.")] = "unknown",
     overwrite: Overwrite = False,
 ) -> None:
     """Episodes, expert trajectories or pairs in the forms of other tools, as lines, tables or data sets."""
-    from eto.cli.exporting import Filter, export_records
+    from eto.cli.exporting import Filter, Hub, export_records
 
-    export_records(origin, out, form, what, Filter(phase, task, outcome, least, most), overwrite)
+    wanted, hub = Filter(phase, task, outcome, least, most), Hub(card, push, licence)
+    export_records(origin, out, form, what, wanted, hub, overwrite)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from eto.cli.outputs import DATA, check_file
 from eto.cli.terminal import say
-from eto.data.exports import Kind, export, left_behind, maker_of
+from eto.data.exports import TABLE, Kind, export, left_behind, maker_of
 from eto.data.items import ItemReader
 from eto.data.notes import Notes
 from eto.data.sinks import is_directory
@@ -54,8 +54,17 @@ class Filter:
             raise InputError(problem, where="eto export", hint="filter pairs by --task and --phase alone")
 
 
+@dataclass(frozen=True, slots=True)
+class Hub:
+    """Whether a folder for a model hub is written, and where it goes."""
+
+    card: bool = False
+    push: str = ""
+    licence: str = "unknown"
+
+
 def export_records(
-    source: Path, out: Path, form: str, what: str, wanted: Filter, overwrite: bool = False
+    source: Path, out: Path, form: str, what: str, wanted: Filter, hub: Hub, overwrite: bool = False
 ) -> None:
     """`eto export`"""
     notes = Notes()
@@ -64,11 +73,22 @@ def export_records(
     maker_of(kind, form)
     check_place(out, source, overwrite=overwrite)
     taken = (record for record in records if wanted.takes(record))
-    written = export(taken, kind, form, out, notes)
+    if hub.card or hub.push:
+        from eto.cli.hub import push, write_folder
+
+        if not is_directory(out):
+            problem = "a folder is written for the Hub, and this is the name of a file"
+            raise InputError(problem, where=f"--out {shown(out, line=True)}", hint="give a directory")
+        written = write_folder(taken, kind, form, out, notes, source=source, licence=hub.licence)
+    else:
+        written = export(taken, kind, form, out, notes)
     notes.tell(source)
     if behind := left_behind(kind, form):
         say(behind)
     say(f"{written} {'pairs' if kind == 'pair' else 'episodes'} written: {out}")
+    if hub.push:
+        push(out, hub.push)
+        say(f"pushed, private: {hub.push}")
 
 
 def check_place(out: Path, source: Path, *, overwrite: bool) -> None:
@@ -78,7 +98,7 @@ def check_place(out: Path, source: Path, *, overwrite: bool) -> None:
         check_file(out, overwrite=overwrite, inputs=inputs, form=DATA)
         return
     if out.is_dir() and any(out.iterdir()):
-        if not (out / "state.json").is_file():
+        if not any((out / name).is_file() for name in ("state.json", TABLE)):
             problem = "the directory holds other files and no data set"
             raise InputError(
                 problem, where=str(out), hint="give --out a new directory, or the name of a file"

@@ -20,6 +20,8 @@ from eto.data.sinks import open_sink
 from eto.errors import InputError
 from eto.types import Pair, Trajectory
 
+TABLE = "data/train.parquet"
+"""Where the records stand in a folder for a model hub."""
 Kind = Literal["trajectory", "pair"]
 Maker = Callable[[Any], dict[str, Any]]
 
