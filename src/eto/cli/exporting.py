@@ -10,7 +10,7 @@ from pathlib import Path
 
 from eto.cli.outputs import DATA, check_file
 from eto.cli.terminal import say
-from eto.data.exports import TABLE, Kind, export, left_behind, maker_of
+from eto.data.exports import PLURAL, TABLE, Kind, export, left_behind, maker_of
 from eto.data.items import ItemReader
 from eto.data.notes import Notes
 from eto.data.sinks import is_directory
@@ -85,7 +85,7 @@ def export_records(
     notes.tell(source)
     if behind := left_behind(kind, form):
         say(behind)
-    say(f"{written} {'pairs' if kind == 'pair' else 'episodes'} written: {out}")
+    say(f"{written} {PLURAL[kind]} written: {out}")
     if hub.push:
         push(out, hub.push)
         say(f"pushed, private: {hub.push}")
@@ -152,7 +152,7 @@ def _of_files(paths: list[Path], what: str, notes: Notes) -> tuple[Kind, Iterato
     kind: Kind = "pair" if isinstance(first, Pair) else "trajectory"
     if what and (what == "pairs") != (kind == "pair"):
         hint = "leave --what out, or give another file"
-        raise InputError(f"the file holds {kind}s", where=str(paths[0]), hint=hint)
+        raise InputError(f"the file holds {PLURAL[kind]}", where=str(paths[0]), hint=hint)
     return kind, _of_one_kind(chain([first], records), kind, paths[0])
 
 

@@ -23,6 +23,7 @@ from eto.types import Pair, Trajectory
 TABLE = "data/train.parquet"
 """Where the records stand in a folder for a model hub."""
 Kind = Literal["trajectory", "pair"]
+PLURAL: Mapping[Kind, str] = {"trajectory": "trajectories", "pair": "pairs"}
 Maker = Callable[[Any], dict[str, Any]]
 
 MAKERS: Mapping[Kind, Mapping[str, Maker]] = {
@@ -65,7 +66,7 @@ def maker_of(kind: Kind, form: str) -> Maker:
     """What makes an item of a record. Raises `InputError` for a form that the kind does not have."""
     if form not in MAKERS[kind]:
         hint = f"use one of {', '.join(MAKERS[kind])}"
-        raise InputError(f"{kind}s have no form {form!r}", where="--format", hint=hint)
+        raise InputError(f"{PLURAL[kind]} have no form {form!r}", where="--format", hint=hint)
     return MAKERS[kind][form]
 
 
@@ -87,11 +88,11 @@ def export(records: Iterable[Trajectory | Pair], kind: Kind, form: str, path: Pa
             try:
                 item = make(record)
             except InputError as error:
-                notes.events[f"{kind}s left out, {error.problem} ({error.hint})"] += 1
+                notes.events[f"{PLURAL[kind]} left out, {error.problem} ({error.hint})"] += 1
                 continue
             write(item)
             written += 1
         if not written:
             why = "; ".join(notes.lines()) or "nothing matches"
-            raise InputError(f"no {kind} to write: {why}", hint="change the filters, or --format")
+            raise InputError(f"no {PLURAL[kind]} to write: {why}", hint="change the filters, or --format")
     return written
