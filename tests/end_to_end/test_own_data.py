@@ -103,19 +103,20 @@ def test_pairs_of_a_run_as_a_table(run: Path, tmp_path: Path, command) -> None:
     assert item["chosen"] == [{"role": "assistant", "content": "take cup"}] and "tools" not in item
 
 
-def test_a_damaged_episode_and_a_directory_that_cannot_be_written(run: Path, tmp_path: Path, command) -> None:
+def test_a_damaged_episode_is_left_out(run: Path, tmp_path: Path, command) -> None:
     with TrajectoryStore(run / "trajectories.sqlite") as store:
         store._db.execute("UPDATE episodes SET record = '{' WHERE phase = 'expert'")
-    before = sorted(path.name for path in run.iterdir())
-    (run / "trajectories.sqlite").chmod(0o444)
-    run.chmod(0o555)
-    try:
-        with pytest.warns(UserWarning, match=r"damaged episodes left out .*phase expert, task tiny/1.*: 1$"):
-            command.succeeds("export", run, "--out", tmp_path / "a.jsonl")
-    finally:
-        run.chmod(0o755)
+    with pytest.warns(UserWarning, match=r"damaged episodes left out .*phase expert, task tiny/1.*: 1$"):
+        command.succeeds("export", run, "--out", tmp_path / "a.jsonl")
     assert len(read_trajectories(tmp_path / "a.jsonl")) == 2
-    assert sorted(path.name for path in run.iterdir()) == before
+
+
+def test_a_run_that_goes_on_is_read(run: Path, tmp_path: Path, command) -> None:
+    """Another connection has the store open, with an episode that stands in its log alone."""
+    with TrajectoryStore(run / "trajectories.sqlite") as store:
+        store.add(Phase.explore(2), trajectory(("look", ""), number=9, source="sft"))
+        command.succeeds("export", run, "--phase", "explore/2", "--out", tmp_path / "a.jsonl")
+    assert [each.task.id for each in read_trajectories(tmp_path / "a.jsonl")] == ["tiny/9"]
 
 
 @pytest.mark.parametrize(
