@@ -7,6 +7,7 @@ transformers.
 - `commands_on_data`: those that take data in and out
 - `commands_on_runs`: those that look at runs
 - `compare`: `eto compare`
+- `compare_models`: `eto compare-models`
 - `compose`: the recipe of a command
 - `doctor`: `eto doctor`
 - `effect`: which fields each command reads
