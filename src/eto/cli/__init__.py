@@ -4,6 +4,7 @@ Commands import what they need when they run, so `eto --help` loads neither torc
 transformers.
 
 - `commands`: the commands and their options
+- `commands_on_data`: those that take data in and out
 - `commands_on_runs`: those that look at runs
 - `compare`: `eto compare`
 - `compare_models`: `eto compare-models`
@@ -12,6 +13,9 @@ transformers.
 - `effect`: which fields each command reads
 - `entry`: exit codes, and errors as one message
 - `environments`: `eto environments`, `eto serve-environment`
+- `exporting`: `eto export`
+- `hub`: a folder for a model hub, and its upload
+- `importing`: `eto import`
 - `kept`: a command's episodes beside its output, so that it resumes
 - `outputs`: outputs checked before the work starts
 - `progress`: one live line per stage
@@ -30,8 +34,8 @@ transformers.
 - `view`: `eto view`
 """
 
-from eto.cli import commands_on_runs
+from eto.cli import commands_on_data, commands_on_runs
 from eto.cli.commands import app
 from eto.cli.entry import main
 
-__all__ = ["app", "commands_on_runs", "main"]
+__all__ = ["app", "commands_on_data", "commands_on_runs", "main"]

@@ -16,6 +16,7 @@ from eto.errors import InputError
 
 LINES = "JSON lines"
 MARKDOWN = "Markdown"
+DATA = "JSON, Parquet or Arrow"
 _TEXTS = frozenset({".jsonl", ".json", ".ndjson"})
 _ALIEN = frozenset(
     {
@@ -128,6 +129,7 @@ def _check_name(out: Path, form: str, option: str) -> None:
     packed = endings[-1:] == [".gz"]
     ending = endings[-2] if packed and len(endings) > 1 else endings[-1] if endings else ""
     alien = _ALIEN | _TEXTS | {".gz"} if form == MARKDOWN else _ALIEN
+    alien = alien - {".parquet", ".arrow"} if form == DATA and not packed else alien
     if ending in alien or (packed and form == MARKDOWN):
         good = ".md" if form == MARKDOWN else ".jsonl or .jsonl.gz"
         problem = f"the name promises {ending}, but {form} is written"

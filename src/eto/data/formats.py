@@ -7,15 +7,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 from eto.credit.contrast import one_begins_other
-from eto.data.foreign.conversations import trajectory_from_conversation
-from eto.data.foreign.forms import unknown_form
-from eto.data.foreign.preferences import is_preference, pair_from_item
 from eto.data.foreign.written import pair_to_sharegpt, pair_to_trl
+from eto.data.items import ItemReader, is_pair
 from eto.data.jsonfiles import json_line, read_items, write_text
 from eto.data.notes import Notes
 from eto.data.records import pair_from_record, pair_to_record, trajectory_from_record, trajectory_to_record
@@ -36,7 +33,6 @@ __all__ = [
 ]
 
 PairForm = Literal["own", "sharegpt", "trl"]
-Items = list[tuple[str, dict[str, Any]]]
 
 
 def read_trajectories(
@@ -57,40 +53,14 @@ def read_trajectories(
     items = read_items(path, notes)
     if source is None and in_place_of_expert is not None:
         items = [(where, _renamed(item, in_place_of_expert)) for where, item in items]
-    trajectories = _trajectories(items, source, notes)
+    reader = ItemReader(source, notes=notes)
+    trajectories = [reader.trajectory(item, where) for where, item in items]
     notes.tell(path)
     return trajectories
 
 
 def _renamed(item: dict[str, Any], name: str) -> dict[str, Any]:
     return {**item, "source": name} if item.get("source") in (None, "", "expert") else item
-
-
-def _trajectories(items: Items, source: str | None, notes: Notes) -> list[Trajectory]:
-    trajectories: list[Trajectory] = []
-    taken: set[tuple[str, str, int]] = set()
-    free: dict[tuple[str, str], int] = {}
-    for where, item in items:
-        own = "task" in item and "chosen" not in item
-        own = own and (isinstance(item["task"], dict) or not _has_conversation(item))
-        if own:
-            trajectory = _with_source(trajectory_from_record(item, where), source)
-        elif _has_conversation(item):
-            trajectory = trajectory_from_conversation(item, where, source=source, notes=notes)
-        else:
-            raise unknown_form(item, where, "`conversations`, `messages`, or our own `task` and `turns`")
-        group = trajectory.task.id, trajectory.source
-        if not own or (*group, trajectory.sample) in taken:
-            number = free.get(group, 0)
-            while (*group, number) in taken:
-                number += 1
-            free[group] = number + 1
-            if own:
-                notes.events["trajectories whose task, source and sample were taken, numbered again"] += 1
-            trajectory = replace(trajectory, sample=number)
-        taken.add((*group, trajectory.sample))
-        trajectories.append(trajectory)
-    return trajectories
 
 
 def write_trajectories(path: str | Path, trajectories: Iterable[Trajectory]) -> None:
@@ -109,7 +79,8 @@ def read_pairs(path: str | Path) -> list[Pair]:
     Files as for `read_trajectories`. Raises `InputError`, also where no pair is left.
     """
     notes = Notes()
-    pairs = _pairs(read_items(path, notes), notes)
+    reader = ItemReader(notes=notes)
+    pairs = [reader.pair(item, where) for where, item in read_items(path, notes)]
     kept = [pair for pair in pairs if not _nothing_to_prefer(pair, notes)]
     if not kept:
         raise InputError(
@@ -125,29 +96,14 @@ def read_sides(path: str | Path) -> list[Trajectory]:
     """The trajectories of a file, or both sides of its pairs, whichever it holds. Raises `InputError`."""
     notes = Notes()
     items = read_items(path, notes)
-    if _is_own_pair(items[0][1]) or is_preference(items[0][1]):
-        sides = [side for pair in _pairs(items, notes) for side in (pair.chosen, pair.rejected)]
+    reader = ItemReader(notes=notes)
+    if is_pair(items[0][1]):
+        pairs = [reader.pair(item, where) for where, item in items]
+        sides = [side for pair in pairs for side in (pair.chosen, pair.rejected)]
     else:
-        sides = _trajectories(items, None, notes)
+        sides = [reader.trajectory(item, where) for where, item in items]
     notes.tell(path)
     return sides
-
-
-def _pairs(items: Items, notes: Notes) -> list[Pair]:
-    return [
-        pair_from_record(item, where)
-        if _is_own_pair(item)
-        else pair_from_item(item, where, number, notes=notes)
-        for number, (where, item) in enumerate(items)
-    ]
-
-
-def _has_conversation(item: dict[str, Any]) -> bool:
-    return any(item.get(key) is not None for key in ("conversations", "messages"))
-
-
-def _is_own_pair(item: dict[str, Any]) -> bool:
-    return isinstance(item.get("chosen"), dict) and not {"role", "from"} & item["chosen"].keys()
 
 
 def _nothing_to_prefer(pair: Pair, notes: Notes) -> bool:
@@ -173,7 +129,3 @@ def write_pairs(path: str | Path, pairs: Iterable[Pair], *, form: PairForm = "ow
         write_text(path, [json.dumps(list(records), ensure_ascii=True, indent=1), "\n"])
     else:
         write_text(path, (json_line(record) + "\n" for record in records))
-
-
-def _with_source(trajectory: Trajectory, source: str | None) -> Trajectory:
-    return trajectory if source is None else replace(trajectory, source=source)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -13,7 +12,8 @@ from eto.data.atomic import atomic_file
 from eto.data.jsontext import parse_json
 from eto.data.notes import Notes
 from eto.data.oserrors import unreadable, unwritable
-from eto.data.tables import ARROW, PARQUET, SUFFIXES, read_saved_dataset, read_table
+from eto.data.tables import ARROW, PARQUET, SUFFIXES, stream_saved_dataset, stream_table
+from eto.data.textlines import TextLines
 from eto.errors import InputError
 
 
@@ -26,100 +26,68 @@ def read_items(path: str | Path, notes: Notes | None = None) -> list[tuple[str, 
     are counted in `notes`, or reported where none are given. Raises `InputError` for a file that is
     missing, unreadable, empty, cut short, not UTF-8, not JSON, or not made of objects.
     """
-    path, counted = Path(path), Notes() if notes is None else notes
-    items = [(where, value) for where, value in _values(path, counted)]
-    if not items:
-        raise InputError("the file is empty", where=str(path), hint="give a file with at least one item")
-    for where, value in items:
+    counted = Notes() if notes is None else notes
+    items = list(stream_items(path, counted))
+    if notes is None:
+        counted.tell(path)
+    return items
+
+
+def stream_items(path: str | Path, notes: Notes) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The objects of `read_items`, one at a time: of lines and tables, a part is in memory; a JSON list is
+    read whole."""
+    path = Path(path)
+    empty = True
+    for where, value in _values(path, notes):
+        empty = False
         if not isinstance(value, dict):
             raise InputError(
                 f"expected a JSON object, found {type(value).__name__}",
                 where=where,
                 hint="write one JSON object a line, or a JSON list of objects",
             )
-    if notes is None:
-        counted.tell(path)
-    return items
+        yield where, value
+    if empty:
+        raise InputError("the file is empty", where=str(path), hint="give a file with at least one item")
 
 
 def _values(path: Path, notes: Notes) -> Iterator[tuple[str, Any]]:
     try:
-        data = None if path.is_dir() else path.read_bytes()
+        if path.is_dir():
+            head = None
+        else:
+            with path.open("rb") as file:
+                head = file.read(len(ARROW))
     except OSError as error:
         raise unreadable(path, error) from error
-    if data is None or data.startswith((PARQUET, ARROW)) or path.suffix in SUFFIXES:
-        rows = read_saved_dataset(path) if data is None else read_table(path)
-        return ((f"{path}, row {number}", row) for number, row in enumerate(rows))
-    return _json_values(text_of(data, path), path, notes)
-
-
-def _json_values(text: str, path: Path, notes: Notes) -> Iterator[tuple[str, Any]]:
-    if text.lstrip().startswith("["):
-        values = parse_json(text, str(path), notes, is_last=True)
-        yield from ((f"{path}, item [{number}]", value) for number, value in enumerate(values))
+    if head is None or head.startswith((PARQUET, ARROW)) or path.suffix in SUFFIXES:
+        rows = stream_saved_dataset(path) if head is None else stream_table(path)
+        yield from ((f"{path}, row {number}", row) for number, row in enumerate(rows))
         return
-    # Not splitlines(): it also splits at separators that may stand inside JSON text.
-    lines = text.split("\n")
-    last = max((number for number, line in enumerate(lines, start=1) if line.strip()), default=0)
-    for number, line in enumerate(lines, start=1):
-        if line.strip() == "{" and last > number:
+    with TextLines(path) as lines:
+        first = next((line for line in lines if line.strip()), "")
+        if first.lstrip().startswith("["):
+            text = "".join(("\n" * (lines.number - 1), first, *lines))
+            values = parse_json(text, str(path), notes, is_last=True)
+            yield from ((f"{path}, item [{number}]", value) for number, value in enumerate(values))
+        else:
+            yield from _values_of_lines(first, lines, notes)
+
+
+def _values_of_lines(first: str, lines: TextLines, notes: Notes) -> Iterator[tuple[str, Any]]:
+    """The value of each line that is not blank; `first` is the one that was taken from `lines` last."""
+    line, number, path = first, lines.number, str(lines.path)
+    while line:
+        following = next((each for each in lines if each.strip()), "")
+        where = f"{path}, line {number}"
+        if line.strip() == "{" and following:
             # One object over several lines, as an editor lays it out.
-            yield (
-                f"{path}, line {number}",
-                parse_json("\n".join(lines[number - 1 :]), str(path), notes, is_last=True),
-            )
+            blank = "\n" * (lines.number - number - 1)
+            rest = "".join((line, blank, following, *lines))
+            yield where, parse_json(rest, path, notes, is_last=True)
             return
-        if line.strip():
-            yield (
-                f"{path}, line {number}",
-                parse_json(line, f"{path}, line {number}", notes, is_last=number == last),
-            )
-
-
-_OTHERS = {
-    PARQUET: "Parquet within gzip",
-    ARROW: "Arrow within gzip",
-    b"PK\x03\x04": "a zip archive",
-    b"(\xb5/\xfd": "compressed with zstd",
-    b"\xfd7zXZ": "compressed with xz",
-    b"BZh": "compressed with bzip2",
-    b"SQLite format 3": "an SQLite database",
-    b"\x89HDF": "an HDF5 file",
-    b"\x80\x04": "a pickle",
-}
-_UTF16 = (b"\xff\xfe", b"\xfe\xff")
-
-
-def text_of(data: bytes, path: Path) -> str:
-    """`data`, the bytes of `path`, as text. Raises `InputError` for what is not UTF-8, with the cause."""
-    if data[:2] == b"\x1f\x8b":
-        try:
-            data = gzip.decompress(data)
-        except EOFError as error:
-            hint = "it was cut short: compress or copy it again"
-            raise InputError(
-                "cannot read the compressed file: it ends too early", where=str(path), hint=hint
-            ) from error
-        except (OSError, zlib.error) as error:
-            hint = "compress or copy it again"
-            raise InputError(
-                f"cannot read the compressed file: {error}", where=str(path), hint=hint
-            ) from error
-    for begin, name in _OTHERS.items():
-        if data.startswith(begin):
-            raise InputError(f"this is {name}", where=str(path), hint="unpack or convert it to JSON lines")
-    if data.startswith(_UTF16) or data[:4].count(0) >= 2:
-        hint = f"convert it: iconv -f UTF-16 -t UTF-8 {path}"
-        raise InputError("not UTF-8 but UTF-16 (or UTF-32) text", where=str(path), hint=hint)
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise InputError(
-            f"not UTF-8 text: {error.reason} at byte {error.start}, line {line}",
-            where=str(path),
-            hint="save the file as UTF-8",
-        ) from error
+        yield where, parse_json(line.rstrip("\n"), where, notes, is_last=not following)
+        line, number = following, lines.number
 
 
 def json_line(value: Any) -> str:

@@ -19,29 +19,41 @@ PARQUET, ARROW = b"PAR1", b"ARROW1"
 SUFFIXES = (".parquet", ".arrow")
 
 
-def read_table(path: Path) -> list[dict[str, Any]]:
-    """The rows of a Parquet or Arrow file, without their nulls.
+ROWS = 256
+"""Rows that become Python objects at a time."""
+
+
+def stream_table(path: Path) -> Iterator[dict[str, Any]]:
+    """The rows of a Parquet or Arrow file, without their nulls; a part of them is in memory.
 
     Raises `MissingRequirement` without pyarrow, `InputError` for a damaged file.
     """
     arrow = _pyarrow(path)
     with _damage(path, arrow):
-        with path.open("rb") as file:
-            begin = file.read(len(ARROW))
-        if begin.startswith(PARQUET):
-            from pyarrow import parquet
-
-            # Not read_table(), which takes folder names such as split=train for columns.
-            table = parquet.ParquetFile(path).read()
-        elif begin == ARROW:
-            table = arrow.ipc.open_file(path).read_all()
-        else:
-            with path.open("rb") as file:
-                table = arrow.ipc.open_stream(file).read_all()
-        return [_without_nulls(row) for row in table.to_pylist()]
+        for batch in _batches(path, arrow):
+            for start in range(0, batch.num_rows, ROWS):
+                for row in batch.slice(start, ROWS).to_pylist():
+                    yield _without_nulls(row)
 
 
-def read_saved_dataset(path: Path) -> list[dict[str, Any]]:
+def _batches(path: Path, arrow: ModuleType) -> Iterator[Any]:
+    with path.open("rb") as file:
+        begin = file.read(len(ARROW))
+    if begin.startswith(PARQUET):
+        from pyarrow import parquet
+
+        # Not read_table(), which takes folder names such as split=train for columns.
+        with parquet.ParquetFile(path) as table:
+            yield from table.iter_batches(batch_size=ROWS)
+    elif begin == ARROW:
+        with arrow.memory_map(str(path)) as file, arrow.ipc.open_file(file) as table:
+            yield from (table.get_batch(number) for number in range(table.num_record_batches))
+    else:
+        with arrow.memory_map(str(path)) as file, arrow.ipc.open_stream(file) as table:
+            yield from table
+
+
+def stream_saved_dataset(path: Path) -> Iterator[dict[str, Any]]:
     """The rows of a directory written by `Dataset.save_to_disk`, without their nulls.
 
     Raises `InputError` for any other directory, and for one of several splits, naming them.
@@ -69,10 +81,8 @@ def read_saved_dataset(path: Path) -> list[dict[str, Any]]:
             where=str(path),
             hint="save it again with a current version of datasets, or write it with to_parquet()",
         )
-    rows = []
     for entry in state.get("_data_files") or ():
-        rows += read_table(path / str(entry["filename"]))
-    return rows
+        yield from stream_table(path / str(entry["filename"]))
 
 
 def _state_of(path: Path) -> dict[str, Any]:

@@ -8,6 +8,7 @@
 - `costs`: environment steps, generated and trained tokens, wall time
 - `crossed`: differences over tasks and seeds drawn anew
 - `curve`: the learning-curve picture
+- `data_card`: the card of an exported data set
 - `exported`: the tables as CSV and LaTeX
 - `pooled`: several seeds of one recipe as one table
 - `results`: every figure of a run as one JSON object

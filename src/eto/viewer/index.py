@@ -6,15 +6,14 @@ Records are read from the store one at a time, when they are shown; here is what
 from __future__ import annotations
 
 import json
-import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from eto.data.records import trajectory_from_record
+from eto.data.stored import opened
 from eto.errors import InputError
 from eto.types import Phase, Trajectory
 
@@ -71,7 +70,7 @@ class EpisodeIndex:
 
     def episode(self, row: int) -> Trajectory:
         """The episode in a row. Raises `InputError` where there is none, or it is damaged."""
-        with self._open() as store:
+        with opened(self.path) as store:
             found = store.execute("SELECT record FROM episodes WHERE rowid = ?", (row,)).fetchone()
         if found is None:
             raise InputError("there is no such episode", where=f"{self.path}, row {row}")
@@ -85,14 +84,14 @@ class EpisodeIndex:
         """Rows whose record contains `text`, in whatever case, as JSON writes it."""
         written = json.dumps(text)[1:-1]
         pattern = "".join(f"\\{c}" if c in "\\%_" else c for c in written)
-        with self._open() as store:
+        with opened(self.path) as store:
             statement = "SELECT rowid FROM episodes WHERE record LIKE ? ESCAPE '\\'"
             return {row for (row,) in store.execute(statement, (f"%{pattern}%",))}
 
     def _refresh(self) -> None:
         # A failed episode may be replaced by a later success in the same row.
         open_rows = [entry.row for entry in self._entries.values() if entry.failed]
-        with self._open() as store:
+        with opened(self.path) as store:
             rows = store.execute(f"{_SELECT} WHERE rowid > ? ORDER BY rowid", (self._last,)).fetchall()
             for start in range(0, len(open_rows), 500):
                 part = open_rows[start : start + 500]
@@ -102,28 +101,6 @@ class EpisodeIndex:
             entry = _entry(row)
             self._entries[entry.row] = entry
             self._last = max(self._last, entry.row)
-
-    @contextmanager
-    def _open(self) -> Iterator[sqlite3.Connection]:
-        """Read-only; where the directory cannot be written, the file as it is, without its log."""
-        for options in ("mode=ro", "mode=ro&immutable=1"):
-            store = None
-            try:
-                store = sqlite3.connect(f"file:{_quoted(self.path)}?{options}", uri=True, timeout=10)
-                store.execute("SELECT 1 FROM episodes LIMIT 1").fetchall()
-            except sqlite3.Error as error:
-                if store is not None:
-                    store.close()
-                problem = f"the episodes cannot be read: {error}"
-                continue
-            try:
-                yield store
-            except sqlite3.Error as error:
-                raise InputError(f"the episodes cannot be read: {error}", where=str(self.path)) from None
-            finally:
-                store.close()
-            return
-        raise InputError(problem, where=str(self.path))
 
 
 def phases_of(entries: Sequence[Entry]) -> list[str]:
@@ -155,7 +132,3 @@ def _entry(row: Sequence[Any]) -> Entry:
         turns or 0,
         source or "",
     )
-
-
-def _quoted(path: Path) -> str:
-    return str(path).replace("%", "%25").replace("?", "%3f").replace("#", "%23")

@@ -8,5 +8,6 @@
 - `messages`: messages: roles, order, thoughts, loss flags
 - `parts`: content in parts
 - `preferences`: preference items to pairs
+- `told`: trajectories in ShareGPT, AgentTraj, OpenAI and TRL form
 - `written`: pairs in ShareGPT and TRL form
 """

@@ -41,7 +41,7 @@ def trajectory_from_conversation(
     start = 1 if said and said[0].role == "system" else 0
     check_order(said[start:])
     _check_same_prompt(item, said, where)
-    prompt, rest = _split(said, item.get("icl_messages"), where)
+    prompt, rest = _split(said, item, where)
     turns = turns_of(rest, reward)
     if not any(turn.loss for turn in turns) and stop is not StopReason.ENGINE_FAILED:
         raise InputError(
@@ -175,16 +175,28 @@ def _game(item: Mapping[str, Any], where: str) -> list[str]:
     return [part for part in path.split("/") if part and not part.endswith(".tw-pddl")][-2:]
 
 
-def _split(said: list[Said], icl: Any, where: str) -> tuple[tuple[Message, ...], list[Said]]:
+def _split(said: list[Said], item: Mapping[str, Any], where: str) -> tuple[tuple[Message, ...], list[Said]]:
     """The prompt, and what follows from the agent's first own turn on."""
-    if icl is not None and (type(icl) is not int or not 0 <= icl <= len(said)):
-        raise bad(where, "icl_messages", f"{brief(icl)} is not a number of leading messages")
+    exact = _leading(said, item, "prompt_messages", where)
+    if exact is not None:
+        if exact < len(said) and said[exact].role != "assistant":
+            problem = f"message {exact} after the prompt is not the agent's"
+            raise bad(where, "prompt_messages", problem, "count the messages before its first turn")
+        return prompt_of(said[:exact], where), said[exact:]
+    icl = _leading(said, item, "icl_messages", where)
     first = len(said)
     for number, each in enumerate(said):
         if each.role == "assistant" and number >= (icl or 0) and not _acknowledges(said, number):
             first = number
             break
     return prompt_of(said[:first], where), said[first:]
+
+
+def _leading(said: list[Said], item: Mapping[str, Any], key: str, where: str) -> int | None:
+    value = item.get(key)
+    if value is not None and (type(value) is not int or not 0 <= value <= len(said)):
+        raise bad(where, key, f"{brief(value)} is not a number of leading messages")
+    return value
 
 
 def _acknowledges(said: list[Said], number: int) -> bool:

@@ -94,6 +94,7 @@ TRAJECTORY = Fields(
             "`reward`, `terminate_reason` and `error` of the authors' rollouts; the rest is ignored",
         ),
         Field(("icl_messages",), "number of leading messages that belong to the prompt"),
+        Field(("prompt_messages",), "number of messages of the prompt, where it does not end by the rules"),
         *_SHOWN,
         _WHOLE,
         Field(("prompt",), "beside a conversation: accepted where it is the first user message"),

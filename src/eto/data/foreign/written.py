@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from eto.errors import InputError
@@ -20,8 +21,11 @@ def pair_to_sharegpt(pair: Pair) -> dict[str, Any]:
     which this form has no place for, and for turns that begin afresh.
     """
     if pair.chosen.tools or pair.rejected.tools:
-        raise _no_place(pair, "tools")
-    return {"id": pair.task.id, **_sides(pair, lambda message, loss: _sharegpt(pair, message, loss))}
+        raise no_place(pair.task.id, "tools")
+    return {
+        "id": pair.task.id,
+        **_sides(pair, partial(said_in_sharegpt, task=pair.task.id)),
+    }
 
 
 def pair_to_trl(pair: Pair) -> dict[str, Any]:
@@ -29,24 +33,31 @@ def pair_to_trl(pair: Pair) -> dict[str, Any]:
     with `tools` where there are any. Raises `InputError` for a turn without loss, which TRL would train,
     and for turns that begin afresh."""
     tools = {"tools": [dict(tool) for tool in pair.chosen.tools]} if pair.chosen.tools else {}
-    return {"id": pair.task.id, **_sides(pair, lambda message, loss: _trl(pair, message, loss)), **tools}
+    return {
+        "id": pair.task.id,
+        **_sides(pair, partial(said_in_trl, task=pair.task.id)),
+        **tools,
+    }
 
 
 def _sides(pair: Pair, say: Say) -> dict[str, Any]:
     return {
         "prompt": [say(each, True) for each in pair.chosen.messages],
-        "chosen": _exchange(pair.chosen, say),
-        "rejected": _exchange(pair.rejected, say),
+        "chosen": exchange(pair.chosen, say),
+        "rejected": exchange(pair.rejected, say),
     }
 
 
-def _exchange(trajectory: Trajectory, say: Say) -> list[dict[str, Any]]:
-    """Actions and observations in turn, ending on an action: nothing answers the last observation."""
+def exchange(trajectory: Trajectory, say: Say) -> list[dict[str, Any]]:
+    """Actions and observations in turn, ending on an action: nothing answers the last observation.
+
+    Raises `InputError` for turns that begin afresh.
+    """
     if any(turn.afresh for turn in trajectory.turns[:-1]):
         raise InputError(
             "a conversation has no place for turns that begin afresh",
             where=trajectory.task.id,
-            hint="write the pairs with --format own",
+            hint="use --format own",
         )
     said: list[dict[str, Any]] = []
     for number, turn in enumerate(trajectory.turns):
@@ -57,19 +68,21 @@ def _exchange(trajectory: Trajectory, say: Say) -> list[dict[str, Any]]:
     return said
 
 
-def _sharegpt(pair: Pair, message: Message, loss: bool) -> dict[str, Any]:
+def said_in_sharegpt(message: Message, loss: bool, task: str) -> dict[str, Any]:
+    """`from` and `value`, and `loss` where none falls on it. Raises `InputError` for calls and thoughts."""
     if message.role not in _SPEAKERS or message.tool_calls or message.reasoning:
-        raise _no_place(pair, "function calls, their answers, or thoughts beside the text")
+        raise no_place(task, "function calls, their answers, or thoughts beside the text")
     said: dict[str, Any] = {"from": _SPEAKERS[message.role], "value": message.content}
     return said if loss else {**said, "loss": False}
 
 
-def _trl(pair: Pair, message: Message, loss: bool) -> dict[str, Any]:
+def said_in_trl(message: Message, loss: bool, task: str) -> dict[str, Any]:
+    """`role` and `content`, thoughts and calls. Raises `InputError` for a reply without loss."""
     if not loss:
         raise InputError(
             "TRL has no mark for a turn without loss, and would train it",
-            where=pair.task.id,
-            hint="write the pairs with --format own or sharegpt",
+            where=task,
+            hint="use --format own or sharegpt",
         )
     said: dict[str, Any] = {"role": message.role, "content": message.content}
     if message.reasoning:
@@ -89,7 +102,6 @@ def _trl(pair: Pair, message: Message, loss: bool) -> dict[str, Any]:
     return said
 
 
-def _no_place(pair: Pair, what: str) -> InputError:
-    return InputError(
-        f"ShareGPT pairs have no place for {what}", where=pair.task.id, hint="use --format own or trl"
-    )
+def no_place(task: str, what: str) -> InputError:
+    """What ShareGPT cannot say of a task's trajectory."""
+    return InputError(f"ShareGPT has no place for {what}", where=task, hint="use another --format")

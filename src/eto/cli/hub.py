@@ -1,0 +1,76 @@
+"""A folder for a model hub: a table of records and its card, and the upload."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from eto.data.atomic import atomic_directory
+from eto.data.exports import TABLE, Kind, export, left_behind
+from eto.data.files import disk_errors
+from eto.data.notes import Notes
+from eto.errors import EtoError, InputError
+from eto.evaluation.data_card import Counts, DataFacts, data_card
+from eto.types import Pair, Trajectory
+
+
+def write_folder(
+    records: Iterable[Trajectory | Pair],
+    kind: Kind,
+    form: str,
+    out: Path,
+    notes: Notes,
+    *,
+    source: Path,
+    licence: str,
+) -> int:
+    """Write the table and the card; how many records were written. Raises as `export`."""
+    counts = Counts()
+    recipe, results = _of_run(source)
+    with disk_errors(out), atomic_directory(out) as folder:
+        written = export(counts.of(records), kind, form, folder / TABLE, notes)
+        facts = DataFacts(
+            title=source.resolve().name,
+            pairs=kind == "pair",
+            form=form,
+            licence=licence,
+            command=shlex.join(["eto", *sys.argv[1:]]),
+            left_behind=left_behind(kind, form),
+            recipe=recipe,
+        )
+        (folder / "README.md").write_text(data_card(facts, counts, results), encoding="utf-8")
+    return written
+
+
+def push(folder: Path, name: str) -> None:
+    """Upload the folder as a private data set of the Hub. Raises `InputError` where that does not work."""
+    from httpx2 import HTTPError
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
+
+    try:
+        hub = HfApi()
+        hub.create_repo(name, repo_type="dataset", private=True, exist_ok=True)
+        hub.upload_folder(repo_id=name, repo_type="dataset", folder_path=folder)
+    except (HfHubHTTPError, HFValidationError, LocalTokenNotFoundError, HTTPError, OSError) as error:
+        raise InputError(
+            f"the folder is written, but could not be pushed: {' '.join(str(error).split())[:200]}",
+            where=f"--push {name}",
+            hint="log in with `hf auth login`, give OWNER/NAME, and check the network",
+        ) from error
+
+
+def _of_run(source: Path) -> tuple[str, dict[str, Any] | None]:
+    """The recipe and the results of a run; "" and None of what is none, or not far enough."""
+    from eto.evaluation.results import build_results
+
+    recipe = source / "recipe.yaml"
+    if not recipe.is_file():
+        return "", None
+    try:
+        return recipe.read_text(encoding="utf-8"), build_results(source)
+    except EtoError:
+        return recipe.read_text(encoding="utf-8"), None
