@@ -233,8 +233,8 @@ def test_documented_commands_are_understood(line):
     words = shlex.split(line, comments=True)[1:]
     command = typer.main.get_command(app)
     context = command.make_context("eto", words, ignore_unknown_options=False)
-    while hasattr(command, "resolve_command"):  # a group
-        name, command, words = command.resolve_command(context, context._protected_args + context.args)
+    while hasattr(command, "resolve_command") and (rest := context._protected_args + context.args):  # a group
+        name, command, words = command.resolve_command(context, rest)
         context = command.make_context(name, words, parent=context)
     recipes = [word for word in words if re.fullmatch(r"recipes/.*\.yaml", word)]
     given = zip(["", *words], words, strict=False)
