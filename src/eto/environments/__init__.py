@@ -5,6 +5,8 @@ package adds a suite with an entry point of the group `eto.environments`:
 
     [project.entry-points."eto.environments"]
     my-game = "my_package.my_game:MyGame"
+
+Without a package, `my_package.my_game:MyGame` or `path/to/my_game.py:MyGame` is a name too.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
+from eto.environments.by_place import FORMS, is_place, suite_at
 from eto.environments.hosting.boundary import as_input_error, checked_suite, undisturbed
 from eto.environments.toolkit.options import check_types
 from eto.errors import InputError, MissingRequirement
@@ -78,6 +81,8 @@ def required_options(name: str) -> list[str]:
 
 
 def _suite_class(name: str) -> Callable[..., Any]:
+    if is_place(name):
+        return suite_at(name)
     if name in SUITES:
         module, attribute = SUITES[name]
         try:
@@ -92,7 +97,7 @@ def _suite_class(name: str) -> Callable[..., Any]:
             ) from error
     declared = [entry for entry in entry_points(group=GROUP) if entry.name == name]
     if not declared:
-        raise InputError(f"unknown environment {name!r}", hint=f"known ones: {', '.join(suite_names())}")
+        raise InputError(f"unknown environment {name!r}", hint=f"known ones: {', '.join(suite_names())}; or {FORMS}")
     if len(declared) > 1:
         packages = ", ".join(entry.dist.name if entry.dist else entry.value for entry in declared)
         raise InputError(f"environment {name!r} is declared by {packages}", hint="uninstall all but one")

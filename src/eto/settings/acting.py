@@ -35,7 +35,8 @@ class EnvironmentSettings(EnvironmentLimits):
     workers: Annotated[Count, Most(1024), Free()] = 2
     """Processes that run simulators."""
     name: str = Field(min_length=1)
-    """The task suite, such as `scienceworld` or `webshop`; `eto environments` lists them."""
+    """The task suite, such as `scienceworld` or `webshop`; `eto environments` lists them. Or where a class
+    of yours is: `module:Class` or `path/to/file.py:Class`."""
     options: dict[str, Any] = Field(default_factory=dict)
     """Passed to the task suite: task types, simplification and the like."""
 
