@@ -4,6 +4,7 @@ Commands import what they need when they run, so `eto --help` loads neither torc
 transformers.
 
 - `commands`: the commands and their options
+- `commands_on_models`: those that take models out
 - `commands_on_runs`: those that look at runs
 - `compare`: `eto compare`
 - `compose`: the recipe of a command
@@ -11,6 +12,7 @@ transformers.
 - `effect`: which fields each command reads
 - `entry`: exit codes, and errors as one message
 - `environments`: `eto environments`, `eto serve-environment`
+- `export_model`: `eto export-model`
 - `kept`: a command's episodes beside its output, so that it resumes
 - `outputs`: outputs checked before the work starts
 - `progress`: one live line per stage
@@ -27,8 +29,8 @@ transformers.
 - `view`: `eto view`
 """
 
-from eto.cli import commands_on_runs
+from eto.cli import commands_on_models, commands_on_runs
 from eto.cli.commands import app
 from eto.cli.entry import main
 
-__all__ = ["app", "commands_on_runs", "main"]
+__all__ = ["app", "commands_on_models", "commands_on_runs", "main"]

@@ -8,6 +8,7 @@
 - `costs`: environment steps, generated and trained tokens, wall time
 - `crossed`: differences over tasks and seeds drawn anew
 - `curve`: the learning-curve picture
+- `model_card`: the card of an exported model
 - `pooled`: several seeds of one recipe as one table
 - `results`: every figure of a run as one JSON object
 - `statistics`: means, confidence intervals, paired differences
