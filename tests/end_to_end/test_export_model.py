@@ -145,7 +145,11 @@ def test_gguf_by_the_converter_where_there_is_one(model, tmp_path, command, monk
 
 @pytest.mark.parametrize(
     ("words", "says"),
-    [(["nowhere/run"], "nowhere"), (["--dtype", "int4"], "unknown type"), (["--agent", "sft"], "no run here")],
+    [
+        (["nowhere/run"], "nowhere"),
+        (["--dtype", "int4"], "unknown type"),
+        (["--agent", "sft"], "no run here"),
+    ],
 )
 def test_mistakes_are_told(model, tmp_path, command, words, says):
     arguments = words if not words[0].startswith("--") else [model, *words]

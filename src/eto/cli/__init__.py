@@ -4,9 +4,10 @@ Commands import what they need when they run, so `eto --help` loads neither torc
 transformers.
 
 - `commands`: the commands and their options
-- `commands_on_models`: those that take models out
+- `commands_on_models`: those on models: taken out, watched, compared
 - `commands_on_runs`: those that look at runs
 - `compare`: `eto compare`
+- `compare_models`: `eto compare-models`
 - `compose`: the recipe of a command
 - `doctor`: `eto doctor`
 - `effect`: which fields each command reads
@@ -15,6 +16,7 @@ transformers.
 - `export_model`: `eto export-model`
 - `kept`: a command's episodes beside its output, so that it resumes
 - `outputs`: outputs checked before the work starts
+- `play`: `eto play`
 - `progress`: one live line per stage
 - `run`: `eto run`
 - `runs`: `eto runs`

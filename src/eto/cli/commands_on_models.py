@@ -1,4 +1,4 @@
-"""Commands of `eto` on models: taken out."""
+"""Commands of `eto` on models: taken out, watched, compared."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from eto.cli.commands import Overwrite, app
+from eto.cli.commands import Overrides, Overwrite, RecipePath, app
+from eto.cli.stopping import stopping
 
 
 @app.command("export-model")
@@ -35,3 +36,47 @@ def export(
 
     wanted = Wanted(agent, adapter, dtype, licence, gguf, converter, push)
     export_model(what, out, wanted, overwrite)
+
+
+@app.command("play")
+def play_episode(
+    name: str,
+    options: Annotated[list[str] | None, typer.Argument(metavar="NAME=VALUE")] = None,
+    *,
+    task: Annotated[str, typer.Option(help="Id of the task. [the first]")] = "",
+    split: Annotated[str, typer.Option(help="train, dev or test.")] = "train",
+    expert: Annotated[bool, typer.Option("--expert", help="An expert proposes actions.")] = False,
+    model: Annotated[str, typer.Option("--model", help="An agent proposes actions.")] = "",
+    temperature: Annotated[float, typer.Option(min=0.0, help="Of the agent; 0 is greedy.")] = 0.0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the agent's sampling.")] = 0,
+    max_action_tokens: Annotated[int, typer.Option(min=1, help="Longest action of the agent.")] = 256,
+    out: Annotated[Path | None, typer.Option("--out", help="File for the episode.")] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Play an environment in the terminal, by hand or beside an expert or agent, turn by turn."""
+    from eto.cli.environments import suite_with
+    from eto.cli.play import Wanted, play
+
+    wanted = Wanted(task, split, expert, model, temperature, seed, max_action_tokens, out, overwrite)
+    play(suite_with(name, options or []), wanted)
+
+
+@app.command("compare-models")
+def compare_two_models(
+    first: Annotated[str, typer.Argument(metavar="A", help="Run or model.")],
+    second: Annotated[str, typer.Argument(metavar="B", help="Run or model.")],
+    overrides: Overrides = None,
+    *,
+    environment: Annotated[str, typer.Option(help="Where no recipe names it. [scienceworld]")] = "",
+    split: Annotated[str, typer.Option(help="train, dev or test.")] = "dev",
+    out: Annotated[Path | None, typer.Option("--out", help="File for the episodes of both.")] = None,
+    recipe: RecipePath = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Let two models play the same tasks: B minus A, paired by task, with 95% intervals, by task type too."""
+    from eto.cli.compare_models import compare_models
+
+    if out is None:
+        stopping.begin("compare-models", "nothing is kept; with --out FILE, finished episodes are")
+    named = [f"environment.name={environment}"] if environment else []
+    compare_models(first, second, split, out, recipe, [*named, *(overrides or [])], overwrite)

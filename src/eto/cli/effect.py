@@ -52,6 +52,10 @@ COMMANDS: Mapping[str, Reads] = {
         ("seed", "model", "environment", "tasks", "rollout", "evaluation"),
         but=("tasks.explore_unseen", *_OF_TRAINING),
     ),
+    "compare-models": Reads(
+        ("seed", "model", "environment", "tasks", "rollout", "evaluation"),
+        but=("tasks.explore_unseen", *_OF_TRAINING),
+    ),
     "show-mask": Reads(("model",), but=("model.dtype", "model.fast_paths", *_OF_TRAINING)),
 }
 

@@ -43,8 +43,8 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class _Given:
-    """What is exported."""
+class Given:
+    """A model, and the run it is from."""
 
     model: str
     base: str
@@ -58,7 +58,7 @@ def export_model(what: str, out: Path, wanted: Wanted, overwrite: bool = False) 
     """Write the agent of the run `what`, or the model `what`, to `out`. Raises `InputError` for what is not
     there or cannot be written so, `MissingRequirement` for a converter that is not installed."""
     script = _converter(wanted) if wanted.gguf else None
-    given = _given(what, wanted.agent)
+    given = given_model(what, wanted.agent)
     check_directory(out, overwrite=overwrite, inputs=inputs_of(model=given.model))
     from eto.models.exporting import TYPES, stored_dtype, write_adapter, write_model
     from eto.models.loading import find_model
@@ -97,13 +97,15 @@ def export_model(what: str, out: Path, wanted: Wanted, overwrite: bool = False) 
         progress.say(f"pushed: {wanted.push}")
 
 
-def _given(what: str, agent: str) -> _Given:
+def given_model(what: str, agent: str = "") -> Given:
+    """The agent of the run in the directory `what`, by default the one it ships; or the model `what`. Raises
+    `InputError` where a run has no such agent."""
     directory = Path(what).expanduser()
     if not (directory / "recipe.yaml").is_file():
         if agent:
             hint = "give the directory of a run, or leave --agent out"
             raise InputError("there is no run here", where=f"--agent, {what}", hint=hint)
-        return _Given(what, what)
+        return Given(what, what)
     recipe = load_recipe(directory / "recipe.yaml", note=False)
     models = {
         stage.agent: directory / "stages" / stage.name / "model"
@@ -119,10 +121,10 @@ def _given(what: str, agent: str) -> _Given:
         agent = results["shipped"]["agent"]
     if agent not in models:
         raise InputError(f"there is no model of an agent {agent!r}", where=f"--agent, {what}", hint=known)
-    return _Given(str(models[agent]), recipe.model.path, recipe, agent, results)
+    return Given(str(models[agent]), recipe.model.path, recipe, agent, results)
 
 
-def _base_source(given: _Given, wanted: Wanted) -> str:
+def _base_source(given: Given, wanted: Wanted) -> str:
     """Directory or Hub id of the base; the model itself where the base is gone and nothing depends on it."""
     from eto.models.loading import find_model
 
@@ -138,7 +140,7 @@ def _base_source(given: _Given, wanted: Wanted) -> str:
         ) from error
 
 
-def _facts(given: _Given, base: str, out: Path, wanted: Wanted, dtype: str) -> CardFacts:
+def _facts(given: Given, base: str, out: Path, wanted: Wanted, dtype: str) -> CardFacts:
     local = Path(base).is_dir()
     on_hub = given.base == "embedded" or not local
     name = EMBEDDED if given.base == "embedded" else Path(given.base).name if local else base

@@ -83,18 +83,21 @@ def command_of(
     values = recipe.model_dump(mode="json")
     values["explore"] = values["method"].get("explore")
     sections = {"expert": (), "explore": ("model", "rollout", "explore")}
-    sections["evaluate"] = ("model", "rollout", "evaluation")
+    sections["evaluate"] = sections["compare-models"] = ("model", "rollout", "evaluation")
     chosen = {key: values[key] for key in ("seed", "environment", *sections[name])}
     free = free_fields(recipe)
     environment = {k: v for k, v in chosen["environment"].items() if f"environment.{k}" not in free}
     command = {"command": name, "split": split, **chosen, "environment": environment}
     command["tasks"] = {f"{split}_per_kind": values["tasks"].get(f"{split}_per_kind")}
     if "model" in command:
-        path = model or recipe.model.path
-        local = Path(path).expanduser()
-        named = str(local.resolve()) if local.is_dir() else path
-        command["model"] = {**command["model"], "path": named, "files": _fingerprint(local)}
-    return command
+        command["model"] = {**command["model"], **facts_of(model or recipe.model.path)}
+    return command | more
+
+
+def facts_of(path: str) -> dict[str, str]:
+    """Which model this is: its place, and of a local one a hash of its files' names, sizes and times."""
+    local = Path(path).expanduser()
+    return {"path": str(local.resolve()) if local.is_dir() else path, "files": _fingerprint(local)}
 
 
 def _fingerprint(directory: Path) -> str:

@@ -97,7 +97,9 @@ def _suite_class(name: str) -> Callable[..., Any]:
             ) from error
     declared = [entry for entry in entry_points(group=GROUP) if entry.name == name]
     if not declared:
-        raise InputError(f"unknown environment {name!r}", hint=f"known ones: {', '.join(suite_names())}; or {FORMS}")
+        raise InputError(
+            f"unknown environment {name!r}", hint=f"known ones: {', '.join(suite_names())}; or {FORMS}"
+        )
     if len(declared) > 1:
         packages = ", ".join(entry.dist.name if entry.dist else entry.value for entry in declared)
         raise InputError(f"environment {name!r} is declared by {packages}", hint="uninstall all but one")

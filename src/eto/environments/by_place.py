@@ -68,7 +68,9 @@ def _module(name: str, where: str) -> ModuleType:
         except ModuleNotFoundError as error:
             missing = error.name or name
             own = name == missing or name.startswith(f"{missing}.")
-            problem = f"there is no module {missing!r}" if own else f"it imports {missing!r}, which is missing"
+            problem = (
+                f"there is no module {missing!r}" if own else f"it imports {missing!r}, which is missing"
+            )
             raise InputError(problem, where=where, hint=hint if own else f"install {missing}") from error
         except (TypeError, ValueError) as error:  # names such as `.game`
             raise InputError(f"{name!r} is no module's name", where=where, hint=FORMS) from error

@@ -30,7 +30,9 @@ def stored_dtype(model: str) -> str:
     folder = Path(model)
     weights = folder / WEIGHTS
     if not weights.is_file() and (folder / INDEX).is_file():
-        weights = folder / min(json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values())
+        weights = folder / min(
+            json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values()
+        )
     if weights.is_file():
         with safe_open(weights, framework="pt") as tensors:
             first = min(tensors.keys())
