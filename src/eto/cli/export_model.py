@@ -19,6 +19,7 @@ from eto.evaluation import build_results
 from eto.evaluation.model_card import CardFacts, model_card
 from eto.experiment.fork import stages_of
 from eto.experiment.recipe import Recipe, load_recipe
+from eto.experiment.run_records import read_done
 
 Adapter = Literal["merge", "keep"]
 EMBEDDED = "HuggingFaceTB/SmolLM2-135M-Instruct"
@@ -52,6 +53,8 @@ class Given:
     recipe: Recipe | None = None
     agent: str = ""
     results: dict[str, Any] | None = None
+    prompt: str = ""
+    """What the agent's prompts end with."""
 
 
 def export_model(what: str, out: Path, wanted: Wanted, overwrite: bool = False) -> None:
@@ -121,7 +124,8 @@ def given_model(what: str, agent: str = "") -> Given:
         agent = results["shipped"]["agent"]
     if agent not in models:
         raise InputError(f"there is no model of an agent {agent!r}", where=f"--agent, {what}", hint=known)
-    return Given(str(models[agent]), recipe.model.path, recipe, agent, results)
+    noted = read_done(models[agent].parent / "DONE")["metrics"].get("prompt", "")
+    return Given(str(models[agent]), recipe.model.path, recipe, agent, results, noted)
 
 
 def _base_source(given: Given, wanted: Wanted) -> str:
@@ -147,8 +151,7 @@ def _facts(given: Given, base: str, out: Path, wanted: Wanted, dtype: str) -> Ca
     recipe = ""
     if given.recipe:
         values = given.recipe.model_dump(mode="json", exclude_defaults=True)
-        for key in ("run_directory",):
-            values.pop(key, None)
+        values.pop("run_directory", None)
         if local and given.base != "embedded":
             values["model"] = {**values.get("model", {}), "path": name}
         recipe = yaml.safe_dump(values, sort_keys=False)
@@ -166,6 +169,7 @@ def _facts(given: Given, base: str, out: Path, wanted: Wanted, dtype: str) -> Ca
         adapter=wanted.adapter == "keep",
         agent=given.agent,
         recipe=recipe,
+        prompt=given.prompt,
     )
 
 
