@@ -13,6 +13,7 @@ from eto.cli.kept import Kept, command_of
 from eto.cli.outputs import check_file, inputs_of
 from eto.cli.progress import Progress
 from eto.cli.terminal import say, terminal
+from eto.data.files import disk_errors, write_json
 from eto.data.formats import PairForm, read_trajectories, write_pairs, write_trajectories
 from eto.data.texts import shown
 from eto.errors import InputError
@@ -27,6 +28,8 @@ from eto.experiment.recipe import Recipe
 from eto.settings import ContrastSettings, ExploreSettings
 from eto.types import Phase, Trajectory
 
+POLICY = "policy"
+"""What stands as `source` in the episodes of an agent without a name."""
 SHOWN = 10
 """Trajectories whose replay failed that are named on the terminal."""
 
@@ -109,6 +112,7 @@ def explore_tasks(
     recipe_path: Path | None,
     overrides: Sequence[str],
     overwrite: bool = False,
+    name: str = POLICY,
 ) -> None:
     """`eto explore`"""
     recipe = read_recipe(recipe_path, overrides, "explore", split=split, model=model)
@@ -117,7 +121,9 @@ def explore_tasks(
     )
     explore = section(recipe, ExploreSettings)
     played = _play(
-        "explore", out, recipe, split, model, explore.temperature, explore.samples, overwrite=overwrite
+        *("explore", out, recipe, split, model, explore.temperature, explore.samples),
+        name=name,
+        overwrite=overwrite,
     )
     failed = sum(t.failed for t in played)
     say(f"{len(played)} trajectories written: {out}" + (f" ({failed} failed and set aside)" * bool(failed)))
@@ -130,19 +136,32 @@ def evaluate_model(
     recipe_path: Path | None,
     overrides: Sequence[str],
     overwrite: bool = False,
+    name: str = "",
+    results: Path | None = None,
 ) -> None:
     """`eto evaluate`"""
     from eto.evaluation import agent_table
     from eto.evaluation.statistics import summarise
 
     recipe = read_recipe(recipe_path, overrides, "evaluate", split=split, model=model)
+    inputs = inputs_of(model=model or recipe.model.path, recipe=recipe_path)
     if out:
-        inputs = inputs_of(model=model or recipe.model.path, recipe=recipe_path)
         check_file(out, overwrite=overwrite, inputs=inputs)
+    if results:
+        check_file(results, overwrite=overwrite, inputs=inputs | inputs_of(out=out), option="--results")
     evaluation = recipe.evaluation
-    played = _play("evaluate", out, recipe, split, model, evaluation.temperature, overwrite=overwrite)
+    played = _play(
+        *("evaluate", out, recipe, split, model, evaluation.temperature),
+        name=name or POLICY,
+        overwrite=overwrite,
+    )
     summary = summarise(played, resamples=evaluation.bootstrap_resamples).to_dict()
-    terminal().print(agent_table({model or recipe.model.path: summary}, title=f"{split} tasks"))
+    agent = name or model or recipe.model.path
+    if results:
+        facts = {"agent": agent, "split": split, "environment": recipe.environment.name, "seed": recipe.seed}
+        with disk_errors(results):
+            write_json(results, facts | summary)
+    terminal().print(agent_table({agent: summary}, title=f"{split} tasks"))
 
 
 def make_pairs(
@@ -199,6 +218,7 @@ def _play(
     temperature: float,
     samples: int = 1,
     *,
+    name: str = POLICY,
     overwrite: bool = False,
 ) -> list[Trajectory]:
     """Episodes of a split, written to `out` where it is given, and kept beside it until then."""
@@ -209,13 +229,14 @@ def _play(
     with Progress() as progress, ExitStack() as stack:
         kept = None
         if out:
-            command_line = command_of(command, split, recipe, model)
+            named = {} if name == POLICY else {"name": name}
+            command_line = command_of(command, split, recipe, model, **named)
             kept = stack.enter_context(Kept(out, command_line, overwrite=overwrite))
             _say_resuming(kept, Phase(split), len(tasks) * samples, progress)
         progress.say("loading the model")
         acting = stack.enter_context(Acting(recipe, progress))
         played = play(
-            acting.actor(policy_of(recipe, model), "policy"),
+            acting.actor(policy_of(recipe, model), name),
             suite,
             tasks,
             recipe,
