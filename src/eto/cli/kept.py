@@ -120,7 +120,7 @@ class KeptTraining(Beside):
         return any(self.directory.glob("state*/step.json"))
 
     def log(self, stage: str, step: StepResult) -> None:
-        """Append a step to metrics.jsonl, unless an earlier start has; NaN and infinite values become null."""
+        """Append a step to metrics.jsonl, unless an earlier start has; NaN and infinity become null."""
         if step.step in self._logged:
             return
         self._logged.add(step.step)

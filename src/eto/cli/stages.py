@@ -229,7 +229,7 @@ def _play(
     with Progress() as progress, ExitStack() as stack:
         kept = None
         if out:
-            named = {} if name == POLICY else {"name": name}
+            named = {} if name == POLICY else {"agent": name}
             command_line = command_of(command, split, recipe, model, **named)
             kept = stack.enter_context(Kept(out, command_line, overwrite=overwrite))
             _say_resuming(kept, Phase(split), len(tasks) * samples, progress)
