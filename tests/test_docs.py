@@ -7,13 +7,19 @@ import importlib.util
 import inspect
 import json
 import re
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 
+import click
 import pytest
+import typer
 
 import eto
 from eto.cli import app
+from eto.cli.compose import read_recipe
 from eto.data.formats import read_pairs, read_trajectories
 from eto.environments import SUITES
 from eto.experiment.recipe import parse_recipe
@@ -87,6 +93,16 @@ def defined(path: Path) -> set[str]:
     return found
 
 
+def documented_commands() -> list[str]:
+    """Lines of the pages' shell blocks that call `eto`, but for outlines such as `NAME [OPTION=VALUE]...`."""
+    texts = [block.replace("\\\n", " ") for page in PAGES for block in blocks(page.read_text("utf-8"), "sh")]
+    lines = [line for text in texts for line in text.splitlines()]
+    called = (re.sub(r"^(\$ )?(\.venv/bin/)?", "", line) for line in lines)
+    return sorted(
+        {line for line in called if line.startswith("eto ") and not re.search(r"\.\.\.|…|\[[A-Z]", line)}
+    )
+
+
 @pytest.mark.parametrize("page", ["docs/recipes.md", "docs/eto.md", "docs/files.md"])
 def test_generated_tables_are_up_to_date(tables, page):
     assert text_of(page) == tables.renewed(page), "run python scripts/recipe_page.py"
@@ -134,11 +150,11 @@ def test_links_lead_somewhere(page):
 
 
 def test_the_tree_names_every_folder_once():
-    [block] = [block for block in blocks(text_of("README.md"), "") if block.startswith("src/eto/")]
+    [block] = [block for block in blocks(text_of("CONTRIBUTING.md"), "") if block.startswith("src/eto/")]
     named = tree_paths(block)
     assert [path for path in named if not (ROOT / path).exists()] == []
     assert len(set(named)) == len(named)
-    assert len(named) <= 40, "it fits a screen"
+    assert len(named) <= 50, "it fits a screen"
     folders = {f"{path.parent.relative_to(ROOT).as_posix()}/" for path in SOURCE.rglob("__init__.py")}
     assert {path for path in named if path.startswith("src/eto/")} == folders
 
@@ -164,7 +180,7 @@ def test_tests_mirror_the_source():
 
 
 def test_the_example_uses_public_names_alone():
-    [example] = blocks(text_of("README.md"), "python")
+    [example] = blocks(text_of("docs/python.md"), "python")
     used = set()
     for node in ast.walk(ast.parse(example)):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "eto":
@@ -174,14 +190,14 @@ def test_the_example_uses_public_names_alone():
 
 
 def test_the_table_of_commands_is_complete():
-    named = re.findall(r"^\| `eto ([\w-]+)", text_of("README.md"), re.M)
+    named = re.findall(r"^\| `eto ([\w-]+)", text_of("docs/commands.md"), re.M)
     commands = [command.name or command.callback.__name__ for command in app.registered_commands]
     commands += [group.name for group in app.registered_groups]
     assert sorted(named) == sorted(name.replace("_", "-") for name in commands)
 
 
-def test_recipes_of_the_readme_are_valid():
-    found = blocks(text_of("README.md"), "yaml")
+def test_the_recipe_of_the_first_run_is_valid():
+    found = blocks(text_of("docs/first_run.md"), "yaml")
     assert found
     for text in found:
         parse_recipe(text)
@@ -210,6 +226,40 @@ def test_examples_of_files_are_read(tmp_path):
         [_] = reader(path)
         read[kind] += 1
     assert read == {"trajectories": 4, "pairs": 2}
+
+
+@pytest.mark.parametrize("line", documented_commands(), ids=str)
+def test_documented_commands_are_understood(line):
+    """Names, options and values of each `eto` command in a page, and the settings it overrides."""
+    words = shlex.split(line, comments=True)[1:]
+    command = typer.main.get_command(app)
+    context = command.make_context("eto", words, ignore_unknown_options=False)
+    while isinstance(command, click.Group):
+        name, command, words = command.resolve_command(context, context._protected_args + context.args)
+        context = command.make_context(name, words, parent=context)
+    recipes = [word for word in words if re.fullmatch(r"recipes/.*\.yaml", word)]
+    given = zip(["", *words], words, strict=False)
+    overrides = [
+        word for before, word in given if re.fullmatch(r"[a-z][\w.]*=.+", word) and before != "--vary"
+    ]
+    for recipe in recipes:
+        read_recipe(ROOT / recipe, overrides, "run")
+
+
+def test_the_readme_is_a_screen_and_a_half():
+    lines = text_of("README.md").splitlines()
+    assert len(lines) <= 90
+
+
+def test_the_site_is_built(tmp_path):
+    """All links lead somewhere within it, and the page of public names has them all."""
+    command = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--site-dir", str(tmp_path / "site")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "site" / "reference.html").read_text(encoding="utf-8")
+    missing = [name for name in eto.__all__ if not re.search(rf'id="eto\.[\w.]*\b{name}"', page)]
+    assert missing == []
+    assert (tmp_path / "site" / "recipes" / "quickstart.yaml").is_file()
 
 
 # The checks themselves.

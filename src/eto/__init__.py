@@ -1,7 +1,7 @@
 """ETO: train language-model agents by trial and error (arXiv 2403.02502).
 
-The names below are the public interface; each is loaded on first use. README.md writes the whole loop
-with ten of them.
+The names below are the public interface; each is loaded on first use. docs/python.md writes the
+whole loop with ten of them.
 """
 
 from __future__ import annotations

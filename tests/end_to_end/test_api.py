@@ -1,4 +1,4 @@
-"""The public interface, and the example in Python: the README's own, on ten public names, and it runs."""
+"""The public interface, and the example of docs/python.md: on ten public names, and it runs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SMALL = {
 
 
 def test_the_readme_shows_the_example() -> None:
-    [shown] = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.M | re.S)
+    [shown] = re.findall(r"^```python\n(.*?)^```", (ROOT / "docs" / "python.md").read_text(), re.M | re.S)
     _, _, code = EXAMPLE.read_text().partition("import eto\n")
     assert shown.partition("import eto\n")[2] == code
 

@@ -1,99 +1,45 @@
-"""Two models on the same tasks."""
+"""`eto compare-models`: two models on the same tasks, paired; what has played stays."""
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
-import torch
-from safetensors.torch import load_file, save_file
+from test_compare import corridor, sampling, write  # noqa: F401
+from tiny import save_tiny
 
-import eto.cli.compare_models as comparison
+from eto.data.files import read_json
 from eto.data.formats import read_trajectories
-from eto.evaluation.statistics import by_task, reward
-from eto.types import Message, StopReason, Task, Trajectory, Turn
-
-GAME = f"{Path(__file__).resolve().parents[2] / 'examples' / 'countdown' / 'countdown.py'}:Countdown"
 
 
-@pytest.fixture(scope="module")
-def other(model, tmp_path_factory) -> Path:
-    """A model of other weights."""
-    folder = tmp_path_factory.mktemp("other") / "model"
-    shutil.copytree(model, folder)
-    tensors = load_file(folder / "model.safetensors")
-    torch.manual_seed(1)
-    tensors = {name: each + 0.05 * torch.randn_like(each) for name, each in tensors.items()}
-    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-    return folder
+def test_two_models_are_paired(command, tiny_path: Path, tmp_path: Path):
+    other = save_tiny(tmp_path / "other", initializer_range=0.1)
+    recipe, out = write(tmp_path / "recipe.yaml", tiny_path, sampling()), tmp_path / "out"
+    arguments = ("compare-models", tiny_path, other, "--recipe", recipe, "--out", out, "--split", "dev")
+    text = command.succeeds(*arguments)
+    first, second = (read_trajectories(out / f"{side}.jsonl") for side in ("first", "second"))
+    assert [t.task.id for t in first] == [t.task.id for t in second] and len(first) == 4
+    written = read_json(out / "comparison.json")
+    entry = written["models"][str(other)]["difference"]["reward"]
+    mean = sum(b.reward - a.reward for a, b in zip(first, second, strict=True)) / 4
+    assert entry["mean"] == pytest.approx(mean) and entry["n"] == 4
+    assert sum(written["tasks"].values()) == 4 and "gained" in text
+    assert "| walk |" in (out / "comparison.md").read_text()
+
+    before = (out / "second.jsonl").stat().st_mtime_ns
+    (out / "first.jsonl").unlink()  # as if killed before it was whole
+    again = command.succeeds(*arguments)
+    assert f"{other}: {out / 'second.jsonl'} has its episodes" in again
+    assert (out / "second.jsonl").stat().st_mtime_ns == before
+    assert [t.actions for t in read_trajectories(out / "first.jsonl")] == [t.actions for t in first]
 
 
-def test_episodes_of_both_and_a_second_start_that_goes_on(model, other, tmp_path, command, monkeypatch):
-    out = tmp_path / "both.jsonl"
-    words = ("compare-models", model, other, "--environment", GAME, "--split", "train", "--out", out)
-    words = (*words, "environment.workers=1", "rollout.max_action_tokens=8", "model.dtype=float32")
-    load, loaded = comparison.policy_of, []
-
-    def stopped_at_the_second(recipe, path):
-        loaded.append(path)
-        if path == str(other) and loaded.count(path) == 1:
-            raise KeyboardInterrupt
-        return load(recipe, path)
-
-    monkeypatch.setattr(comparison, "policy_of", stopped_at_the_second)
-    stopped = command(*words)
-    assert stopped.code == 130 and "the same command resumes" in stopped.error
-    assert not out.exists()
-    printed = command.succeeds(*words)
-    assert "resuming A: 4 of 4 are kept" in printed
-    assert loaded == [str(model), str(other), str(other)], "A was loaded and played again"
-    episodes = read_trajectories(out)
-    assert [t.source for t in episodes] == ["A"] * 4 + ["B"] * 4
-    assert [t.task.id for t in episodes[:4]] == [t.task.id for t in episodes[4:]]
-    assert "agent minus A" in printed and "gained" in printed
-    assert not list(tmp_path.glob(".*.part"))
-
-
-def played(name: str, rewards: dict[str, float]) -> list[Trajectory]:
-    return [
-        Trajectory(
-            task=Task(f"game/{each}", "game", each.split("-")[0], "dev"),
-            messages=(Message("user", "go"),),
-            turns=(Turn("go", "."),),
-            reward=value,
-            success=value == 1.0,
-            stop=StopReason.TERMINATED,
-            source=name,
-        )
-        for each, value in rewards.items()
-    ]
-
-
-def test_the_difference_is_b_minus_a_by_type_too(capsys):
-    from eto.experiment.recipe import parse_recipe
-
-    before = played("A", {"cook-1": 0.0, "cook-2": 0.0, "find-1": 1.0, "find-2": 0.5})
-    after = played("B", {"cook-1": 1.0, "cook-2": 1.0, "find-1": 0.0, "find-2": 0.5})
-    assert by_task(after, reward)["game/cook-1"] == 1.0
-    recipe = parse_recipe("name: n\nenvironment: {name: bandit}\n", [], source="test")
-    comparison.print_comparison(("one", "two"), before, after, "dev", recipe)
-    printed = capsys.readouterr().out
-    # By hand: (1 + 1 - 1 + 0) / 4 over all, (1 + 1) / 2 for cook, (-1 + 0) / 2 for find.
-    assert "+0.250" in printed
-    assert "| cook | 2 | +1.000" in printed and "| find | 2 | -0.500" in printed
-    assert "B beside A: gained 2, lost 1, kept 0, missed 1" in printed
-
-
-def test_mistakes_are_told(model, other, tmp_path, command):
-    command.fails("compare-models", model, model, "--environment", GAME, says=["the same model"])
-    command.fails("compare-models", model, tmp_path / "none", "--environment", GAME, says=["none"])
-    command.fails(
-        "compare-models",
-        model,
-        other,
-        "--environment",
-        GAME,
-        "model.path=x",
-        says=["model.path has no effect"],
-    )
+def test_what_cannot_be_compared_is_said(command, tiny_path: Path, tmp_path: Path):
+    recipe, out = write(tmp_path / "recipe.yaml", tiny_path, sampling()), tmp_path / "out"
+    common = ("--recipe", recipe, "--out", out, "--split", "dev")
+    command.fails("compare-models", tiny_path, tiny_path, *common, says=["compared with itself"])
+    command.fails("compare-models", tiny_path, tmp_path / "none", *common, says=["none"])
+    assert not out.exists(), "the first model played before the second was looked for"
+    other = save_tiny(tmp_path / "other", initializer_range=0.1)
+    command.succeeds("compare-models", tiny_path, other, *common)
+    command.fails("compare-models", other, tiny_path, *common, says=["another comparison is kept here"])

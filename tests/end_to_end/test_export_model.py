@@ -13,6 +13,7 @@ from coin_game import RECIPE
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
+from eto.data.formats import read_trajectories
 from eto.engines.actor import Actor
 from eto.experiment.recipe import load_recipe
 from eto.training.learner import load_learner
@@ -90,6 +91,9 @@ def test_the_agent_of_a_run_with_its_card(model, tmp_path, command):
     assert str(tmp_path) not in card
     code = card.split("```python\n")[1].split("```")[0].replace('folder = "."', f"folder = {str(out)!r}")
     exec(compile(code, "README.md", "exec"), {})
+    played = tmp_path / "played"  # a run stands for the agent that it ships
+    command.succeeds("compare-models", model, run, "--recipe", path, "--out", played, "--split", "dev")
+    assert {t.task.id for t in read_trajectories(played / "second.jsonl")} == {"countdown/6", "countdown/7"}
     wrong = tmp_path / "wrong"
     command.fails("export-model", run, "--agent", "dpo", "--out", wrong, says=["its agents: sft"])
     command.fails("export-model", run, "--adapter", "keep", "--out", wrong, says=["no adapter by itself"])

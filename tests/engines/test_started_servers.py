@@ -171,6 +171,7 @@ def test_a_tied_head_is_seen_in_the_weights(tiny_path, tmp_path):
 # -- the guard -----------------------------------------------------------------------------------
 
 STARTS_ANOTHER = "import subprocess, time; subprocess.Popen(['sleep', '1000']); print('up', flush=True); "
+LEAVES_A_FILE = "import tempfile; tempfile.mkstemp(prefix='left'); "
 DRIVER = """
 import sys, time
 from pathlib import Path
@@ -185,18 +186,20 @@ time.sleep(1000)
 
 
 @pytest.mark.parametrize("ignores", [False, True])
-def test_nothing_is_left_once_the_driver_was_killed(ignores, tmp_path):
-    """With -9: it can do nothing itself. Also of a server that ignores being asked."""
+def test_nothing_is_left_once_the_driver_was_killed(ignores, tmp_path, monkeypatch):
+    """With -9: it can do nothing itself. Also of a server that ignores being asked, and no temporary file."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     deaf = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
-    program = (deaf if ignores else "") + STARTS_ANOTHER + "time.sleep(1000)"
+    program = (deaf if ignores else "") + LEAVES_A_FILE + STARTS_ANOTHER + "time.sleep(1000)"
     arguments = [sys.executable, "-c", DRIVER, str(tmp_path / "log"), program]
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as driver:
         assert driver.stdout is not None
         first = psutil.Process(int(driver.stdout.readline()))
         processes = [first, *first.children(recursive=True)]
-        assert len(processes) == 3
+        assert len(processes) == 3 and list(tmp_path.rglob("left*"))
         driver.kill()
     assert gone(processes)
+    assert not list(tmp_path.rglob("left*"))
 
 
 @pytest.mark.parametrize("victim", [0, 1], ids=["guard", "server"])

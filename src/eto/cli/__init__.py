@@ -4,7 +4,7 @@ Commands import what they need when they run, so `eto --help` loads neither torc
 transformers.
 
 - `commands`: the commands and their options
-- `commands_on_models`: those on models: taken out, watched, compared
+- `commands_on_models`: those on models: taken out, and watched as they play
 - `commands_on_runs`: those that look at runs
 - `compare`: `eto compare`
 - `compare_models`: `eto compare-models`

@@ -110,7 +110,7 @@ def explore(
     out: Annotated[Path, typer.Option("--out", help="File to write.")],
     split: Annotated[str, typer.Option(help="train, dev or test.")] = "train",
     model: Model = None,
-    name: AgentName = "policy",
+    name: AgentName = "",
     recipe: RecipePath = None,
     overwrite: Overwrite = False,
     overrides: Overrides = None,

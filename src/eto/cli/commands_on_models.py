@@ -1,4 +1,4 @@
-"""Commands of `eto` on models: taken out, watched, compared."""
+"""Commands of `eto` on models: taken out, and watched as they play."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from eto.cli.commands import Overrides, Overwrite, RecipePath, app
-from eto.cli.stopping import stopping
+from eto.cli.commands import Overwrite, app
 
 
 @app.command("export-model")
@@ -59,24 +58,3 @@ def play_episode(
 
     wanted = Wanted(task, split, expert, model, temperature, seed, max_action_tokens, out, overwrite)
     play(suite_with(name, options or []), wanted)
-
-
-@app.command("compare-models")
-def compare_two_models(
-    first: Annotated[str, typer.Argument(metavar="A", help="Run or model.")],
-    second: Annotated[str, typer.Argument(metavar="B", help="Run or model.")],
-    overrides: Overrides = None,
-    *,
-    environment: Annotated[str, typer.Option(help="Where no recipe names it. [scienceworld]")] = "",
-    split: Annotated[str, typer.Option(help="train, dev or test.")] = "dev",
-    out: Annotated[Path | None, typer.Option("--out", help="File for the episodes of both.")] = None,
-    recipe: RecipePath = None,
-    overwrite: Overwrite = False,
-) -> None:
-    """Let two models play the same tasks: B minus A, paired by task, with 95% intervals, by task type too."""
-    from eto.cli.compare_models import compare_models
-
-    if out is None:
-        stopping.begin("compare-models", "nothing is kept; with --out FILE, finished episodes are")
-    named = [f"environment.name={environment}"] if environment else []
-    compare_models(first, second, split, out, recipe, [*named, *(overrides or [])], overwrite)

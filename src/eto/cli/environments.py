@@ -85,10 +85,10 @@ def serve(
     try:
         import uvicorn
 
-        from eto.environments.remote import serving_agentgym, serving_openenv
-
         if protocol == "openenv":
-            import websockets  # noqa: F401  # with which uvicorn speaks
+            from eto.environments.remote import serving_openenv
+        else:
+            from eto.environments.remote import serving_agentgym
     except ModuleNotFoundError as error:
         hint = "pip install 'eto-agent[serve]'"
         raise MissingRequirement(f"the package {error.name!r} is not installed", hint=hint) from error

@@ -136,7 +136,7 @@ def command_of(
     values = recipe.model_dump(mode="json")
     values["explore"] = values["method"].get("explore")
     sections = {"expert": (), "explore": ("model", "rollout", "explore")}
-    sections["evaluate"] = sections["compare-models"] = ("model", "rollout", "evaluation")
+    sections["evaluate"] = ("model", "rollout", "evaluation")
     chosen = {key: values[key] for key in ("seed", "environment", *sections[name])}
     free = free_fields(recipe)
     environment = {k: v for k, v in chosen["environment"].items() if f"environment.{k}" not in free}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import cast
 
@@ -16,6 +16,7 @@ from eto.cli.terminal import say, terminal
 from eto.data.files import disk_errors, write_json
 from eto.data.formats import PairForm, read_trajectories, write_pairs, write_trajectories
 from eto.data.texts import shown
+from eto.engines.actor import Actor
 from eto.errors import InputError
 from eto.experiment.acting import Acting
 from eto.experiment.compose import (
@@ -112,7 +113,7 @@ def explore_tasks(
     recipe_path: Path | None,
     overrides: Sequence[str],
     overwrite: bool = False,
-    name: str = POLICY,
+    name: str = "",
 ) -> None:
     """`eto explore`"""
     recipe = read_recipe(recipe_path, overrides, "explore", split=split, model=model)
@@ -120,7 +121,7 @@ def explore_tasks(
         out, overwrite=overwrite, inputs=inputs_of(model=model or recipe.model.path, recipe=recipe_path)
     )
     explore = section(recipe, ExploreSettings)
-    played = _play(
+    played = play_split(
         *("explore", out, recipe, split, model, explore.temperature, explore.samples),
         name=name,
         overwrite=overwrite,
@@ -150,9 +151,9 @@ def evaluate_model(
     if results:
         check_file(results, overwrite=overwrite, inputs=inputs | inputs_of(out=out), option="--results")
     evaluation = recipe.evaluation
-    played = _play(
+    played = play_split(
         *("evaluate", out, recipe, split, model, evaluation.temperature),
-        name=name or POLICY,
+        name=name,
         overwrite=overwrite,
     )
     summary = summarise(played, resamples=evaluation.bootstrap_resamples).to_dict()
@@ -209,7 +210,7 @@ def make_pairs(
             say(f"  {name.replace('_', ' ')}: {count}")
 
 
-def _play(
+def play_split(
     command: str,
     out: Path | None,
     recipe: Recipe,
@@ -218,7 +219,7 @@ def _play(
     temperature: float,
     samples: int = 1,
     *,
-    name: str = POLICY,
+    name: str = "",
     overwrite: bool = False,
 ) -> list[Trajectory]:
     """Episodes of a split, written to `out` where it is given, and kept beside it until then."""
@@ -229,14 +230,12 @@ def _play(
     with Progress() as progress, ExitStack() as stack:
         kept = None
         if out:
-            named = {} if name == POLICY else {"agent": name}
+            named = {"agent": name} if name else {}
             command_line = command_of(command, split, recipe, model, **named)
             kept = stack.enter_context(Kept(out, command_line, overwrite=overwrite))
             _say_resuming(kept, Phase(split), len(tasks) * samples, progress)
-        progress.say("loading the model")
-        acting = stack.enter_context(Acting(recipe, progress))
         played = play(
-            acting.actor(policy_of(recipe, model), name),
+            _actor(recipe, model, stack, progress, name),
             suite,
             tasks,
             recipe,
@@ -250,6 +249,21 @@ def _play(
             write_trajectories(out, played)
             kept.finish()
     return played
+
+
+def _actor(recipe: Recipe, model: str | None, stack: ExitStack, progress: Progress, name: str = "") -> Actor:
+    """Who plays: the recipe's model, or one behind a chat server; under a `name` of its own, where given."""
+    if recipe.rollout.engine == "chat":
+        from eto.engines.chat import chat_actor
+
+        if model is not None:
+            hint = "the chat server's model is rollout.chat.model"
+            raise InputError("a chat server plays, not a model of ours", where="--model", hint=hint)
+        assert recipe.rollout.chat is not None, "checked by RolloutSettings"
+        actor = chat_actor(recipe.rollout.chat)
+        return replace(actor, name=name) if name else actor
+    progress.say("loading the model")
+    return stack.enter_context(Acting(recipe, progress)).actor(policy_of(recipe, model), name or POLICY)
 
 
 def _say_resuming(kept: Kept, phase: Phase, total: int, progress: Progress) -> None:

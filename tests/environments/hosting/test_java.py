@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 
 import pytest
@@ -120,3 +121,21 @@ def test_a_killed_jvm_is_reported_and_replaced(jar):
 
 def test_what_the_gateway_cannot_carry_is_replaced():
     assert java.gateway_text(" look\n\tat\x00 é \ud800") == "look at é ?"
+
+
+def test_environments_in_threads_share_one_jvm(jar, monkeypatch):
+    made = []
+
+    class Counted(java.Jvm):
+        def __init__(self, *given):
+            made.append(self)
+            super().__init__(*given)
+
+    monkeypatch.setattr(java, "Jvm", Counted)
+    jvms = SharedJvm(jar, heap_mb=128, recycle_after=100)
+    seats = [Seat(jvms, INTERFACE) for _ in range(6)]
+    with ThreadPoolExecutor(len(seats)) as threads:
+        assert list(threads.map(Seat.begin, seats)) == [True] * len(seats)
+        assert len(made) == 1 and made[0].leases == len(seats)
+        list(threads.map(Seat.close, seats))
+    assert not made[0].alive

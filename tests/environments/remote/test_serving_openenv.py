@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
 from contextlib import closing, contextmanager
 
 import httpx2
 import pytest
-from counting import Counting, CountingEnvironment
+from counting import Counting
 from playing import how
 from test_agentgym import serving
-from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from eto.engines.scripted import scripted_actor
 from eto.environments import load_suite
 from eto.environments.remote.serving_openenv import build_app
 from eto.environments.toolkit.conformance import check_environment
-from eto.errors import EnvironmentFailure, InputError
+from eto.errors import InputError
 from eto.rollout.rollouts import rollouts
 
 
@@ -232,132 +230,6 @@ def test_a_step_needs_an_episode(counting):
     with Hand(counting) as hand:
         reply = hand.ask("step", message="up")["data"]
         assert reply["code"] == "EXECUTION_ERROR" and "reset before the first step" in reply["message"]
-
-
-@pytest.mark.parametrize("action", ["bug", "fail", "too much"])
-def test_an_environment_that_failed_is_replaced(action):
-    made = []
-
-    class Noting(Counting):
-        def environment(self):
-            made.append(CountingEnvironment(self))
-            return made[-1]
-
-    with served(Noting()) as (address, sessions), Hand(address) as hand:
-        hand.reset(seed=0)
-        assert hand.ask("step", message=action)["data"]["code"] == "EXECUTION_ERROR"
-        assert "no episode" in hand.ask("step", message="up")["data"]["message"]
-        assert hand.reset(seed=0)["observation"]["text"].startswith("Count to 1.")
-        assert [environment.closed for environment in made] == [1, 0]
-        assert hand.step("up")["reward"] == 1.0
-        assert len(sessions) == 1
-
-
-def test_a_server_that_is_full():
-    with served(Counting(), limit=1) as (address, sessions):
-        with Hand(address) as one:
-            one.reset(seed=0)
-            with Hand(address) as two:
-                reply = two.hear()["data"]
-                assert (reply["code"], reply["active_sessions"], reply["max_sessions"]) == (
-                    "CAPACITY_REACHED",
-                    1,
-                    1,
-                )
-                with pytest.raises(ConnectionClosed):
-                    two.hear()
-            full = httpx2.post(f"{address}/reset", json={})
-            assert full.status_code == 503 and "holds 1 sessions" in full.json()["detail"]
-        until_open(sessions, 0)
-        remote = client(address)
-        with closing(remote.environment()) as environment:
-            assert environment.reset(remote.tasks("train")[0]).startswith("Count to 1.")
-
-
-def test_an_environment_that_cannot_be_made():
-    class Broken(Counting):
-        def environment(self):
-            raise RuntimeError("no simulator: \ud800")
-
-    with served(Broken()) as (address, sessions):
-        with Hand(address) as hand:
-            reply = hand.hear()["data"]
-            assert (
-                reply["code"] == "FACTORY_ERROR"
-                and "no simulator: \N{REPLACEMENT CHARACTER}" in reply["message"]
-            )
-        remote = client(address)
-        with (
-            closing(remote.environment()) as environment,
-            pytest.raises(EnvironmentFailure, match="FACTORY_ERROR"),
-        ):
-            environment.reset(remote.tasks("train")[0])
-        assert httpx2.post(f"{address}/reset", json={}).status_code == 500
-        assert len(sessions) == 0
-
-
-def test_an_idle_session_is_closed():
-    with served(Counting(), idle_seconds=0.3) as (address, sessions), Hand(address) as hand:
-        hand.reset(seed=0)
-        hand.step("sleep 0.6")  # at work is not idle
-        with pytest.raises(ConnectionClosed, match=r"1001 .*idle for 0\.3 s"):
-            hand.hear()
-        until_open(sessions, 0)
-
-
-def test_a_session_plays_in_a_thread_of_its_own_which_ends_with_it():
-    threads = []
-
-    class Noting(CountingEnvironment):
-        def __init__(self, suite):
-            super().__init__(suite)
-            threads.append(threading.current_thread())
-
-        def step(self, action):
-            threads.append(threading.current_thread())
-            return super().step(action)
-
-        def close(self):
-            threads.append(threading.current_thread())
-            super().close()
-
-    class Suite(Counting):
-        def environment(self):
-            return Noting(self)
-
-    with served(Suite()) as (address, sessions):
-        with Hand(address) as slow, Hand(address) as quick:
-            slow.reset(seed=0)
-            slow._socket.send(json.dumps({"type": "step", "data": {"message": "sleep 2"}}))
-            began = time.monotonic()
-            quick.reset(seed=0)
-            quick.step("up")
-            assert time.monotonic() - began < 1.5
-            assert slow.hear()["type"] == "observation"
-        until_open(sessions, 0)
-        mine = set(threads)
-        assert len(threads) == 6 and len(mine) == 2 and threading.main_thread() not in mine
-        for thread in mine:
-            thread.join(10)
-            assert not thread.is_alive()
-
-
-def test_a_session_ends_where_its_client_goes_during_a_step():
-    with served(Counting()) as (address, sessions):
-        with Hand(address) as hand:
-            hand.reset(seed=0)
-            hand._socket.send(json.dumps({"type": "step", "data": {"message": "sleep 0.3"}}))
-        until_open(sessions, 0)
-
-
-def test_the_server_ends_with_sessions_open():
-    suite = Counting(helper=True)
-    with served(suite) as (address, sessions):
-        hand = Hand(address)
-        hand.reset(seed=0)
-        assert len(sessions) == 1
-    assert len(sessions) == 0
-    hand.__exit__()
 
 
 def test_what_is_told_over_http(counting):

@@ -19,7 +19,7 @@ pytestmark = NEEDS_OPENENV
 CLIENT = Path(__file__).resolve().parents[2] / "helpers" / "openenv_client.py"
 
 
-@pytest.mark.parametrize("name", ["counting", "scienceworld"])
+@pytest.mark.parametrize("name", ["counting", "scienceworld", "alfworld", "webshop"])
 def test_an_episode_is_the_same_over_its_clients(name):
     suite = Counting() if name == "counting" else load_suite(name)
     tasks = suite.tasks("train")

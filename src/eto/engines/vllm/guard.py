@@ -13,6 +13,7 @@ import select
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import suppress
 from types import FrameType
@@ -31,8 +32,19 @@ def main(command: list[str], grace: float) -> int:
     its processes after it; killed at once it would leave its shared memory behind."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, _ask)
+    # Its sockets and other temporary files: a server that is killed leaves them behind.
+    try:
+        with tempfile.TemporaryDirectory(prefix="eto-server-", ignore_cleanup_errors=True) as temporary:
+            return _watched(command, grace, os.environ | {"TMPDIR": temporary})
+    except _Asked:  # before the server was there
+        return 0
+
+
+def _watched(command: list[str], grace: float, environment: dict[str, str]) -> int:
     # A process group of its own, so that a signal to it spares this process.
-    server = subprocess.Popen(command, stdin=subprocess.DEVNULL, process_group=0, preexec_fn=_end_with_parent)
+    server = subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, env=environment, process_group=0, preexec_fn=_end_with_parent
+    )
     try:
         while server.poll() is None and not _closed(sys.stdin.fileno()):
             pass

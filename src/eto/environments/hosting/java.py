@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import subprocess
+import threading
 from collections import deque
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -172,36 +173,40 @@ class SharedJvm:
 
     A lease lasts an episode. A JVM that has had its number of episodes gets no new leases
     and is closed when its last running episode ends, so none is ever broken off; for that
-    time two JVMs live side by side.
+    time two JVMs live side by side. Environments may play in threads of their own, as behind a server.
     """
 
     def __init__(self, jar: Path, heap_mb: int, recycle_after: int, options: tuple[str, ...] = ()) -> None:
         self._jar, self._heap_mb, self._options = jar, heap_mb, options
         self._recycle_after = recycle_after
         self._current: Jvm | None = None
+        self._lock = threading.Lock()
 
     def lease(self) -> Jvm:
         """A JVM for one more episode; give it back with `release`."""
-        jvm = self._current
-        if jvm is None or not jvm.alive or jvm.episodes >= self._recycle_after:
-            self._current = Jvm(self._jar, self._heap_mb, self._options)
-            if jvm is not None:
-                self._close_if_done(jvm)
+        with self._lock:
             jvm = self._current
-        jvm.leases += 1
-        jvm.episodes += 1
-        return jvm
+            if jvm is None or not jvm.alive or jvm.episodes >= self._recycle_after:
+                self._current = Jvm(self._jar, self._heap_mb, self._options)
+                if jvm is not None:
+                    self._close_if_done(jvm)
+                jvm = self._current
+            jvm.leases += 1
+            jvm.episodes += 1
+            return jvm
 
     def release(self, jvm: Jvm) -> None:
         """Ends a lease. A JVM without leases is closed once it is spent or broken."""
-        jvm.leases -= 1
-        self._close_if_done(jvm)
+        with self._lock:
+            jvm.leases -= 1
+            self._close_if_done(jvm)
 
     def close_if_idle(self) -> None:
         """Closes the JVM if nobody plays in it."""
-        if self._current is not None and self._current.leases == 0:
-            self._current.close()
-            self._current = None
+        with self._lock:
+            if self._current is not None and self._current.leases == 0:
+                self._current.close()
+                self._current = None
 
     def _close_if_done(self, jvm: Jvm) -> None:
         if jvm.leases == 0 and (jvm is not self._current or not jvm.alive):

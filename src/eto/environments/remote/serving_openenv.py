@@ -15,6 +15,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+import websockets  # noqa: F401 - uvicorn answers `/ws` only where it is installed
 from fastapi import FastAPI, HTTPException, Response, WebSocket
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel
