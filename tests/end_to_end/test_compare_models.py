@@ -39,5 +39,7 @@ def test_what_cannot_be_compared_is_said(command, tiny_path: Path, tmp_path: Pat
     common = ("--recipe", recipe, "--out", out, "--split", "dev")
     command.fails("compare-models", tiny_path, tiny_path, *common, says=["compared with itself"])
     command.fails("compare-models", tiny_path, tmp_path / "none", *common, says=["none"])
+    assert not out.exists(), "the first model played before the second was looked for"
     other = save_tiny(tmp_path / "other", initializer_range=0.1)
+    command.succeeds("compare-models", tiny_path, other, *common)
     command.fails("compare-models", other, tiny_path, *common, says=["another comparison is kept here"])

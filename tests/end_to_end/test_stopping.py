@@ -82,7 +82,7 @@ def test_each_command_says_how_to_go_on(command):
 
     stopping = Stopping()
     stopping.begin(command)
-    resumes = command in ("run", "expert", "explore", "evaluate")
+    resumes = command in ("run", "sft", "dpo", "expert", "explore", "evaluate")
     assert ("the same command resumes" in stopping.farewell()) is resumes
     assert resumes or "begins again" in stopping.farewell()
 

@@ -5,6 +5,7 @@ transformers.
 
 - `commands`: the commands and their options
 - `commands_on_data`: those that take data in and out
+- `commands_on_models`: those on models: taken out, and watched as they play
 - `commands_on_runs`: those that look at runs
 - `compare`: `eto compare`
 - `compare_models`: `eto compare-models`
@@ -13,11 +14,13 @@ transformers.
 - `effect`: which fields each command reads
 - `entry`: exit codes, and errors as one message
 - `environments`: `eto environments`, `eto serve-environment`
+- `export_model`: `eto export-model`
 - `exporting`: `eto export`
 - `hub`: a folder for a model hub, and its upload
 - `importing`: `eto import`
 - `kept`: a command's episodes beside its output, so that it resumes
 - `outputs`: outputs checked before the work starts
+- `play`: `eto play`
 - `progress`: one live line per stage
 - `report`: `eto report` of one run
 - `run`: `eto run`
@@ -34,8 +37,8 @@ transformers.
 - `view`: `eto view`
 """
 
-from eto.cli import commands_on_data, commands_on_runs
+from eto.cli import commands_on_data, commands_on_models, commands_on_runs
 from eto.cli.commands import app
 from eto.cli.entry import main
 
-__all__ = ["app", "commands_on_data", "commands_on_runs", "main"]
+__all__ = ["app", "commands_on_data", "commands_on_models", "commands_on_runs", "main"]

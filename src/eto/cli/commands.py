@@ -24,6 +24,7 @@ Overrides = Annotated[
     typer.Argument(metavar="KEY.PATH=VALUE", help="Values that override the recipe's."),
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what --out names.")]
+AgentName = Annotated[str, typer.Option("--name", help="Of the agent: `source` of its episodes. [policy]")]
 Model = Annotated[
     str | None, typer.Option("--model", help="`embedded`, a directory, or a Hub id. [recipe's model.path]")
 ]
@@ -109,6 +110,7 @@ def explore(
     out: Annotated[Path, typer.Option("--out", help="File to write.")],
     split: Annotated[str, typer.Option(help="train, dev or test.")] = "train",
     model: Model = None,
+    name: AgentName = "",
     recipe: RecipePath = None,
     overwrite: Overwrite = False,
     overrides: Overrides = None,
@@ -116,7 +118,7 @@ def explore(
     """Let an agent play tasks and keep its trajectories."""
     from eto.cli.stages import explore_tasks
 
-    explore_tasks(out, split, model, recipe, overrides or [], overwrite)
+    explore_tasks(out, split, model, recipe, overrides or [], overwrite, name)
 
 
 @app.command()
@@ -159,7 +161,11 @@ def dpo(
 def evaluate(
     split: Annotated[str, typer.Option(help="train, dev or test.")] = "dev",
     out: Annotated[Path | None, typer.Option("--out", help="File for the trajectories.")] = None,
+    results: Annotated[
+        Path | None, typer.Option("--results", help="File for all figures, as JSON, by task type too.")
+    ] = None,
     model: Model = None,
+    name: AgentName = "",
     recipe: RecipePath = None,
     overwrite: Overwrite = False,
     overrides: Overrides = None,
@@ -169,7 +175,7 @@ def evaluate(
 
     if out is None:
         stopping.begin("evaluate", "nothing is kept; with --out FILE, finished episodes are, and it resumes")
-    evaluate_model(split, out, model, recipe, overrides or [], overwrite)
+    evaluate_model(split, out, model, recipe, overrides or [], overwrite, name, results)
 
 
 @app.command("doctor")

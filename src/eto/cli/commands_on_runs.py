@@ -78,7 +78,9 @@ def sweep(
 
 @app.command("compare-models")
 def compare_two_models(
-    first: Annotated[str, typer.Argument(metavar="MODEL", help="`embedded`, a directory, or a Hub id.")],
+    first: Annotated[
+        str, typer.Argument(metavar="MODEL", help="A run, `embedded`, a directory, or a Hub id.")
+    ],
     second: Annotated[str, typer.Argument(metavar="MODEL", help="The one that is compared with it.")],
     *,
     out: Annotated[Path, typer.Option("--out", help="Directory for episodes and tables.")],

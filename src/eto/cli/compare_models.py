@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from eto.cli.compose import read_recipe
+from eto.cli.export_model import given_model
 from eto.cli.kept import command_of
 from eto.cli.stages import play_split
 from eto.cli.terminal import say, terminal
@@ -24,15 +25,21 @@ from eto.types import Trajectory
 def compare_models(
     first: str, second: str, split: str, out: Path, recipe_path: Path | None, overrides: Sequence[str]
 ) -> None:
-    """Play both models on a split; print and write, in `out`, their figures and `second` minus `first`.
+    """Play both models, or the agents that runs ship, on a split; print and write, in `out`, their figures
+    and `second` minus `first`.
 
     Each one's episodes stand in a file of their own: killed, the same command resumes, and a model that has
     played is not played again. Raises `RunConflict` where `out` holds another comparison.
     """
+    from eto.models.loading import find_model
+
     if first == second:
         raise InputError(f"{first} is compared with itself", where="MODEL", hint="name two models")
+    models = {each: given_model(each).model for each in (first, second)}
+    for model in models.values():  # before the other one has played for hours
+        find_model(model)
     played = {
-        model: _played(out / f"{side}.jsonl", model, split, recipe_path, overrides)
+        model: _played(out / f"{side}.jsonl", models[model], split, recipe_path, overrides)
         for side, model in (("first", first), ("second", second))
     }
     recipe = read_recipe(recipe_path, overrides, "evaluate", split=split, model=first)

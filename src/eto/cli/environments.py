@@ -15,6 +15,7 @@ from eto.environments.hosting.boundary import listed_tasks
 from eto.environments.toolkit.conformance import Check
 from eto.errors import EtoError, InputError, MissingRequirement
 from eto.experiment.recipe_yaml import read_yaml
+from eto.protocols import TaskSuite
 
 FAILED = 1
 Protocol = Literal["agentgym", "openenv"]
@@ -50,7 +51,7 @@ def check(
     reset_seconds: float = 120.0,
 ) -> int:
     """Run the conformance check on `count` training tasks that the expert solves; the exit code."""
-    suite = load_suite(name, **dict(_option(text) for text in options))
+    suite = suite_with(name, options)
     conformance = Check(suite, None, True, count)
     problems = conformance.run(1, step_seconds, reset_seconds)
     for note in conformance.notes:
@@ -92,7 +93,7 @@ def serve(
         hint = "pip install 'eto-agent[serve]'"
         raise MissingRequirement(f"the package {error.name!r} is not installed", hint=hint) from error
     check_free(host, port)
-    suite = load_suite(name, **dict(_option(text) for text in options))
+    suite = suite_with(name, options)
     tasks = listed_tasks(suite, split)
     if protocol == "openenv":
         most = serving_openenv.SESSIONS if sessions is None else sessions
@@ -113,6 +114,11 @@ def check_free(host: str, port: int) -> None:
         why = reason(error) if isinstance(error, OSError) else "no name of a host"
         hint = "take another --port, or a --host of this machine"
         raise InputError(f"cannot listen: {why}", where=f"{host}:{port}", hint=hint) from None
+
+
+def suite_with(name: str, options: Sequence[str]) -> TaskSuite:
+    """The suite `name` with options as `NAME=VALUE`. Raises as `load_suite`."""
+    return load_suite(name, **dict(_option(text) for text in options))
 
 
 def _option(text: str) -> tuple[str, object]:

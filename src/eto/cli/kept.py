@@ -1,24 +1,28 @@
-"""Episodes of one command, kept beside its output while it is under way, so that it can resume."""
+"""What one command has made so far, kept beside its output while it is under way, so that it can resume."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from eto.data.files import disk_errors, read_json, write_json
+from eto.data.files import disk_errors, finite, read_json, read_rows, write_json
 from eto.data.oserrors import unwritable
 from eto.data.store import TrajectoryStore
 from eto.errors import RunConflict
 from eto.experiment.recipe import Recipe, free_fields, recipe_diff
 from eto.experiment.run import acquire, release
+from eto.settings import Settings
+
+if TYPE_CHECKING:
+    from eto.training.loop import StepResult
 
 
-class Kept:
-    """The directory `.OUT.part`: the command, and each of its episodes as it ended.
+class Beside:
+    """The directory `.OUT.part`: the command that began it, held by one process at a time.
 
     overwrite: what another command began to write is dropped.
 
@@ -37,7 +41,7 @@ class Kept:
             self._lock = acquire(self.directory / "lock")
             try:
                 self._accept(out, command, overwrite)
-                self.store = TrajectoryStore(self.directory / "episodes.sqlite")
+                self._open()
             except BaseException:
                 release(self._lock)
                 raise
@@ -50,23 +54,29 @@ class Kept:
         # Through JSON, as the one that was kept.
         changed = recipe_diff(read_json(path), json.loads(json.dumps(command)))
         if changed and overwrite:
-            for episodes in self.directory.glob("episodes.sqlite*"):
-                episodes.unlink()
+            for kept in self.directory.iterdir():
+                if kept.is_dir():
+                    shutil.rmtree(kept)
+                elif kept.name != "lock":
+                    kept.unlink()
             write_json(path, command)
         elif changed:
             raise RunConflict(
-                f"episodes of another command for {out} are kept here\n  " + "\n  ".join(changed),
+                f"what another command began for {out} is kept here\n  " + "\n  ".join(changed),
                 where=str(self.directory),
-                hint="give that command again to resume it, another --out, or --overwrite to drop them",
+                hint="give that command again to resume it, another --out, or --overwrite to drop it",
             )
 
-    def __enter__(self) -> Kept:
-        return self
+    def _open(self) -> None:
+        """Begin to use what is kept."""
+
+    def _close(self) -> bool:
+        """End it; whether there is anything to resume."""
+        return False
 
     def __exit__(self, *_: object) -> None:
-        if not any(t.turns for phase in self.store.phases() for t in self.store.get(phase)):
-            self._done = True  # nothing to resume
-        self.store.close()
+        if not self._close():
+            self._done = True
         if self._done:
             shutil.rmtree(self.directory, ignore_errors=True)
         release(self._lock)
@@ -74,6 +84,49 @@ class Kept:
     def finish(self) -> None:
         """All stands in the output now: what was kept is deleted at the end."""
         self._done = True
+
+
+class Kept(Beside):
+    """As `Beside`, with each episode of the command as it ended."""
+
+    store: TrajectoryStore
+
+    def __enter__(self) -> Kept:
+        return self
+
+    def _open(self) -> None:
+        self.store = TrajectoryStore(self.directory / "episodes.sqlite")
+
+    def _close(self) -> bool:
+        played = any(t.turns for phase in self.store.phases() for t in self.store.get(phase))
+        self.store.close()
+        return played
+
+
+class KeptTraining(Beside):
+    """As `Beside`, with the state of a training and the figures of its steps."""
+
+    metrics: Path
+    _logged: set[int]
+
+    def __enter__(self) -> KeptTraining:
+        return self
+
+    def _open(self) -> None:
+        self.metrics = self.directory / "metrics.jsonl"
+        self._logged = {row["step"] for row in read_rows(self.metrics, "step")}
+
+    def _close(self) -> bool:
+        return any(self.directory.glob("state*/step.json"))
+
+    def log(self, stage: str, step: StepResult) -> None:
+        """Append a step to metrics.jsonl, unless an earlier start has; NaN and infinity become null."""
+        if step.step in self._logged:
+            return
+        self._logged.add(step.step)
+        line = json.dumps(finite({"stage": stage, **step.row}), allow_nan=False) + "\n"
+        with disk_errors(self.metrics), self.metrics.open("a", encoding="utf-8") as file:
+            file.write(line)
 
 
 def command_of(
@@ -90,11 +143,33 @@ def command_of(
     command = {"command": name, "split": split, **chosen, "environment": environment}
     command["tasks"] = {f"{split}_per_kind": values["tasks"].get(f"{split}_per_kind")}
     if "model" in command:
-        path = model or recipe.model.path
-        local = Path(path).expanduser()
-        named = str(local.resolve()) if local.is_dir() else path
-        command["model"] = {**command["model"], "path": named, "files": _fingerprint(local)}
-    return command
+        command["model"] = {**command["model"], **facts_of(model or recipe.model.path)}
+    return command | more
+
+
+def training_of(
+    name: str,
+    recipe: Recipe,
+    model: str | None,
+    settings: Sequence[Settings],
+    files: Mapping[str, Path | None],
+) -> dict[str, Any]:
+    """What decides the result of a training command, as JSON values; of `files` the contents."""
+    values = recipe.model_dump(mode="json")
+    sections = {type(each).__name__: each.model_dump(mode="json") for each in settings}
+    contents = {
+        option: hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+        for option, path in files.items()
+        if path is not None
+    }
+    model_facts = {**values["model"], **facts_of(model or recipe.model.path)}
+    return {"command": name, "seed": values["seed"], "model": model_facts, **sections, "contents": contents}
+
+
+def facts_of(path: str) -> dict[str, str]:
+    """Which model this is: its place, and of a local one a hash of its files' names, sizes and times."""
+    local = Path(path).expanduser()
+    return {"path": str(local.resolve()) if local.is_dir() else path, "files": _fingerprint(local)}
 
 
 def _fingerprint(directory: Path) -> str:

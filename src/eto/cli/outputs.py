@@ -84,7 +84,7 @@ def check_directory(out: Path, *, overwrite: bool, inputs: Mapping[str, Path | N
         if out.exists() and not out.is_dir():
             raise InputError("this is a file already", where=str(out), hint="give --out a new directory")
         if out.is_dir() and any(out.iterdir()):
-            if not (out / "config.json").is_file():
+            if not any((out / name).is_file() for name in ("config.json", "adapter_config.json")):
                 hint = "give --out a new directory"
                 raise InputError("the directory holds other files and no model", where=str(out), hint=hint)
             if not overwrite:

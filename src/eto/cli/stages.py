@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import cast
 
@@ -13,6 +13,7 @@ from eto.cli.kept import Kept, command_of
 from eto.cli.outputs import check_file, inputs_of
 from eto.cli.progress import Progress
 from eto.cli.terminal import say, terminal
+from eto.data.files import disk_errors, write_json
 from eto.data.formats import PairForm, read_trajectories, write_pairs, write_trajectories
 from eto.data.texts import shown
 from eto.engines.actor import Actor
@@ -28,6 +29,8 @@ from eto.experiment.recipe import Recipe
 from eto.settings import ContrastSettings, ExploreSettings
 from eto.types import Phase, Trajectory
 
+POLICY = "policy"
+"""What stands as `source` in the episodes of an agent without a name."""
 SHOWN = 10
 """Trajectories whose replay failed that are named on the terminal."""
 
@@ -110,6 +113,7 @@ def explore_tasks(
     recipe_path: Path | None,
     overrides: Sequence[str],
     overwrite: bool = False,
+    name: str = "",
 ) -> None:
     """`eto explore`"""
     recipe = read_recipe(recipe_path, overrides, "explore", split=split, model=model)
@@ -118,7 +122,9 @@ def explore_tasks(
     )
     explore = section(recipe, ExploreSettings)
     played = play_split(
-        "explore", out, recipe, split, model, explore.temperature, explore.samples, overwrite=overwrite
+        *("explore", out, recipe, split, model, explore.temperature, explore.samples),
+        name=name,
+        overwrite=overwrite,
     )
     failed = sum(t.failed for t in played)
     say(f"{len(played)} trajectories written: {out}" + (f" ({failed} failed and set aside)" * bool(failed)))
@@ -131,19 +137,32 @@ def evaluate_model(
     recipe_path: Path | None,
     overrides: Sequence[str],
     overwrite: bool = False,
+    name: str = "",
+    results: Path | None = None,
 ) -> None:
     """`eto evaluate`"""
     from eto.evaluation import agent_table
     from eto.evaluation.statistics import summarise
 
     recipe = read_recipe(recipe_path, overrides, "evaluate", split=split, model=model)
+    inputs = inputs_of(model=model or recipe.model.path, recipe=recipe_path)
     if out:
-        inputs = inputs_of(model=model or recipe.model.path, recipe=recipe_path)
         check_file(out, overwrite=overwrite, inputs=inputs)
+    if results:
+        check_file(results, overwrite=overwrite, inputs=inputs | inputs_of(out=out), option="--results")
     evaluation = recipe.evaluation
-    played = play_split("evaluate", out, recipe, split, model, evaluation.temperature, overwrite=overwrite)
+    played = play_split(
+        *("evaluate", out, recipe, split, model, evaluation.temperature),
+        name=name,
+        overwrite=overwrite,
+    )
     summary = summarise(played, resamples=evaluation.bootstrap_resamples).to_dict()
-    terminal().print(agent_table({model or recipe.model.path: summary}, title=f"{split} tasks"))
+    agent = name or model or recipe.model.path
+    if results:
+        facts = {"agent": agent, "split": split, "environment": recipe.environment.name, "seed": recipe.seed}
+        with disk_errors(results):
+            write_json(results, facts | summary)
+    terminal().print(agent_table({agent: summary}, title=f"{split} tasks"))
 
 
 def make_pairs(
@@ -200,6 +219,7 @@ def play_split(
     temperature: float,
     samples: int = 1,
     *,
+    name: str = "",
     overwrite: bool = False,
 ) -> list[Trajectory]:
     """Episodes of a split, written to `out` where it is given, and kept beside it until then."""
@@ -210,11 +230,12 @@ def play_split(
     with Progress() as progress, ExitStack() as stack:
         kept = None
         if out:
-            command_line = command_of(command, split, recipe, model)
+            named = {"agent": name} if name else {}
+            command_line = command_of(command, split, recipe, model, **named)
             kept = stack.enter_context(Kept(out, command_line, overwrite=overwrite))
             _say_resuming(kept, Phase(split), len(tasks) * samples, progress)
         played = play(
-            _actor(recipe, model, stack, progress),
+            _actor(recipe, model, stack, progress, name),
             suite,
             tasks,
             recipe,
@@ -230,8 +251,8 @@ def play_split(
     return played
 
 
-def _actor(recipe: Recipe, model: str | None, stack: ExitStack, progress: Progress) -> Actor:
-    """Who plays: the recipe's model, or one behind a chat server."""
+def _actor(recipe: Recipe, model: str | None, stack: ExitStack, progress: Progress, name: str = "") -> Actor:
+    """Who plays: the recipe's model, or one behind a chat server; under a `name` of its own, where given."""
     if recipe.rollout.engine == "chat":
         from eto.engines.chat import chat_actor
 
@@ -239,9 +260,10 @@ def _actor(recipe: Recipe, model: str | None, stack: ExitStack, progress: Progre
             hint = "the chat server's model is rollout.chat.model"
             raise InputError("a chat server plays, not a model of ours", where="--model", hint=hint)
         assert recipe.rollout.chat is not None, "checked by RolloutSettings"
-        return chat_actor(recipe.rollout.chat)
+        actor = chat_actor(recipe.rollout.chat)
+        return replace(actor, name=name) if name else actor
     progress.say("loading the model")
-    return stack.enter_context(Acting(recipe, progress)).actor(policy_of(recipe, model), "policy")
+    return stack.enter_context(Acting(recipe, progress)).actor(policy_of(recipe, model), name or POLICY)
 
 
 def _say_resuming(kept: Kept, phase: Phase, total: int, progress: Progress) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from eto.cli.compose import read_recipe
+from eto.cli.kept import KeptTraining, training_of
 from eto.cli.outputs import check_directory, inputs_of, new_model
 from eto.cli.progress import Progress
 from eto.data.formats import read_pairs, read_trajectories
@@ -13,9 +16,14 @@ from eto.errors import InputError
 from eto.experiment.compose import policy_of, section, training_arguments
 from eto.experiment.loading import check_for_training
 from eto.experiment.recipe import Recipe
+from eto.experiment.recipe_fields import learned_optimisers
 from eto.experiment.watch import show_start, show_step
 from eto.settings import ContrastSettings, DpoSettings, GuardSettings, SftSettings
 from eto.types import Trajectory
+
+if TYPE_CHECKING:
+    from eto.training.learner import Learner
+    from eto.training.loop import Fit
 
 
 def clone(
@@ -33,16 +41,18 @@ def clone(
     check_directory(out, overwrite=overwrite, inputs=inputs)
     from eto.training.cloning import cloning
 
-    progress = Progress()
-    learner = policy_of(recipe, model)
-    check_for_training(learner, out)
-    with progress:
-        fit = cloning(learner, trajectories, section(recipe, SftSettings), **training_arguments(recipe))
-        show_start(progress, "sft", fit)
+    settings = section(recipe, SftSettings)
+    command = training_of("sft", recipe, model, [settings], {"expert": expert})
+    with Progress() as progress, KeptTraining(out, command, overwrite=overwrite) as kept:
+        learner = policy_of(recipe, model)
+        _check(learner, out, recipe)
+        arguments = training_arguments(recipe)
+        fit = cloning(learner, trajectories, settings, directory=kept.directory, **arguments)
+        _begin("sft", fit, kept, progress)
         for step in fit:
+            kept.log("sft", step)
             show_step(progress, "sft", step)
-    with new_model(out) as fresh:
-        learner.save(fresh)
+        _save(learner, out, kept)
     progress.say(f"model written: {out}")
 
 
@@ -64,28 +74,52 @@ def optimise(
     from eto.training.guard import exceeded
     from eto.training.preference import preference
 
-    progress = Progress()
-    learner, guard = policy_of(recipe, model), section(recipe, GuardSettings)
-    check_for_training(learner, out)
-    with progress:
+    settings, guard = section(recipe, DpoSettings), section(recipe, GuardSettings)
+    contrast = section(recipe, ContrastSettings)
+    files = {"pairs": pairs, "rehearsal": rehearsal}
+    command = training_of("dpo", recipe, model, [settings, contrast, guard], files)
+    with Progress() as progress, KeptTraining(out, command, overwrite=overwrite) as kept:
+        learner = policy_of(recipe, model)
+        _check(learner, out, recipe)
         fit = preference(
             learner,
             given,
-            section(recipe, DpoSettings),
-            contrast=section(recipe, ContrastSettings),
+            settings,
+            contrast=contrast,
             rehearsal=rehearsed,
+            directory=kept.directory,
             **training_arguments(recipe),
         )
-        show_start(progress, "dpo", fit)
+        _begin("dpo", fit, kept, progress)
         for step in fit:
+            kept.log("dpo", step)
             show_step(progress, "dpo", step)
             if bound := exceeded(step.figures, guard):
                 fit.stop(bound)
-    with new_model(out) as fresh:
-        learner.save(fresh)
+        _save(learner, out, kept)
     if fit.stopped:
         progress.say(f"stopped after {fit.step} steps: {fit.stopped}")
     progress.say(f"model written: {out}")
+
+
+def _check(learner: Learner, out: Path, recipe: Recipe) -> None:
+    learned = bool(learned_optimisers(recipe.method))
+    check_for_training(learner, out, agents=1, learned=learned)
+
+
+def _begin(stage: str, fit: Fit, kept: KeptTraining, progress: Progress) -> None:
+    if fit.step:
+        progress.say(f"resuming: {fit.step} of {fit.steps} steps are kept in {kept.directory}")
+    show_start(progress, stage, fit)
+
+
+def _save(learner: Learner, out: Path, kept: KeptTraining) -> None:
+    """Write the model, and beside it the figures of its training."""
+    with new_model(out) as fresh:
+        learner.save(fresh)
+        if kept.metrics.exists():
+            shutil.copyfile(kept.metrics, fresh / kept.metrics.name)
+    kept.finish()
 
 
 def _rehearsed(file: Path | None, recipe: Recipe) -> list[Trajectory] | None:

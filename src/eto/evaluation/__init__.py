@@ -10,6 +10,7 @@
 - `curve`: the learning-curve picture
 - `data_card`: the card of an exported data set
 - `exported`: the tables as CSV and LaTeX
+- `model_card`: the card of an exported model
 - `pooled`: several seeds of one recipe as one table
 - `results`: every figure of a run as one JSON object
 - `statistics`: means, confidence intervals, paired differences

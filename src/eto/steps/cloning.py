@@ -48,6 +48,8 @@ def clone(
                 lab.watch.say(f"there is nothing to clone: {agent} is {start} as it is")
             save_model(lab.learner, stage.directory)
             stage.note(trajectories=len(trajectories), tokens=tokens)
+            if prompt:
+                stage.note(prompt=prompt)
             stage.makes(agent)
         lab.become(made)
     drop_state(stage.directory)

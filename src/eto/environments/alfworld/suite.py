@@ -185,6 +185,10 @@ class AlfWorldEnvironment(EpisodeEnvironment):
         """All admissible commands, sorted."""
         return self._play.commands() if self._play else []
 
+    def valid_actions(self) -> list[str]:
+        """What can be done now, in the simulator's words."""
+        return self.commands()
+
     def close(self) -> None:
         self._play = self._last = None
 

@@ -189,6 +189,11 @@ class ScienceWorldEnvironment(EpisodeEnvironment):
         with self._seat.calls("solution"):
             return [str(action) for action in self._seat.server.getGoldActionSequence()]
 
+    def valid_actions(self) -> list[str]:
+        """What can be done now, in the simulator's words: some hundreds."""
+        with self._seat.calls("valid actions"):
+            return sorted(str(each) for each in self._seat.server.getValidActionObjectCombinations())
+
     def close(self) -> None:
         self._last = None
         self._seat.close()

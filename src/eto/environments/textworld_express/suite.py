@@ -121,6 +121,7 @@ class TextWorldExpressEnvironment(EpisodeEnvironment):
         self._reward_rule, self._style = reward, style
         self._loaded: tuple[str, str] | None = None
         self._best = 0.0
+        self._valid: list[str] = []
 
     def reset(self, task: Task) -> str:
         """The task's text and the first look around. Raises `InputError` for bad parameters."""
@@ -143,6 +144,10 @@ class TextWorldExpressEnvironment(EpisodeEnvironment):
         with self._seat.calls("solution"):
             return [str(action) for action in self._seat.server.getGoldActionSequence()]
 
+    def valid_actions(self) -> list[str]:
+        """What can be done now."""
+        return sorted(self._valid)
+
     def close(self) -> None:
         self._last = None
         self._seat.close()
@@ -164,6 +169,7 @@ class TextWorldExpressEnvironment(EpisodeEnvironment):
 
     def _step_from(self, state: dict[str, Any]) -> Step:
         score, success = float(state["score"]), bool(state["tasksuccess"])
+        self._valid = list(state.get("validActions", ()))
         reward = clipped(score)
         self._best = max(self._best, reward)
         return Step(
