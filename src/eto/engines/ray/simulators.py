@@ -1,0 +1,101 @@
+"""Simulators' worker processes on the nodes of a cluster, for the pool of the driver."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from concurrent.futures import Future
+from typing import Any
+
+from eto.engines.ray.cluster import Membership, node_is_gone
+from eto.engines.ray.node import SimulatorNode
+from eto.environments.hosting.failures import one_line
+from eto.environments.hosting.process import Inbox, StartWorker, Worker
+from eto.settings.engines import RaySettings
+
+CONTROL_SECONDS = 10.0
+"""Longest wait for an actor to tell how its worker process ended, or to end it."""
+
+
+def starting(settings: RaySettings) -> StartWorker:
+    """Starts workers on the cluster of `settings`."""
+
+    def start(spec: tuple[str, dict[str, Any]], inbox: Inbox, memory_mb: int) -> Worker:
+        return RayWorker(settings, spec, inbox, memory_mb)
+
+    return start
+
+
+class RayWorker(Worker):
+    """A worker process on some node. One whose node is gone is `lost`: its episodes begin again elsewhere."""
+
+    def __init__(
+        self, settings: RaySettings, spec: tuple[str, dict[str, Any]], inbox: Inbox, memory_mb: int
+    ) -> None:
+        """Raises what `Membership` raises."""
+        import ray
+
+        super().__init__()
+        self._membership = Membership(settings)
+        self._inbox = inbox
+        self._report = ""
+        self._node = ""
+        self._over = threading.Event()
+        # It reserves nothing: wherever the cluster still has a node, simulators find a place.
+        remote: Any = ray.remote(SimulatorNode)
+        options = {"num_cpus": 0, "scheduling_strategy": "SPREAD", "max_concurrency": 8}
+        self._actor = remote.options(**options).remote(json.loads(json.dumps(spec)), memory_mb)
+        self._actor.hello.remote().future().add_done_callback(self._met)
+        self._listen()
+
+    def write(self, line: str) -> None:
+        self._actor.send.remote(line)
+
+    def kill(self, grace: float = 0.0) -> None:
+        import ray
+
+        if self._over.is_set():
+            return
+        self._over.set()
+        try:
+            if not self.lost:
+                ray.get(self._actor.kill.remote(grace), timeout=grace + CONTROL_SECONDS)
+        except ray.exceptions.RayError:  # gone, or out of reach: its process ends with it
+            pass
+        finally:
+            ray.kill(self._actor)
+            self._membership.leave()
+
+    def exit_report(self) -> str:
+        return self._report
+
+    # -- in threads of Ray ------------------------------------------------------------
+
+    def _met(self, answer: Future[Any]) -> None:
+        if answer.exception() is None:
+            self._node = answer.result().node
+
+    def _listen(self) -> None:
+        self._actor.receive.remote().future().add_done_callback(self._heard)
+
+    def _heard(self, answer: Future[Any]) -> None:
+        if self._over.is_set():
+            return
+        error = answer.exception()
+        if error is not None:
+            self._report = one_line(str(error))
+            self.lost = node_is_gone(error, self._node)
+            self._inbox.put((self, time.monotonic(), None))
+            return
+        for line in answer.result():
+            if line is None:
+                self._actor.report.remote().future().add_done_callback(self._ended)
+                return
+            self._inbox.put((self, time.monotonic(), line))
+        self._listen()
+
+    def _ended(self, answer: Future[Any]) -> None:
+        if answer.exception() is None:
+            self.excess, self._report = answer.result()
+        self._inbox.put((self, time.monotonic(), None))
