@@ -66,8 +66,8 @@ class RaySettings(Settings):
     """Replicas and simulators on a Ray cluster."""
 
     address: Annotated[str | None, Free()] = None
-    """host:port of the cluster's head, or `auto` on one of its machines; null: a cluster of this machine alone
-    is started for the run."""
+    """host:port of the cluster's head, or `auto` on one of its machines; null: the run starts one of this
+    machine alone."""
     engine: Annotated[Literal["in_process", "server", "vllm"], Free()] = "in_process"
     """What acts in each replica, with the settings of `rollout.server` or `rollout.vllm`."""
     replicas: Annotated[Count, Most(1024), Free()] = 1

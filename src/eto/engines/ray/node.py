@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
@@ -134,16 +135,24 @@ class ActingNode:
 class SimulatorNode:
     """A worker process of a pool of simulators, and the lines between the two."""
 
-    def __init__(self, spec: tuple[str, dict[str, Any]], memory_mb: int) -> None:
+    def __init__(self, spec: tuple[str, dict[str, Any]], memory_mb: int, path: Sequence[str]) -> None:
+        """`path`: where the driver imports from; what of it is here is looked into last."""
+        sys.path += [entry for entry in path if entry not in sys.path and os.path.exists(entry)]
         self._inbox = Inbox()
+        self._early: dict[int, str] = {}
+        self._written = 0
         self._worker = WorkerProcess(spec, self._inbox, memory_mb)
 
     async def hello(self) -> Hello:
         return hello()
 
-    async def send(self, line: str) -> None:
-        """One request, to the worker process."""
-        self._worker.write(line)
+    async def send(self, number: int, line: str) -> None:
+        """Request `number`, counted from 0, to the worker process. Ray may deliver calls in another order than
+        they were made in; the worker gets them in theirs."""
+        self._early[number] = line
+        while (due := self._early.pop(self._written, None)) is not None:
+            self._worker.write(due)
+            self._written += 1
 
     async def receive(self) -> list[str | None]:
         """What it has answered since, at least one line; None is its end."""

@@ -153,7 +153,7 @@ class RayReplica:
         import ray
 
         remote: Any = ray.remote(ActingNode)
-        options = {"num_cpus": self._ray.cpus_each, "num_gpus": self._ray.gpus_each}
+        options: dict[str, Any] = {"num_cpus": self._ray.cpus_each, "num_gpus": self._ray.gpus_each}
         options |= {"scheduling_strategy": "SPREAD", "max_concurrency": 10_000}
         threads = max(1, int(self._ray.cpus_each))
         self._actor = remote.options(**options).remote(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 import threading
 import time
 from concurrent.futures import Future
@@ -40,17 +42,20 @@ class RayWorker(Worker):
         self._membership = Membership(settings)
         self._inbox = inbox
         self._report = ""
+        self._sent = 0
         self._node = ""
         self._over = threading.Event()
         # It reserves nothing: wherever the cluster still has a node, simulators find a place.
         remote: Any = ray.remote(SimulatorNode)
         options = {"num_cpus": 0, "scheduling_strategy": "SPREAD", "max_concurrency": 8}
-        self._actor = remote.options(**options).remote(json.loads(json.dumps(spec)), memory_mb)
+        path = [entry or os.getcwd() for entry in sys.path]
+        self._actor = remote.options(**options).remote(json.loads(json.dumps(spec)), memory_mb, path)
         self._actor.hello.remote().future().add_done_callback(self._met)
         self._listen()
 
     def write(self, line: str) -> None:
-        self._actor.send.remote(line)
+        self._actor.send.remote(self._sent, line)
+        self._sent += 1
 
     def kill(self, grace: float = 0.0) -> None:
         import ray

@@ -43,8 +43,9 @@ R = TypeVar("R", bound=Seating)
 class ReplicaEngine(Generic[R]):
     """An engine of replicas that hold the same model; see `eto.protocols.Engine`.
 
-    A session stays at its replica, where its beginning is cached; a new one goes to that with the least to do.
-    It has an event loop in a thread of its own, so that connections stay from one call to the next.
+    A session stays at its replica, where its beginning is cached; a new one goes to the replica with the
+    least to do. It has an event loop in a thread of its own, so that connections stay from one call to the
+    next.
     """
 
     def __init__(self, replicas: Sequence[R], *, max_context: int) -> None:
