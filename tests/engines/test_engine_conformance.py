@@ -16,7 +16,7 @@ from eto.engines.in_process import InProcessEngine
 from eto.engines.opening import Needs, open_engine
 from eto.engines.scripted import ScriptedEngine
 from eto.protocols import Completion, Engine, EngineFault, Sampling
-from eto.settings import RolloutSettings, ServerSettings
+from eto.settings import RaySettings, RolloutSettings, ServerSettings
 from eto.training.learner import load_learner
 
 STOP = 7
@@ -76,11 +76,34 @@ def _message(number: int) -> Any:
     return Message("user", f"number {number}")
 
 
+_on_ray: list[Any] = []
+"""The engine on Ray, from one test to the next: it takes seconds to start."""
+
+
+def on_ray(path: Path, other: Path) -> Made:
+    pytest.importorskip("ray", reason="ray is not installed: pip install 'eto-agent[ray]'")
+    common = list(range(40, 70))
+    if not _on_ray or _on_ray[0].closed:
+        settings = RolloutSettings(engine="ray", ray=RaySettings(object_store_mb=100))
+        _on_ray[:] = [open_engine(settings, Needs(128, "float32", path, print))]
+        asyncio.run(_on_ray[0].greet(common))
+    asyncio.run(_on_ray[0].load(path))
+    return Made(_on_ray[0], [[*common, *range(n, 2 * n)] for n in (3, 5, 9, 14)], other)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _ray_ends() -> Iterator[None]:
+    yield
+    for engine in _on_ray:
+        engine.wait_closed()
+
+
 ENGINES = {
     "in process": in_process(fast_paths=True, drafting=True),
     "in process, plain": in_process(fast_paths=False, drafting=False),
     "scripted": scripted,
     "two servers": server,
+    "on ray": on_ray,
 }
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
+import re
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,8 +20,14 @@ from playing import how
 
 from eto.engines.actor import Actor
 from eto.engines.opening import Needs, open_engine, simulator_start
+from eto.engines.ray.cluster import Membership
+from eto.engines.ray.node import Hello, versions
+from eto.engines.ray.replica import check_versions
+from eto.engines.ray.weights import landed, sent
 from eto.engines.served import TEXT, differs
 from eto.environments.hosting.pool import EnvironmentPool
+from eto.errors import EngineFailure, InputError
+from eto.protocols import Sampling
 from eto.rollout.rollouts import rollouts, stream_rollouts
 from eto.settings import EnvironmentLimits, RaySettings, RolloutSettings
 from eto.tokens.prefix_tree import build_tree
@@ -39,7 +47,10 @@ def cluster() -> Iterator[Any]:
     from ray.cluster_utils import Cluster
 
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    quick = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500}
+    quick |= {"health_check_timeout_ms": 1000, "health_check_failure_threshold": 3}
     head = {"num_cpus": 0, "object_store_memory": 100 * MB, "include_dashboard": False}
+    head["_system_config"] = quick
     cluster = Cluster(initialize_head=True, head_node_args=head)
     yield cluster
     cluster.shutdown()
@@ -86,7 +97,24 @@ def lose(cluster: Any, node: Any) -> None:
             process.kill()
 
 
-def test_a_node_killed_in_mid_exploration_changes_no_trajectory(cluster, trained_path):
+def check_weights_reach_each_node(engine: Any, nodes: list[Any], *paths: Path) -> None:
+    """They act, and Ray has carried them once to each node."""
+    contents = set()
+    for path in paths:
+        before = engine.version
+        learner = load_learner(path, dtype="float32")
+        asyncio.run(engine.load(path))
+        answers = asyncio.run(engine.served(probe(learner)))
+        assert len(answers) == len(engine.replicas) and engine.version == before + 1
+        assert all(differs(served, log_probs(learner, served.ids), "float32") is None for served in answers)
+        [weights] = {replica.weights for replica in engine.replicas}
+        contents.add(weights.content)
+        places = ray.experimental.get_object_locations([reference for _, reference in weights.files])
+        assert all({node.node_id for node in nodes} <= {*place["node_ids"]} for place in places.values())
+    assert len(contents) == len(paths)
+
+
+def test_a_node_killed_in_mid_exploration_changes_no_trajectory(cluster, trained_path, tiny_path):
     """It takes a replica and a simulator's worker with it."""
     learner = load_learner(trained_path, dtype="float32")
     suite, said = Corridor(rooms=6), []
@@ -102,8 +130,7 @@ def test_a_node_killed_in_mid_exploration_changes_no_trajectory(cluster, trained
     ):
         homes = {replica.met.node for replica in engine.replicas}
         assert homes == {node.node_id for node in nodes}, "each node has a replica"
-        for served in asyncio.run(engine.served(probe(learner))):
-            assert differs(served, log_probs(learner, served.ids), "float32") is None
+        check_weights_reach_each_node(engine, nodes, tiny_path, trained_path)
         actor = Actor(engine, learner.renderer, "agent")
         played = []
         for trajectory in stream_rollouts(actor, suite, tasks, settings=settings, limits=limits, pool=pool):
@@ -115,3 +142,101 @@ def test_a_node_killed_in_mid_exploration_changes_no_trajectory(cluster, trained
     played.sort(key=lambda t: order.index(t.task.id))
     assert plain(played) == plain(calm)
     cluster.remove_node(nodes[0])
+
+
+def kill(replica: Any) -> None:
+    os.kill(replica.met.pid, signal.SIGKILL)
+
+
+def test_a_replica_is_started_again_and_given_up_after_too_many_times(cluster, trained_path):
+    """A request that is under way is answered by the new one."""
+    learner, said = load_learner(trained_path, dtype="float32"), []
+    node = cluster.add_node(**NODE)
+    settings = settings_for(cluster, replicas=1, restarts=1)
+    ids, sampling = probe(learner)[:40], Sampling(400)
+    with opened(settings, learner, trained_path, said) as engine:
+        [replica] = engine.replicas
+
+        async def killed(times: int) -> Any:
+            asking = asyncio.create_task(engine.generate(ids, sampling, session="s"))
+            for _ in range(times):
+                while replica.down:
+                    await asyncio.sleep(0.01)
+                await asyncio.sleep(0.1)
+                assert not asking.done()
+                kill(replica)
+                while not replica.down and not asking.done():
+                    await asyncio.sleep(0.01)
+            return await asking
+
+        before = asyncio.run(engine.generate(ids, sampling))
+        assert len(before.ids) > 30, "long enough to be hit"
+        assert asyncio.run(killed(1)).ids == before.ids
+        assert len(said) == 1
+        with pytest.raises(EngineFailure, match="replica 0 was lost 2 times in a row") as failure:
+            asyncio.run(killed(2))
+        assert "ray status" in failure.value.hint
+        # Weights that come later find it started again.
+        asyncio.run(engine.load(trained_path))
+        assert asyncio.run(engine.generate(ids, sampling)).ids == before.ids
+    cluster.remove_node(node)
+
+
+def test_a_cluster_without_room_is_one_message(cluster, trained_path):
+    learner = load_learner(trained_path, dtype="float32")
+    settings = settings_for(cluster, start_seconds=1.0)
+    says = (
+        "does not start: no answer within 1 s; a replica takes 1 CPUs and 0 GPUs of one node, and the cluster"
+    )
+    with pytest.raises(EngineFailure, match=says), opened(settings, learner, trained_path, []):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("address", "says"),
+    [
+        ("127.0.0.1:1", "no cluster answers at 127.0.0.1:1"),
+        ("cluster", "is not host:port"),
+        ("ray://127.0.0.1:10001", "Ray Client"),
+    ],
+)
+def test_an_address_that_cannot_be_used(address, says):
+    with pytest.raises(InputError, match=says) as error:
+        Membership(RaySettings(address=address))
+    assert error.value.where == "rollout.ray.address" and error.value.hint
+
+
+def test_a_process_uses_one_cluster(cluster):
+    membership = Membership(RaySettings(address=cluster.address))
+    with pytest.raises(InputError, match="uses the cluster at"):
+        Membership(RaySettings())
+    membership.leave()
+    membership.leave()
+    assert not ray.is_initialized()
+
+
+def test_other_versions_on_a_node_are_named():
+    ours = versions()
+    check_versions(Hello("id", "node-7", 1, dict(ours)), ours)
+    with pytest.raises(InputError, match=f"node-7 has torch 1.0, not {re.escape(ours['torch'])}"):
+        check_versions(Hello("id", "node-7", 1, ours | {"torch": "1.0"}), ours)
+
+
+def test_shared_weights_are_told_apart_by_their_content(tmp_path):
+    (tmp_path / "model.safetensors").write_bytes(b"abc")
+    (tmp_path / "config.json").write_text("{}")
+    weights = sent(tmp_path, shared=True)
+    each = {"config.json": b"{}", "model.safetensors": b"abc"}
+    lines = "".join(f"{name}\0{hashlib.sha256(text).hexdigest()}\0" for name, text in each.items())
+    assert weights.content == hashlib.sha256(lines.encode()).hexdigest()
+    assert landed(weights, tmp_path / "unused") == tmp_path
+    (tmp_path / "model.safetensors").write_bytes(b"abd")
+    with pytest.raises(EngineFailure, match="reads other files"):
+        landed(weights, tmp_path / "unused")
+    with pytest.raises(EngineFailure, match="reads other files"):
+        landed(replace(weights, directory=tmp_path / "nowhere"), tmp_path)
+
+
+def test_a_replica_that_acts_with_a_server_needs_one():
+    with pytest.raises(InputError, match="server.urls names none"):
+        RolloutSettings(engine="ray", ray=RaySettings(engine="server"))

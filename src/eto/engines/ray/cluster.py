@@ -22,6 +22,7 @@ MB = 2**20
 _lock = threading.RLock()
 _members = 0
 _ours = False
+_address: str | None = None
 
 
 class Membership:
@@ -29,14 +30,17 @@ class Membership:
 
     def __init__(self, settings: RaySettings) -> None:
         """Raises `MissingRequirement` without the package, `InputError` where no cluster of its version
-        answers at the address."""
-        global _members, _ours
+        answers at the address, or this process uses another one."""
+        global _members, _ours, _address
         if util.find_spec("ray") is None:
             hint = "pip install 'eto-agent[ray]', here and on every node"
             raise MissingRequirement("the package ray is not installed", where=WHERE, hint=hint)
         with _lock:
             if _members == 0:
-                _ours = _connect(settings)
+                _ours, _address = _connect(settings), settings.address
+            elif settings.address != _address:
+                problem = f"this process uses the cluster at {_address} already"
+                raise InputError(problem, where=f"{WHERE}.address", hint="close what uses it first")
             _members += 1
         self._in = True
 

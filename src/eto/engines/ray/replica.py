@@ -162,7 +162,8 @@ class RayReplica:
         try:
             self.met = await self._answer(self._actor.hello.remote(), self._ray.start_seconds)
         except Gone as gone:
-            await self._end()
+            ray.kill(self._actor)
+            self._actor = None
             problem, hint = f"{self.url} does not start: {gone}; {_room(self._ray)}", SEE
             if "No module named" in str(gone.__cause__):
                 problem, hint = f"{self.url} does not start: {gone}", SAME

@@ -58,6 +58,10 @@ class ReplicaEngine(Generic[R]):
         self._awake, self._closed = True, False
         self._faults = 0
 
+    @property
+    def closed(self) -> bool:
+        return self._closed
+
     async def generate(
         self, ids: Sequence[int], sampling: Sampling, *, session: str | None = None
     ) -> Completion | EngineFault:
