@@ -244,12 +244,6 @@ def test_an_engine_that_sleeps_wakes_with_a_load(made):
     assert one(made, made.prompts[0], GREEDY).version == before.version + 1
 
 
-def test_closing_is_safe_twice_and_final(made):
-    asyncio.run(made.engine.close())
-    asyncio.run(made.engine.close())
-    assert isinstance(one(made, made.prompts[0], GREEDY), EngineFault)
-
-
 def test_a_request_that_is_called_off_disturbs_no_other(made):
     async def call_off():
         gone = asyncio.create_task(made.engine.generate(made.prompts[0], GREEDY, session="g"))
@@ -260,6 +254,12 @@ def test_a_request_that_is_called_off_disturbs_no_other(made):
 
     assert asyncio.run(call_off()).ids == one(made, made.prompts[1], GREEDY).ids
     assert one(made, made.prompts[0], GREEDY, "g").ids == one(made, made.prompts[0], GREEDY).ids
+
+
+def test_closing_is_safe_twice_and_final(made):
+    asyncio.run(made.engine.close())
+    asyncio.run(made.engine.close())
+    assert isinstance(one(made, made.prompts[0], GREEDY), EngineFault)
 
 
 def test_release_frees(tiny_path, trained_path):

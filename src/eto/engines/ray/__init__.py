@@ -1,9 +1,11 @@
 """Acting and simulating on a Ray cluster, for a run that keeps its store and trains here.
 
+- `acting_node`: an engine on a node
 - `cluster`: the connection, shared by the engine and the simulators
 - `engine`: replicas with the same weights; one that is lost leaves its work to the others
-- `node`: what runs on the nodes: an engine, or a simulator's worker process
+- `greeting`: who an actor is, and its versions
 - `replica`: one engine on the cluster, started again where it is lost
+- `simulator_node`: a simulator's worker process on a node
 - `simulators`: worker processes of a pool, on the cluster's nodes
 - `weights`: weights in the object store, by their content
 """

@@ -8,7 +8,7 @@ import signal
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from importlib import metadata, util
 from typing import Any
 
@@ -106,8 +106,7 @@ def _join(address: str, quiet: dict[str, Any]) -> None:
     try:
         ray.init(address, **quiet)
     except (RuntimeError, ValueError, OSError, ray.exceptions.RayError) as error:
-        with suppress(Exception):  # what a failed start left
-            ray.shutdown()
+        ray.shutdown()  # what a failed start left
         problem = str(error).strip()
         if "ersion mismatch" in problem:
             hint = "install the same versions of Python and ray here and on every node"

@@ -90,4 +90,4 @@ class RayEngine(ReplicaEngine[RayReplica]):
         return answers
 
     async def _greet(self, probe: list[int]) -> None:
-        await asyncio.gather(*(replica.greet(probe) for replica in self.replicas))
+        await self._each("greet", probe)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
 from eto.engines.opening import Needs
+from eto.engines.ray.acting_node import ActingNode
 from eto.engines.ray.cluster import WHERE
-from eto.engines.ray.node import ActingNode, Hello, versions
+from eto.engines.ray.greeting import SAME, Hello, check_versions, versions
 from eto.engines.ray.weights import Weights
 from eto.engines.server.replica import Served
 from eto.environments.hosting.failures import one_line
-from eto.errors import EngineFailure, EtoError, InputError
+from eto.errors import EngineFailure, EtoError
 from eto.protocols import Completion, EngineFault, Sampling
 from eto.settings import RolloutSettings
 from eto.settings.engines import RaySettings
@@ -21,7 +22,6 @@ from eto.settings.engines import RaySettings
 CONTROL_SECONDS = 10.0
 """Longest wait for an actor to end what it has started."""
 SEE = "see `ray status` and Ray's logs; the same command goes on where this one stopped"
-SAME = "install the same versions here and on every node"
 SHOWN = 300
 """Characters of Ray's reason that are shown."""
 
@@ -190,7 +190,8 @@ class RayReplica:
             await self._end()
             try:
                 if gone is not None and self._losses > self._ray.restarts:
-                    problem = f"{self.url} was lost {self._losses} times in a row: {gone}"
+                    times = "once" if self._losses == 1 else f"{self._losses} times in a row"
+                    problem = f"{self.url} was lost {times}: {gone}"
                     raise EngineFailure(problem, where=WHERE, hint=SEE)
                 self._needs.say(f"{self.url} is started again" + (f": {gone}" if gone else ""))
                 await self._start()
@@ -216,14 +217,6 @@ class RayReplica:
         with suppress(Gone, EtoError):  # servers of its own end with it
             await self._answer(actor.close.remote(), CONTROL_SECONDS)
         ray.kill(actor)
-
-
-def check_versions(met: Hello, ours: Mapping[str, str]) -> None:
-    """Raises `InputError` where a node has other versions of what decides results."""
-    differ = [f"{name} {met.versions.get(name)}, not {ours[name]}" for name in ours]
-    differ = [each for each, name in zip(differ, ours, strict=True) if met.versions.get(name) != ours[name]]
-    if differ:
-        raise InputError(f"node {met.host} has {', '.join(differ)}", where=WHERE, hint=SAME)
 
 
 def _room(settings: RaySettings) -> str:

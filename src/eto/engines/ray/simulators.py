@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from eto.engines.ray.cluster import Membership, node_is_gone
-from eto.engines.ray.node import SimulatorNode
+from eto.engines.ray.simulator_node import SimulatorNode
 from eto.environments.hosting.failures import one_line
 from eto.environments.hosting.process import Inbox, StartWorker, Worker
 from eto.settings.engines import RaySettings

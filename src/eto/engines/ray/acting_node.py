@@ -1,51 +1,20 @@
-"""What runs on the nodes of the cluster, each an actor of Ray."""
+"""An engine on a node of the cluster, as an actor of Ray."""
 
 from __future__ import annotations
 
 import asyncio
-import os
-import socket
-import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from eto.engines.opening import Needs, OutsideEngine, open_engine
+from eto.engines.ray.greeting import Hello, hello
 from eto.engines.ray.weights import Weights, landed
 from eto.engines.server.replica import Served
-from eto.environments.hosting.process import Inbox, WorkerProcess
 from eto.errors import EngineFailure
 from eto.protocols import Completion, EngineFault, Sampling
 from eto.settings import RolloutSettings
-
-PACKAGES = ("eto-agent", "torch", "transformers")
-"""Their versions decide what an agent writes."""
-
-
-def versions() -> dict[str, str]:
-    """Those of `PACKAGES` here."""
-    return {name: metadata.version(name) for name in PACKAGES}
-
-
-@dataclass(frozen=True, slots=True)
-class Hello:
-    """Who a new actor is."""
-
-    node: str
-    """Ray's id of its node."""
-    host: str
-    pid: int
-    versions: dict[str, str]
-
-
-def hello() -> Hello:
-    """That of this process."""
-    import ray
-
-    return Hello(ray.get_runtime_context().get_node_id(), socket.gethostname(), os.getpid(), versions())
 
 
 class ActingNode:
@@ -130,41 +99,3 @@ class ActingNode:
 
     def _opened(self, directory: Path) -> OutsideEngine:
         return open_engine(self._settings, Needs(self._context, self._dtype, directory, print))
-
-
-class SimulatorNode:
-    """A worker process of a pool of simulators, and the lines between the two."""
-
-    def __init__(self, spec: tuple[str, dict[str, Any]], memory_mb: int, path: Sequence[str]) -> None:
-        """`path`: where the driver imports from; what of it is here is looked into last."""
-        sys.path += [entry for entry in path if entry not in sys.path and os.path.exists(entry)]
-        self._inbox = Inbox()
-        self._early: dict[int, str] = {}
-        self._written = 0
-        self._worker = WorkerProcess(spec, self._inbox, memory_mb)
-
-    async def hello(self) -> Hello:
-        return hello()
-
-    async def send(self, number: int, line: str) -> None:
-        """Request `number`, counted from 0, to the worker process. Ray may deliver calls in another order than
-        they were made in; the worker gets them in theirs."""
-        self._early[number] = line
-        while (due := self._early.pop(self._written, None)) is not None:
-            self._worker.write(due)
-            self._written += 1
-
-    async def receive(self) -> list[str | None]:
-        """What it has answered since, at least one line; None is its end."""
-        item = await asyncio.to_thread(self._inbox.get)
-        lines = [item[2]]
-        while not self._inbox.empty():
-            lines.append(self._inbox.get()[2])
-        return lines
-
-    async def report(self) -> tuple[str, str]:
-        """Of a worker that has ended: how far it was over its limit of memory, or ""; and its exit report."""
-        return self._worker.excess, await asyncio.to_thread(self._worker.exit_report)
-
-    async def kill(self, grace: float) -> None:
-        await asyncio.to_thread(self._worker.kill, grace)
