@@ -28,7 +28,9 @@ def address() -> Iterator[str]:
     from ray.cluster_utils import Cluster
 
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    head = {"num_cpus": 4, "object_store_memory": 100 * MB, "include_dashboard": False}
+    head: dict[str, Any] = {"num_cpus": 4, "object_store_memory": 100 * MB, "include_dashboard": False}
+    # Ray would end actors where others have taken the machine's memory.
+    head["_system_config"] = {"memory_monitor_refresh_ms": 0}
     cluster = Cluster(initialize_head=True, head_node_args=head)
     yield cluster.address
     cluster.shutdown()

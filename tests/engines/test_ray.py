@@ -7,6 +7,7 @@ import hashlib
 import os
 import re
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -15,8 +16,10 @@ from typing import Any
 
 import psutil
 import pytest
+from completion_server import serving
 from corridor import Corridor
 from playing import how
+from token_server import TokenServer
 
 from eto.engines.actor import Actor
 from eto.engines.opening import Needs, open_engine, simulator_start
@@ -25,10 +28,10 @@ from eto.engines.ray.greeting import Hello, check_versions, versions
 from eto.engines.ray.weights import landed, sent
 from eto.engines.served import TEXT, differs
 from eto.environments.hosting.pool import EnvironmentPool
-from eto.errors import EngineFailure, InputError
+from eto.errors import EngineFailure, InputError, MissingRequirement
 from eto.protocols import Sampling
 from eto.rollout.rollouts import rollouts, stream_rollouts
-from eto.settings import EnvironmentLimits, RaySettings, RolloutSettings
+from eto.settings import EnvironmentLimits, RaySettings, RolloutSettings, ServerSettings
 from eto.tokens.prefix_tree import build_tree
 from eto.training.learner import Learner, load_learner
 from eto.types import Trajectory
@@ -49,15 +52,18 @@ def cluster() -> Iterator[Any]:
     quick = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500}
     quick |= {"health_check_timeout_ms": 1000, "health_check_failure_threshold": 3}
     head = {"num_cpus": 0, "object_store_memory": 100 * MB, "include_dashboard": False}
-    head["_system_config"] = quick
+    # Nor does Ray end actors where others have taken the machine's memory.
+    head["_system_config"] = quick | {"memory_monitor_refresh_ms": 0}
     cluster = Cluster(initialize_head=True, head_node_args=head)
     yield cluster
     cluster.shutdown()
 
 
-def settings_for(cluster: Any, **values: Any) -> RolloutSettings:
+def settings_for(cluster: Any, server: ServerSettings | None = None, **values: Any) -> RolloutSettings:
     given = {"address": cluster.address, "replicas": 2, "start_seconds": 60.0, "seconds": 60.0} | values
-    return RolloutSettings(engine="ray", ray=RaySettings(**given), slots=8, max_action_tokens=8)
+    return RolloutSettings(
+        engine="ray", ray=RaySettings(**given), server=server, slots=8, max_action_tokens=8
+    )
 
 
 @contextmanager
@@ -122,7 +128,7 @@ def test_a_node_killed_in_mid_exploration_changes_no_trajectory(cluster, trained
     nodes = [cluster.add_node(**NODE) for _ in range(2)]
     cluster.wait_for_nodes()
     settings = settings_for(cluster)
-    limits = EnvironmentLimits(workers=2)
+    limits = EnvironmentLimits(workers=3)
     with (
         opened(settings, learner, trained_path, said) as engine,
         EnvironmentPool.within(suite, limits, simulator_start(settings)) as pool,
@@ -135,11 +141,13 @@ def test_a_node_killed_in_mid_exploration_changes_no_trajectory(cluster, trained
         for trajectory in stream_rollouts(actor, suite, tasks, settings=settings, limits=limits, pool=pool):
             played.append(trajectory)
             if len(played) == 10:
-                lose(cluster, nodes[1])
+                lost = next(node for node in nodes if node.node_id in {w._node for w in pool._workers})
+                lose(cluster, lost)
     assert any("is started again" in each for each in said)
     order = [task.id for task in tasks]
     played.sort(key=lambda t: order.index(t.task.id))
     assert plain(played) == plain(calm)
+    nodes.remove(lost)
     cluster.remove_node(nodes[0])
 
 
@@ -177,6 +185,31 @@ def test_a_replica_is_started_again_and_given_up_after_too_many_times(cluster, t
     cluster.remove_node(node)
 
 
+def test_a_replica_that_acts_with_a_server(cluster, trained_path, tiny_path):
+    """Which reads the weights where they landed on its node."""
+    node = cluster.add_node(**NODE)
+    learner, other = load_learner(trained_path, dtype="float32"), load_learner(tiny_path, dtype="float32")
+    ids = probe(learner)[:40]
+    with serving(TokenServer(tiny_path)) as server:
+        at = ServerSettings(urls=[server.url], seconds=20.0)
+        settings = settings_for(cluster, at, replicas=1, engine="server")
+        with opened(settings, learner, trained_path, []) as engine:
+            [first] = asyncio.run(engine.served(probe(learner)))
+            assert differs(first, log_probs(learner, first.ids), "float32") is None
+            assert first.url == f"ray replica 0 {server.url}"
+            here = asyncio.run(learner.actor("agent").engine.generate(ids, Sampling(12)))
+            assert asyncio.run(engine.generate(ids, Sampling(12))).ids == here.ids
+            asyncio.run(engine.load(tiny_path))
+            [second] = asyncio.run(engine.served(probe(learner)))
+            assert differs(second, log_probs(other, second.ids), "float32") is None
+        with pytest.raises(InputError, match="serves no model 'large'") as error:
+            wrong = settings.replace(server=at.replace(model="large"))
+            with opened(wrong, learner, trained_path, []):
+                pass
+        assert "rollout.server.model" in error.value.hint
+    cluster.remove_node(node)
+
+
 def test_a_cluster_without_room_is_one_message(cluster, trained_path):
     learner = load_learner(trained_path, dtype="float32")
     settings = settings_for(cluster, start_seconds=1.0)
@@ -208,6 +241,13 @@ def test_a_process_uses_one_cluster(cluster):
     membership.leave()
     membership.leave()
     assert not ray.is_initialized()
+
+
+def test_without_the_package(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(MissingRequirement, match="ray is not installed") as error:
+        Membership(RaySettings())
+    assert "eto-agent[ray]" in error.value.hint
 
 
 def test_other_versions_on_a_node_are_named():

@@ -25,6 +25,7 @@ class ActingNode:
         self._threads = threads
         self._engine: Any = None
         self._directory: TemporaryDirectory[str] | None = None
+        self._logs: TemporaryDirectory[str] | None = None
 
     async def hello(self) -> Hello:
         return hello()
@@ -38,7 +39,8 @@ class ActingNode:
             place.cleanup()
             return
         if self._engine is None:
-            self._engine = self._opened(Path(place.name))
+            self._logs = TemporaryDirectory(prefix="eto-engine-")
+            self._engine = self._opened(Path(self._logs.name))
             await self._engine.greet(probe)
         await self._engine.load(directory)
         before, self._directory = self._directory, place  # a server that starts again reads it
@@ -77,8 +79,9 @@ class ActingNode:
         engine, self._engine = self._engine, None
         if engine is not None:
             await engine.close()
-        if self._directory is not None:
-            self._directory.cleanup()
+        for directory in (self._directory, self._logs):
+            if directory is not None:
+                directory.cleanup()
 
     # -- inside -----------------------------------------------------------------------
 
