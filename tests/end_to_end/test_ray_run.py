@@ -17,7 +17,7 @@ from test_kill import count, wait_for_end
 from test_servers import SHORT, episodes
 
 pytest.importorskip("ray", reason="ray is not installed: pip install 'eto-agent[ray]'")
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 MB = 2**20
 

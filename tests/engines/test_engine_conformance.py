@@ -86,7 +86,7 @@ def on_ray(path: Path, other: Path) -> Made:
     common = list(range(40, 70))
     if not _on_ray or _on_ray[0].closed:
         # Ray would end actors where others have taken the machine's memory.
-        os.environ["RAY_memory_monitor_refresh_ms"] = "0"
+        os.environ.update(RAY_memory_monitor_refresh_ms="0")
         settings = RolloutSettings(engine="ray", ray=RaySettings(object_store_mb=100))
         _on_ray[:] = [open_engine(settings, Needs(128, "float32", path, print))]
         asyncio.run(_on_ray[0].greet(common))

@@ -37,7 +37,7 @@ from eto.training.learner import Learner, load_learner
 from eto.types import Trajectory
 
 ray = pytest.importorskip("ray", reason="ray is not installed: pip install 'eto-agent[ray]'")
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(400)
 
 MB = 2**20
 NODE: dict[str, Any] = {"num_cpus": 2, "object_store_memory": 100 * MB}
@@ -190,7 +190,7 @@ def test_a_replica_that_acts_with_a_server(cluster, trained_path, tiny_path):
     node = cluster.add_node(**NODE)
     learner, other = load_learner(trained_path, dtype="float32"), load_learner(tiny_path, dtype="float32")
     ids = probe(learner)[:40]
-    with serving(TokenServer(tiny_path)) as server:
+    with serving(TokenServer(tiny_path, context=512)) as server:
         at = ServerSettings(urls=[server.url], seconds=20.0)
         settings = settings_for(cluster, at, replicas=1, engine="server")
         with opened(settings, learner, trained_path, []) as engine:
