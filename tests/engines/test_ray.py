@@ -62,7 +62,7 @@ def cluster() -> Iterator[Any]:
 def settings_for(cluster: Any, server: ServerSettings | None = None, **values: Any) -> RolloutSettings:
     given = {"address": cluster.address, "replicas": 2, "start_seconds": 60.0, "seconds": 60.0} | values
     return RolloutSettings(
-        engine="ray", ray=RaySettings(**given), server=server, slots=8, max_action_tokens=8
+        engine="ray", ray=RaySettings(**given), server=server, slots=8, max_action_tokens=8, retries=0
     )
 
 
@@ -141,7 +141,7 @@ def test_a_node_killed_in_mid_exploration_changes_no_trajectory(cluster, trained
         for trajectory in stream_rollouts(actor, suite, tasks, settings=settings, limits=limits, pool=pool):
             played.append(trajectory)
             if len(played) == 10:
-                lost = next(node for node in nodes if node.node_id in {w._node for w in pool._workers})
+                lost = next(node for node in nodes if node.node_id in {w.node for w in pool._workers})
                 lose(cluster, lost)
     assert any("is started again" in each for each in said)
     order = [task.id for task in tasks]

@@ -129,12 +129,3 @@ def _signals_kept() -> Iterator[None]:
         for number, handler in handlers.items():
             if handler is not None:
                 signal.signal(number, handler)
-
-
-def node_is_gone(error: BaseException, node: str) -> bool:
-    """Whether an actor is dead because its node is; `node`: its id, "" where it is not known."""
-    import ray
-
-    if "node has died" in str(error) or isinstance(error, ray.exceptions.NodeDiedError):
-        return True
-    return any(each["NodeID"] == node and not each["Alive"] for each in ray.nodes())

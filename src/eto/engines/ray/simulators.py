@@ -7,10 +7,11 @@ import os
 import sys
 import threading
 import time
+from collections import Counter
 from concurrent.futures import Future
 from typing import Any
 
-from eto.engines.ray.cluster import Membership, node_is_gone
+from eto.engines.ray.cluster import Membership
 from eto.engines.ray.simulator_node import SimulatorNode
 from eto.environments.hosting.failures import one_line
 from eto.environments.hosting.process import Inbox, StartWorker, Worker
@@ -20,30 +21,44 @@ CONTROL_SECONDS = 10.0
 """Longest wait for an actor to tell how its worker process ended, or to end it."""
 
 
+MOST_LOST = 100
+"""Actors of one pool whose loss costs no try; an episode that kills them comes to an end by it."""
+
+
 def starting(settings: RaySettings) -> StartWorker:
     """Starts workers on the cluster of `settings`."""
+    losses: Counter[bool] = Counter()
 
     def start(spec: tuple[str, dict[str, Any]], inbox: Inbox, memory_mb: int) -> Worker:
-        return RayWorker(settings, spec, inbox, memory_mb)
+        return RayWorker(settings, losses, spec, inbox, memory_mb)
 
     return start
 
 
 class RayWorker(Worker):
-    """A worker process on some node. One whose node is gone is `lost`: its episodes begin again elsewhere."""
+    """A worker process on some node. One whose actor is gone, with its node or alone, is `lost`: its episodes
+    begin again elsewhere. That the worker process below it ends is the simulators' doing."""
 
     def __init__(
-        self, settings: RaySettings, spec: tuple[str, dict[str, Any]], inbox: Inbox, memory_mb: int
+        self,
+        settings: RaySettings,
+        losses: Counter[bool],
+        spec: tuple[str, dict[str, Any]],
+        inbox: Inbox,
+        memory_mb: int,
     ) -> None:
-        """Raises what `Membership` raises."""
+        """`losses`: of all workers of the pool, before they were ready (False) and later (True). Raises what
+        `Membership` raises."""
         import ray
 
         super().__init__()
         self._membership = Membership(settings)
         self._inbox = inbox
+        self._losses, self._restarts = losses, settings.restarts
         self._report = ""
         self._sent = 0
-        self._node = ""
+        self.node = ""
+        """Ray's id of the node where it is, once that is known."""
         self._over = threading.Event()
         # It reserves nothing: wherever the cluster still has a node, simulators find a place.
         remote: Any = ray.remote(SimulatorNode)
@@ -79,7 +94,7 @@ class RayWorker(Worker):
 
     def _met(self, answer: Future[Any]) -> None:
         if answer.exception() is None:
-            self._node = answer.result().node
+            self.node = answer.result().node
 
     def _listen(self) -> None:
         self._actor.receive.remote().future().add_done_callback(self._heard)
@@ -90,7 +105,8 @@ class RayWorker(Worker):
         error = answer.exception()
         if error is not None:
             self._report = one_line(str(error))
-            self.lost = node_is_gone(error, self._node)
+            self._losses[self.ready] += 1
+            self.lost = self._losses[self.ready] <= (MOST_LOST if self.ready else self._restarts)
             self._inbox.put((self, time.monotonic(), None))
             return
         for line in answer.result():
@@ -98,6 +114,7 @@ class RayWorker(Worker):
                 self._actor.report.remote().future().add_done_callback(self._ended)
                 return
             self._inbox.put((self, time.monotonic(), line))
+        self._losses[False] = 0
         self._listen()
 
     def _ended(self, answer: Future[Any]) -> None:
