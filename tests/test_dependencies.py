@@ -19,7 +19,7 @@ EXTRAS = list(PROJECT["optional-dependencies"])
 # Imported where it happens to be installed, and done without elsewhere.
 IF_THERE = {"spacy", "openenv"}
 # Of an extra, imported where a command or a file needs it, with a message that names the extra.
-ASKED_FOR = {"uvicorn", "websockets", "starlette", "markupsafe", "pyarrow"}
+ASKED_FOR = {"uvicorn", "websockets", "starlette", "markupsafe", "pyarrow", "ray"}
 OURS = {"eto", "benchmarks", "scripts", "tests", "countdown"}
 
 

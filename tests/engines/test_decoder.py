@@ -186,3 +186,16 @@ def test_more_than_attention_is_refused(family, changes, problem):
         Decoder(model)
     with pytest.raises(InputError, match=problem):
         Learner(model, tiny_tokenizer())
+
+
+def test_a_text_is_scored_with_nothing_that_is_cached(tiny_policy):
+    """As the model's own forward pass scores it, after other conversations as before them."""
+    ids = list(range(40, 70))
+    with torch.no_grad():
+        rows = tiny_policy.model(torch.tensor([ids])).logits[0].log_softmax(-1)
+    expected = [float(rows[at, token]) for at, token in enumerate(ids[1:])]
+    decoder = Decoder(copy.deepcopy(tiny_policy.model))
+    before = decoder.score(ids)
+    decoder.step([Conversation(list(range(40, 60)))])
+    assert decoder.score(ids) == before == pytest.approx(expected, abs=1e-4)
+    decoder.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from eto.engines.in_process import InProcessEngine
 from eto.engines.opening import Needs, open_engine
 from eto.engines.scripted import ScriptedEngine
 from eto.protocols import Completion, Engine, EngineFault, Sampling
-from eto.settings import RolloutSettings, ServerSettings
+from eto.settings import RaySettings, RolloutSettings, ServerSettings
 from eto.training.learner import load_learner
 
 STOP = 7
@@ -76,11 +77,36 @@ def _message(number: int) -> Any:
     return Message("user", f"number {number}")
 
 
+_on_ray: list[Any] = []
+"""The engine on Ray, from one test to the next: it takes seconds to start."""
+
+
+def on_ray(path: Path, other: Path) -> Made:
+    pytest.importorskip("ray", reason="ray is not installed: pip install 'eto-agent[ray]'")
+    common = list(range(40, 70))
+    if not _on_ray or _on_ray[0].closed:
+        # Ray would end actors where others have taken the machine's memory.
+        os.environ.update(RAY_memory_monitor_refresh_ms="0")
+        settings = RolloutSettings(engine="ray", ray=RaySettings(object_store_mb=100))
+        _on_ray[:] = [open_engine(settings, Needs(128, "float32", path, print))]
+        asyncio.run(_on_ray[0].greet(common))
+    asyncio.run(_on_ray[0].load(path))
+    return Made(_on_ray[0], [[*common, *range(n, 2 * n)] for n in (3, 5, 9, 14)], other)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _ray_ends() -> Iterator[None]:
+    yield
+    for engine in _on_ray:
+        engine.wait_closed()
+
+
 ENGINES = {
     "in process": in_process(fast_paths=True, drafting=True),
     "in process, plain": in_process(fast_paths=False, drafting=False),
     "scripted": scripted,
     "two servers": server,
+    "on ray": on_ray,
 }
 
 
@@ -221,12 +247,6 @@ def test_an_engine_that_sleeps_wakes_with_a_load(made):
     assert one(made, made.prompts[0], GREEDY).version == before.version + 1
 
 
-def test_closing_is_safe_twice_and_final(made):
-    asyncio.run(made.engine.close())
-    asyncio.run(made.engine.close())
-    assert isinstance(one(made, made.prompts[0], GREEDY), EngineFault)
-
-
 def test_a_request_that_is_called_off_disturbs_no_other(made):
     async def call_off():
         gone = asyncio.create_task(made.engine.generate(made.prompts[0], GREEDY, session="g"))
@@ -237,6 +257,12 @@ def test_a_request_that_is_called_off_disturbs_no_other(made):
 
     assert asyncio.run(call_off()).ids == one(made, made.prompts[1], GREEDY).ids
     assert one(made, made.prompts[0], GREEDY, "g").ids == one(made, made.prompts[0], GREEDY).ids
+
+
+def test_closing_is_safe_twice_and_final(made):
+    asyncio.run(made.engine.close())
+    asyncio.run(made.engine.close())
+    assert isinstance(one(made, made.prompts[0], GREEDY), EngineFault)
 
 
 def test_release_frees(tiny_path, trained_path):

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Protocol, cast
 
 from eto.engines.server.replica import Served
+from eto.environments.hosting.process import StartWorker, WorkerProcess
 from eto.protocols import Engine
-from eto.settings import RolloutSettings
+from eto.settings import RaySettings, RolloutSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,3 +49,12 @@ class OutsideEngine(Engine, Protocol):
 def open_engine(settings: RolloutSettings, needs: Needs) -> OutsideEngine:
     """The engine that `settings` name. Raises `InputError`, `MissingRequirement`."""
     return cast(OutsideEngine, import_module(f"eto.engines.{settings.engine}").open_engine(settings, needs))
+
+
+def simulator_start(settings: RolloutSettings) -> StartWorker:
+    """Starts simulators' worker processes where `settings` say: on this machine, or on a cluster."""
+    if settings.engine == "ray" and (ray := settings.ray or RaySettings()).simulators:
+        from eto.engines.ray.simulators import starting
+
+        return starting(ray)
+    return WorkerProcess

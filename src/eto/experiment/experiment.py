@@ -97,6 +97,7 @@ def _learn(
     test: bool,
 ) -> None:
     """All stages: the experts, those of the method, the test of its agents if `test`."""
+    from eto.engines.opening import simulator_start
     from eto.environments.hosting.pool import EnvironmentPool
 
     recipe = run.recipe
@@ -104,7 +105,8 @@ def _learn(
     loading.start()
     # One set of simulators for all stages: starting them takes seconds.
     acting = Acting(recipe, watch, run.directory / "engine")
-    with EnvironmentPool.within(suite, recipe.environment) as pool, acting:
+    start = simulator_start(recipe.rollout)
+    with EnvironmentPool.within(suite, recipe.environment, start) as pool, acting:
         with_expert = expert_tasks(recipe, splits["train"])
         experts = _experts(run, suite, with_expert, pool, loading, watch)
         if experts and run.done(declared_stages(recipe.method)[0].name) is None:

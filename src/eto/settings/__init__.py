@@ -26,7 +26,7 @@ from eto.settings.acting import (
 )
 from eto.settings.base import MethodSettings, Settings
 from eto.settings.contrast import ContrastSettings
-from eto.settings.engines import ChatSettings, ServerSettings, VllmSettings
+from eto.settings.engines import ChatSettings, RaySettings, ServerSettings, VllmSettings
 from eto.settings.model import LoraSettings, ModelSettings
 from eto.settings.monte_carlo import MonteCarloSettings
 from eto.settings.training import DpoSettings, GuardSettings, SftSettings, TrainingSettings
@@ -44,6 +44,7 @@ __all__ = [
     "MethodSettings",
     "ModelSettings",
     "MonteCarloSettings",
+    "RaySettings",
     "RolloutSettings",
     "ServerSettings",
     "Settings",

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Self
 from pydantic import Field, model_validator
 
 from eto.settings.base import Conflict, Free, Most, Settings
-from eto.settings.engines import ChatSettings, EngineName, ServerSettings, VllmSettings
+from eto.settings.engines import ChatSettings, EngineName, RaySettings, ServerSettings, VllmSettings
 from eto.settings.limits import Count, Megabytes, NotNegative, Positive, Share, Whole
 
 _LONGEST = Most(2_592_000)  # 30 days, in seconds
@@ -79,18 +79,21 @@ class RolloutSettings(Settings):
     retries: Annotated[Whole, Most(1000)] = 1
     """Times an episode is started again after its simulator failed."""
     engine: EngineName = "in_process"
-    """What writes the actions: this process, a server that runs already, vLLM servers started for the
-    run, or, for experts and baselines, a chat server (docs/engines.md)."""
+    """What writes the actions: this process, a server that runs already, vLLM servers started for the run,
+    replicas on a Ray cluster, or, for experts and baselines, a chat server (docs/engines.md)."""
     server: Annotated[ServerSettings | None, Free()] = None
     """Where the server is; read where `engine` is server."""
     vllm: Annotated[VllmSettings | None, Free()] = None
     """How vLLM is started; read where `engine` is vllm. Null: as the defaults are."""
+    ray: Annotated[RaySettings | None, Free()] = None
+    """Where replicas and simulators run; read where `engine` is ray. Null: as the defaults are."""
     chat: ChatSettings | None = None
     """Which model behind a chat server; read where `engine` is chat."""
 
     @model_validator(mode="after")
     def _server_is_named(self) -> Self:
-        if self.engine == "server" and self.server is None:
+        acting = (self.ray or RaySettings()).engine if self.engine == "ray" else self.engine
+        if acting == "server" and self.server is None:
             raise Conflict("{place}engine is server, but {place}server.urls names none; give it")
         if self.engine == "chat" and self.chat is None:
             raise Conflict("{place}engine is chat, but {place}chat names no url and no model; give them")

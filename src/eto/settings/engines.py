@@ -8,9 +8,9 @@ from annotated_types import MinLen
 from pydantic import Field
 
 from eto.settings.base import Free, Most, Settings
-from eto.settings.limits import Count, Names, Positive, Whole
+from eto.settings.limits import Count, Names, NotNegative, Positive, Whole
 
-EngineName = Literal["in_process", "server", "vllm", "chat"]
+EngineName = Literal["in_process", "server", "vllm", "ray", "chat"]
 
 _LONGEST = Most(2_592_000)  # 30 days, in seconds
 
@@ -74,3 +74,31 @@ class VllmSettings(ClientSettings):
     """Longest wait for a server to be ready."""
     restarts: Annotated[Whole, Most(1000), Free()] = 3
     """Times in a row, without an answer in between, that a server is started again."""
+
+
+class RaySettings(Settings):
+    """Replicas and simulators on a Ray cluster."""
+
+    address: Annotated[str | None, Free()] = None
+    """host:port of the cluster's head, or `auto` on one of its machines; null: the run starts one of this
+    machine alone."""
+    engine: Annotated[Literal["in_process", "server", "vllm"], Free()] = "in_process"
+    """What acts in each replica, with the settings of `rollout.server` or `rollout.vllm`."""
+    replicas: Annotated[Count, Most(1024), Free()] = 1
+    """Actors that hold the whole model."""
+    cpus_each: Annotated[Positive, Most(1024), Free()] = 1.0
+    """Processors that Ray reserves for a replica, and threads it computes with."""
+    gpus_each: Annotated[NotNegative, Most(64), Free()] = 0.0
+    """GPUs that Ray reserves for a replica."""
+    simulators: Annotated[bool, Free()] = True
+    """Whether simulators, `environment.workers` of them, run on the cluster too. They reserve nothing."""
+    weights: Annotated[Literal["sent", "shared"], Free()] = "sent"
+    """How nodes get weights: sent to each node once, or read from the run's directory, which they share."""
+    object_store_mb: Annotated[Count, Most(1_000_000_000), Free()] = 512
+    """Memory for weights under way in a cluster that is started here; beyond it Ray writes to the disk."""
+    seconds: Annotated[Positive, _LONGEST, Free()] = 600.0
+    """Longest wait for one answer; a replica that takes longer is started again."""
+    start_seconds: Annotated[Positive, _LONGEST, Free()] = 300.0
+    """Longest wait for a replica to find a place, start and take the weights."""
+    restarts: Annotated[Whole, Most(1000), Free()] = 3
+    """Times in a row, without an answer in between, that a replica is started again."""

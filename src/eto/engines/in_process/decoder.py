@@ -74,6 +74,19 @@ class Decoder:
         rows = dict(zip(chain(*parts), chain(*passed), strict=True))
         return [rows[row] for row in range(len(batch))]
 
+    @torch.inference_mode()
+    def score(self, ids: Sequence[int]) -> list[float]:
+        """Log-probs of `ids` from the second on, `[len(ids) - 1]` in nats, with nothing that is cached."""
+        conversation = Conversation(list(ids[:1]), draft=list(ids[1:-1]))
+        [predictions] = self._pass([conversation])
+        scores = predictions.logits.log_softmax(-1)
+        chosen = torch.tensor(list(ids[1:]), device=scores.device)
+        return scores.gather(1, chosen[:, None])[:, 0].tolist()
+
+    def forget_prefix(self) -> None:
+        """The next conversation becomes the one whose beginning later ones take over."""
+        self._prefix = None
+
     def close(self) -> None:
         """End the threads."""
         self._groups.close()

@@ -1,4 +1,4 @@
-"""Requests of many episodes, sent to one or more servers."""
+"""Requests of many episodes, sent to one or more replicas of a model."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar
 
 from eto.engines.event_loop import LoopThread
 from eto.engines.server.replica import Replica, Served
@@ -18,14 +19,36 @@ FAULTS_IN_A_ROW = 16
 GO_ON = "see to the server; the same command goes on where this one stopped"
 
 
-class ServerEngine:
-    """An engine of servers that hold the same model; see `eto.protocols.Engine`.
+class Seating(Protocol):
+    """What decides which replica a session gets."""
 
-    A session stays at its server, where its beginning is cached; a new one goes to the server with the least
-    to do. It has an event loop in a thread of its own, so that connections stay from one call to the next.
+    @property
+    def url(self) -> str:
+        """Its name in messages."""
+        ...
+
+    down: bool
+    """Whether it takes no requests."""
+    sessions: set[str]
+
+    @property
+    def load_now(self) -> int:
+        """What there is to do for it."""
+        ...
+
+
+R = TypeVar("R", bound=Seating)
+
+
+class ReplicaEngine(Generic[R]):
+    """An engine of replicas that hold the same model; see `eto.protocols.Engine`.
+
+    A session stays at its replica, where its beginning is cached; a new one goes to the replica with the
+    least to do. It has an event loop in a thread of its own, so that connections stay from one call to the
+    next.
     """
 
-    def __init__(self, replicas: Sequence[Replica], *, max_context: int) -> None:
+    def __init__(self, replicas: Sequence[R], *, max_context: int) -> None:
         self.max_context = max_context
         self.version = 0
         self.replicas = list(replicas)
@@ -34,6 +57,10 @@ class ServerEngine:
         self._asking, self._loading = 0, False
         self._awake, self._closed = True, False
         self._faults = 0
+
+    @property
+    def closed(self) -> bool:
+        return self._closed
 
     async def generate(
         self, ids: Sequence[int], sampling: Sampling, *, session: str | None = None
@@ -75,7 +102,7 @@ class ServerEngine:
             await self._loop.run(self._each("sleep"))
 
     async def release(self, session: str) -> None:
-        """Its server is free for another."""
+        """Its replica is free for another."""
         for replica in self.replicas:
             replica.sessions.discard(session)
 
@@ -102,13 +129,14 @@ class ServerEngine:
             if not self._awake:
                 return EngineFault("the weights could not be loaded", retryable=False)
             while True:
+                await self._some_up()
                 replica = self._seat(session)
-                answer = await replica.complete(ids, sampling, self.version)
+                answer = await self._complete(replica, ids, sampling, session)
+                if answer is None:
+                    continue  # another one takes it
                 if isinstance(answer, Completion):
                     self._faults = 0
                     return answer
-                if replica.down:
-                    continue  # another server takes it
                 self._faults += 1
                 if self._faults >= FAULTS_IN_A_ROW:
                     raise EngineFailure(
@@ -119,8 +147,8 @@ class ServerEngine:
                     )
                 return answer
 
-    def _seat(self, session: str | None) -> Replica:
-        """The server of `session`."""
+    def _seat(self, session: str | None) -> R:
+        """The replica of `session`."""
         up = [replica for replica in self.replicas if not replica.down]
         if not up:
             raise EngineFailure(
@@ -150,13 +178,28 @@ class ServerEngine:
             async with self._quiet:
                 self._quiet.notify_all()
 
-    async def _load(self, directory: Path, *, renew: bool) -> None:
+    async def _some_up(self) -> None:
+        """Wait until some replica may answer, where that is in sight."""
+
+    async def _complete(
+        self, replica: R, ids: list[int], sampling: Sampling, session: str | None
+    ) -> Completion | EngineFault | None:
+        """The answer of `replica`; None where it is lost and another one shall be asked."""
+        raise NotImplementedError
+
+    async def _served(self, probe: list[int]) -> list[Served]:
+        raise NotImplementedError
+
+    async def _greet(self, probe: list[int]) -> None:
+        raise NotImplementedError
+
+    async def _load(self, source: Any, *, renew: bool) -> None:
         async with self._quiet:
             self._loading = True
             try:
                 await self._quiet.wait_for(lambda: not self._asking)
                 self._awake = False  # until all have the weights
-                await self._each("renew" if renew else "load", directory)
+                await self._each("renew" if renew else "load", source)
                 self.version += not renew
                 self._awake = True
             finally:
@@ -170,6 +213,16 @@ class ServerEngine:
         for error in ended:
             if isinstance(error, BaseException):
                 raise error
+
+
+class ServerEngine(ReplicaEngine[Replica]):
+    """An engine of servers behind HTTP."""
+
+    async def _complete(
+        self, replica: Replica, ids: list[int], sampling: Sampling, session: str | None
+    ) -> Completion | EngineFault | None:
+        answer = await replica.complete(ids, sampling, self.version)
+        return None if isinstance(answer, EngineFault) and replica.down else answer
 
     async def _served(self, probe: list[int]) -> list[Served]:
         answers = []

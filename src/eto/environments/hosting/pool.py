@@ -27,7 +27,7 @@ from eto.data.texts import whole
 from eto.environments.hosting.boundary import checked_spec, payload_fault
 from eto.environments.hosting.host import Host
 from eto.environments.hosting.java import SimulatorDied
-from eto.environments.hosting.process import Inbox, WorkerProcess
+from eto.environments.hosting.process import Inbox, StartWorker, Worker, WorkerProcess
 from eto.environments.hosting.process_memory import equal_share_mb
 from eto.environments.hosting.requests import Operation, Reply, Request, Result, answer, failed
 from eto.errors import EnvironmentFailure, EtoError, InputError
@@ -42,6 +42,7 @@ __all__ = ["EnvironmentPool", "Result"]
 class EnvironmentPool:
     """Environments of `suite` by slot number, spread over `workers` processes.
 
+    start: makes a worker, on this machine or another.
     workers: 0 runs everything in this process, at once when submitted and without
         deadlines: for suites defined in a script, and for tests.
     step_seconds, reset_seconds, expert_seconds: deadlines of one request, counted from
@@ -64,6 +65,7 @@ class EnvironmentPool:
         reset_seconds: Positive = 120.0,
         expert_seconds: Positive = 300.0,
         memory_mb: Count | None = None,
+        start: StartWorker = WorkerProcess,
     ) -> None:
         given: dict[str, float | None] = {
             "workers": workers,
@@ -87,15 +89,18 @@ class EnvironmentPool:
         self._abandoned: Counter[int] = Counter()  # slot -> results that nobody wants any more
         self._inbox = Inbox()
         self._host = Host(suite) if workers == 0 else None
-        self._workers: list[WorkerProcess] = []
+        self._start = start
+        self._workers: list[Worker] = []
         if workers:
             spec = checked_spec(suite)
             self._spec = spec
             self._memory_mb = equal_share_mb(workers) if memory_mb is None else memory_mb
-            self._workers = [WorkerProcess(spec, self._inbox, self._memory_mb) for _ in range(workers)]
+            self._workers = [start(spec, self._inbox, self._memory_mb) for _ in range(workers)]
 
     @classmethod
-    def within(cls, suite: TaskSuite, limits: EnvironmentLimits) -> EnvironmentPool:
+    def within(
+        cls, suite: TaskSuite, limits: EnvironmentLimits, start: StartWorker = WorkerProcess
+    ) -> EnvironmentPool:
         """Simulators of `suite` with the workers, deadlines and memory of `limits`."""
         return cls(
             suite,
@@ -103,6 +108,7 @@ class EnvironmentPool:
             step_seconds=limits.step_seconds,
             reset_seconds=limits.reset_seconds,
             memory_mb=limits.memory_mb,
+            start=start,
         )
 
     def __enter__(self) -> EnvironmentPool:
@@ -129,9 +135,9 @@ class EnvironmentPool:
     def processes(self) -> list[psutil.Process]:
         """What the simulators have started and still runs: the descendants of the workers."""
         running: list[psutil.Process] = []
-        for pid in [worker.process.pid for worker in self._workers] or [os.getpid()]:
+        for pid in [worker.pid for worker in self._workers] or [os.getpid()]:
             with suppress(psutil.NoSuchProcess):
-                running += psutil.Process(pid).children(recursive=True)
+                running += psutil.Process(pid).children(recursive=True) if pid else []
         return running
 
     def poll(self, timeout: float | None = None) -> list[Result]:
@@ -220,7 +226,7 @@ class EnvironmentPool:
         except queue.Empty:
             return
 
-    def _take(self, worker: WorkerProcess, at: float, line: str | None) -> None:
+    def _take(self, worker: Worker, at: float, line: str | None) -> None:
         if worker not in self._workers:
             return  # the last words of one already replaced
         if line is None:
@@ -255,15 +261,15 @@ class EnvironmentPool:
             if late is not None:
                 self._replace(worker, f"no answer within {late:g} s", late=True)
 
-    def _replace(self, worker: WorkerProcess, problem: str, late: bool = False) -> None:
+    def _replace(self, worker: Worker, problem: str, late: bool = False) -> None:
         worker.kill()
         index = self._workers.index(worker)
-        if not worker.ready:
+        if not worker.ready and not worker.lost:
             del self._workers[index]
             if worker.excess:
                 raise InputError(worker.excess, where=self._spec[0], hint="a higher limit, to start at all")
             raise EnvironmentFailure(f"a worker process did not start: {problem}", where=self._spec[0])
-        fresh = WorkerProcess(self._spec, self._inbox, self._memory_mb)
+        fresh = self._start(self._spec, self._inbox, self._memory_mb)
         self._workers[index] = fresh
         waiting = list(worker.requests)
         asked = {request.slot for request in waiting}
@@ -272,10 +278,10 @@ class EnvironmentPool:
         if not waiting and worker.served in mine:
             # It ended between two requests, by what the last one left behind. Someone must be charged, or
             # episodes would be started again for ever.
-            self._lost[worker.served] = problem
+            self._lost[worker.served] = None if worker.lost else problem
         for number, request in enumerate(waiting):
             if number == 0:
-                self._ready.append(failed(request, problem, late))
+                self._ready.append(failed(request, None if worker.lost else problem, late))
             elif request.operation == "step":
                 self._ready.append(failed(request, None))
             else:

@@ -39,49 +39,26 @@ class Inbox(queue.SimpleQueue):
             news()
 
 
-class WorkerProcess:
-    """A worker with the requests it has been sent and not answered, oldest first.
+class Worker:
+    """A worker with the requests it has been sent and not answered, oldest first, wherever it runs."""
 
-    Its replies arrive in `inbox`. Killed when it and what it started hold more than `memory_mb`.
-    """
+    pid: int | None = None
+    """Of its process, where that is on this machine and a child of this process."""
 
-    def __init__(self, spec: tuple[str, dict[str, Any]], inbox: Inbox, memory_mb: int) -> None:
+    def __init__(self) -> None:
         self.requests: deque[Request] = deque()
         self.ready = False
         self.since = time.monotonic()  # when it turned to its first request
         self.served: int | None = None  # the slot it has answered last
         self.excess = ""  # says how far it was over its limit of memory
-        self._ended = threading.Event()
-        self._stderr = ""
-        path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
-        self.process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "eto.environments.hosting.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            encoding="utf-8",
-            errors="replace",
-            env=os.environ | {"PYTHONPATH": path},
-            start_new_session=True,
-        )
-        assert self.process.stdin and self.process.stdout and self.process.stderr, "all three are pipes"
-        self._stdin, self._stdout = self.process.stdin, self.process.stdout
-        self._errors: Any = self.process.stderr.buffer  # type: ignore[attr-defined]
-        self._threads = [
-            threading.Thread(target=self._read_replies, args=(inbox,), daemon=True),
-            threading.Thread(target=self._read_stderr, daemon=True),
-            threading.Thread(target=self._watch_memory, args=(memory_mb,), daemon=True),
-        ]
-        for thread in self._threads:
-            thread.start()
-        self._write(json.dumps(spec))
+        self.lost = False  # whether its machine is gone, which is no fault of a simulator
 
     def send(self, request: Request) -> None:
         """Queues a request behind those before it."""
         if self.ready and not self.requests:
             self.since = time.monotonic()
         self.requests.append(request)
-        self._write(to_line(request))
+        self.write(to_line(request))
 
     def deadline(self, seconds: dict[str, float]) -> float | None:
         """When the request being served is overdue; None while there is none."""
@@ -98,7 +75,56 @@ class WorkerProcess:
 
     def request_exit(self) -> None:
         """Asks it to close its simulators and end, after the requests before."""
-        self._write(to_line(Request(0, "quit")))
+        self.write(to_line(Request(0, "quit")))
+
+    def write(self, line: str) -> None:
+        """Sends a line; to one that has ended, nothing."""
+        raise NotImplementedError
+
+    def kill(self, grace: float = 0.0) -> None:
+        """Ends it and all it started after at most `grace` seconds."""
+        raise NotImplementedError
+
+    def exit_report(self) -> str:
+        """Why it ended, for a message."""
+        raise NotImplementedError
+
+
+StartWorker = Callable[[tuple[str, dict[str, Any]], Inbox, int], Worker]
+"""(spec of the suite, where its replies arrive, most MB it may hold) -> a worker that has been started."""
+
+
+class WorkerProcess(Worker):
+    """A worker in a process of this machine. Killed when it and what it started hold more than
+    `memory_mb`."""
+
+    def __init__(self, spec: tuple[str, dict[str, Any]], inbox: Inbox, memory_mb: int) -> None:
+        super().__init__()
+        self._ended = threading.Event()
+        self._stderr = ""
+        path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
+        self.process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "eto.environments.hosting.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+            errors="replace",
+            env=os.environ | {"PYTHONPATH": path},
+            start_new_session=True,
+        )
+        assert self.process.stdin and self.process.stdout and self.process.stderr, "all three are pipes"
+        self.pid = self.process.pid
+        self._stdin, self._stdout = self.process.stdin, self.process.stdout
+        self._errors: Any = self.process.stderr.buffer  # type: ignore[attr-defined]
+        self._threads = [
+            threading.Thread(target=self._read_replies, args=(inbox,), daemon=True),
+            threading.Thread(target=self._read_stderr, daemon=True),
+            threading.Thread(target=self._watch_memory, args=(memory_mb,), daemon=True),
+        ]
+        for thread in self._threads:
+            thread.start()
+        self.write(json.dumps(spec))
 
     def kill(self, grace: float = 0.0) -> None:
         """Kills the process group after at most `grace` seconds and waits for its end."""
@@ -135,7 +161,7 @@ class WorkerProcess:
                 self._kill_group()
                 return
 
-    def _write(self, line: str) -> None:
+    def write(self, line: str) -> None:
         with suppress(BrokenPipeError):  # dead: the reader of its replies reports that
             self._stdin.write(line + "\n")
             self._stdin.flush()
