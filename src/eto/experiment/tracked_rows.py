@@ -32,8 +32,8 @@ class Points:
     """Makes a point of each row of one run, given in their order.
 
     A training step keeps its step, which counts within its stage. Evaluations of a split are counted, for a
-    curve over agents and checkpoints in the order in which they were measured; the reward of each stands under
-    its own name too. Text and null values are left out.
+    curve over agents and checkpoints in the order in which they were measured; each one's reward stands
+    under its own name too. Text and null values are left out.
     """
 
     def __init__(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,7 +112,7 @@ def _wandb(begun: Begun) -> tuple[GeneralTracker, str]:
     import wandb
     from accelerate.tracking import WandBTracker
 
-    identity = begun.identity or wandb.util.generate_id()
+    identity = begun.identity or secrets.token_hex(8)
     tracker = WandBTracker(
         begun.project,
         name=begun.run_name,

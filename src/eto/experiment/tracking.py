@@ -1,8 +1,8 @@
 """A run's metrics, sent to experiment trackers while it goes on.
 
 Each tracker has a thread that reads metrics.jsonl as it grows. So training never waits for one, and what a
-tracker missed, because the run was killed or the tracker failed, is sent at the next start. How many rows each
-has is kept in `tracking/<name>.json` of the run.
+tracker missed, because the run was killed or the tracker failed, is sent at the next start. How many rows
+each has is kept in `tracking/<name>.json` of the run.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from eto.experiment.tracked_rows import Points
 from eto.experiment.trackers import Begun, Tracker, check_installed
 from eto.experiment.watch import Watcher
 
-START_SECONDS = 120.0
+START_SECONDS = 300.0
 """Longest wait for a tracker to begin; wandb itself gives up after 90."""
 END_SECONDS = 30.0
 """Longest wait at the end for what a tracker still has to take."""
@@ -57,9 +57,7 @@ def tracked(run: Run, watch: Watcher) -> Iterator[None]:
         for follower in followers:
             follower.join(END_SECONDS)
             if follower.is_alive():
-                watch.say(
-                    f"{follower.tracker} has not taken all yet; the next start of the run sends it again"
-                )
+                watch.say(f"{follower.tracker} has not taken all yet; the next start sends the rest")
 
 
 class _Follower(threading.Thread):
@@ -106,14 +104,14 @@ class _Follower(threading.Thread):
     def _follow(self, opened: Tracker) -> None:
         """Send what the tracker lacks, until the run ends; then the rest."""
         sent: int = self._kept["rows"]
-        numbered, row = Points(), 0
+        numbered, seen = Points(), 0
         for batch in grown(self._metrics, self.end):
-            for row, values in enumerate(batch, start=row + 1):
-                point = numbered.of(values)
-                if row > sent:
+            for row in batch:
+                point, seen = numbered.of(row), seen + 1
+                if seen > sent:
                     opened.send(point)
-            if row > sent:
-                sent = row
+            if seen > sent:
+                sent = seen
                 self._keep(sent, opened.identity)
 
     def _keep(self, rows: int, identity: str) -> None:
