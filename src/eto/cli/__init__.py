@@ -11,8 +11,10 @@ transformers.
 - `effect`: which fields each command reads
 - `entry`: exit codes, and errors as one message
 - `environments`: `eto environments`, `eto serve-environment`
+- `events`: a run as JSON lines
 - `kept`: a command's episodes beside its output, so that it resumes
 - `outputs`: outputs checked before the work starts
+- `panel`: the live stages of a run
 - `progress`: one live line per stage
 - `run`: `eto run`
 - `runs`: `eto runs`
