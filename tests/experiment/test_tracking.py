@@ -113,7 +113,7 @@ def test_what_was_logged_before_it_was_asked_for_is_sent_at_the_next_start(tmp_p
 def test_a_tracker_that_is_not_installed_is_one_error(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(trackers.importlib.util, "find_spec", lambda name: None)
     mine = recipe(tmp_path / "run", "[mlflow]")
-    with pytest.raises(MissingRequirement, match="tracking: mlflow: the package mlflow-skinny"):
+    with pytest.raises(MissingRequirement, match="tracking: mlflow: the package mlflow is not installed"):
         trackers.check_installed(mine)
 
 

@@ -29,8 +29,8 @@ def run_recipe(
     as_json: bool = False,
 ) -> None:
     """Run the recipe at `path`; prints the table of agents at the end. What the run in `source` has
-    finished and the recipe leaves unchanged is taken from it. quiet: errors alone are printed; as_json: events,
-    as JSON lines. Raises `InputError` for both."""
+    finished and the recipe leaves unchanged is taken from it. quiet: errors alone are printed; as_json:
+    events, as JSON lines. Raises `InputError` for both."""
     if quiet and as_json:
         raise InputError("--quiet and --json do not go together", where="eto run", hint="give one of the two")
     recipe = read_recipe(path, overrides, "run")

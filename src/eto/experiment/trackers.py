@@ -18,9 +18,6 @@ from eto.experiment.tracked_rows import Point
 if TYPE_CHECKING:
     from accelerate.tracking import GeneralTracker
 
-PACKAGES = {"tensorboard": "tensorboard", "wandb": "wandb", "mlflow": "mlflow-skinny", "trackio": "trackio"}
-"""Name of a tracker, which is that of its module -> the package that pip installs."""
-
 
 @dataclass(frozen=True, slots=True)
 class Begun:
@@ -91,12 +88,12 @@ def flat(values: Mapping[str, Any], path: str = "") -> dict[str, Any]:
 def check_installed(recipe: Recipe) -> None:
     """Raises `MissingRequirement` for the first tracker of the recipe that cannot be imported."""
     for name in recipe.tracking.trackers:
-        for module, package in ((name, PACKAGES[name]), ("accelerate", "accelerate")):
+        for module in (name, "accelerate"):
             if importlib.util.find_spec(module) is None:
                 raise MissingRequirement(
-                    f"the package {package} is not installed",
+                    f"the package {module} is not installed",
                     where=f"tracking: {name}",
-                    hint=f"pip install {package}, or leave {name} out of tracking.trackers",
+                    hint=f"pip install 'eto-agent[{name}]', or leave {name} out of tracking.trackers",
                 )
 
 
