@@ -55,10 +55,13 @@ def test_the_interval_of_a_running_reward() -> None:
     assert beside(found | {"failed": 1}) == "reward 0.500 [0.30, 0.70]  failed 1"
 
 
-def test_events_are_lines_of_json(capsys: pytest.CaptureFixture[str]) -> None:
+def test_events_are_lines_of_json(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("eto.cli.events.PROGRESS_SECONDS", 1e9)
     events = Events()
     events.update("sft", 0, 3)
-    events.update("sft", 1, 3, loss=float("nan"))  # within a second of the one before
+    events.update("sft", 1, 3, loss=float("nan"))  # too soon after the one before
     events.update("sft", 3, 3, loss=0.25, kind="[b]x[/b]")
     events.say("a line\nand another")
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]

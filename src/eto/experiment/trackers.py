@@ -127,6 +127,7 @@ def _mlflow(begun: Begun) -> tuple[GeneralTracker, str]:
     from accelerate.tracking import MLflowTracker
 
     if "MLFLOW_TRACKING_URI" not in os.environ:
+        os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # a database needs the large package
         mlflow.set_tracking_uri((begun.directory / "mlflow").absolute().as_uri())
     tracker = MLflowTracker(begun.project, run_id=begun.identity or None, run_name=begun.run_name)
     tracker.start()
