@@ -150,7 +150,7 @@ def comparison_tables(agents: Mapping[str, Any], baseline: str, title: str) -> G
     from rich.console import Group
 
     tables = (agent_rows(agents), difference_rows(agents, baseline), kind_rows(agents))
-    first, *others = (_rich_table(*rows, title=title if n == 0 else None) for n, rows in enumerate(tables))
+    first, *others = (rich_table(*rows, title=title if n == 0 else None) for n, rows in enumerate(tables))
     return Group(first, *others)
 
 
