@@ -17,9 +17,9 @@ ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS = list(PROJECT["optional-dependencies"])
 # Imported where it happens to be installed, and done without elsewhere.
-IF_THERE = {"spacy", "openenv"}
+IF_THERE = {"spacy", "openenv", "mlflow"}  # which two packages bring
 # Of an extra, imported where a command or a file needs it, with a message that names the extra.
-ASKED_FOR = {"uvicorn", "websockets", "starlette", "markupsafe", "pyarrow", "ray"}
+ASKED_FOR = {"uvicorn", "websockets", "starlette", "markupsafe", "pyarrow", "ray", "accelerate", "wandb"}
 OURS = {"eto", "benchmarks", "scripts", "tests", "countdown"}
 
 

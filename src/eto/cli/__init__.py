@@ -14,12 +14,14 @@ transformers.
 - `effect`: which fields each command reads
 - `entry`: exit codes, and errors as one message
 - `environments`: `eto environments`, `eto serve-environment`
+- `events`: a run as JSON lines
 - `export_model`: `eto export-model`
 - `exporting`: `eto export`
 - `hub`: a folder for a model hub, and its upload
 - `importing`: `eto import`
 - `kept`: a command's episodes beside its output, so that it resumes
 - `outputs`: outputs checked before the work starts
+- `panel`: the live stages of a run
 - `play`: `eto play`
 - `progress`: one live line per stage
 - `report`: `eto report` of one run

@@ -14,7 +14,6 @@ app = typer.Typer(
     help="Train language-model agents by trial and error (ETO, arXiv 2403.02502).",
     rich_markup_mode=None,  # brackets in help and in a user's mistyped words are text
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 
@@ -54,11 +53,13 @@ def run_whole(
         Path | None,
         typer.Option("--from", metavar="DIR", help="Run whose finished stages to take, as far as it can be."),
     ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print errors alone.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print events as JSON lines.")] = False,
 ) -> None:
     """Run a whole recipe: clone, evaluate, explore, contrast, optimise, report. Goes on where it stopped."""
     from eto.cli.run import run_recipe
 
-    run_recipe(recipe, overrides or [], source)
+    run_recipe(recipe, overrides or [], source, quiet=quiet, as_json=as_json)
 
 
 @app.command()

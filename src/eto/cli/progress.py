@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from rich import progress as bars
@@ -37,8 +38,7 @@ class Progress:
         if self._shown is None or stage != self._shown.stage:
             self.close()
             self._shown = (_Live if self.console.is_terminal else _Lines)(self.console, stage, done)
-        beside = "  ".join(f"{name} {_number(value)}" for name, value in figures.items())
-        self._shown.update(done, total, beside)
+        self._shown.update(done, total, beside(figures))
         if done == total:
             self.close()
 
@@ -52,6 +52,18 @@ class Progress:
         if self._shown is not None:
             self._shown.close()
         self._shown = None
+
+
+def beside(figures: Mapping[str, Any]) -> str:
+    """Figures as text, a reward with its interval: `reward 0.512 [0.43, 0.59]  loss 0.310`."""
+    low, high = figures.get("low"), figures.get("high")
+    parts = []
+    for name, value in figures.items():
+        if name in ("low", "high"):
+            continue
+        interval = f" [{low:.2f}, {high:.2f}]" if name == "reward" and low is not None else ""
+        parts.append(f"{name.replace('tokens_per_second', 'tokens/s')} {_number(value)}{interval}")
+    return "  ".join(parts)
 
 
 class _Live:
@@ -92,8 +104,8 @@ class _Lines:
         if done < total and now - self._printed < LINE_SECONDS:
             return
         spent, made = now - self._begun, done - self._first
-        left = f"{_clock(spent / made * (total - done))} left" if made > 0 and done < total else ""
-        head = f"{shown(self.stage, line=True):<22} {done:>4}/{total:<4} {_clock(spent)}"
+        left = f"{clock(spent / made * (total - done))} left" if made > 0 and done < total else ""
+        head = f"{shown(self.stage, line=True):<22} {done:>4}/{total:<4} {clock(spent)}"
         self._console.print(f"{head}  {left:<10}  {beside}", soft_wrap=True)
         self._printed = now
 
@@ -101,7 +113,8 @@ class _Lines:
         """Nothing is open."""
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """Minutes and seconds: `12:05`."""
     return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
 
 

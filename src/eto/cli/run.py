@@ -6,25 +6,63 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from eto.cli.compose import read_recipe
+from eto.cli.events import Events
 from eto.cli.outputs import MARKDOWN, check_file
+from eto.cli.panel import Panel
 from eto.cli.progress import Progress
 from eto.cli.terminal import say
+from eto.cli.terminal import terminal as open_terminal
 from eto.data.files import disk_errors
+from eto.errors import InputError
 from eto.evaluation import terminal, write_report
 from eto.experiment.experiment import perform
 from eto.experiment.fork import stages_of
 from eto.experiment.recipe import Recipe
 
 
-def run_recipe(path: Path, overrides: Sequence[str], source: Path | None = None) -> None:
+def run_recipe(
+    path: Path,
+    overrides: Sequence[str],
+    source: Path | None = None,
+    *,
+    quiet: bool = False,
+    as_json: bool = False,
+) -> None:
     """Run the recipe at `path`; prints the table of agents at the end. What the run in `source` has
-    finished and the recipe leaves unchanged is taken from it."""
+    finished and the recipe leaves unchanged is taken from it. quiet: errors alone are printed; as_json:
+    events, as JSON lines. Raises `InputError` for both."""
+    if quiet and as_json:
+        raise InputError("--quiet and --json do not go together", where="eto run", hint="give one of the two")
     recipe = read_recipe(path, overrides, "run")
-    with Progress() as progress:
-        progress.say(f"{recipe.name}: {path} -> {recipe.directory}")
-        perform(recipe, source=source, watch=progress)
+    if quiet:
+        perform(recipe, source=source)
+        write_report(recipe.directory)
+    elif as_json:
+        _run_with_events(recipe, source)
+    else:
+        with _shown(recipe) as progress:
+            progress.say(f"{recipe.name}: {path} -> {recipe.directory}")
+            perform(recipe, source=source, watch=progress)
         print_report(recipe.directory)
-        _say_what_next(recipe, path, progress)
+        _say_what_next(recipe, path, Progress())
+
+
+def _shown(recipe: Recipe) -> Progress:
+    """A panel on a terminal, lines elsewhere."""
+    console = open_terminal()
+    if not console.is_terminal:
+        return Progress(console)
+    return Panel(console, planned=stages_of(recipe), title=recipe.name)
+
+
+def _run_with_events(recipe: Recipe, source: Path | None) -> None:
+    from eto.data.files import read_json
+
+    events = Events()
+    events.write("begin", name=recipe.name, directory=str(recipe.directory))
+    perform(recipe, source=source, watch=events)
+    results = read_json(write_report(recipe.directory).results)
+    events.write("end", directory=str(recipe.directory), results=results)
 
 
 def print_report(directory: Path) -> None:

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from eto.cli.terminal import say
+from eto.cli.terminal import say, terminal
 from eto.errors import InputError
-from eto.evaluation.table import UNKNOWN, Cell, interval_cell, markdown_table
+from eto.evaluation.table import UNKNOWN, Cell, interval_cell, markdown_table, rich_table
 from eto.viewer.library import Library
 from eto.viewer.pages import runs_page
 
@@ -26,7 +26,10 @@ def list_runs(directories: Sequence[Path]) -> None:
         say(f"there is no run below {', '.join(map(str, roots))}")
         return
     rows = [_row(each) for each in found if "fault" not in each]
-    if rows:
+    console = terminal()
+    if rows and console.is_terminal:
+        console.print(rich_table(_HEADER, rows))
+    elif rows:
         say(markdown_table(_HEADER, rows))
     for each in found:
         if "fault" in each:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
 from eto.data.texts import markdown_code, markdown_text, shown
 from eto.machine import hardware_line
 
 if TYPE_CHECKING:
-    from rich.console import Group
+    from rich.console import Console, ConsoleOptions, Group, RenderableType
     from rich.table import Table
     from rich.text import Text
 
@@ -136,17 +137,17 @@ def terminal(results: Mapping[str, Any], split: str = "test") -> Group:
     if not agents:
         return Group(Text(f"no agent was evaluated on the {split} split yet"))
     title = f"{results['recipe']}: {split} split, mean and 95% interval"
-    parts: list[Table | Text] = [_rich_table(*agent_rows(agents), title=title)]
+    parts: list[FittedTable | Text] = [rich_table(*agent_rows(agents), title=title)]
     bounds = bound_rows(results["bounds"] if split == "test" else {})
     for header, rows in (difference_rows(agents, results["baseline"]), kind_rows(agents), bounds):
         if rows:
-            parts += [Text(""), _rich_table(header, rows)]
+            parts += [Text(""), rich_table(header, rows)]
     return Group(*parts, Text(""), *(Text(shown(f"• {note}", line=True)) for note in _notes(results)))
 
 
-def agent_table(agents: Mapping[str, Any], title: str) -> Table:
+def agent_table(agents: Mapping[str, Any], title: str) -> FittedTable:
     """The first table of `terminal` alone: agent -> summary as a dict."""
-    return _rich_table(*agent_rows(agents), title=title)
+    return rich_table(*agent_rows(agents), title=title)
 
 
 def comparison_tables(agents: Mapping[str, Any], baseline: str, title: str) -> Group:
@@ -154,7 +155,7 @@ def comparison_tables(agents: Mapping[str, Any], baseline: str, title: str) -> G
     from rich.console import Group
 
     tables = (agent_rows(agents), difference_rows(agents, baseline), kind_rows(agents))
-    first, *others = (_rich_table(*rows, title=title if n == 0 else None) for n, rows in enumerate(tables))
+    first, *others = (rich_table(*rows, title=title if n == 0 else None) for n, rows in enumerate(tables))
     return Group(first, *others)
 
 
@@ -218,18 +219,67 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[Cell]], corner
     return "\n".join(lines)
 
 
-def _rich_table(header: Sequence[str], rows: Sequence[Sequence[Cell]], title: str | None = None) -> Table:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
+def rich_table(
+    header: Sequence[str], rows: Sequence[Sequence[Cell]], title: str | None = None
+) -> FittedTable:
+    """A table for a terminal of any width: where its columns do not fit, a block of lines for each row."""
+    return FittedTable(header, rows, title)
+
+
+@dataclass(frozen=True)
+class FittedTable:
+    """What `rich_table` returns."""
+
+    header: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+    title: str | None = None
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        table = self._table()
+        wide = options.update(width=10_000)
+        if table.__rich_measure__(console, wide).minimum <= options.max_width:
+            yield table
+        else:
+            yield from self._blocks()
+
+    def _table(self) -> Table:
+        from rich.box import SIMPLE_HEAD
+        from rich.table import Table
+
+        table = Table(
+            title=self._heading(),
+            title_justify="left",
+            box=SIMPLE_HEAD,
+            show_edge=False,
+            padding=(0, 1, 0, 0),
+        )
+        for number, name in enumerate(self.header):
+            justify: Literal["left", "right"] = "right" if number else "left"
+            table.add_column(_text(name), justify=justify, overflow="fold")
+        for row in self.rows:
+            table.add_row(*(_text("\n").join(_lines(cell)) for cell in row))
+        return table
+
+    def _blocks(self) -> Iterator[Text]:
+        if heading := self._heading():
+            yield heading
+        for row in self.rows:
+            for number, (name, cell) in enumerate(zip(self.header, row, strict=True)):
+                bounds = f" [{', '.join(cell[1:])}]" if len(cell) > 1 else ""
+                yield _text(
+                    f"{'  ' * bool(number)}{shown(name, line=True)}: {shown(cell[0], line=True)}{bounds}"
+                )
+
+    def _heading(self) -> Text | None:
+        from rich.text import Text
+
+        return None if self.title is None else Text(shown(self.title, line=True), style="table.title")
+
+
+def _text(text: str) -> Text:
     from rich.text import Text
 
-    heading = None if title is None else Text(shown(title, line=True), style="table.title")
-    table = Table(title=heading, title_justify="left", box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
-    for number, name in enumerate(header):
-        table.add_column(Text(shown(name, line=True)), justify="right" if number else "left")
-    for row in rows:
-        table.add_row(*(Text("\n").join(_lines(cell)) for cell in row))
-    return table
+    return Text(text if text == "\n" else shown(text, line=True), overflow="fold")
 
 
 def _lines(cell: Cell) -> list[Text]:

@@ -29,6 +29,8 @@ from eto.experiment.recipe_fields import learned_optimisers
 from eto.experiment.run import Run
 from eto.experiment.run_records import check_place, check_template
 from eto.experiment.tested import take_tests
+from eto.experiment.trackers import check_installed
+from eto.experiment.tracking import tracked
 from eto.experiment.watch import Silent, Watcher
 from eto.methods import declared_stages, load_method
 from eto.protocols import Need
@@ -64,6 +66,7 @@ def perform(
         # A mistake in it must be reported before the model is loaded and the directory takes the recipe.
         forkable_stages(source, recipe)
     check_optimisers(recipe)
+    check_installed(recipe)
     with PolicyLoading(recipe) as loading:
         suite = suite_of(recipe)
         splits = {split: tasks_of(recipe, suite, split) for split in SPLITS}
@@ -84,8 +87,9 @@ def perform(
                 agents = take_tests(source, run, taken) if share_tests else []
                 taken += [f"test of {agent}" for agent in agents]
                 watch.say(f"taken from {source}: {', '.join(taken)}")
-            if run.done("test") is None:
-                _learn(run, suite, splits, loading, watch, test)
+            with tracked(run, watch):
+                if run.done("test") is None:
+                    _learn(run, suite, splits, loading, watch, test)
 
 
 def _learn(

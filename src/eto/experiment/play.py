@@ -6,6 +6,8 @@ are counted with theirs.
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from eto.data.store import TrajectoryStore
@@ -137,16 +139,36 @@ def _kept(
 ) -> list[Trajectory]:
     """The `fresh` episodes, each kept in `store` and shown as it ends; `total` with those of `earlier`."""
     played: list[Trajectory] = []
-    rewards = [t.reward for t in earlier]
+    rewards = [t.reward for t in earlier if not t.failed]
+    begun, tokens, failed = time.monotonic(), 0, 0
     progress.update(phase.text, len(earlier), total)
     for trajectory in fresh:
         if store:
             store.add(phase, trajectory)
         played.append(trajectory)
         rewards += [] if trajectory.failed else [trajectory.reward]
-        figures = {"reward": sum(rewards) / len(rewards)} if rewards else {}
+        failed += trajectory.failed
+        tokens += sum(len(turn.action_ids or ()) for turn in trajectory.turns)
+        figures = reward_so_far(rewards)
+        if tokens:
+            figures["tokens_per_second"] = tokens / max(time.monotonic() - begun, 1e-9)
+        if failed:
+            figures["failed"] = failed
         progress.update(phase.text, len(earlier) + len(played), total, **figures)
     return played
+
+
+def reward_so_far(rewards: Sequence[float]) -> dict[str, float]:
+    """Mean reward of the episodes that have ended, each in [0, 1], and the bounds `low` and `high` of its
+    95% interval in the normal approximation: cheap enough for every episode. Reports have another, which
+    resamples tasks."""
+    if not rewards:
+        return {}
+    mean, n = sum(rewards) / len(rewards), len(rewards)
+    if n < 2:
+        return {"reward": mean}
+    half = 1.96 * math.sqrt(sum((reward - mean) ** 2 for reward in rewards) / (n - 1) / n)
+    return {"reward": mean, "low": max(0.0, mean - half), "high": min(1.0, mean + half)}
 
 
 def report_failures(played: Sequence[Trajectory], suite: str, watch: Watcher) -> None:

@@ -26,6 +26,7 @@ from eto.settings import (
     RolloutSettings,
     Settings,
     TaskSettings,
+    TrackingSettings,
     TrainingSettings,
 )
 from eto.settings.base import Conflict, Free, Most, Yields
@@ -61,6 +62,8 @@ class Recipe(Settings):
     """How the agent learns: `name`, and the settings of the method of that name."""
     evaluation: EvaluationSettings = EvaluationSettings()
     """Measuring the agents."""
+    tracking: TrackingSettings = TrackingSettings()
+    """Where the run's metrics go besides its own directory."""
 
     @property
     def directory(self) -> Path:

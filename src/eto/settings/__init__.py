@@ -13,6 +13,7 @@
 - `policy_gradient`: an update by PPO
 - `retrieval`: a memory of trajectories, and what is retrieved from it
 - `similarity`: nearness to preferred trajectories
+- `tracking`: experiment trackers
 - `training`: cloning, preference training, guard
 """
 
@@ -29,6 +30,7 @@ from eto.settings.contrast import ContrastSettings
 from eto.settings.engines import ChatSettings, RaySettings, ServerSettings, VllmSettings
 from eto.settings.model import LoraSettings, ModelSettings
 from eto.settings.monte_carlo import MonteCarloSettings
+from eto.settings.tracking import TrackingSettings
 from eto.settings.training import DpoSettings, GuardSettings, SftSettings, TrainingSettings
 
 __all__ = [
@@ -50,6 +52,7 @@ __all__ = [
     "Settings",
     "SftSettings",
     "TaskSettings",
+    "TrackingSettings",
     "TrainingSettings",
     "VllmSettings",
 ]
