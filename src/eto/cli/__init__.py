@@ -13,6 +13,7 @@ transformers.
 - `environments`: `eto environments`, `eto serve-environment`
 - `kept`: a command's episodes beside its output, so that it resumes
 - `outputs`: outputs checked before the work starts
+- `plan`: `eto run --plan`
 - `progress`: one live line per stage
 - `run`: `eto run`
 - `runs`: `eto runs`

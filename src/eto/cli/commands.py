@@ -53,8 +53,25 @@ def run_whole(
         Path | None,
         typer.Option("--from", metavar="DIR", help="Run whose finished stages to take, as far as it can be."),
     ] = None,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Tell memory, disk, tokens and hours, check all; run nothing.")
+    ] = False,
+    hardware: Annotated[
+        str, typer.Option(help="What to plan for: this, or such as 8xA100-80GB.", metavar="NAME")
+    ] = "this",
+    as_json: Annotated[bool, typer.Option("--json", help="The plan as JSON.")] = False,
 ) -> None:
     """Run a whole recipe: clone, evaluate, explore, contrast, optimise, report. Goes on where it stopped."""
+    if plan:
+        from eto.cli.plan import print_plan
+
+        stopping.begin("run", "nothing was begun")
+        raise typer.Exit(print_plan(recipe, overrides or [], hardware, as_json))
+    if as_json or hardware != "this":
+        from eto.errors import InputError
+
+        where = "--json" if as_json else "--hardware"
+        raise InputError("it concerns plans", where=where, hint="add --plan, or leave it out")
     from eto.cli.run import run_recipe
 
     run_recipe(recipe, overrides or [], source)
