@@ -40,7 +40,6 @@ from eto.models.shape import ModelShape, config_folder, empty_model, shape_of
 from eto.settings import TrainingSettings, VllmSettings
 from eto.types import Task
 
-
 ROOM = 0.92
 """Share of a device's memory that a plan may fill; the rest is lost between blocks."""
 LEARNED_BYTES = 64
