@@ -13,7 +13,7 @@ from eto.cli.compose import read_recipe
 from eto.cli.terminal import say, terminal
 from eto.experiment.planning.hardware import named_hardware
 from eto.experiment.planning.memory import Memory
-from eto.experiment.planning.plan import Plan, plan_run
+from eto.experiment.planning.plan import SERVER, Plan, plan_run
 from eto.experiment.planning.work import total
 
 PARTS = {
@@ -48,7 +48,7 @@ def _print(plan: Plan) -> None:
     console.print(_memory_table(plan.memory))
     console.print(
         f"peak {_gb(plan.peak)} of {_gb(plan.hardware.memory)} on one device"
-        f"{', servers included' if plan.shared else ''}; simulators are not counted",
+        f"{', servers included' if SERVER in plan.memory else ''}; simulators are not counted",
         soft_wrap=True,
     )
     if plan.fits_on and plan.fits_on > 1:

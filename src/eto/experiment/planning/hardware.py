@@ -29,6 +29,9 @@ _UNKNOWN = (100.0, 1000.0)
 CPU_CONTEXT, GPU_CONTEXT = 560_000_000, 900_000_000
 """Bytes of a process before it has a model: interpreter and libraries; what CUDA takes on a device. The first
 is measured (`python -m benchmarks.plan`), the second assumed."""
+CPU_SHARES, GPU_SHARES = (0.67, 0.25), (0.35, 0.5)
+"""Of the operations that training reaches, and of the bandwidth that acting does: measured on a CPU
+(docs/speed.md), assumed on a GPU."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,16 @@ class Hardware:
     def context(self) -> int:
         """Bytes that a process takes of one before it has a model."""
         return CPU_CONTEXT if self.is_cpu else GPU_CONTEXT
+
+    @property
+    def training_share(self) -> float:
+        """Of its operations that training reaches."""
+        return (CPU_SHARES if self.is_cpu else GPU_SHARES)[0]
+
+    @property
+    def acting_share(self) -> float:
+        """Of its bandwidth that acting reaches."""
+        return (CPU_SHARES if self.is_cpu else GPU_SHARES)[1]
 
     @property
     def text(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,7 @@ from eto.types import Task
 
 ROOM = 0.92
 """Share of a device's memory that a plan may fill; the rest is lost between blocks."""
+DEV, SERVER = "dev check", "server"
 LEARNED_BYTES = 64
 """What the learned optimiser keeps of a weight."""
 
@@ -58,8 +59,6 @@ class Plan:
     counts: Counts
     memory: dict[str, Memory]
     """At its peak, of one device: training, a dev check in it, acting; or of one device of a server."""
-    shared: bool
-    """Whether training and servers are on the same device."""
     recomputes: bool
     batch_tokens: int
     """Tokens that pass at the same time in training."""
@@ -73,8 +72,8 @@ class Plan:
     @property
     def peak(self) -> int:
         """Bytes of the device that is fullest."""
-        server = self.memory["server"].total if self.shared else 0
-        return max(part.total + (0 if name == "server" else server) for name, part in self.memory.items())
+        server = self.memory[SERVER].total if SERVER in self.memory else 0
+        return server + max(part.total for name, part in self.memory.items() if name != SERVER)
 
     def record(self) -> dict[str, Any]:
         """As JSON."""
@@ -96,29 +95,13 @@ def plan_run(recipe: Recipe, hardware: Hardware) -> Plan:
     lengths, counts = _tasks(recipe, folder, context, problems)
     compute = _compute_bytes(recipe, hardware)
     training = _Training(recipe, hardware, model, shape, lengths, context, compute)
-    memory, recomputes = training.memory()
-    slots, longest = recipe.rollout.slots, min(context, round(lengths.tokens(lengths.most_turns)))
-    shared = False
-    if recipe.rollout.engine == "in_process":
-        acting = acting_memory(shape, slots, longest, training.storage, context=hardware.context)
-        memory |= {"dev check": with_agent(memory["training"], acting), "acting": acting}
-    elif recipe.rollout.engine == "vllm":
-        vllm = recipe.rollout.vllm or VllmSettings()
-        each = -(-slots // vllm.replicas)
-        memory["server"] = server_memory(
-            shape, each, longest, compute, devices=vllm.devices_each, context=hardware.context
-        )
-        shared = True  # the first server takes the first device, which is the learner's
-    fits_on = processes_that_fit(
-        shape,
-        memory["training"].activations,
-        training.storage,
-        int(ROOM * hardware.memory),
-        context=hardware.context,
+    trained, recomputes = training.memory()
+    memory = {"training": trained} | _acting(
+        recipe, hardware, trained, shape, lengths, counts, context, compute
     )
-    pace = _pace(recipe, hardware, shape, compute, recomputes)
-    stages = declared_stages(recipe.method)
-    disk = training.disk(agents_left(recipe))
+    room = int(ROOM * hardware.memory)
+    fits_on = processes_that_fit(shape, trained.activations, training.storage, room, context=hardware.context)
+    pace, stages = _pace(recipe, hardware, shape, compute, recomputes), declared_stages(recipe.method)
     plan = Plan(
         recipe.name,
         hardware,
@@ -127,18 +110,44 @@ def plan_run(recipe: Recipe, hardware: Hardware) -> Plan:
         lengths,
         counts,
         memory,
-        shared,
         recomputes,
         training.tokens,
         fits_on,
-        disk,
+        training.disk(agents_left(recipe)),
         works(stages, recipe.method, counts, lengths, pace),
         problems,
     )
-    check_room(plan.peak, int(ROOM * hardware.memory), hardware, fits_on, problems)
+    check_room(plan.peak, room, hardware, fits_on, problems)
     check_engine(recipe, hardware, problems)
-    check_disk(recipe, disk, problems)
-    return replace(plan, problems=problems)
+    check_disk(recipe, plan.disk, problems)
+    return plan
+
+
+def _acting(
+    recipe: Recipe,
+    hardware: Hardware,
+    training: Memory,
+    shape: ModelShape,
+    lengths: Lengths,
+    counts: Counts,
+    context: int,
+    compute: int,
+) -> dict[str, Memory]:
+    """What acting takes, by where it is done. The first server takes the first device, which is the
+    learner's too."""
+    slots, longest = recipe.rollout.slots, min(context, round(lengths.tokens(lengths.most_turns)))
+    if recipe.rollout.engine == "in_process":
+        storage = Storage(compute=compute)
+        acting = acting_memory(shape, slots, longest, storage, context=hardware.context)
+        checked = any("*" in phase.name for each in declared_stages(recipe.method) for phase in each.phases)
+        if checked and counts.dev:
+            return {DEV: with_agent(training, acting), "acting": acting}
+        return {"acting": acting}
+    if recipe.rollout.engine == "server":
+        return {}
+    vllm = recipe.rollout.vllm or VllmSettings()
+    each, devices = -(-slots // vllm.replicas), vllm.devices_each
+    return {SERVER: server_memory(shape, each, longest, compute, devices=devices, context=hardware.context)}
 
 
 def _tasks(recipe: Recipe, folder: Path, context: int, problems: list[Problem]) -> tuple[Lengths, Counts]:
@@ -181,6 +190,8 @@ def _pace(recipe: Recipe, hardware: Hardware, shape: ModelShape, compute: int, r
         parameters=shape.parameters,
         operations=hardware.operations,
         bandwidth=hardware.bandwidth,
+        training_share=hardware.training_share,
+        acting_share=hardware.acting_share,
         slots=recipe.rollout.slots,
         compute=compute,
         recomputes=recomputes,
@@ -218,15 +229,14 @@ class _Training:
         self.tokens = max(widest, self._longest)
         self._reference = round(2 * lengths.tokens(lengths.own_turns)) if given else 0
 
-    def memory(self) -> tuple[dict[str, Memory], bool]:
-        """Of training, and whether activations are recomputed: as the recipe says, or where all would not
+    def memory(self) -> tuple[Memory, bool]:
+        """At the peak, and whether activations are recomputed: as the recipe says, or where all would not
         fit."""
         asked = self._recipe.model.activation_checkpointing
         found = self._at_peak(bool(asked))
-        room = ROOM * self._hardware.memory
-        if asked is None and found.total > room:
-            return {"training": self._at_peak(True)}, True
-        return {"training": found}, bool(asked)
+        if asked is None and found.total > ROOM * self._hardware.memory:
+            return self._at_peak(True), True
+        return found, bool(asked)
 
     def disk(self, agents: int) -> int:
         """Bytes of the run directory's models and training states."""

@@ -14,10 +14,6 @@ from typing import Any
 from eto.protocols import Stage
 from eto.settings import DpoSettings, GuardSettings, MethodSettings, TrainingSettings
 
-TRAINING_SHARE = 0.35
-"""Of the hardware's operations that training reaches. Assumed; a run's report says what it reached."""
-ACTING_SHARE = 0.5
-"""Of the hardware's bandwidth that decoding reaches, and of its operations that reading does. Assumed."""
 BETWEEN = 0.5
 """Where an own episode ends, between the expert's turns (0) and the limit of turns (1). Assumed."""
 
@@ -72,6 +68,10 @@ class Pace:
     """Floating-point operations a second of one device, at best."""
     bandwidth: float
     """Bytes a second that one device reads, at best."""
+    training_share: float = 0.35
+    """Of the operations that training reaches."""
+    acting_share: float = 0.5
+    """Of the bandwidth that decoding reaches, and of the operations that reading does."""
     slots: int = 1
     """Episodes at the same time."""
     compute: int = 2
@@ -84,18 +84,18 @@ class Pace:
     def training_seconds(self, tokens: float) -> float:
         """Of training on so many tokens."""
         operations = (8 if self.recomputes else 6) * self.parameters * tokens
-        return operations / (self.operations * TRAINING_SHARE * self.training_devices)
+        return operations / (self.operations * self.training_share * self.training_devices)
 
     def scoring_seconds(self, tokens: float) -> float:
         """Of one forward pass over so many tokens."""
-        return 2 * self.parameters * tokens / (self.operations * TRAINING_SHARE * self.training_devices)
+        return 2 * self.parameters * tokens / (self.operations * self.training_share * self.training_devices)
 
     def acting_seconds(self, read: float, generated: float) -> float:
         """Of playing: reading is bound by operations, writing by them or by reading the weights."""
-        operations, devices = self.operations * ACTING_SHARE, self.acting_devices
+        operations, devices = self.operations * self.acting_share, self.acting_devices
         together = max(1.0, self.slots / devices)
         step = max(
-            self.compute * self.parameters / (self.bandwidth * ACTING_SHARE),
+            self.compute * self.parameters / (self.bandwidth * self.acting_share),
             2 * self.parameters * together / operations,
         )
         return 2 * self.parameters * read / (operations * devices) + step * generated / (together * devices)
