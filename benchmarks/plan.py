@@ -1,9 +1,8 @@
 """Memory that `eto run --plan` tells beside what a run takes: `python -m benchmarks.plan`.
 
 Each case is a whole `eto run` of a small bandit recipe with the embedded model, in a process of its own:
-cloning, dev checks, exploring, preference training, a test. Its peak is the largest resident set that the
-system noted of the process (`wait4`); simulators are processes of their own and count on neither side.
-Five minutes or so.
+cloning, a dev check, a test. Its peak is the largest resident set that the system noted of the process
+(`wait4`); simulators are processes of their own and count on neither side. Two minutes a case or so.
 """
 
 from __future__ import annotations
@@ -17,11 +16,14 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-RECIPE = Path(__file__).resolve().parents[1] / "recipes" / "bandit.yaml"
-SMALL = (
-    *("tasks.train_per_kind=8", "tasks.dev_per_kind=8", "tasks.test_per_kind=1", "rollout.slots=16"),
-    *("method.sft.epochs=1", "method.sft.batch_tokens=4000", "method.dpo.epochs=1"),
-)
+RECIPE = """
+name: planned
+model: {path: embedded}
+environment: {name: bandit, options: {horizon: 40}}
+tasks: {train_per_kind: 8, dev_per_kind: 1, test_per_kind: 6}
+rollout: {max_action_tokens: 12, slots: 12}
+method: {name: sft, sft: {epochs: 1, batch_tokens: 4000, learning_rate: 1e-4}}
+"""
 CASES = {
     "all weights": (),
     "all weights, fp32": ("model.dtype=float32",),
@@ -32,10 +34,10 @@ CLOSE = 0.2
 """Largest share by which a plan may differ."""
 
 
-def planned(overrides: tuple[str, ...]) -> dict[str, Any]:
+def planned(recipe: Path, overrides: tuple[str, ...]) -> dict[str, Any]:
     """The plan of a run, as `--plan --json` prints it."""
     made = subprocess.run(
-        [sys.executable, "-m", "eto", "run", str(RECIPE), *overrides, "--plan", "--json"],
+        [sys.executable, "-m", "eto", "run", str(recipe), *overrides, "--plan", "--json"],
         check=True,
         stdout=subprocess.PIPE,
         text=True,
@@ -43,10 +45,10 @@ def planned(overrides: tuple[str, ...]) -> dict[str, Any]:
     return dict(json.loads(made.stdout))
 
 
-def measured(overrides: tuple[str, ...]) -> int:
+def measured(recipe: Path, overrides: tuple[str, ...]) -> int:
     """Bytes of the largest resident set of a whole run."""
     run = subprocess.Popen(
-        [sys.executable, "-m", "eto", "run", str(RECIPE), *overrides], stdout=subprocess.DEVNULL
+        [sys.executable, "-m", "eto", "run", str(recipe), *overrides], stdout=subprocess.DEVNULL
     )
     _, status, usage = os.wait4(run.pid, 0)
     run.returncode = os.waitstatus_to_exitcode(status)
@@ -63,8 +65,10 @@ def main() -> int:
     print("| case | planned GB | measured GB | planned / measured |\n|---|---|---|---|")
     for case in given.cases or CASES:
         with tempfile.TemporaryDirectory() as place:
-            overrides = (*SMALL, *CASES[case], f"run_directory={place}/run")
-            plan, peak = planned(overrides), measured(overrides)
+            recipe = Path(place) / "planned.yaml"
+            recipe.write_text(RECIPE, encoding="utf-8")
+            overrides = (*CASES[case], f"run_directory={place}/run")
+            plan, peak = planned(recipe, overrides), measured(recipe, overrides)
         ratio = plan["peak"] / peak
         far += abs(ratio - 1) > CLOSE
         print(f"| {case} | {plan['peak'] / 1e9:.2f} | {peak / 1e9:.2f} | {ratio:.2f} |", flush=True)

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 from tiny import save_tiny, tiny_model
+from typer.testing import CliRunner, Result
 
+from eto.cli import app
 from eto.data.formats import write_trajectories
 from eto.errors import InputError
 from eto.experiment.compose import suite_of, tasks_of
@@ -213,3 +215,28 @@ def test_experts_of_the_run_are_taken_where_it_has_some(config_only, tmp_path):
     write_trajectories(kept, collect_experts(suite, tasks[:1], workers=0))
     lengths, experts = sampled_lengths(recipe, suite, tasks, config_only)
     assert len(experts) == 1 and lengths.source.startswith("the run's experts")
+
+
+def planned(*arguments: object) -> Result:
+    return CliRunner().invoke(app, ["run", *map(str, arguments)])
+
+
+def test_the_command_prints_a_table_or_json(config_only, tmp_path):
+    recipe_of(tmp_path, config_only)
+    path = tmp_path / "planned.yaml"
+    done = planned(path, "--plan", "--hardware", "2xL4-24GB")
+    assert done.exit_code == 0, done.output
+    for said in ("2 x L4-24GB", "activations", "explore-1", "disk", "no problems found"):
+        assert said in done.output
+    done = planned(path, "model.max_context=64", "--plan", "--hardware", "L4-24GB", "--json")
+    assert done.exit_code == 2
+    told = json.loads(done.output)
+    assert told["problems"][0]["where"] == "model.max_context" and told["peak"] > 0
+
+
+@pytest.mark.parametrize("option", [["--json"], ["--hardware", "L4-24GB"]])
+def test_options_of_plans_need_one(config_only, tmp_path, option):
+    recipe_of(tmp_path, config_only)
+    done = planned(tmp_path / "planned.yaml", *option)
+    assert isinstance(done.exception, InputError) and done.exception.where == option[0]
+    assert not (tmp_path / "run").exists()
