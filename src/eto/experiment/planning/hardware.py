@@ -26,9 +26,9 @@ GPUS = {
 memory. The makers' figures."""
 _UNKNOWN = (100.0, 1000.0)
 """Operations and bytes of a GPU that is here and has another name."""
-CPU_CONTEXT, GPU_CONTEXT = 560_000_000, 900_000_000
-"""Bytes of a process before it has a model: interpreter and libraries; what CUDA takes on a device. The first
-is measured (`python -m benchmarks.plan`), the second assumed."""
+CPU_CONTEXT, GPU_CONTEXT = 500_000_000, 900_000_000
+"""Bytes of a process before it has a model: interpreter and libraries, measured; what CUDA takes on a device,
+assumed."""
 CPU_SHARES, GPU_SHARES = (0.67, 0.25), (0.35, 0.5)
 """Of the operations that training reaches, and of the bandwidth that acting does: measured on a CPU
 (docs/speed.md), assumed on a GPU."""

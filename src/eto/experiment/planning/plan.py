@@ -226,8 +226,9 @@ class _Training:
         by_device = core_groups.MICRO_BATCH_TOKENS if self._fast else single.MICRO_BATCH_TOKENS
         self._longest = min(context, max(lengths.longest, round(lengths.tokens(lengths.own_turns))))
         widest = max((tokens or by_device for tokens in given), default=by_device)
-        self.tokens = max(widest, self._longest)
-        self._reference = round(2 * lengths.tokens(lengths.own_turns)) if given else 0
+        # Each lane passes its share of the tokens, and one row at least (`eto.training.batches.split`).
+        self._rows = self._lanes * max(1, widest // self._lanes // self._longest)
+        self.tokens = self._rows * self._longest
 
     def memory(self) -> tuple[Memory, bool]:
         """At the peak, and whether activations are recomputed: as the recipe says, or where all would not
@@ -262,8 +263,11 @@ class _Training:
         from eto.tokens.prefix_tree import build_tree
         from eto.training.memory import training_memory as counted
 
-        row = build_tree([(np.zeros(self._longest, dtype=np.int64), np.zeros(self._longest, dtype=np.int64))])
+        # Each row of another token: rows that begin alike pass what they share once.
+        rows = [
+            build_tree([(np.full(self._longest, number), np.zeros(self._longest, dtype=np.int64))])
+            for number in range(self._rows)
+        ]
         dtype = torch.float32 if self.storage.compute == 4 else torch.bfloat16
-        rows = [row] * max(1, self.tokens // self._longest)
         taken = counted(self._model, rows, dtype, checkpointing=recomputed, plain=not self._fast)
         return taken.activations
