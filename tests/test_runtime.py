@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -130,3 +131,22 @@ def test_only_the_standard_library():
         elif isinstance(node, ast.ImportFrom):
             names.add((node.module or "").split(".")[0])
     assert names <= set(sys.stdlib_module_names)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other allocators give memory back themselves")
+def test_memory_is_given_back():
+    """Half of what was freed lies between what is kept, so that the allocator keeps it until it is asked."""
+    code = """
+import os, psutil
+from eto.runtime import release_memory
+resident = lambda: psutil.Process().memory_info().rss
+blocks = [bytearray(100_000) for _ in range(4_000)]
+circle = [blocks[:3_999]]
+circle.append(circle)
+blocks = [blocks[3_999]]
+del circle
+before = resident()
+release_memory()
+out = {"given": (before - resident()) / 1e6}
+"""
+    assert run(code)["given"] > 300

@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from eto.cli import app
+from eto.cli.run import what_changed
 from eto.data.formats import write_pairs
 from eto.errors import EtoError
 from eto.experiment.recipe import parse_recipe
@@ -59,6 +60,12 @@ def test_what_changed(run: Path) -> None:
     assert f"eto show {run} --gained --agent eto-1" in text
     assert "| eto-1 | 1 | 0 | 0 | 0 |" in shown(run, "--split", "dev")
     assert "| sft | 1 | 2 | 1 | 1 |" in shown(run, "--agent", "sft", "--against", "eto-1")
+
+
+def test_a_run_ends_with_what_changed(run: Path) -> None:
+    assert what_changed(run, "sft", "eto-1") == (
+        "test tasks solved by eto-1 and not by sft: 2; the other way round: 1; by both: 1; by none: 1"
+    )
 
 
 def test_the_tasks_gained_side_after_side(run: Path) -> None:

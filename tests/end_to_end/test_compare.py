@@ -86,6 +86,8 @@ def test_a_comparison(tmp_path: Path, model: Path, command) -> None:
         entry = row["differences"]["all experts cloned"][figure]
         assert entry["low"] <= entry["mean"] <= entry["high"] and entry["each"] == [entry["mean"]]
         assert entry["seeds_low"] is None, "one seed says nothing of others"
+    assert row["last"]["agents"] == ["rft"], "the last agent, whichever dev chose"
+    assert set(row["last"]["differences"]) == set(row["differences"])
     assert costs_of(run).environment_steps > 0 and costs_of(longer).environment_steps == 0
     first = made(out)
 

@@ -6,6 +6,7 @@ transformers.
 - `commands`: the commands and their options
 - `commands_on_runs`: those that look at runs
 - `compare`: `eto compare`
+- `compare_models`: `eto compare-models`
 - `compose`: the recipe of a command
 - `doctor`: `eto doctor`
 - `effect`: which fields each command reads

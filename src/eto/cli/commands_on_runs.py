@@ -68,6 +68,26 @@ def sweep(
     sweep_settings(recipe, vary, change or [], seeds, out, source)
 
 
+@app.command("compare-models")
+def compare_two_models(
+    first: Annotated[str, typer.Argument(metavar="MODEL", help="`embedded`, a directory, or a Hub id.")],
+    second: Annotated[str, typer.Argument(metavar="MODEL", help="The one that is compared with it.")],
+    *,
+    out: Annotated[Path, typer.Option("--out", help="Directory for episodes and tables.")],
+    split: Annotated[str, typer.Option(help="train, dev or test.")] = "test",
+    recipe: Annotated[Path | None, typer.Option("--recipe", help="Recipe to take settings from.")] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE]...", help="Settings that override the recipe's."),
+    ] = None,
+) -> None:
+    """Play two models on the same tasks: figures, the paired difference, tasks gained and lost. The same
+    command resumes."""
+    from eto.cli.compare_models import compare_models
+
+    compare_models(first, second, split, out, recipe, overrides or [])
+
+
 @app.command()
 def runs(
     directories: Annotated[

@@ -13,10 +13,14 @@ from eto.errors import InputError
 from eto.evaluation.compared import compared
 from eto.evaluation.compared_figure import draw_comparison
 from eto.evaluation.compared_text import compared_markdown
+from eto.evaluation.pooled import last_episodes
 from eto.experiment.recipe import Recipe
 
 if TYPE_CHECKING:
     from eto.experiment.comparison import Entry
+
+
+_LAST = "The last agents that each method made, whether or not dev chose them,"
 
 
 def compare_recipes(
@@ -74,7 +78,12 @@ def _write(entries: Mapping[str, Entry], seeds: int, out: Path) -> str:
     table = compared(runs, controls)
     notes = [f"{e.label}: the recipe's own clone, not trained again" for e in ordered if e.own_clone]
     notes += [f"{e.label}: no seed is finished yet" for e in recipes if not e.directories]
+    last = compared(runs, controls, episodes_of=last_episodes)
     text = compared_markdown(table, seeds=seeds, notes=notes)
+    if any(row["agents"] != last[label]["agents"] for label, row in table.items()):
+        text += "\n" + compared_markdown(last, seeds=seeds, agents=_LAST)
+    for label, row in table.items():
+        row["last"] = {key: last[label][key] for key in ("agents", "figures", "differences")}
     with disk_errors(out):
         write_json(out / "comparison.json", table)
         draw_comparison(table, out / "comparison.png")

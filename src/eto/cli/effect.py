@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from eto.engines.chat import UNTRAINED
 from eto.errors import InputError
 from eto.experiment.recipe import Recipe
 from eto.experiment.recipe_earlier import present
@@ -76,6 +77,9 @@ def check_effect(
             where="method.name",
             hint=f"take a recipe of a method that has `method.{section}`, or none for the defaults",
         )
+    if command == "run" and recipe.rollout.engine == "chat":
+        hint = "let it play with `eto explore` or `eto evaluate`; take another engine here"
+        raise InputError(UNTRAINED, where="rollout.engine chat", hint=hint)
     for override in overrides:
         for path in _fields(override):
             reason = ""

@@ -66,9 +66,30 @@ def _say_what_next(recipe: Recipe, path: Path, progress: Progress) -> None:
     shipped = results["shipped"]["agent"] if results["shipped"] else results["baseline"]
     [stage] = (stage.name for stage in stages_of(recipe) if stage.agent == shipped)
     model = recipe.directory / "stages" / stage / "model"
+    if shipped != results["baseline"]:
+        progress.say(what_changed(recipe.directory, results["baseline"], shipped))
     progress.say("what next:")
+    progress.say(
+        f"  eto view {recipe.directory}   # in the browser; here: eto show {recipe.directory} --gained"
+    )
     progress.say(f"  eto evaluate --model {model} --recipe {path} --split dev")
     key, value = ("run_directory", recipe.run_directory) if recipe.run_directory else ("name", recipe.name)
     value = value.removesuffix(f"-seed{recipe.seed}")
     progress.say(f"  eto run {path} seed={recipe.seed + 1} {key}={value}-seed{recipe.seed + 1}")
     progress.say("  eto doctor; eto --help; docs/ tells how to bring your own model and tasks")
+
+
+def what_changed(directory: Path, first: str, shipped: str) -> str:
+    """How many test tasks one agent of a run solves and the other does not."""
+    from eto.data.store import TrajectoryStore
+    from eto.evaluation.changes import changes
+    from eto.types import Phase
+
+    with TrajectoryStore(directory / "trajectories.sqlite", create=False) as store:
+        before, after = (store.get(Phase.evaluate(agent, "test")) for agent in (first, shipped))
+    found = changes(before, after)
+    gained, lost, kept, missed = map(len, (found.gained, found.lost, found.kept, found.missed))
+    return (
+        f"test tasks solved by {shipped} and not by {first}: {gained}; the other way round: {lost}; "
+        f"by both: {kept}; by none: {missed}"
+    )

@@ -15,6 +15,7 @@ from eto.cli.progress import Progress
 from eto.cli.terminal import say, terminal
 from eto.data.formats import PairForm, read_trajectories, write_pairs, write_trajectories
 from eto.data.texts import shown
+from eto.engines.actor import Actor
 from eto.errors import InputError
 from eto.experiment.acting import Acting
 from eto.experiment.compose import (
@@ -116,7 +117,7 @@ def explore_tasks(
         out, overwrite=overwrite, inputs=inputs_of(model=model or recipe.model.path, recipe=recipe_path)
     )
     explore = section(recipe, ExploreSettings)
-    played = _play(
+    played = play_split(
         "explore", out, recipe, split, model, explore.temperature, explore.samples, overwrite=overwrite
     )
     failed = sum(t.failed for t in played)
@@ -140,7 +141,7 @@ def evaluate_model(
         inputs = inputs_of(model=model or recipe.model.path, recipe=recipe_path)
         check_file(out, overwrite=overwrite, inputs=inputs)
     evaluation = recipe.evaluation
-    played = _play("evaluate", out, recipe, split, model, evaluation.temperature, overwrite=overwrite)
+    played = play_split("evaluate", out, recipe, split, model, evaluation.temperature, overwrite=overwrite)
     summary = summarise(played, resamples=evaluation.bootstrap_resamples).to_dict()
     terminal().print(agent_table({model or recipe.model.path: summary}, title=f"{split} tasks"))
 
@@ -190,7 +191,7 @@ def make_pairs(
             say(f"  {name.replace('_', ' ')}: {count}")
 
 
-def _play(
+def play_split(
     command: str,
     out: Path | None,
     recipe: Recipe,
@@ -212,10 +213,8 @@ def _play(
             command_line = command_of(command, split, recipe, model)
             kept = stack.enter_context(Kept(out, command_line, overwrite=overwrite))
             _say_resuming(kept, Phase(split), len(tasks) * samples, progress)
-        progress.say("loading the model")
-        acting = stack.enter_context(Acting(recipe, progress))
         played = play(
-            acting.actor(policy_of(recipe, model), "policy"),
+            _actor(recipe, model, stack, progress),
             suite,
             tasks,
             recipe,
@@ -229,6 +228,20 @@ def _play(
             write_trajectories(out, played)
             kept.finish()
     return played
+
+
+def _actor(recipe: Recipe, model: str | None, stack: ExitStack, progress: Progress) -> Actor:
+    """Who plays: the recipe's model, or one behind a chat server."""
+    if recipe.rollout.engine == "chat":
+        from eto.engines.chat import chat_actor
+
+        if model is not None:
+            hint = "the chat server's model is rollout.chat.model"
+            raise InputError("a chat server plays, not a model of ours", where="--model", hint=hint)
+        assert recipe.rollout.chat is not None, "checked by RolloutSettings"
+        return chat_actor(recipe.rollout.chat)
+    progress.say("loading the model")
+    return stack.enter_context(Acting(recipe, progress)).actor(policy_of(recipe, model), "policy")
 
 
 def _say_resuming(kept: Kept, phase: Phase, total: int, progress: Progress) -> None:

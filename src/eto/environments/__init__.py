@@ -5,15 +5,19 @@ package adds a suite with an entry point of the group `eto.environments`:
 
     [project.entry-points."eto.environments"]
     my-game = "my_package.my_game:MyGame"
+
+Without installing anything, `my_game:MyGame` and `path/to/my_game.py:MyGame` are names too.
 """
 
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 from eto.environments.hosting.boundary import as_input_error, checked_suite, undisturbed
 from eto.environments.toolkit.options import check_types
@@ -78,6 +82,8 @@ def required_options(name: str) -> list[str]:
 
 
 def _suite_class(name: str) -> Callable[..., Any]:
+    if ":" in name:
+        return _class_of(name)
     if name in SUITES:
         module, attribute = SUITES[name]
         try:
@@ -92,7 +98,8 @@ def _suite_class(name: str) -> Callable[..., Any]:
             ) from error
     declared = [entry for entry in entry_points(group=GROUP) if entry.name == name]
     if not declared:
-        raise InputError(f"unknown environment {name!r}", hint=f"known ones: {', '.join(suite_names())}")
+        hint = f"known ones: {', '.join(suite_names())}; or module:Class, path/to/file.py:Class"
+        raise InputError(f"unknown environment {name!r}", hint=hint)
     if len(declared) > 1:
         packages = ", ".join(entry.dist.name if entry.dist else entry.value for entry in declared)
         raise InputError(f"environment {name!r} is declared by {packages}", hint="uninstall all but one")
@@ -110,3 +117,32 @@ def _load(entry: EntryPoint) -> Callable[..., Any]:
                 where=f"environment {entry.name}",
                 hint="fix or reinstall the package that declares it",
             ) from error
+
+
+def _class_of(name: str) -> Callable[..., Any]:
+    """The class that `module:Class` or `path/to/file.py:Class` names. Its folder, or the working directory,
+    joins the end of `sys.path`, which worker processes take over."""
+    where = f"environment {name}"
+    module, _, attribute = name.rpartition(":")
+    file = Path(module).expanduser() if module.endswith(".py") else None
+    if file is not None and not file.is_file():
+        raise InputError("there is no such file", where=where, hint=f"looked in {file.absolute().parent}")
+    if not attribute.isidentifier() or (file is None and not all(map(str.isidentifier, module.split(".")))):
+        raise InputError("it names no class of a module", where=where, hint="such as my_game:MyGame")
+    folder = str(file.absolute().parent if file is not None else Path.cwd())
+    if folder not in sys.path:
+        sys.path.append(folder)
+    with undisturbed(), as_input_error(where, "see to the module: it is imported as Python does"):
+        try:
+            found = import_module(file.stem if file is not None else module)
+        except ImportError as error:
+            raise InputError(f"it cannot be imported: {error}", where=where, hint=f"from {folder}") from error
+    if file is not None and not file.samefile(found.__file__ or "."):
+        hint = "give the file another name"
+        raise InputError(f"another module is called {file.stem}: {found.__file__}", where=where, hint=hint)
+    made = getattr(found, attribute, None)
+    if not callable(made):
+        there = [key for key, value in vars(found).items() if inspect.isclass(value)]
+        hint = f"it has {', '.join(sorted(there)) or 'no class'}"
+        raise InputError(f"the module has no class {attribute}", where=where, hint=hint)
+    return cast(Callable[..., Any], made)

@@ -144,6 +144,15 @@ def agent_table(agents: Mapping[str, Any], title: str) -> Table:
     return _rich_table(*agent_rows(agents), title=title)
 
 
+def comparison_tables(agents: Mapping[str, Any], baseline: str, title: str) -> Group:
+    """Agents, differences to `baseline` and task types: agent -> summary as a dict."""
+    from rich.console import Group
+
+    tables = (agent_rows(agents), difference_rows(agents, baseline), kind_rows(agents))
+    first, *others = (_rich_table(*rows, title=title if n == 0 else None) for n, rows in enumerate(tables))
+    return Group(first, *others)
+
+
 def duration(seconds: float) -> str:
     """`1 h 02 min`, `4 min 05 s` or `7.5 s`."""
     minutes, rest = divmod(round(seconds), 60)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -14,6 +13,7 @@ from eto.experiment.recipe import Recipe
 from eto.experiment.run import Run
 from eto.experiment.watch import Watcher, show_start, show_step
 from eto.protocols import Agent, TaskSuite
+from eto.runtime import release_memory
 from eto.types import Phase, Prefix, Task, Trajectory
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class Lab:
     def begin_again(self) -> None:
         """Give the learner the weights that the recipe's model has. The model it had is freed first."""
         del self.learner
-        gc.collect()  # modules hold each other in circles
+        release_memory()
         self.learner, self.current = policy_of(self.recipe), None
 
     def play(

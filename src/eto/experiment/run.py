@@ -32,6 +32,7 @@ from eto.experiment.recipe_yaml import read_text
 from eto.experiment.run_records import check_place, read_done, read_manifest
 from eto.experiment.stage import OpenStage, stopwatch
 from eto.machine import describe_machine
+from eto.runtime import release_memory
 
 if TYPE_CHECKING:
     from eto.data.store import TrajectoryStore
@@ -101,6 +102,7 @@ class Run:
                 yield stage
             record = {"stage": name, "seconds": round(seconds(), 3), "finished": _now()}
             write_json(path / "DONE", {**record, "metrics": stage.metrics, **stage.made})
+        release_memory()
 
     def stage_directory(self, name: str) -> Path:
         """Where stage `name` keeps its artefacts; not created here."""

@@ -26,12 +26,13 @@ from eto.settings.acting import (
 )
 from eto.settings.base import MethodSettings, Settings
 from eto.settings.contrast import ContrastSettings
-from eto.settings.engines import ServerSettings, VllmSettings
+from eto.settings.engines import ChatSettings, ServerSettings, VllmSettings
 from eto.settings.model import LoraSettings, ModelSettings
 from eto.settings.monte_carlo import MonteCarloSettings
 from eto.settings.training import DpoSettings, GuardSettings, SftSettings, TrainingSettings
 
 __all__ = [
+    "ChatSettings",
     "ContrastSettings",
     "DpoSettings",
     "EnvironmentLimits",

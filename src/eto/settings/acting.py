@@ -7,7 +7,7 @@ from typing import Annotated, Any, Self
 from pydantic import Field, model_validator
 
 from eto.settings.base import Conflict, Free, Most, Settings
-from eto.settings.engines import EngineName, ServerSettings, VllmSettings
+from eto.settings.engines import ChatSettings, EngineName, ServerSettings, VllmSettings
 from eto.settings.limits import Count, Megabytes, NotNegative, Positive, Share, Whole
 
 _LONGEST = Most(2_592_000)  # 30 days, in seconds
@@ -35,7 +35,8 @@ class EnvironmentSettings(EnvironmentLimits):
     workers: Annotated[Count, Most(1024), Free()] = 2
     """Processes that run simulators."""
     name: str = Field(min_length=1)
-    """The task suite, such as `scienceworld` or `webshop`; `eto environments` lists them."""
+    """The task suite: `scienceworld` or another that `eto environments` lists, or your own as
+    `path/to/file.py:Class` or `module:Class`."""
     options: dict[str, Any] = Field(default_factory=dict)
     """Passed to the task suite: task types, simplification and the like."""
 
@@ -78,17 +79,21 @@ class RolloutSettings(Settings):
     retries: Annotated[Whole, Most(1000)] = 1
     """Times an episode is started again after its simulator failed."""
     engine: EngineName = "in_process"
-    """What writes the actions: this process, a server that runs already, or vLLM servers started for the
-    run (docs/engines.md)."""
+    """What writes the actions: this process, a server that runs already, vLLM servers started for the
+    run, or, for experts and baselines, a chat server (docs/engines.md)."""
     server: Annotated[ServerSettings | None, Free()] = None
     """Where the server is; read where `engine` is server."""
     vllm: Annotated[VllmSettings | None, Free()] = None
     """How vLLM is started; read where `engine` is vllm. Null: as the defaults are."""
+    chat: ChatSettings | None = None
+    """Which model behind a chat server; read where `engine` is chat."""
 
     @model_validator(mode="after")
     def _server_is_named(self) -> Self:
         if self.engine == "server" and self.server is None:
             raise Conflict("{place}engine is server, but {place}server.urls names none; give it")
+        if self.engine == "chat" and self.chat is None:
+            raise Conflict("{place}engine is chat, but {place}chat names no url and no model; give them")
         return self
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from annotated_types import MinLen
 from pydantic import Field
@@ -10,7 +10,7 @@ from pydantic import Field
 from eto.settings.base import Free, Most, Settings
 from eto.settings.limits import Count, Names, Positive, Whole
 
-EngineName = Literal["in_process", "server", "vllm"]
+EngineName = Literal["in_process", "server", "vllm", "chat"]
 
 _LONGEST = Most(2_592_000)  # 30 days, in seconds
 
@@ -36,6 +36,20 @@ class ServerSettings(ClientSettings):
     """Name by which the servers serve it; null: the only one they list."""
     key_variable: Annotated[str | None, Free()] = None
     """Environment variable that holds the key; null: the server asks for none."""
+
+
+class ChatSettings(ClientSettings):
+    """A model behind a chat server, which takes and returns text: an expert, or a baseline."""
+
+    url: Annotated[str, Free()]
+    """Its address, such as https://api.example.com, without /v1."""
+    model: str
+    """The name by which it is asked for; also the agent's name."""
+    key_variable: Annotated[str | None, Free()] = None
+    """Environment variable that holds the key; null: the server asks for none."""
+    body: dict[str, Any] = Field(default={})
+    """Further fields of each request; null leaves one of ours out: {max_tokens: null,
+    max_completion_tokens: 512}."""
 
 
 class VllmSettings(ClientSettings):

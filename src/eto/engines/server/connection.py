@@ -80,13 +80,15 @@ class Connection:
         finally:
             self.under_way -= 1
 
-    async def ask(self, path: str, body: Mapping[str, Any], mend: Mend | None = None) -> Answer | Lost:
-        """`post`, sent again after a failed connection or an answer 5xx, with growing pauses; after time ran
-        out only where `mend` mended something."""
+    async def ask(
+        self, path: str, body: Mapping[str, Any], mend: Mend | None = None, busy: int | None = None
+    ) -> Answer | Lost:
+        """`post`, sent again after a failed connection or an answer 5xx or `busy`, with growing pauses; after
+        time ran out only where `mend` mended something."""
         tries, pause = self._settings.retries, FIRST_PAUSE
         while True:
             answer = await self.post(path, body)
-            if isinstance(answer, Answer) and answer.status < 500:
+            if isinstance(answer, Answer) and answer.status < 500 and answer.status != busy:
                 return answer
             if mend is not None and await mend(answer):
                 continue
