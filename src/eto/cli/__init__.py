@@ -22,6 +22,7 @@ transformers.
 - `kept`: a command's episodes beside its output, so that it resumes
 - `outputs`: outputs checked before the work starts
 - `panel`: the live stages of a run
+- `plan`: `eto run --plan`
 - `play`: `eto play`
 - `progress`: one live line per stage
 - `report`: `eto report` of one run

@@ -54,9 +54,26 @@ def run_whole(
         typer.Option("--from", metavar="DIR", help="Run whose finished stages to take, as far as it can be."),
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print errors alone.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print events as JSON lines.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print events as JSON lines; with --plan the plan.")
+    ] = False,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Tell memory, disk, tokens and hours, check all; run nothing.")
+    ] = False,
+    hardware: Annotated[
+        str, typer.Option(help="What to plan for: this, or such as 8xA100-80GB.", metavar="NAME")
+    ] = "this",
 ) -> None:
     """Run a whole recipe: clone, evaluate, explore, contrast, optimise, report. Goes on where it stopped."""
+    if plan:
+        from eto.cli.plan import print_plan
+
+        stopping.begin("run", "nothing was begun")
+        raise typer.Exit(print_plan(recipe, overrides or [], hardware, as_json))
+    if hardware != "this":
+        from eto.errors import InputError
+
+        raise InputError("it concerns plans", where="--hardware", hint="add --plan, or leave it out")
     from eto.cli.run import run_recipe
 
     run_recipe(recipe, overrides or [], source, quiet=quiet, as_json=as_json)

@@ -14,4 +14,5 @@
 - `private_interfaces`: private names of torch and transformers, all in one place
 - `probe`: a model checked against its own forward pass
 - `saving`: a model written, after a check that it can be
+- `shape`: sizes of a model, and a copy without weights, from its configuration alone
 """

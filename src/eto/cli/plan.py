@@ -1,0 +1,111 @@
+"""`eto run --plan`: what a run will take, as a table or as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.table import Table
+
+from eto.cli.compose import read_recipe
+from eto.cli.terminal import say, terminal
+from eto.experiment.planning.hardware import named_hardware
+from eto.experiment.planning.memory import Memory
+from eto.experiment.planning.plan import SERVER, Plan, plan_run
+from eto.experiment.planning.work import total
+
+PARTS = {
+    "context": "process",
+    "weights": "weights",
+    "copy": "copies in compute type",
+    "gradients": "gradients",
+    "optimiser": "optimiser",
+    "activations": "activations",
+    "reference": "reference",
+    "cache": "cache",
+}
+"""Parts of a device's memory, as they are shown."""
+
+
+def print_plan(path: Path, overrides: Sequence[str], hardware: str, as_json: bool) -> int:
+    """Print the plan of a run of the recipe at `path`; returns the exit code: 2 where something stands in its
+    way."""
+    recipe = read_recipe(path, overrides, "run")
+    plan = plan_run(recipe, named_hardware(hardware))
+    if as_json:
+        say(json.dumps(plan.record(), indent=2))
+    else:
+        _print(plan)
+    return 2 if plan.problems else 0
+
+
+def _print(plan: Plan) -> None:
+    console = terminal()
+    for line in _heading(plan):
+        console.print(line, soft_wrap=True)
+    console.print(_memory_table(plan.memory))
+    console.print(
+        f"peak {_gb(plan.peak)} of {_gb(plan.hardware.memory)} on one device"
+        f"{', servers included' if SERVER in plan.memory else ''}; simulators are not counted",
+        soft_wrap=True,
+    )
+    if plan.fits_on and plan.fits_on > 1:
+        console.print(f"training fits when it is sharded over {plan.fits_on} devices", soft_wrap=True)
+    console.print(f"disk {_gb(plan.disk)}", soft_wrap=True)
+    console.print(_work_table(plan))
+    console.print(
+        "hours are estimates from assumed shares of the hardware's speed, without simulators, starts and "
+        "saving; pairs are counted at their most (docs/scale.md)",
+        soft_wrap=True,
+    )
+    for problem in plan.problems:
+        console.print(f"problem: {problem}", soft_wrap=True)
+    console.print(f"{len(plan.problems) or 'no'} problems found", soft_wrap=True)
+
+
+def _heading(plan: Plan) -> Iterator[str]:
+    shape, lengths, counts = plan.shape, plan.lengths, plan.counts
+    trained = (
+        "" if shape.trained == shape.parameters else f", {shape.trained / 1e6:.1f} million of them trained"
+    )
+    yield f"{plan.recipe} on {plan.hardware.text}"
+    yield f"model: {shape.parameters / 1e9:.3f} billion parameters{trained}; context {plan.context}"
+    yield (
+        f"episodes: prompt {lengths.prompt:.0f} tokens, {lengths.turns:.1f} turns of an expert, at most "
+        f"{lengths.most_turns:.0f}, {lengths.action:.0f} tokens of action and {lengths.observation:.0f} of "
+        f"observation each ({lengths.source})"
+    )
+    yield (
+        f"tasks: {counts.train} train, {counts.experts} with expert, {counts.cloned} cloned, "
+        f"{counts.dev} dev, {counts.test} test"
+    )
+    kept = "recomputed" if plan.recomputes else "kept"
+    yield f"training: {plan.batch_tokens} tokens pass at a time, activations {kept}"
+
+
+def _memory_table(memory: dict[str, Memory]) -> Table:
+    table = Table("GB", *memory)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for name, shown in PARTS.items():
+        values = [asdict(part)[name] for part in memory.values()]
+        if any(values):
+            table.add_row(shown, *(f"{value / 1e9:.2f}" if value else "" for value in values))
+    table.add_row("total", *(f"{part.total / 1e9:.2f}" for part in memory.values()))
+    return table
+
+
+def _work_table(plan: Plan) -> Table:
+    table = Table("stage", "episodes", "trained tokens", "read", "generated", "hours")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for each in [*plan.work, total(plan.work)]:
+        counts = (each.episodes, each.trained, each.read, each.generated)
+        table.add_row(each.stage, *(f"{n:,}" if n else "" for n in counts), f"{each.hours:.2f}")
+    return table
+
+
+def _gb(number: int) -> str:
+    return f"{number / 1e9:.1f} GB"
