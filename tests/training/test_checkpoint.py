@@ -21,8 +21,9 @@ from test_loop import (
 )
 
 from eto.errors import InputError, MissingRequirement
-from eto.settings import GuardSettings
+from eto.settings import GuardSettings, SftSettings
 from eto.training.cloning import cloning, sft
+from eto.training.learner import load_learner
 from eto.training.preference import dpo
 
 resource = pytest.importorskip("resource")
@@ -138,3 +139,19 @@ def test_a_damaged_state_is_told(tiny_path, tmp_path, name, left):
 def test_a_trial_save_on_a_full_disk_is_told(tiny_path):
     with files_up_to(5), pytest.raises(MissingRequirement, match="no room left"):
         policy(tiny_path)
+
+
+def test_a_state_of_adamw_in_8_bits(tiny_path, tmp_path):
+    """Resumed after two of four steps it ends as undisturbed. Runs where bitsandbytes is installed."""
+    pytest.importorskip("bitsandbytes")
+    settings = SftSettings(epochs=2, batch_size=3, learning_rate=3e-3, optimiser="adamw8bit")
+    ends = []
+    for stop in (None, 2, None):
+        learner = load_learner(tiny_path, dtype="float32")
+        place = tmp_path if stop or ends else None
+        fit = cloning(learner, episodes(5), settings, directory=place, checkpoint_seconds=-1.0)
+        for step in fit:
+            if stop and step.step > stop:
+                break
+        ends.append(step.figures["loss"])
+    assert fit.step == 4 and ends[2] == ends[0]

@@ -41,14 +41,16 @@ COMMANDS: Mapping[str, Reads] = {
         ("seed", "environment", "tasks"), but=("environment.episode_seconds", "tasks.explore_unseen")
     ),
     "replay": Reads(("environment", "rollout.slots", "rollout.retries")),
-    "sft": Reads(("seed", "model", "method.sft", "checkpoint_seconds"), section="sft"),
+    "sft": Reads(("seed", "model", "train", "method.sft", "checkpoint_seconds"), section="sft"),
     "explore": Reads(
         ("seed", "model", "environment", "tasks", "rollout", "method.explore"),
         but=("tasks.explore_unseen", *_OF_TRAINING),
         section="explore",
     ),
     "pairs": Reads(("seed", "method.contrast"), but=_TURNS, section="contrast"),
-    "dpo": Reads(("seed", "model", "method.dpo", "checkpoint_seconds", *_TURNS, *_BOUNDS), section="dpo"),
+    "dpo": Reads(
+        ("seed", "model", "train", "method.dpo", "checkpoint_seconds", *_TURNS, *_BOUNDS), section="dpo"
+    ),
     "evaluate": Reads(
         ("seed", "model", "environment", "tasks", "rollout", "evaluation"),
         but=("tasks.explore_unseen", *_OF_TRAINING),

@@ -99,6 +99,7 @@ def policy_of(recipe: Recipe, model: str | None = None) -> Learner:
         thoughts=recipe.model.thoughts,
         date=recipe.model.date,
         fast_paths=recipe.model.fast_paths,
+        distribution=recipe.train,
     )
     check_action_room(recipe.rollout.max_action_tokens, learner.max_context)
     return learner

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from eto.experiment.compose import policy_of
 from eto.experiment.recipe import Recipe
-from eto.experiment.recipe_fields import learned_optimisers
+from eto.experiment.recipe_fields import learned_optimisers, training_sections
 from eto.methods import declared_stages
 
 if TYPE_CHECKING:
@@ -83,7 +83,17 @@ def check_for_training(policy: Learner, out: Path, agents: int = 0, *, learned: 
 
 
 def check_optimisers(recipe: Recipe) -> None:
-    """Raises `InputError` for a file of a learned optimiser that is missing or holds none."""
+    """Raises `InputError` for a file of a learned optimiser that is missing or holds none, and for an
+    accelerate config that cannot be used; `MissingRequirement` for an optimiser's package."""
+    if recipe.train.accelerate_config is not None:
+        from eto.training.backends.sharded_config import launched_by
+
+        launched_by(recipe.train)
+    if any(each.optimiser == "adamw8bit" for each in training_sections(recipe.method).values()):
+        from eto.training.optimiser import check_installed
+
+        for section in training_sections(recipe.method).values():
+            check_installed(section)
     for section in learned_optimisers(recipe.method).values():
         from eto.training.learned_optimiser import load_rule
 

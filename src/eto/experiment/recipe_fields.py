@@ -19,6 +19,7 @@ from eto.experiment.recipe_yaml import Location
 from eto.methods import load_method
 from eto.protocols import Need
 from eto.settings import (
+    DistributedSettings,
     EnvironmentSettings,
     EvaluationSettings,
     MethodSettings,
@@ -30,6 +31,7 @@ from eto.settings import (
     TrainingSettings,
 )
 from eto.settings.base import Conflict, Free, Most, Yields
+from eto.settings.distributed import unfit
 from eto.settings.limits import Count, Seed
 
 DEFAULT_METHOD = "eto"
@@ -58,6 +60,8 @@ class Recipe(Settings):
     """How many tasks of each task type."""
     rollout: RolloutSettings = RolloutSettings()
     """How episodes are played, in exploring and evaluating alike."""
+    train: DistributedSettings = DistributedSettings()
+    """In how many processes the agent is trained."""
     method: SerializeAsAny[MethodSettings] = Field(default_factory=_default_method)
     """How the agent learns: `name`, and the settings of the method of that name."""
     evaluation: EvaluationSettings = EvaluationSettings()
@@ -121,15 +125,27 @@ class Recipe(Settings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _trainings_go_with_processes(self) -> Self:
+        if not self.train.on:
+            return self
+        for name, section in training_sections(self.method).items():
+            if problem := unfit(self.train, section):
+                text, field, hint = problem
+                raise Conflict(f"method.{name}: {text} (train.{field}); {hint}")
+        return self
+
+
+def training_sections(method: MethodSettings) -> dict[str, TrainingSettings]:
+    """Sections of `method` that train, by name."""
+    sections = {name: getattr(method, name) for name in type(method).model_fields}
+    return {name: section for name, section in sections.items() if isinstance(section, TrainingSettings)}
+
 
 def learned_optimisers(method: MethodSettings) -> dict[str, TrainingSettings]:
     """Sections of `method` that train with a learned optimiser, by name."""
-    sections = {name: getattr(method, name) for name in type(method).model_fields}
-    return {
-        name: section
-        for name, section in sections.items()
-        if isinstance(section, TrainingSettings) and section.optimiser == "learned"
-    }
+    sections = training_sections(method)
+    return {name: section for name, section in sections.items() if section.optimiser == "learned"}
 
 
 def section_of(annotation: Any) -> type[BaseModel] | None:

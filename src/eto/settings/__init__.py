@@ -5,6 +5,7 @@
 - `contrast`: which pairs are made, which turns carry the contrast
 - `critic`: an offline critic and the update by it
 - `discriminator`: a discriminator that judges steps
+- `distributed`: training in several processes
 - `engines`: servers that act
 - `ensemble`: estimates that explore by where they differ
 - `limits`: bounds of settings, for recipes and for Python
@@ -27,6 +28,7 @@ from eto.settings.acting import (
 )
 from eto.settings.base import MethodSettings, Settings
 from eto.settings.contrast import ContrastSettings
+from eto.settings.distributed import DistributedSettings
 from eto.settings.engines import ChatSettings, RaySettings, ServerSettings, VllmSettings
 from eto.settings.model import LoraSettings, ModelSettings
 from eto.settings.monte_carlo import MonteCarloSettings
@@ -36,6 +38,7 @@ from eto.settings.training import DpoSettings, GuardSettings, SftSettings, Train
 __all__ = [
     "ChatSettings",
     "ContrastSettings",
+    "DistributedSettings",
     "DpoSettings",
     "EnvironmentLimits",
     "EnvironmentSettings",

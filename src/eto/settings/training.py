@@ -44,9 +44,9 @@ class TrainingSettings(Settings):
     """Course of the learning rate after warm-up. Paper: cosine."""
     warmup_ratio: Share = Field(default_factory=_warmup(0.03))
     """Share of the steps in which the learning rate rises; 0 with `schedule: constant`. Paper: 0.03."""
-    optimiser: Literal["adamw", "learned"] = "adamw"
-    """learned is Optim4RL (arXiv 2302.01470), for adapters (`model.lora`) only; it keeps 64 bytes of a
-    weight, AdamW 8."""
+    optimiser: Literal["adamw", "adamw8bit", "learned"] = "adamw"
+    """adamw8bit is bitsandbytes', which keeps 2 bytes of a weight, AdamW 8. learned is Optim4RL
+    (arXiv 2302.01470), for adapters (`model.lora`) only; it keeps 64."""
     optimiser_file: str | None = Field(None, min_length=1)
     """The learned optimiser's numbers, as `python -m eto.training.meta_training` writes them; null: those
     that come with the package."""

@@ -17,7 +17,7 @@
 - `memory`: memory that training will take, computed beforehand
 - `meta_games`: bandits and a small game with tiny policies
 - `meta_training`: learning an optimiser on them
-- `optimiser`: AdamW or a learned one, which may outlive a round
+- `optimiser`: AdamW, in 8 bits too, or a learned one, which may outlive a round
 - `pair_examples`: pairs as examples: what of them a loss sees
 - `pair_scores`: the log-prob of each turn of pairs
 - `policy_gradient`: PPO on the agent's tokens of stored episodes
@@ -25,5 +25,6 @@
 - `preference_checks`: settings without effect, given data and model
 - `probe`: branches of a tree against a model's own forward pass
 - `schedule`: learning-rate schedule
+- `state`: weights and optimiser on disk, of one process or of many
 - `unpaired`: preference training without pairs
 """

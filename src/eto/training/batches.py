@@ -41,3 +41,12 @@ def concurrent_passes(lanes: Sequence[Groups]) -> Groups:
         [number for groups in lanes if together < len(groups) for number in groups[together]]
         for together in range(passes)
     ]
+
+
+def forward_passes(batches: Sequence[Sequence[Tree]], tokens: int, lanes: int) -> list[tuple[Tree, ...]]:
+    """The trees that pass at the same time, for all of `batches`."""
+    passes = []
+    for trees in batches:
+        groups = split(trees, tokens, lanes)
+        passes += [tuple(trees[i] for i in together) for together in concurrent_passes(groups)]
+    return passes

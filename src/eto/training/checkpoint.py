@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 
 from eto.data.atomic import atomic_directory, recover
 from eto.data.files import disk_errors, read_json, write_json
 from eto.errors import InputError
 from eto.training.example import Example
+from eto.training.state import read_moments, read_weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,18 +29,23 @@ class Progress:
     """Fingerprint of what is trained on, and how."""
 
 
-def save_state(directory: Path, progress: Progress, model: Any, optimiser: torch.optim.Optimizer) -> None:
-    """Replace the state in `directory`. Raises `MissingRequirement` on a full disk, `InputError` where it
-    cannot be written; the old state then stays."""
+def save_state(directory: Path, progress: Progress, write: Callable[[Path], None]) -> None:
+    """Replace the state in `directory` by what `write` puts into the directory it is given.
+
+    Raises `MissingRequirement` on a full disk, `InputError` where it cannot be written; the old state then
+    stays."""
     state = directory / "state"
     with disk_errors(state), atomic_directory(state) as fresh:
-        _write(fresh, progress, model, optimiser)
+        write(fresh)
+        write_json(fresh / "step.json", asdict(progress))
 
 
 def load_state(
-    directory: Path | None, training: str, model: Any, optimiser: torch.optim.Optimizer
+    directory: Path | None, training: str, model: Any, optimiser: torch.optim.Optimizer | None
 ) -> Progress:
     """Take the newest complete state into `model` and `optimiser`; returns how far it is.
+
+    optimiser: None: that of other processes, which read its state themselves.
 
     Raises `InputError` for a state that is damaged, or of other data or settings than `training`.
     """
@@ -58,7 +63,9 @@ def load_state(
             hint="resume with the same data and settings, or delete it to train again",
         )
     try:
-        _read(state, model, optimiser)
+        read_weights(state, model)
+        if optimiser is not None:
+            read_moments(state, model, optimiser)
     except (SafetensorError, RuntimeError, EOFError, KeyError, ValueError, OSError) as error:
         fault = (str(error) or type(error).__name__).splitlines()[0]
         raise InputError(
@@ -80,27 +87,3 @@ def fingerprint(examples: Iterable[Example], *settings: object) -> str:
         for array in arrays:
             digest.update(array.tobytes())
     return digest.hexdigest()[:16]
-
-
-def _write(state: Path, progress: Progress, model: Any, optimiser: torch.optim.Optimizer) -> None:
-    trained = {name: p.detach().contiguous() for name, p in model.named_parameters() if p.requires_grad}
-    save_file(trained, state / "trained.safetensors")
-    optimiser_state = {
-        f"{number}.{name}": value.detach().contiguous()
-        for number, kept in optimiser.state_dict()["state"].items()
-        for name, value in kept.items()
-    }
-    save_file(optimiser_state, state / "moments.safetensors")
-    write_json(state / "step.json", asdict(progress))
-
-
-def _read(state: Path, model: Any, optimiser: torch.optim.Optimizer) -> None:
-    parameters = dict(model.named_parameters())
-    with torch.no_grad():
-        for key, value in load_file(state / "trained.safetensors").items():
-            parameters[key].copy_(value)
-    optimiser_state: dict[int, dict[str, torch.Tensor]] = {}
-    for key, value in load_file(state / "moments.safetensors").items():
-        number, _, name = key.partition(".")
-        optimiser_state.setdefault(int(number), {})[name] = value
-    optimiser.load_state_dict({**optimiser.state_dict(), "state": optimiser_state})

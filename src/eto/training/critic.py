@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,18 +40,22 @@ def criticise(
         targets = (settings.discount**left * reward).astype(np.float32)
         prepared.append(replace(example, references={TARGETS: (targets,)}, size=float(len(starts))))
 
-    def objective(example: Example, outputs: Sequence[TokenOutputs]) -> tuple[Tensor, dict[str, float]]:
-        [leaf] = outputs
-        if leaf.values is None:
-            raise RuntimeError("the model has no value head")
-        starts = torch.from_numpy(first_tokens(example.tree.leaves[0].turns)).to(leaf.values.device)
-        targets = torch.from_numpy(example.references[TARGETS][0]).to(leaf.values.device)
-        values = leaf.values[starts]
-        loss = expectile_loss(values, targets, settings.expectile)
-        return loss.sum(), {"value": float(values.detach().mean()), "return": float(targets.mean())}
-
     decisive = ("critic", settings.expectile, settings.discount)
+    objective = partial(_value_loss, expectile=settings.expectile)
     return learner.fit(prepared, objective, settings, objective_settings=decisive, **training)
+
+
+def _value_loss(
+    example: Example, outputs: Sequence[TokenOutputs], expectile: float
+) -> tuple[Tensor, dict[str, float]]:
+    [leaf] = outputs
+    if leaf.values is None:
+        raise RuntimeError("the model has no value head")
+    starts = torch.from_numpy(first_tokens(example.tree.leaves[0].turns)).to(leaf.values.device)
+    targets = torch.from_numpy(example.references[TARGETS][0]).to(leaf.values.device)
+    values = leaf.values[starts]
+    loss = expectile_loss(values, targets, expectile)
+    return loss.sum(), {"value": float(values.detach().mean()), "return": float(targets.mean())}
 
 
 def turn_advantages(
@@ -94,17 +99,20 @@ def clipped_update(
         for (example, _), before, gained in zip(examples, old, advantages, strict=True)
     ]
 
-    def objective(example: Example, outputs: Sequence[TokenOutputs]) -> tuple[Tensor, dict[str, float]]:
-        [leaf] = outputs
-        before, gained = (
-            torch.from_numpy(example.references[name][0]).to(leaf.log_probs.device)
-            for name in (OLD, ADVANTAGES)
-        )
-        loss, clipped = clipped_policy_loss(leaf.log_probs, before, gained, settings.clip)
-        kl = (before - leaf.log_probs.detach()).mean()
-        return loss.sum(), {"clipped": float(clipped.float().mean()), "kl": float(kl)}
-
     decisive = ("clipped update", settings.clip, settings.decay)
+    objective = partial(_clipped_loss, clip=settings.clip)
     return learner.fit(
         prepared, objective, settings, objective_settings=decisive, directory=directory, **training
     )
+
+
+def _clipped_loss(
+    example: Example, outputs: Sequence[TokenOutputs], clip: float
+) -> tuple[Tensor, dict[str, float]]:
+    [leaf] = outputs
+    before, gained = (
+        torch.from_numpy(example.references[name][0]).to(leaf.log_probs.device) for name in (OLD, ADVANTAGES)
+    )
+    loss, clipped = clipped_policy_loss(leaf.log_probs, before, gained, clip)
+    kl = (before - leaf.log_probs.detach()).mean()
+    return loss.sum(), {"clipped": float(clipped.float().mean()), "kl": float(kl)}

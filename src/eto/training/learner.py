@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,12 @@ from eto.models.architecture import check_architecture, checked_vocabulary, chos
 from eto.models.dtype import compute_dtype, device_of
 from eto.models.loading import Source, check_kind, find_model, load_model, load_tokenizer
 from eto.models.saving import check_savable, save_model
-from eto.settings import TrainingSettings
+from eto.settings import DistributedSettings, TrainingSettings
 from eto.settings.limits import Count, Seed, check_values
 from eto.tokens.prefix_tree import Tree
 from eto.tokens.rendering import NOT_AGENT, Rendered, Renderer, Thoughts
-from eto.training.backends import log_probs
+from eto.training.backends import log_probs, micro_batch_tokens
+from eto.training.backends.sharded import scored_by_ranks
 from eto.training.example import Example, Objective
 from eto.training.loop import Fit
 from eto.training.optimiser import Optimiser
@@ -52,14 +53,17 @@ class Learner:
         drafting: bool = True,
         fast_paths: bool = True,
         renderer: Renderer | None = None,
+        distribution: DistributedSettings | None = None,
     ) -> None:
         """`drafting`: guess how actions continue, which saves steps and changes no action. `fast_paths`:
         False acts and trains without those of a CPU. `renderer`: by default that of the tokenizer's own chat
-        template."""
+        template. `distribution`: trains in other processes; by default in this one."""
         given = {"dtype": dtype, "max_context": max_context}
         check_values(Learner.__init__, given, FIELDS)
         check_architecture(model)
+        self._fetch: Callable[[], None] | None = None
         self.model, self.tokenizer = model, tokenizer
+        self.distribution = distribution or DistributedSettings()
         self._lora, self.fast_paths = lora, fast_paths
         self.renderer = renderer or Renderer(tokenizer)
         self.renderer.embeddings = checked_vocabulary(model, tokenizer)
@@ -72,6 +76,22 @@ class Learner:
         """Stands for the weights as they are now: another one once they have changed."""
         self.saved: Path | None = None
         """Where the weights as they are now lie, as far as this learner knows."""
+
+    @property
+    def model(self) -> Any:
+        """With the weights as they are now: what other processes have trained is fetched first."""
+        if self._fetch is not None:
+            fetch, self._fetch = self._fetch, None
+            fetch()
+        return self._model
+
+    @model.setter
+    def model(self, model: Any) -> None:
+        self._model, self._fetch = model, None
+
+    def weights_elsewhere(self, fetch: Callable[[], None]) -> None:
+        """Other processes have changed the weights; `fetch` brings the model theirs, once somebody asks."""
+        self._fetch = fetch
 
     # -- acting -----------------------------------------------------------------------
 
@@ -131,13 +151,20 @@ class Learner:
 
     def score(self, trees: Sequence[Tree], micro_batch_tokens: int | None = None) -> list[list[np.ndarray]]:
         """For each leaf of each tree `[agent tokens]` log-probs (nats) under the weights as they are,
-        without dropout. `micro_batch_tokens`: of the forward passes that run at the same time."""
-        return log_probs(self.model, trees, self.dtype, micro_batch_tokens, fast_paths=self.fast_paths)
+        without dropout. `micro_batch_tokens`: of the forward passes that run at the same time.
+
+        A model that is divided in training is divided for this too."""
+        return self._scored(trees, micro_batch_tokens, values=False)
 
     def values(self, trees: Sequence[Tree], micro_batch_tokens: int | None = None) -> list[list[np.ndarray]]:
         """As `score`, the value head's estimate in the state before each token."""
-        fast = self.fast_paths
-        return log_probs(self.model, trees, self.dtype, micro_batch_tokens, fast_paths=fast, values=True)
+        return self._scored(trees, micro_batch_tokens, values=True)
+
+    def _scored(self, trees: Sequence[Tree], tokens: int | None, *, values: bool) -> list[list[np.ndarray]]:
+        if self.distribution.backend == "fsdp2":
+            return scored_by_ranks(self, trees, tokens or micro_batch_tokens(self.model), values=values)
+        model, fast = self.model, self.fast_paths
+        return log_probs(model, trees, self.dtype, tokens, fast_paths=fast, values=values)
 
     # -- files ------------------------------------------------------------------------
 
@@ -180,18 +207,19 @@ def load_learner(
     chat_template_kwargs: Mapping[str, Any] | None = None,
     thoughts: Thoughts = "auto",
     date: str | None = None,
+    distribution: DistributedSettings | None = None,
 ) -> Learner:
     """A learner from `embedded`, a local directory, or a Hub id; weights in fp32.
 
     A directory with a LoRA adapter alone is loaded merged into the base that it names. `lora` (rank,
-    alpha, dropout, target_modules) adds fresh adapters and freezes the rest. `drafting` and `fast_paths`
-    as in `Learner`; `chat_template` (a file, or a name) and what follows as in `Renderer`. Raises
-    `InputError` for a path that is not a complete causal LM, an architecture that is not supported, a chat
-    template that cannot be used, a model that could not be saved again, and an
-    argument out of range.
+    alpha, dropout, target_modules) adds fresh adapters and freezes the rest. `drafting`, `fast_paths`
+    and `distribution` as in `Learner`; `chat_template` (a file, or a name) and what follows as in `Renderer`.
+    Raises `InputError` for a path that is not a complete causal LM, an architecture that is not supported, a
+    chat template that cannot be used, a model that could not be saved again, and an argument out of range.
     """
     check_values(load_learner, locals(), FIELDS)
-    place = device_of(device)
+    divided = distribution is not None and distribution.backend == "fsdp2"
+    place = device_of("cpu" if divided and device is None else device)  # GPUs are for those who train
     compute_dtype(dtype, place)
     source = find_model(path)
     check_kind(source.model)
@@ -210,4 +238,5 @@ def load_learner(
         renderer=Renderer(
             tokenizer, chat_template, arguments=chat_template_kwargs, thoughts=thoughts, today=date
         ),
+        distribution=distribution,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,16 +13,17 @@ import numpy as np
 import torch
 
 from eto.data.files import disk_errors, write_atomic
-from eto.settings import TrainingSettings
+from eto.settings import DistributedSettings, TrainingSettings
 from eto.settings.limits import Seed, check_values
-from eto.tokens.prefix_tree import Tree
 from eto.training.backends import Backend, backend_for, micro_batch_tokens
-from eto.training.batches import concurrent_passes, split
+from eto.training.backends.sharded import Sharded, ShardedOptimiser, check_sent, optimiser_of
+from eto.training.batches import forward_passes
 from eto.training.checkpoint import Progress, fingerprint, load_state, save_state
 from eto.training.example import Example, Objective
 from eto.training.memory import planned_memory
 from eto.training.optimiser import Optimiser
 from eto.training.schedule import rate_share, warmup_steps
+from eto.training.state import write_whole
 
 
 class Trainee(Protocol):
@@ -32,9 +33,14 @@ class Trainee(Protocol):
     dtype: torch.dtype
     """Of the computation, not of the weights."""
     fast_paths: bool
+    distribution: DistributedSettings
+    """Over which processes it is trained."""
 
     def weights_changed(self) -> None:
         """Called before an update."""
+
+    def weights_elsewhere(self, fetch: Callable[[], None]) -> None:
+        """Called after an update by other processes: `fetch` brings the model its weights."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +105,8 @@ class Fit:
         """`activation_checkpointing` None: where memory asks for it. `objective_settings`: what decides the
         loss besides the examples. `optimiser`: by default a new one.
 
-        Raises `InputError` for a state in `directory` that is damaged, or of other examples or settings.
+        Raises `InputError` for a state in `directory` that is damaged, or of other examples or settings, and
+        for settings that do not go with several processes.
         """
         names = ("seed", "activation_checkpointing", "checkpoint_seconds")
         given = (seed, activation_checkpointing, checkpoint_seconds)
@@ -108,13 +115,13 @@ class Fit:
         model = learner.model
         self.learner, self.examples, self.objective, self.settings = learner, examples, objective, settings
         self.seed, self.directory, self.checkpoint_seconds = seed, directory, checkpoint_seconds
-        self.optimiser = optimiser or Optimiser(model, settings)
-        self.optimiser.check_trains(model)
-        self._plan = _plan(examples, settings, seed)
         self._backend: Backend | None = self._new_backend()
+        self.optimiser = optimiser_of(self._backend, model, settings, optimiser)
+        self._plan = _plan(examples, settings, seed)
         lanes = self._backend.concurrent
         self._tokens = settings.micro_batch_tokens or micro_batch_tokens(model)
-        passes = _forward_passes(examples, self._plan, self._tokens, lanes)
+        batches = [[examples[i].tree for i in batch] for _, batch in self._plan]
+        passes = forward_passes(batches, self._tokens, lanes)
         self.memory, self.recomputes = planned_memory(
             model,
             passes,
@@ -128,7 +135,10 @@ class Fit:
         """What training takes at its peak, the model included, and whether it recomputes activations."""
         decided = decisive(settings, seed) + self.optimiser.decisive
         self._training = fingerprint(examples, decided, objective_settings) if directory else ""
-        progress = load_state(directory, self._training, model, self.optimiser.algorithm)
+        algorithm = None if isinstance(self.optimiser, ShardedOptimiser) else self.optimiser.algorithm
+        progress = load_state(directory, self._training, model, algorithm)
+        if isinstance(self._backend, Sharded) and directory is not None and progress.step:
+            self._backend.state = (directory / "state").absolute()
         self.step = progress.step
         """Steps taken so far."""
         self.stopped: str | None = self._reason() if progress.stopped else None
@@ -179,6 +189,8 @@ class Fit:
 
     def _epochs(self, *, save: bool) -> Generator[Epoch, None, None]:
         ready, self._backend = self._backend or self._new_backend(), None
+        if isinstance(ready, Sharded):
+            ready.check_optimiser(self.optimiser)
         with ready as backend:
             backend.begin(self.learner.dtype, recompute_activations=self.recomputes)
             if save and self.at_epoch_end:
@@ -190,8 +202,11 @@ class Fit:
                     return  # left early; the same epoch would come for ever
 
     def _new_backend(self) -> Backend:
-        fast, dropout = self.learner.fast_paths, self.settings.dropout
-        return backend_for(self.learner.model, fast_paths=fast, dropout=dropout)
+        learner, settings = self.learner, self.settings
+        if learner.distribution.on:
+            check_sent(self.objective)
+            return Sharded(learner, settings, self.directory)
+        return backend_for(learner.model, fast_paths=learner.fast_paths, dropout=settings.dropout)
 
     def _steps(self, backend: Backend, epoch: int, *, save: bool) -> Iterator[StepResult]:
         warmup = warmup_steps(self.settings.warmup_ratio, self.steps)
@@ -222,8 +237,15 @@ class Fit:
     def _save(self) -> None:
         if self.directory is not None:
             progress = Progress(self.step, self.stopped is not None, self._training)
-            save_state(self.directory, progress, self.learner.model, self.optimiser.algorithm)
+            save_state(self.directory, progress, self._write)
             self._saved = time.monotonic()
+
+    def _write(self, state: Path) -> None:
+        """Weights and optimiser, by whoever has them."""
+        if isinstance(self.optimiser, ShardedOptimiser):
+            self.optimiser.save(state)
+        else:
+            write_whole(state, self.learner.model, self.optimiser.algorithm)
 
     @property
     def _note(self) -> Path:
@@ -240,18 +262,6 @@ def decisive(settings: TrainingSettings, seed: int) -> tuple[object, ...]:
     names = ("epochs", "learning_rate", "batch_size", "batch_tokens", "schedule", "warmup_ratio")
     names += ("weight_decay", "max_grad_norm", "dropout")
     return (*(getattr(settings, name) for name in names), seed)
-
-
-def _forward_passes(
-    examples: Sequence[Example], plan: Sequence[tuple[int, list[int]]], tokens: int, lanes: int
-) -> list[tuple[Tree, ...]]:
-    """The trees that pass at the same time, for all of training."""
-    passes = []
-    for _, batch in plan:
-        trees = [examples[i].tree for i in batch]
-        groups = split(trees, tokens, lanes)
-        passes += [tuple(trees[i] for i in together) for together in concurrent_passes(groups)]
-    return passes
 
 
 def _plan(examples: Sequence[Example], settings: TrainingSettings, seed: int) -> list[tuple[int, list[int]]]:

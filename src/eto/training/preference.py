@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -118,7 +119,7 @@ def preference(
         examples += sft_examples(learner, clonable(rehearsal), size=1.0)
     return learner.fit(
         examples,
-        lambda example, outputs: pair_loss(example, outputs, settings),
+        partial(pair_loss, settings=settings),
         settings,
         seed=seed,
         activation_checkpointing=activation_checkpointing,

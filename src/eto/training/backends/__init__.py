@@ -2,6 +2,12 @@
 
 - `base`: the interface
 - `core_groups`: the CPU's fast paths, groups of cores side by side
+- `sharded`: several processes, as the loop sees them
+- `sharded_config`: how they are launched, by torchrun or an accelerate config
+- `sharded_launch`: the processes: launched, asked and ended together
+- `sharded_layout`: a model copied (DDP) or divided (FSDP2) over them
+- `sharded_rank`: what one of them computes
+- `sharded_worker`: the program that each of them runs
 - `single`: plain autograd on any device: the reference
 """
 
