@@ -58,7 +58,7 @@ ARGUMENTS = {
         ("dpo", "rollout.max_action_tokens=9", "rollout.max_action_tokens has no effect on `eto dpo`"),
         ("dpo", "method.contrast.margin_turns=1", "read by `eto run`, `eto pairs`"),
         ("dpo", "method.guard.dev_every_epoch=false", "read by `eto run`"),
-        ("dpo", "checkpoint_seconds=9", "read by `eto run`"),
+        ("explore", "checkpoint_seconds=9", "read by `eto run`, `eto sft`, `eto dpo`"),
         ("dpo", "model={lora: {dropout: 0.1}}", "set method.dpo.dropout=true"),
         ("dpo", "environment.options={game: coin}", "environment.options has no effect"),
         ("sft", "method.dpo.beta=0.2", "read by `eto run`, `eto dpo`"),
