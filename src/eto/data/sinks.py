@@ -108,7 +108,8 @@ def _write_table(path: Path, spool: IO[str], columns: Mapping[str, Kind]) -> Non
 
         with atomic_file(path) as file, parquet.ParquetWriter(file, schema) as writer:
             for batch in _batches(spool, schema, arrow):
-                writer.write_batch(batch)
+                # Not write_batch(), which keeps a million rows in memory until their group is full.
+                writer.write_table(arrow.Table.from_batches([batch]))
     elif path.suffix == ".arrow":
         with atomic_file(path) as file:
             _write_stream(file, spool, schema, arrow)
