@@ -21,7 +21,7 @@ from eto.errors import MissingRequirement
 Write = Callable[[Mapping[str, Any]], None]
 TABLES = (".parquet", ".arrow")
 _ROWS = 1000
-_TEXT = 16 * 2**20
+_TEXT = 4 * 2**20
 """Rows, and characters of JSON, of which one part of a table is made."""
 
 
