@@ -136,6 +136,18 @@ def test_mistakes_of_an_export(run: Path, tmp_path: Path, command, arguments: tu
     assert not (tmp_path / "a.jsonl").exists()
 
 
+def test_places_that_an_export_leaves_alone(run: Path, tmp_path: Path, command) -> None:
+    for place in (run, tmp_path, run / "stages" / "new"):
+        command.fails("export", run, "--out", place, "--overwrite", says=["--out", "another place"])
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("mine")
+    command.fails("export", run, "--out", tmp_path / "mine", "--overwrite", says=["other files"])
+    command.succeeds("export", run, "--out", tmp_path / "set")
+    command.fails("export", run, "--out", tmp_path / "set", says=["something here already"])
+    command.succeeds("export", run, "--out", tmp_path / "set", "--overwrite")
+    assert len(read_trajectories(tmp_path / "set")) == 3
+
+
 SAID = [{"role": "user", "content": "Go."}, {"role": "assistant", "content": "north"}]
 ITEM: dict[str, Any] = {"id": "a/1", "messages": SAID}
 

@@ -97,6 +97,10 @@ def check_place(out: Path, source: Path, *, overwrite: bool) -> None:
     if not is_directory(out):
         check_file(out, overwrite=overwrite, inputs=inputs, form=DATA)
         return
+    whole, read = out.resolve(), source.resolve()
+    if whole == read or whole in read.parents or read in whole.parents or whole == Path.cwd():
+        problem = "this is the working directory, or the source, or one lies in the other"
+        raise InputError(problem, where=f"--out {shown(out, line=True)}", hint="give --out another place")
     if out.is_dir() and any(out.iterdir()):
         if not any((out / name).is_file() for name in ("state.json", TABLE)):
             problem = "the directory holds other files and no data set"

@@ -21,7 +21,7 @@ from eto.errors import MissingRequirement
 Write = Callable[[Mapping[str, Any]], None]
 TABLES = (".parquet", ".arrow")
 _ROWS = 1000
-_TEXT = 16 * 2**20
+_TEXT = 4 * 2**20
 """Rows, and characters of JSON, of which one part of a table is made."""
 
 
@@ -108,7 +108,8 @@ def _write_table(path: Path, spool: IO[str], columns: Mapping[str, Kind]) -> Non
 
         with atomic_file(path) as file, parquet.ParquetWriter(file, schema) as writer:
             for batch in _batches(spool, schema, arrow):
-                writer.write_batch(batch)
+                # Not write_batch(), which keeps a million rows in memory until their group is full.
+                writer.write_table(arrow.Table.from_batches([batch]))
     elif path.suffix == ".arrow":
         with atomic_file(path) as file:
             _write_stream(file, spool, schema, arrow)
