@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 BROAD = {"Exception", "BaseException"}
 # A process boundary: every error, bugs included, is sent to the parent, which raises it there.
 BOUNDARIES = {
+    "src/eto/experiment/tracking.py": 1,  # whatever a tracker raises, training goes on
     "src/eto/environments/hosting/boundary.py": 1,
     "src/eto/environments/hosting/worker.py": 1,
     "src/eto/rollout/simulators.py": 1,  # passed on to anyone who awaits the answer, whatever it is
