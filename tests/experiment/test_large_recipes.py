@@ -13,7 +13,11 @@ from eto.experiment.planning.work import Counts, Lengths
 from eto.experiment.recipe import load_recipe
 
 RECIPES = Path(__file__).parents[2] / "recipes"
-PLANNED_FOR = {"7b_one_gpu.yaml": "H200-141GB", "7b_lora_one_gpu.yaml": "A100-80GB"}
+PLANNED_FOR = {
+    "7b_eight_gpus.yaml": "8xA100-80GB",
+    "7b_one_gpu.yaml": "H200-141GB",
+    "7b_lora_one_gpu.yaml": "A100-80GB",
+}
 LLAMA_2_7B = {
     "model_type": "llama",
     "architectures": ["LlamaForCausalLM"],

@@ -234,9 +234,27 @@ def test_the_command_prints_a_table_or_json(config_only, tmp_path):
     assert told["problems"][0]["where"] == "model.max_context" and told["peak"] > 0
 
 
-@pytest.mark.parametrize("option", [["--json"], ["--hardware", "L4-24GB"]])
-def test_options_of_plans_need_one(config_only, tmp_path, option):
+def test_hardware_needs_a_plan(config_only, tmp_path):
     recipe_of(tmp_path, config_only)
-    done = planned(tmp_path / "planned.yaml", *option)
-    assert isinstance(done.exception, InputError) and done.exception.where == option[0]
+    done = planned(tmp_path / "planned.yaml", "--hardware", "L4-24GB")
+    assert isinstance(done.exception, InputError) and done.exception.where == "--hardware"
     assert not (tmp_path / "run").exists()
+
+
+def test_processes_divide_what_each_holds(config_only, tmp_path):
+    """With fsdp2; with ddp each has all, and the first GPU the driver's copy too."""
+    recipe_of(tmp_path, config_only)
+    path = tmp_path / "planned.yaml"
+
+    def memory(*overrides: str) -> dict[str, float]:
+        done = planned(path, "--plan", "--hardware", "4xL4-24GB", "--json", *overrides)
+        return json.loads(done.output)["memory"]["training"]
+
+    one = memory()
+    divided = memory("train.processes=4", "train.backend=fsdp2")
+    assert divided["optimiser"] == pytest.approx(one["optimiser"] / 4, abs=1)
+    whole = memory("train.processes=4")
+    assert whole["optimiser"] == one["optimiser"] and whole["weights"] == 2 * one["weights"]
+    assert memory("train.processes=2", "train.weights=bfloat16")["optimiser"] == one["optimiser"] / 2
+    done = planned(path, "--plan", "--hardware", "2xL4-24GB", "train.processes=4")
+    assert "4 processes on 2 GPUs" in done.output and done.exit_code == 2

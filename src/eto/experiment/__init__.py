@@ -21,6 +21,9 @@
 - `stage`: a stage while it is open: notes and wall time
 - `sweep`: settings varied one at a time, judged on dev tasks
 - `tested`: test episodes of agents that two runs have in common
+- `tracked_rows`: rows of metrics as trackers take them
+- `trackers`: each tracker by name, through accelerate
+- `tracking`: a run's metrics sent to trackers while it goes on
 - `variants`: one recipe with several methods
 - `watch`: observers of a run
 """

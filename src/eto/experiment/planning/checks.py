@@ -106,6 +106,14 @@ def check_room(
     problems.append(Problem(text, f"memory of {hardware.name}", hint))
 
 
+def check_processes(recipe: Recipe, hardware: Hardware, problems: list[Problem]) -> None:
+    """That each process that trains has a GPU."""
+    asked = recipe.train.processes
+    if not hardware.is_cpu and asked > hardware.count:
+        hint = "lower it: each process takes a GPU"
+        problems.append(Problem(f"{asked} processes on {hardware.count} GPUs", "train.processes", hint))
+
+
 def check_engine(recipe: Recipe, hardware: Hardware, problems: list[Problem]) -> None:
     """That the servers' command is there, and as many GPUs as they ask for."""
     if recipe.rollout.engine != "vllm":

@@ -147,3 +147,9 @@ def processes_that_fit(
 def with_agent(training: Memory, acting: Memory) -> Memory:
     """A dev check in the midst of training: the optimiser stays, and an agent acts beside it."""
     return replace(training, activations=0, copy=training.copy + acting.copy, cache=acting.cache)
+
+
+def with_driver(training: Memory, copy: int, processes: int = 1) -> Memory:
+    """`processes` that train on one device, and the weights of the process that started them."""
+    every = Memory(**{name: size * processes for name, size in asdict(training).items()})
+    return replace(every, weights=every.weights + copy)

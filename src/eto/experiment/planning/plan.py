@@ -16,6 +16,7 @@ from eto.experiment.planning.checks import (
     check_disk,
     check_engine,
     check_lengths,
+    check_processes,
     check_recipe,
     check_room,
     noted,
@@ -31,6 +32,7 @@ from eto.experiment.planning.memory import (
     server_memory,
     training_memory,
     with_agent,
+    with_driver,
 )
 from eto.experiment.planning.work import Counts, Lengths, Pace, Work, works
 from eto.experiment.recipe import Recipe
@@ -45,6 +47,8 @@ ROOM = 0.92
 DEV, SERVER = "dev check", "server"
 LEARNED_BYTES = 64
 """What the learned optimiser keeps of a weight."""
+EIGHT_BIT_BYTES = 2
+"""What AdamW in 8 bits keeps of a weight."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +121,10 @@ def plan_run(recipe: Recipe, hardware: Hardware) -> Plan:
         works(stages, recipe.method, counts, lengths, pace),
         problems,
     )
-    check_room(plan.peak, room, hardware, fits_on, problems)
+    wider = fits_on if fits_on is not None and fits_on > recipe.train.processes else None
+    check_room(plan.peak, room, hardware, wider, problems)
     check_engine(recipe, hardware, problems)
+    check_processes(recipe, hardware, problems)
     check_disk(recipe, plan.disk, problems)
     return plan
 
@@ -199,6 +205,18 @@ def _pace(recipe: Recipe, hardware: Hardware, shape: ModelShape, compute: int, r
     )
 
 
+def _storage(recipe: Recipe, compute: int) -> Storage:
+    """What is kept of each parameter."""
+    sections = [getattr(recipe.method, name) for name in type(recipe.method).model_fields]
+    given = [each.optimiser for each in sections if isinstance(each, TrainingSettings)]
+    kept: float = LEARNED_BYTES if learned_optimisers(recipe.method) else 8
+    if given and all(each == "adamw8bit" for each in given):
+        kept = EIGHT_BIT_BYTES
+    if recipe.train.weights == "bfloat16":
+        return Storage(2, 2, compute, 2, min(kept, 4))
+    return Storage(compute=compute, state=kept)
+
+
 class _Training:
     """What training takes, as the loop would count it with the model's weights at hand."""
 
@@ -216,9 +234,9 @@ class _Training:
         from eto.training.backends import core_groups, single
 
         self._recipe, self._hardware, self._model, self._shape = recipe, hardware, model, shape
-        state = LEARNED_BYTES if learned_optimisers(recipe.method) else 8
-        self.storage = Storage(compute=compute, state=state)
-        self._fast = hardware.is_cpu and recipe.model.fast_paths
+        self.storage = _storage(recipe, compute)
+        self._distribution = recipe.train
+        self._fast = hardware.is_cpu and recipe.model.fast_paths and not recipe.train.on
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         self._lanes = min(MOST, cores) if self._fast else 1
         sections = [getattr(recipe.method, name) for name in type(recipe.method).model_fields]
@@ -247,13 +265,17 @@ class _Training:
         return needed_bytes(4 * self._shape.parameters, 4 * self._shape.trained, agents, state)
 
     def _at_peak(self, recomputed: bool) -> Memory:
-        return training_memory(
-            self._shape,
-            self._activations(recomputed),
-            self.storage,
-            Spread(lanes=self._lanes),
-            context=self._hardware.context,
-        )
+        given = self._distribution
+        spread = Spread(given.processes, sharded=given.backend == "fsdp2", lanes=self._lanes)
+        activations, context = self._activations(recomputed), self._hardware.context
+        one = training_memory(self._shape, activations, self.storage, spread, context=context)
+        if not given.on:
+            return one
+        drivers = 4 * self._shape.parameters  # to save and to act
+        if self._hardware.is_cpu:
+            return with_driver(one, drivers, given.processes)
+        # With fsdp2 the driver's copy is not on a GPU (`training.learner.load_learner`).
+        return one if given.backend == "fsdp2" else with_driver(one, drivers)
 
     def _activations(self, recomputed: bool) -> int:
         """Counted by the loop's own rule, on rows of the longest episode's tokens."""
