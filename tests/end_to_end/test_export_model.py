@@ -87,7 +87,7 @@ def test_the_agent_of_a_run_with_its_card(model, tmp_path, command):
     card = (out / "README.md").read_text(encoding="utf-8")
     front = yaml.safe_load(card.split("---\n")[1])
     assert front["license"] == "cc0-1.0" and "base_model" not in front  # a directory is none on the Hub
-    assert "| test tasks |" in card and "learning_rate: 0.002" in card
+    assert "| test tasks |" in card and "learning_rate: 0.002" in card and " train tasks, sha256 of" in card
     assert str(tmp_path) not in card
     code = card.split("```python\n")[1].split("```")[0].replace('folder = "."', f"folder = {str(out)!r}")
     exec(compile(code, "README.md", "exec"), {})

@@ -99,8 +99,10 @@ def _results(facts: CardFacts, results: Mapping[str, Any]) -> list[str]:
 
 def _data(results: Mapping[str, Any]) -> str:
     lines = [f"- environment {markdown_code(results['environment'])}"]
-    for split, tasks_hash in (results.get("split_hashes") or {}).items():
-        lines.append(f"- {markdown_text(split)} tasks: hash {markdown_code(tasks_hash)}")
+    for split, tasks in (results.get("split_hashes") or {}).items():
+        lines.append(
+            f"- {tasks['tasks']} {markdown_text(split)} tasks, sha256 of their ids {tasks['sha256'][:12]}"
+        )
     for iteration, metrics in results["pairs"].items():
         pairs = metrics["pairs"]
         count = sum(pairs.values()) if isinstance(pairs, Mapping) else pairs
