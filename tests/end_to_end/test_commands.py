@@ -212,7 +212,7 @@ def test_version_and_help_are_quick(command) -> None:
 
 
 def test_ctrl_c_says_that_the_run_goes_on(monkeypatch: pytest.MonkeyPatch, command) -> None:
-    def interrupted(*_: object) -> None:
+    def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("eto.cli.run.run_recipe", interrupted)

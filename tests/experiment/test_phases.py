@@ -56,7 +56,7 @@ EARLIER = {"recipe.py", "recipe_earlier.py"}
 # A method's agents are named after it; "eto" alone is the program.
 METHOD_NAMES = {spelt for name in METHODS for spelt in (name, name.replace("_", "-"))} - {"eto"}
 WORDS = "|".join(sorted(METHOD_NAMES | {"dpo"}))
-NAMES = re.compile(rf"(?<![\w/])(({WORDS})\b|eto-|explore-|contrast-|dpo-|dev-|explore/|evaluate/)")
+NAMES = re.compile(rf"(?<![\w/])(({WORDS})\b|eto-(?!agent)|explore-|contrast-|dpo-|dev-|explore/|evaluate/)")
 
 
 def texts(source: str) -> list[tuple[int, str]]:

@@ -87,7 +87,7 @@ def test_a_missing_file_is_told(tiny_path, tmp_path):
     [
         ({"optimiser": "learned", "weight_decay": 0.1}, "weight_decay is AdamW's"),
         ({"optimiser_file": "rule.safetensors"}, "optimiser_file has no effect"),
-        ({"optimiser": "adam"}, "'adamw' or 'learned'"),
+        ({"optimiser": "adam"}, "'adamw8bit' or 'learned'"),
         ({"optimiser": "learned", "optimiser_file": ""}, "at least 1 character"),
     ],
 )

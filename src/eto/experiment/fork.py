@@ -40,6 +40,7 @@ FIRST_STAGE = {
     "tasks.experts_per_kind": "expert",
     "model": "method",
     "method": "method",
+    "train.weights": "method",
     "tasks.explore_unseen": "method",
     "tasks.dev_per_kind": "dev",
     "evaluation.temperature": "dev",
