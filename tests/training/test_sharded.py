@@ -236,7 +236,11 @@ def _fails_on_one(example, outputs):
 def test_an_exception_in_a_rank(tiny_path, standing, two):
     learner = learner_of(tiny_path, "ddp")
     fit = learner.fit(sft_examples(learner, episodes(4)), _fails_on_one, CLONING)
-    below = psutil.Process().children(recursive=True)
+    below = [
+        each
+        for each in psutil.Process().children(recursive=True)
+        if "sharded_worker" in " ".join(each.cmdline())
+    ]
     with pytest.raises(EngineFailure, match=r"process 1 of 2 failed: ValueError: this rank\n"):
         next(iter(fit))
     assert not two.alive and not psutil.wait_procs(below, timeout=5)[1]
