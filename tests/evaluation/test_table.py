@@ -7,7 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
-from eto.evaluation.table import Cell, rich_table
+from eto.evaluation.table import Cell, difference_rows, rich_table
 
 HEADER = ["run", "method", "reward", "success", "wall time"]
 ROWS: list[list[Cell]] = [
@@ -44,3 +44,15 @@ def test_columns_where_there_is_room_and_blocks_where_not() -> None:
         "  method: early_experience",
         "  reward: 0.612 [0.51, 0.71]",
     ]
+
+
+@pytest.mark.parametrize(
+    ("p", "shown"), [(None, "–"), (0.0001, "<0.001"), (0.0005, "0.001"), (0.25, "0.250")]
+)
+def test_a_small_p_is_not_zero(p, shown):
+    interval = {"mean": 0.1, "low": 0.0, "high": 0.2, "n": 4}
+    difference = dict.fromkeys(("reward", "final_reward", "success"), interval) | {
+        "reward": interval | {"p": p}
+    }
+    _, [row] = difference_rows({"eto-1": {"difference": difference}}, "sft")
+    assert row[-1] == (shown,)

@@ -46,7 +46,7 @@ def difference_rows(agents: Mapping[str, Any], baseline: str) -> tuple[list[str]
         if entry := figures.get("difference"):
             cells = [interval_cell(entry[name], 3, 3, sign="+") for _, name in _DIFFERENCES]
             p = entry["reward"]["p"]
-            rows.append([(agent,), (str(entry["reward"]["n"]),), *cells, (f"{p:.3f}" if p else UNKNOWN,)])
+            rows.append([(agent,), (str(entry["reward"]["n"]),), *cells, (_p_value(p),)])
     return header, rows
 
 
@@ -165,6 +165,12 @@ def duration(seconds: float) -> str:
     if minutes >= 60:
         return f"{minutes // 60} h {minutes % 60:02d} min"
     return f"{minutes} min {rest:02d} s" if minutes else f"{seconds:.1f} s"
+
+
+def _p_value(p: float | None) -> str:
+    if not p:
+        return UNKNOWN
+    return f"{p:.3f}" if p >= 0.0005 else "<0.001"
 
 
 def _reward_and_success(figures: Mapping[str, Any] | None) -> Cell:
