@@ -262,25 +262,40 @@ def hub() -> Iterator[tuple[str, list[tuple[str, bytes]]]]:
     server.server_close()
 
 
-def test_a_folder_is_pushed(run: Path, tmp_path: Path, hub) -> None:
-    """By the real client; the hub is a server that answers as far as an upload asks."""
+def pushed(hub, *arguments: object) -> tuple[str, dict[str, Any], dict[str, bytes]]:
+    """What a command with --push printed, asked to be created and sent. By the real client; the hub is a
+    server that answers as far as an upload asks."""
     address, got = hub
-    out = tmp_path / "cups"
-    command = [sys.executable, "-m", "eto", "export", str(run), "--phase", "explore/*", "--out", str(out)]
-    command += ["--push", "me/cups", "--licence", "mit"]
+    command = [sys.executable, "-m", "eto", *map(str, arguments), "--push", "me/cups"]
     environment = {**os.environ, "HF_ENDPOINT": address, "HF_TOKEN": "hf_none", "HF_HUB_DISABLE_XET": "1"}
     environment.pop("HF_HUB_OFFLINE", None)
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
-    assert "pushed, private: me/cups" in done.stdout
     created = json.loads(next(body for path, body in got if path.endswith("/create")))
-    assert created["visibility"] == "private" and created["type"] == "dataset"
     commit = next(body for path, body in got if "/commit/" in path)
     sent = {
         line["value"]["path"]: base64.b64decode(line["value"]["content"])
         for line in map(json.loads, commit.splitlines())
         if line["key"] == "file"
     }
+    return done.stdout, created, sent
+
+
+def test_a_model_is_pushed(tiny_path: Path, tmp_path: Path, hub) -> None:
+    out = tmp_path / "model"
+    said, created, sent = pushed(hub, "export-model", tiny_path, "--out", out)
+    assert "pushed: me/cups" in said
+    assert created["visibility"] == "private" and created.get("type", "model") == "model"
+    assert sent["model.safetensors"] == (out / "model.safetensors").read_bytes()
+    assert {"README.md", "config.json", "tokenizer.json"} <= set(sent)
+
+
+def test_a_folder_is_pushed(run: Path, tmp_path: Path, hub) -> None:
+    out = tmp_path / "cups"
+    exported = ("export", run, "--phase", "explore/*", "--out", out, "--licence", "mit")
+    said, created, sent = pushed(hub, *exported)
+    assert "pushed, private: me/cups" in said
+    assert created["visibility"] == "private" and created["type"] == "dataset"
     assert set(sent) == {"README.md", "data/train.parquet"}
     assert sent["data/train.parquet"] == (out / "data" / "train.parquet").read_bytes()
     card = sent["README.md"].decode()

@@ -17,7 +17,7 @@ transformers.
 - `events`: a run as JSON lines
 - `export_model`: `eto export-model`
 - `exporting`: `eto export`
-- `hub`: a folder for a model hub, and its upload
+- `hub`: folders for a model hub, and their upload
 - `importing`: `eto import`
 - `kept`: a command's episodes beside its output, so that it resumes
 - `outputs`: outputs checked before the work starts

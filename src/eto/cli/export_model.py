@@ -96,7 +96,9 @@ def export_model(what: str, out: Path, wanted: Wanted, overwrite: bool = False) 
     if script is not None:
         progress.say(f"GGUF written: {_to_gguf(script, out, dtype)}")
     if wanted.push:
-        _push(out, wanted.push)
+        from eto.cli.hub import push
+
+        push(out, wanted.push, "model")
         progress.say(f"pushed: {wanted.push}")
 
 
@@ -219,20 +221,3 @@ def _to_gguf(script: Path, folder: Path, dtype: str) -> Path:
             hint="it must know the architecture and the tokenizer; the folder itself is whole",
         )
     return target
-
-
-def _push(folder: Path, name: str) -> None:
-    from httpx2 import HTTPError
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
-
-    try:
-        hub = HfApi()
-        hub.create_repo(name, exist_ok=True, private=True)
-        hub.upload_folder(repo_id=name, folder_path=folder, ignore_patterns=[".saving/*"])
-    except (HfHubHTTPError, HFValidationError, LocalTokenNotFoundError, HTTPError, OSError) as error:
-        raise InputError(
-            f"the folder is written, but could not be pushed: {' '.join(str(error).split())[:200]}",
-            where=f"--push {name}",
-            hint="log in with `hf auth login`, give OWNER/NAME, and check the network",
-        ) from error

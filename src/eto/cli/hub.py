@@ -1,4 +1,4 @@
-"""A folder for a model hub: a table of records and its card, and the upload."""
+"""Folders for a model hub: a table of records with its card, and uploads of data sets and models."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import shlex
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from eto.data.atomic import atomic_directory
 from eto.data.exports import TABLE, Kind, export, left_behind
@@ -45,16 +45,17 @@ def write_folder(
     return written
 
 
-def push(folder: Path, name: str) -> None:
-    """Upload the folder as a private data set of the Hub. Raises `InputError` where that does not work."""
+def push(folder: Path, name: str, kind: Literal["dataset", "model"] = "dataset") -> None:
+    """Upload the folder as a private data set or model of the Hub. Raises `InputError` where that does not
+    work."""
     from httpx2 import HTTPError
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
 
     try:
         hub = HfApi()
-        hub.create_repo(name, repo_type="dataset", private=True, exist_ok=True)
-        hub.upload_folder(repo_id=name, repo_type="dataset", folder_path=folder)
+        hub.create_repo(name, repo_type=kind, private=True, exist_ok=True)
+        hub.upload_folder(repo_id=name, repo_type=kind, folder_path=folder, ignore_patterns=[".saving/*"])
     except (HfHubHTTPError, HFValidationError, LocalTokenNotFoundError, HTTPError, OSError) as error:
         raise InputError(
             f"the folder is written, but could not be pushed: {' '.join(str(error).split())[:200]}",
