@@ -44,7 +44,7 @@ def build(out: Path) -> tuple[Path, Path]:
     backend = "from setuptools import build_meta; build_meta.build_sdist('..')"
     _run(sys.executable, "-c", backend, cwd=copy)
     [sdist] = out.glob("*.tar.gz")
-    shutil.unpack_archive(sdist, out / "unpacked", filter="data")
+    shutil.unpack_archive(sdist, out / "unpacked")
     [source] = (out / "unpacked").iterdir()
     _run(
         sys.executable,
