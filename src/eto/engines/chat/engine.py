@@ -10,6 +10,7 @@ from eto.data.texts import shorten
 from eto.engines.event_loop import LoopThread
 from eto.engines.scripted import CONTEXT, END, TextRenderer
 from eto.engines.server.connection import Answer, Connection, Lost
+from eto.engines.server.engine import FAULTS_IN_A_ROW, GO_ON
 from eto.errors import EngineFailure, InputError
 from eto.protocols import Completion, EngineFault, Sampling
 from eto.settings.engines import ChatSettings
@@ -20,8 +21,6 @@ TOO_LONG = ("context_length", "maximum context", "context window", "too long")
 SHOWN = 300
 TOO_MANY = 429
 """The status with which services limit how often they are asked."""
-FAULTS_IN_A_ROW = 16
-"""Answers that cannot be used, without a good one in between, after which no more are asked for."""
 
 
 class ChatEngine:
@@ -87,8 +86,7 @@ class ChatEngine:
         self._faults += fault.retryable  # a conversation that is too long says nothing of the server
         if self._faults >= FAULTS_IN_A_ROW:
             problem = f"{self._faults} requests in a row had no answer that can be used; the last: "
-            hint = "see to the server; the same command goes on where this one stopped"
-            raise EngineFailure(problem + fault.problem, where=self._settings.url, hint=hint)
+            raise EngineFailure(problem + fault.problem, where=self._settings.url, hint=GO_ON)
 
 
 def _lost(lost: Lost) -> EngineFault:
