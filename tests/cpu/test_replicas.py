@@ -26,6 +26,11 @@ def backward(model, trees) -> None:
     torch.cat([leaf for tree in TreeLogProbs(model)(trees) for leaf in tree]).sum().backward()
 
 
+def pass_through(replicas, lane, trees) -> None:
+    with replicas.passing(lane) as back:
+        back(torch.cat([leaf for tree in TreeLogProbs(replicas.models[lane])(trees) for leaf in tree]).sum())
+
+
 def gradients(model) -> dict[str, torch.Tensor]:
     return {name: p.grad for name, p in model.named_parameters() if p.requires_grad}
 
@@ -52,10 +57,8 @@ def test_gradients_of_several_passes_and_lanes_add_up(changes):
     replicas = Replicas(model, torch.float32, 2)
     for _ in range(2):  # the second step must not see the first one's
         for lane, tree in enumerate(TREES):
-            backward(replicas.models[lane], [tree])
-            replicas.accumulate(lane)
-        backward(replicas.models[1], TREES)
-        replicas.accumulate(1)
+            pass_through(replicas, lane, [tree])
+        pass_through(replicas, 1, TREES)
         replicas.reduce()
         assert_close(gradients(model), autograd(model, [*TREES, *TREES]))
         assert all(p.grad is None for replica in replicas.models for p in replica.parameters())
@@ -66,8 +69,7 @@ def test_bfloat16_is_summed_in_fp32():
     replicas = Replicas(model, torch.bfloat16)
     assert {p.dtype for p in replicas.models[0].parameters()} == {torch.bfloat16}
     for tree in TREES:
-        backward(replicas.models[0], [tree])
-        replicas.accumulate(0)
+        pass_through(replicas, 0, [tree])
     replicas.reduce()
     found, expected = (
         torch.cat([g.flatten() for g in each.values()]) for each in (gradients(model), autograd(model, TREES))
@@ -83,8 +85,7 @@ def test_adapters_alone_are_trained():
             if "lora_B" in name:
                 parameter.fill_(0.05)
     replicas = Replicas(model, torch.float32)
-    backward(replicas.models[0], TREES)
-    replicas.accumulate(0)
+    pass_through(replicas, 0, TREES)
     replicas.reduce()
     assert_close(gradients(model), autograd(model, TREES))
     assert all(p.grad is None for p in model.parameters() if not p.requires_grad)
@@ -93,8 +94,7 @@ def test_adapters_alone_are_trained():
 def test_a_weight_that_one_step_did_not_use_has_no_gradient_of_the_step_before():
     model = tiny_model(434)
     replicas = Replicas(model, torch.float32, 2)
-    backward(replicas.models[1], TREES)
-    replicas.accumulate(1)
+    pass_through(replicas, 1, TREES)
     replicas.reduce()
     assert max(float(g.abs().max()) for g in gradients(model).values()) > 1e-2
     replicas.reduce()
@@ -104,8 +104,7 @@ def test_a_weight_that_one_step_did_not_use_has_no_gradient_of_the_step_before()
 def test_released_gradients_take_no_memory():
     model = tiny_model(434)
     replicas = Replicas(model, torch.bfloat16)
-    backward(replicas.models[0], TREES)
-    replicas.accumulate(0)
+    pass_through(replicas, 0, TREES)
     replicas.reduce()
     replicas.release()
     assert all(p.grad is None for p in model.parameters())

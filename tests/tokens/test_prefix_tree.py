@@ -152,11 +152,6 @@ def test_trees_end_to_end_are_exact():
     assert_exact(tiny_model(434), [trajectories(case) for case in CASES.values()])
 
 
-def test_weights_computed_again_are_exact(monkeypatch):
-    monkeypatch.setattr(branch_attention, "LONGEST_KEPT", 20)
-    assert_exact(tiny_model(434), [trajectories(case) for case in CASES.values()])
-
-
 @pytest.mark.parametrize("window", [None, 8, 20])
 def test_pieces_are_exact(monkeypatch, window):
     monkeypatch.setattr(branch_attention, "PIECE", 6)

@@ -2,7 +2,8 @@
 
 The row is attended piece by piece. A piece is a run of tokens with one path, and its queries meet the
 keys of that path alone, so neither other branches nor most of what lies ahead costs anything. The
-backward pass is written out: it adds to the gradients of a shared prefix in place, once a piece.
+backward pass is written out: it adds to the gradients of a shared prefix in place, once a piece. It
+computes the weights again, which are as many as heads times tokens times path.
 """
 
 from __future__ import annotations
@@ -19,8 +20,6 @@ from eto.tokens.prefix_tree import Row
 
 PIECE = 128
 """Most tokens of a piece: what a piece computes above the diagonal is thrown away."""
-LONGEST_KEPT = 1024
-"""Length of a path up to which a piece's weights are kept for the backward pass, not computed again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,31 +112,24 @@ class BranchAttention(torch.autograd.Function):
         -> `[tokens, heads, value size]`."""
         heads, tokens, _ = query.shape
         out = query.new_empty(tokens, heads, value.shape[-1])
-        kept = []
         for piece in branches.pieces:
             weights = _weights(query, key, piece, branches, scaling, window)
             attended = torch.bmm(weights, piece.along(value)).view(heads, -1, value.shape[-1])
             out[piece.start : piece.stop] = attended.transpose(0, 1)
-            if piece.depth <= LONGEST_KEPT:
-                kept.append(weights)
-        context.save_for_backward(query, key, value, *kept)
+        context.save_for_backward(query, key, value)
         context.rest = branches, scaling, window
         return out
 
     @staticmethod
     def backward(context: Any, given: Tensor) -> tuple[Tensor | None, ...]:
-        query, key, value, *kept = context.saved_tensors
+        query, key, value = context.saved_tensors
         branches, scaling, window = context.rest
         heads, _, size = query.shape
         to_query = torch.empty_like(query)
         to_key, to_value = torch.zeros_like(key), torch.zeros_like(value)
-        weights_of = iter(kept)
         for piece in branches.pieces:
             here = slice(piece.start, piece.stop)
-            if piece.depth <= LONGEST_KEPT:
-                weights = next(weights_of)
-            else:
-                weights = _weights(query, key, piece, branches, scaling, window)
+            weights = _weights(query, key, piece, branches, scaling, window)
             part = given[here].transpose(0, 1).reshape(len(key), -1, value.shape[-1])
             piece.add_along(to_value, torch.bmm(weights.transpose(1, 2), part))
             inner = torch.bmm(part, piece.along(value).transpose(1, 2))

@@ -10,12 +10,16 @@ lanes' sums become the master's gradient, added up in one order, the first one.
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from eto.cpu.weight_gradients import GradientSum, sum_directly
+from eto.cpu.recomputed import recompute_cheaply
+from eto.cpu.turns import Passes, Turn
+from eto.cpu.weight_gradients import GradientSum, Lane, LaneSum, sum_directly, summed_directly
 from eto.models.architecture import switch_recomputing
 
 
@@ -35,16 +39,26 @@ class Replicas:
         self._kept = list(master.parameters())
         self._used = [_in_type(weight.detach(), dtype) for weight in self._kept]
         self.models: list[Any] = []
-        self._sums: list[list[tuple[nn.Parameter, GradientSum]]] = []
-        self._totals: list[tuple[nn.Parameter, list[GradientSum]]] = [
-            (kept, []) for kept in self._kept if trained and kept.requires_grad
-        ]
-        for _ in range(lanes):
-            self._add_lane(master, trained)
+        self._passes = Passes(lanes)
+        self._lanes = [Lane() for _ in range(lanes)]
+        self._sums: list[list[tuple[nn.Parameter, LaneSum]]] = []
+        direct = summed_directly(master)
+        self._totals: list[tuple[nn.Parameter, list[GradientSum]]] = []
+        self._turns: list[Turn | None] = []
+        for kept in self._kept:
+            if trained and kept.requires_grad:
+                shared = id(kept) in direct
+                sums = [GradientSum(torch.empty_like(kept)) for _ in range(1 if shared else lanes)]
+                self._totals.append((kept, sums))
+                self._turns.append(Turn(self._passes) if shared else None)
+        self._late: list[dict[int, GradientSum]] = [{} for _ in range(lanes)]
+        """Gradients, by the weight's number, of uses outside of the layers that share a sum."""
+        for lane in range(lanes):
+            self._add_lane(master, trained, lane)
             if recompute_activations:
                 switch_recomputing(self.models[-1], "enable")({"use_reentrant": False})
 
-    def _add_lane(self, master: Any, trained: bool) -> None:
+    def _add_lane(self, master: Any, trained: bool, lane: int) -> None:
         own = [
             nn.Parameter(used, requires_grad=trained and kept.requires_grad)
             for kept, used in zip(self._kept, self._used, strict=True)
@@ -52,19 +66,49 @@ class Replicas:
         memo = {id(kept): weight for kept, weight in zip(self._kept, own, strict=True)}
         model = copy.deepcopy(master, memo)
         weights = [weight for weight in own if weight.requires_grad]
-        sums = [GradientSum(torch.empty_like(kept)) for kept, _ in self._totals]
-        for (_, totals), total in zip(self._totals, sums, strict=True):
-            totals.append(total)
+        sums = [
+            LaneSum(totals[lane % len(totals)], turn, self._lanes[lane])
+            for (_, totals), turn in zip(self._totals, self._turns, strict=True)
+        ]
         sum_directly(model, dict(zip(weights, sums, strict=True)))
+        if trained:
+            recompute_cheaply(model)
         self.models.append(model)
         self._sums.append(list(zip(weights, sums, strict=True)))
 
-    def accumulate(self, lane: int) -> None:
-        """Add what a backward pass left in `grad` to the lane's sums; call after each one."""
-        for weight, total in self._sums[lane]:
-            if weight.grad is not None:
-                total.add(weight.grad)
-                weight.grad = None
+    def begin_step(self, passes: Sequence[int]) -> None:
+        """Announce how many passes each lane will make until `reduce`: they then add up in one order."""
+        self._passes.begin(passes)
+
+    @contextmanager
+    def passing(self, lane: int) -> Iterator[Callable[[Tensor], None]]:
+        """A pass of a lane, which gives what runs its backward half from a scalar.
+
+        Raises within it what it raises; the other lanes then end without waiting.
+        """
+        at = self._lanes[lane]
+        with self._passes.one_of(lane) as number:
+            at.number, at.forward = number, True
+            at.passes += 1
+
+            def backward(loss: Tensor) -> None:
+                at.forward = False
+                loss.backward()
+                self._accumulate(lane)
+
+            yield backward
+
+    def _accumulate(self, lane: int) -> None:
+        """Add what a backward pass left in `grad` to the lane's sums."""
+        for number, (weight, total) in enumerate(self._sums[lane]):
+            if weight.grad is None:
+                continue
+            if self._turns[number] is None:
+                total.total.add(weight.grad)
+            else:
+                late = self._late[lane].setdefault(number, GradientSum(torch.empty_like(total.total.tensor)))
+                late.add(weight.grad)
+            weight.grad = None
 
     @torch.no_grad()
     def reduce(self) -> None:
@@ -72,11 +116,12 @@ class Replicas:
 
         The sums stay allocated: fresh memory costs more than writing over it.
         """
-        for kept, totals in self._totals:
-            used = [total for total in totals if not total.fresh]
+        for number, (kept, totals) in enumerate(self._totals):
+            late = [each.pop(number) for each in self._late if number in each]
+            used = [total for total in (*totals, *late) if not total.fresh]
             if not used:
-                totals[0].tensor.zero_()
                 used = totals[:1]
+                used[0].tensor.zero_()
             for other in used[1:]:
                 used[0].tensor.add_(other.tensor)
             kept.grad = used[0].tensor

@@ -3,18 +3,23 @@
 Autograd would write each layer's gradient to fresh memory and then add it to the sum; the
 gradient of an embedding it fills with zeros up to the size of the vocabulary first. Here a linear
 layer multiplies straight into its sum and an embedding adds the rows that were looked up. In
-bfloat16 a product is rounded, as autograd's is, and summed in fp32.
+bfloat16 a product is rounded, as autograd's is, and summed in fp32. All lanes add to one sum, in turns
+(`eto.cpu.turns`); an input that is cheap to compute again is not kept (`eto.cpu.recomputed`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from eto.cpu.recomputed import sources_of
+from eto.cpu.turns import Turn
 
 
 class GradientSum:
@@ -25,20 +30,13 @@ class GradientSum:
         self.fresh = True
         """Nothing was added since the step began; what the tensor holds is of the step before."""
 
-    def __deepcopy__(self, _memo: dict) -> GradientSum:
-        """Copies of a model that share its weights share their sums."""
-        return self
-
     def add(self, gradient: Tensor) -> None:
         """Add a gradient of the weight's shape."""
         self.tensor.copy_(gradient) if self.fresh else self.tensor.add_(gradient)
         self.fresh = False
 
     def add_product(self, left: Tensor, right: Tensor) -> None:
-        """Add `left` `[rows, n]` @ `right` `[n, columns]`."""
-        if left.dtype != self.tensor.dtype:
-            self.add(left @ right)
-            return
+        """Add `left` `[rows, n]` @ `right` `[n, columns]`, both in fp32."""
         torch.addmm(self.tensor, left, right, beta=0.0 if self.fresh else 1.0, out=self.tensor)
         self.fresh = False
 
@@ -50,7 +48,63 @@ class GradientSum:
         self.fresh = False
 
 
-def sum_directly(model: Any, sums: Mapping[nn.Parameter, GradientSum]) -> None:
+class Lane:
+    """Where a lane is: which pass it makes, and in which half of it."""
+
+    number: int | None = None
+    """Of the pass; None for one that waits for nobody."""
+    passes = 0
+    """Made so far, this one included."""
+    forward = True
+    """Whether the forward half is under way, in which uses of weights are counted."""
+
+
+class LaneSum:
+    """A lane's access to a gradient: its own, or all lanes', who add to it in turns."""
+
+    def __init__(self, total: GradientSum, turn: Turn | None, lane: Lane) -> None:
+        self.total = total
+        self._turn, self._lane = turn, lane
+        self._pass = self._uses = 0
+
+    def __deepcopy__(self, _memo: dict) -> LaneSum:
+        """Copies of a model that share its weights share their sums."""
+        return self
+
+    def used(self) -> None:
+        """The weight is used in the forward pass, and its gradient will be added once for that."""
+        if not self._lane.forward or not torch.is_grad_enabled():
+            return
+        if self._pass != self._lane.passes:
+            self._pass, self._uses = self._lane.passes, 0
+        self._uses += 1
+
+    def add(self, gradient: Tensor) -> None:
+        """As `GradientSum.add`."""
+        with self._adding():
+            self.total.add(gradient)
+
+    def add_product(self, left: Tensor, right: Tensor) -> None:
+        """As `GradientSum.add_product`, in the type that both have."""
+        if left.dtype != self.total.tensor.dtype:
+            self.add(left @ right)
+            return
+        with self._adding():
+            self.total.add_product(left, right)
+
+    def add_rows(self, numbers: Tensor, rows: Tensor) -> None:
+        """As `GradientSum.add_rows`."""
+        with self._adding():
+            self.total.add_rows(numbers, rows)
+
+    def _adding(self) -> AbstractContextManager[None]:
+        self._uses -= 1
+        if self._turn is None:
+            return nullcontext()
+        return self._turn.of(self._lane.number, last=self._uses == 0)
+
+
+def sum_directly(model: Any, sums: Mapping[nn.Parameter, LaneSum]) -> None:
     """Let the linear layers and embeddings of `model` whose weights are in `sums` add to these.
 
     Their weights then get no `grad`; every other parameter does.
@@ -63,15 +117,29 @@ def sum_directly(model: Any, sums: Mapping[nn.Parameter, GradientSum]) -> None:
             module.forward = partial(_embedding, module, sums[module.weight])
 
 
+def summed_directly(model: Any) -> set[int]:
+    """Ids of the weights of `model` that get no `grad` under `sum_directly`, all modules that have them being
+    linear layers and embeddings."""
+    found: dict[int, bool] = {}
+    for module in model.modules():
+        kind = type(module)
+        direct = kind is nn.Linear or (kind is nn.Embedding and _plain(module))
+        for name, weight in module.named_parameters(recurse=False):
+            found[id(weight)] = found.get(id(weight), True) and direct and name == "weight"
+    return {each for each, direct in found.items() if direct}
+
+
 def _plain(module: nn.Embedding) -> bool:
     return module.max_norm is None and not module.scale_grad_by_freq and not module.sparse
 
 
-def _linear(module: nn.Linear, total: GradientSum, inputs: Tensor) -> Tensor:
+def _linear(module: nn.Linear, total: LaneSum, inputs: Tensor) -> Tensor:
+    total.used()
     return _Linear.apply(inputs, module.weight, module.bias, total)
 
 
-def _embedding(module: nn.Embedding, total: GradientSum, ids: Tensor) -> Tensor:
+def _embedding(module: nn.Embedding, total: LaneSum, ids: Tensor) -> Tensor:
+    total.used()
     return _Embedding.apply(ids, module.weight, module.padding_idx, total)
 
 
@@ -80,15 +148,21 @@ class _Linear(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        context: Any, inputs: Tensor, weight: Tensor, bias: Tensor | None, total: GradientSum
+        context: Any, inputs: Tensor, weight: Tensor, bias: Tensor | None, total: LaneSum
     ) -> Tensor:
-        context.save_for_backward(inputs, weight)
+        context.again = None
+        kept: tuple[Tensor, ...] = (inputs,)
+        if (found := sources_of(inputs)) is not None:
+            context.again, kept = found
+            context.again.add_user()
+        context.save_for_backward(weight, *kept)
         context.total, context.biased = total, bias is not None
         return F.linear(inputs, weight, bias)
 
     @staticmethod
     def backward(context: Any, given: Tensor) -> tuple[Tensor | None, ...]:
-        inputs, weight = context.saved_tensors
+        weight, *kept = context.saved_tensors
+        inputs = kept[0] if context.again is None else context.again.value(*kept)
         rows = given.reshape(-1, given.shape[-1])
         context.total.add_product(rows.t(), inputs.reshape(-1, inputs.shape[-1]))
         back = given @ weight if context.needs_input_grad[0] else None
@@ -99,7 +173,7 @@ class _Embedding(torch.autograd.Function):
     """Rows of a matrix; a padding row gets no gradient, as with `nn.Embedding`."""
 
     @staticmethod
-    def forward(context: Any, ids: Tensor, weight: Tensor, padding: int | None, total: GradientSum) -> Tensor:
+    def forward(context: Any, ids: Tensor, weight: Tensor, padding: int | None, total: LaneSum) -> Tensor:
         context.save_for_backward(ids)
         context.padding, context.total = padding, total
         return F.embedding(ids, weight)

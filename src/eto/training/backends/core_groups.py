@@ -77,6 +77,7 @@ class CoreGroupBackend:
         """
         replicas, total = self._begun(), sum(example.size for example in batch)
         passes = split([example.tree for example in batch], tokens, self.groups.count)
+        replicas.begin_step([len(groups) for groups in passes])
 
         def work(lane: int) -> list[tuple[float, dict[str, float]]]:
             rows = []
@@ -85,9 +86,9 @@ class CoreGroupBackend:
                 without_dropout(self._scorers[lane])
             for group in passes[lane]:
                 part = [batch[i] for i in group]
-                loss, figures = summed_loss(self._scorers[lane], part, objective)
-                (loss * (1.0 / total)).backward()
-                replicas.accumulate(lane)
+                with replicas.passing(lane) as backward:
+                    loss, figures = summed_loss(self._scorers[lane], part, objective)
+                    backward(loss * (1.0 / total))
                 rows += figures
             return rows
 
