@@ -45,7 +45,7 @@ def test_training_by_hand():
     assert (found.context, found.activations, found.reference) == (7, 500, 100)
     assert found.total == 18_607
     assert training_memory(SHAPE, 0, Storage(compute=4)).copy == 0, "fp32 computes with the masters"
-    assert training_memory(SHAPE, 0, spread=Spread(lanes=3)).gradients == 12_000
+    assert training_memory(SHAPE, 0, spread=Spread(sums=3)).gradients == 12_000
 
 
 def test_sharding_divides_all_but_the_layers_under_way():

@@ -9,7 +9,7 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from eto.cpu.replicas import Replicas
 from eto.models.adapters import add_lora
-from eto.tokens.prefix_tree import build_tree
+from eto.tokens.prefix_tree import build_tree, lay_out
 from eto.training import log_probs
 from eto.training.log_probs import TreeLogProbs
 from eto.training.memory import kept_activations, training_memory
@@ -46,8 +46,28 @@ def test_counted_without_storage_is_what_a_real_pass_keeps(dtype, length):
     model = tiny_model(434)
     batch = trees(length)
     expected = really_kept(Replicas(model, dtype).models[0], batch)
-    assert kept_activations(model, batch, dtype) == pytest.approx(expected, rel=0.02)
+    assert kept_activations(model, batch, dtype, shared=True) == pytest.approx(expected, rel=0.02)
     assert all(weight.device.type == "cpu" for weight in model.parameters())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_lane_keeps_what_cannot_be_computed_again_and_no_more(dtype):
+    """Of each token and layer: what the two norms take in, queries, keys and values, what attention gives,
+    and both sides of the gated product."""
+    model, batch = tiny_model(434), trees(200)
+    config = model.config
+    size = config.hidden_size // config.num_attention_heads
+    heads = 2 * config.num_attention_heads + 2 * config.num_key_value_heads
+    numbers = 2 * config.hidden_size + heads * size + 2 * config.intermediate_size
+    tokens = len(lay_out(batch).ids)
+    predictions = sum(len(leaf.targets) for tree in batch for leaf in tree.leaves)
+    layers = config.num_hidden_layers * numbers * tokens + config.hidden_size * tokens
+    head = predictions * (434 + config.hidden_size)
+    positions = 2 * size * tokens
+    bound = dtype.itemsize * (layers + head + positions) + 32 * tokens
+    kept = really_kept(Replicas(model, dtype).models[0], batch)
+    assert kept <= bound
+    assert really_kept(model, batch) > 1.5 * kept, "autograd alone keeps more"
 
 
 @pytest.mark.parametrize("length", [40, 200])
@@ -91,6 +111,9 @@ def test_parts_by_hand():
     mixed = training_memory(model, trees(40), torch.bfloat16)
     assert (mixed.weights, mixed.copy) == (4 * size, 2 * size)
     assert training_memory(model, trees(40), torch.float32, lanes=3).gradients == 12 * size
+    norms = sum(weight.numel() for weight in model.parameters() if weight.ndim == 1)
+    shared = training_memory(model, trees(40), torch.float32, lanes=3, shared=True)
+    assert shared.gradients == 4 * (size + 2 * norms), "lanes of one process share all but those of norms"
     assert mixed.total == mixed.weights + mixed.added
 
 

@@ -89,7 +89,7 @@ def recompute_cheaply(model: Any) -> None:
 
 
 def norm_shift(module: nn.Module) -> float | None:
-    """What a root-mean-square norm adds to its weight, 0 or 1; None for a module that computes other things."""
+    """What a root-mean-square norm adds to its weight, 0 or 1; None for a module of another kind."""
     epsilon = _epsilon(module)
     if epsilon is None:
         return None
@@ -106,7 +106,11 @@ def norm_shift(module: nn.Module) -> float | None:
     normed = inputs * torch.rsqrt(inputs.square().mean(-1, keepdim=True) + epsilon)
     for shift in (0.0, 1.0):
         wanted = normed * (weight + shift)
-        if isinstance(found, Tensor) and found.shape == wanted.shape and torch.allclose(found, wanted, 1e-5, 1e-5):
+        if (
+            isinstance(found, Tensor)
+            and found.shape == wanted.shape
+            and torch.allclose(found, wanted, 1e-5, 1e-5)
+        ):
             return shift
     return None
 
@@ -183,7 +187,11 @@ def is_gated_mlp(module: nn.Module) -> bool:
     except FOREIGN:
         return False
     wanted = down(_product(parts["act_fn"], gate(inputs), up(inputs)))
-    return isinstance(found, Tensor) and found.shape == wanted.shape and torch.allclose(found, wanted, 1e-5, 1e-5)
+    return (
+        isinstance(found, Tensor)
+        and found.shape == wanted.shape
+        and torch.allclose(found, wanted, 1e-5, 1e-5)
+    )
 
 
 def _gated_mlp(module: Any, inputs: Tensor) -> Tensor:

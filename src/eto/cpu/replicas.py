@@ -144,6 +144,24 @@ class Replicas:
         self.models.clear()
 
 
+def keep_little(model: Any) -> None:
+    """Let `model`, which nobody trains, keep of a pass what a lane keeps; it may be without storage."""
+    sums = {
+        weight: LaneSum(GradientSum(weight.detach()), None, Lane())
+        for weight in model.parameters()
+        if weight.requires_grad
+    }
+    sum_directly(model, sums)
+    recompute_cheaply(model)
+
+
+def gradient_sums(model: Any, lanes: int) -> int:
+    """Numbers in the gradients of `lanes` lanes that train `model`."""
+    direct = summed_directly(model)
+    trained = [weight for weight in model.parameters() if weight.requires_grad]
+    return sum(weight.numel() * (1 if id(weight) in direct else lanes) for weight in trained)
+
+
 def _in_type(weight: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """`weight` itself where it has the type; buffers are left alone, see `weights_in`."""
     return weight.to(dtype) if weight.is_floating_point() else weight

@@ -147,9 +147,7 @@ class _Linear(torch.autograd.Function):
     """x W' + b, with dW = g'x added to its sum."""
 
     @staticmethod
-    def forward(
-        context: Any, inputs: Tensor, weight: Tensor, bias: Tensor | None, total: LaneSum
-    ) -> Tensor:
+    def forward(context: Any, inputs: Tensor, weight: Tensor, bias: Tensor | None, total: LaneSum) -> Tensor:
         context.again = None
         kept: tuple[Tensor, ...] = (inputs,)
         if (found := sources_of(inputs)) is not None:

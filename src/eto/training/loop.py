@@ -16,6 +16,7 @@ from eto.data.files import disk_errors, write_atomic
 from eto.settings import DistributedSettings, TrainingSettings
 from eto.settings.limits import Seed, check_values
 from eto.training.backends import Backend, backend_for, micro_batch_tokens
+from eto.training.backends.core_groups import CoreGroupBackend
 from eto.training.backends.sharded import Sharded, ShardedOptimiser, check_sent, optimiser_of
 from eto.training.batches import forward_passes
 from eto.training.checkpoint import Progress, fingerprint, load_state, save_state
@@ -129,6 +130,7 @@ class Fit:
             activation_checkpointing,
             lanes,
             plain=self._backend.plain,
+            shared=isinstance(self._backend, CoreGroupBackend),
             entropy=getattr(objective, "entropy", False),
             state_bytes=self.optimiser.weight_bytes,
         )

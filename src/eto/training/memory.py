@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
+from eto.cpu.replicas import gradient_sums, keep_little
 from eto.models.architecture import sharing_copy
 from eto.models.private_interfaces import storage_id
 from eto.tokens.prefix_tree import Tree, build_tree
@@ -37,7 +38,8 @@ class TrainingMemory:
     copy: int
     """Weights in the compute type."""
     gradients: int
-    """In fp32, each lane's."""
+    """In fp32: one sum for all lanes of a CPU's fast paths, except for weights that are used in other ways
+    than by linear layers and embeddings; else each process's."""
     optimiser_state: int
     """AdamW's two averages, or what the learned optimiser keeps."""
     activations: int
@@ -61,13 +63,15 @@ def planned_memory(
     lanes: int = 1,
     *,
     plain: bool = False,
+    shared: bool = False,
     entropy: bool = False,
     state_bytes: int = 8,
 ) -> tuple[TrainingMemory, bool]:
     """Memory of training on the largest of `batches`, and whether activations are recomputed in it:
     as `checkpointing` says or, where that is None, if all would not fit into what is free.
 
-    plain: with torch's own functions, without those written for trees. entropy: of the predictions too.
+    plain: with torch's own functions, without those written for trees. shared: `lanes` are those of one
+    process, with `eto.cpu.replicas`. entropy: of the predictions too.
     state_bytes: what the optimiser keeps of a weight; AdamW 8.
     """
     fullest, longest = max(batches, key=lambda batch: sum(map(len, batch))), max(batches, key=_longest)
@@ -82,6 +86,7 @@ def planned_memory(
                 checkpointing=recomputed,
                 lanes=lanes,
                 plain=plain,
+                shared=shared,
                 entropy=entropy,
                 state_bytes=state_bytes,
             )
@@ -109,13 +114,14 @@ def training_memory(
     checkpointing: bool = False,
     lanes: int = 1,
     plain: bool = False,
+    shared: bool = False,
     entropy: bool = False,
     state_bytes: int = 8,
 ) -> TrainingMemory:
     """Memory of training `model`, computing in `dtype`, with `trees` passing at a time.
 
-    `checkpointing`: with the activations inside a layer recomputed in the backward pass. `state_bytes`: what
-    the optimiser keeps of a weight; AdamW 8.
+    `checkpointing`: with the activations inside a layer recomputed in the backward pass. `plain` and `shared`
+    as in `planned_memory`. `state_bytes`: what the optimiser keeps of a weight; AdamW 8.
     """
     weights = list(model.parameters())
     trained = sum(weight.numel() for weight in weights if weight.requires_grad)
@@ -125,7 +131,7 @@ def training_memory(
     vocabulary = model.get_output_embeddings().weight.shape[0]
     predictions = min(CHUNK, sum(len(leaf.targets) for tree in trees for leaf in tree.leaves))
     # Under autocast part of what is kept is in fp32: all of it is counted so.
-    kept = kept_activations(model, trees, torch.float32 if plain else dtype, plain=plain)
+    kept = kept_activations(model, trees, torch.float32 if plain else dtype, plain=plain, shared=shared)
     buffers = 6 if entropy else 2
     if checkpointing:
         config = model.config.get_text_config()
@@ -134,29 +140,33 @@ def training_memory(
     return TrainingMemory(
         weights=sum(weight.numel() * weight.element_size() for weight in weights),
         copy=copied * width,
-        gradients=4 * trained * lanes,
+        gradients=4 * (gradient_sums(model, lanes) if shared else trained * lanes),
         optimiser_state=state_bytes * trained,
         activations=kept + buffers * 4 * predictions * vocabulary,
     )
 
 
-def kept_activations(model: Any, trees: Sequence[Tree], dtype: torch.dtype, *, plain: bool = False) -> int:
+def kept_activations(
+    model: Any, trees: Sequence[Tree], dtype: torch.dtype, *, plain: bool = False, shared: bool = False
+) -> int:
     """Bytes that a forward pass over `trees` keeps for its backward pass, weights left out.
 
     Where the computation depends on values, as the choice of experts does, it cannot run without
     storage: then a pass over the start of a tree is measured instead, and scaled.
     """
     try:
-        return _kept_by(_on_meta(model, dtype), trees, plain)
+        return _kept_by(_on_meta(model, dtype), trees, plain, shared)
     except RuntimeError:
         short = _prefix(max(trees, key=len))
         width = torch.empty((), dtype=dtype).element_size() / next(model.parameters()).element_size()
-        kept = _kept_by(sharing_copy(model), [short], plain)
+        kept = _kept_by(sharing_copy(model), [short], plain, shared)
         return int(kept * width * sum(map(len, trees)) / len(short))
 
 
-def _kept_by(model: Any, trees: Sequence[Tree], plain: bool) -> int:
+def _kept_by(model: Any, trees: Sequence[Tree], plain: bool, shared: bool) -> int:
     """Bytes that a pass of `model`, a copy of the caller's, keeps besides its weights and buffers."""
+    if shared:
+        keep_little(model)
     scorer = TreeLogProbs(model, owned=True, plain=plain).train()
     own = {storage_id(tensor) for tensor in (*model.parameters(), *model.buffers())}
     kept: dict[int, Tensor] = {}

@@ -60,8 +60,8 @@ class Spread:
     processes: int = 1
     sharded: bool = False
     """Weights, gradients and optimiser divided among them (FSDP); else each has all (DDP)."""
-    lanes: int = 1
-    """Groups of cores of one process, each with gradients of its own."""
+    sums: float = 1
+    """Gradients of a weight in one process, on average: its lanes share most of them."""
 
 
 def training_memory(
@@ -88,7 +88,7 @@ def training_memory(
         context=context,
         weights=round(weights / share),
         copy=storage.compute * whole if copied else 0,
-        gradients=round(storage.gradient * shape.trained * spread.lanes / share),
+        gradients=round(storage.gradient * shape.trained * spread.sums / share),
         optimiser=round(storage.state * shape.trained / share),
         activations=activations,
         reference=4 * reference_tokens,

@@ -231,6 +231,7 @@ class _Training:
         compute: int,
     ) -> None:
         from eto.cpu.core_groups import MOST
+        from eto.cpu.replicas import gradient_sums
         from eto.training.backends import core_groups, single
 
         self._recipe, self._hardware, self._model, self._shape = recipe, hardware, model, shape
@@ -238,14 +239,15 @@ class _Training:
         self._distribution = recipe.train
         self._fast = hardware.is_cpu and recipe.model.fast_paths and not recipe.train.on
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        self._lanes = min(MOST, cores) if self._fast else 1
+        lanes = min(MOST, cores) if self._fast else 1
+        self._sums = gradient_sums(model, lanes) / gradient_sums(model, 1)
         sections = [getattr(recipe.method, name) for name in type(recipe.method).model_fields]
         given = [s.micro_batch_tokens for s in sections if isinstance(s, TrainingSettings)]
         by_device = core_groups.MICRO_BATCH_TOKENS if self._fast else single.MICRO_BATCH_TOKENS
         self._longest = min(context, max(lengths.longest, round(lengths.tokens(lengths.own_turns))))
         widest = max((tokens or by_device for tokens in given), default=by_device)
         # Each lane passes its share of the tokens, and one row at least (`eto.training.batches.split`).
-        self._rows = self._lanes * max(1, widest // self._lanes // self._longest)
+        self._rows = lanes * max(1, widest // lanes // self._longest)
         self.tokens = self._rows * self._longest
 
     def memory(self) -> tuple[Memory, bool]:
@@ -266,7 +268,7 @@ class _Training:
 
     def _at_peak(self, recomputed: bool) -> Memory:
         given = self._distribution
-        spread = Spread(given.processes, sharded=given.backend == "fsdp2", lanes=self._lanes)
+        spread = Spread(given.processes, sharded=given.backend == "fsdp2", sums=self._sums)
         activations, context = self._activations(recomputed), self._hardware.context
         one = training_memory(self._shape, activations, self.storage, spread, context=context)
         if not given.on:
@@ -291,5 +293,7 @@ class _Training:
             for number in range(self._rows)
         ]
         dtype = torch.float32 if self.storage.compute == 4 else torch.bfloat16
-        taken = counted(self._model, rows, dtype, checkpointing=recomputed, plain=not self._fast)
+        taken = counted(
+            self._model, rows, dtype, checkpointing=recomputed, plain=not self._fast, shared=self._fast
+        )
         return taken.activations
