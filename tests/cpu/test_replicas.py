@@ -6,6 +6,7 @@ import copy
 
 import pytest
 import torch
+from architectures import SUPPORTED, tiny_architecture
 from tiny import tiny_model
 from torch import nn
 
@@ -153,3 +154,42 @@ def test_casting_weights_keeps_the_frequencies_of_positions():
     for each in (cast, Replicas(model, torch.bfloat16).models[0]):
         assert each.model.rotary_emb.inv_freq.dtype == torch.float32
         assert torch.equal(each.model.rotary_emb.inv_freq, wanted)
+
+
+@pytest.mark.parametrize("name", SUPPORTED)
+def test_gradients_of_every_architecture_are_autograds(name):
+    """What is summed in turns and computed again, against plain autograd on the same trees."""
+    kind, _, changes = SUPPORTED[name]
+    model = tiny_architecture(kind, changes)
+    replicas = Replicas(model, torch.float32, 2)
+    replicas.begin_step([1, 1])
+    for lane, tree in enumerate(TREES):
+        pass_through(replicas, lane, [tree])
+    replicas.reduce()
+    found = gradients(model)
+    exact = copy.deepcopy(model)
+    for tree in TREES:
+        backward(exact, [tree])
+    for weight, other in gradients(exact).items():
+        expected = torch.zeros_like(found[weight]) if other is None else other
+        scale = max(1.0, float(expected.abs().max()))
+        torch.testing.assert_close(found[weight] / scale, expected / scale, atol=1e-5, rtol=1e-4, msg=weight)
+
+
+def test_a_weight_that_is_used_outside_of_its_layer_counts_too():
+    model = tiny_model(434)
+    replicas = Replicas(model, torch.float32, 2)
+    replicas.begin_step([1, 1])
+    for lane, tree in enumerate(TREES):
+        replica = replicas.models[lane]
+        with replicas.passing(lane) as back:
+            outside = replica.model.layers[0].mlp.up_proj.weight.square().sum()
+            back(
+                torch.cat([leaf for each in TreeLogProbs(replica, owned=True)([tree]) for leaf in each]).sum()
+                + outside
+            )
+    replicas.reduce()
+    expected = autograd(model, TREES)
+    name = "model.layers.0.mlp.up_proj.weight"
+    expected[name] = expected[name] + 4 * model.model.layers[0].mlp.up_proj.weight.detach()
+    assert_close(gradients(model), expected)

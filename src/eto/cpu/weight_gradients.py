@@ -22,6 +22,10 @@ from eto.cpu.recomputed import sources_of
 from eto.cpu.turns import Turn
 
 
+BLOCK = 2**22
+"""Numbers of a product in another type than its sum that are in memory at a time."""
+
+
 class GradientSum:
     """The gradient of one weight over the passes of an optimiser step, in fp32."""
 
@@ -36,8 +40,13 @@ class GradientSum:
         self.fresh = False
 
     def add_product(self, left: Tensor, right: Tensor) -> None:
-        """Add `left` `[rows, n]` @ `right` `[n, columns]`, both in fp32."""
-        torch.addmm(self.tensor, left, right, beta=0.0 if self.fresh else 1.0, out=self.tensor)
+        """Add `left` `[rows, n]` @ `right` `[n, columns]`, which have one type."""
+        if left.dtype == self.tensor.dtype:
+            torch.addmm(self.tensor, left, right, beta=0.0 if self.fresh else 1.0, out=self.tensor)
+        else:  # block by block: all of a vocabulary's would be what takes most at the peak
+            rows = max(1, BLOCK // right.shape[1])
+            for part, block in zip(left.split(rows), self.tensor.split(rows), strict=True):
+                block.copy_(part @ right) if self.fresh else block.add_(part @ right)
         self.fresh = False
 
     def add_rows(self, numbers: Tensor, rows: Tensor) -> None:
@@ -85,9 +94,9 @@ class LaneSum:
             self.total.add(gradient)
 
     def add_product(self, left: Tensor, right: Tensor) -> None:
-        """As `GradientSum.add_product`, in the type that both have."""
-        if left.dtype != self.total.tensor.dtype:
-            self.add(left @ right)
+        """As `GradientSum.add_product`."""
+        if left.dtype != self.total.tensor.dtype and self.total.tensor.numel() <= BLOCK:
+            self.add(left @ right)  # multiplied before its turn comes
             return
         with self._adding():
             self.total.add_product(left, right)
