@@ -31,6 +31,7 @@ MB = 2**20
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--dtype", default="auto", help="of the computation: auto, float32 or bfloat16")
+    parser.add_argument("--steps", type=int, default=2)
     parser.add_argument("--tensors", action="store_true", help="the tensors alone, without training")
     given = parser.parse_args()
     agent = prepared()
@@ -38,7 +39,7 @@ def main() -> None:
     print(f"{peak_resident():6.0f} MB with the libraries loaded")
     policy = eto.load_learner(agent.model, dtype=given.dtype)
     print(f"{peak_resident():6.0f} MB with the model")
-    settings = eto.DpoSettings(epochs=2, batch_size=BATCH, learning_rate=1e-6)
+    settings = eto.DpoSettings(epochs=given.steps, batch_size=BATCH, learning_rate=1e-6)
     if given.tensors:
         kept, _ = contrasted(policy, pairs, eto.ContrastSettings(), settings)
         print_tensors(policy, [example for _, example in kept])

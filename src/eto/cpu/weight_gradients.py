@@ -21,7 +21,6 @@ from torch import Tensor, nn
 from eto.cpu.recomputed import sources_of
 from eto.cpu.turns import Turn
 
-
 BLOCK = 2**22
 """Numbers of a product in another type than its sum that are in memory at a time."""
 
