@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import gc
+import weakref
 
 import pytest
 import torch
@@ -102,13 +104,24 @@ def test_a_weight_that_one_step_did_not_use_has_no_gradient_of_the_step_before()
     assert max(float(g.abs().max()) for g in gradients(model).values()) == 0.0
 
 
-def test_released_gradients_take_no_memory():
+@pytest.mark.parametrize("trained", [True, False])
+def test_released_copies_and_gradients_take_no_memory(trained):
+    """Without waiting for Python to find the circles that modules are in."""
     model = tiny_model(434)
-    replicas = Replicas(model, torch.bfloat16)
-    pass_through(replicas, 0, TREES)
-    replicas.reduce()
-    replicas.release()
-    assert all(p.grad is None for p in model.parameters())
+    replicas = Replicas(model, torch.bfloat16, trained=trained)
+    if trained:
+        pass_through(replicas, 0, TREES)
+        replicas.reduce()
+    copies = list(replicas.models[0].parameters())
+    sums = [weakref.ref(weight.grad) for weight in model.parameters() if trained]
+    gc.disable()
+    try:
+        replicas.release()
+        assert sum(weight.numel() for weight in copies) == 0
+        assert not [each for each in sums if each() is not None]
+    finally:
+        gc.enable()
+    assert all(p.grad is None and p.numel() for p in model.parameters())
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

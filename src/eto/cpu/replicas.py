@@ -136,12 +136,19 @@ class Replicas:
                 used.copy_(kept)
 
     def release(self) -> None:
-        """Leave the master as it was found: the gradients' memory is free again."""
+        """Leave the master as it was found, and free copies of weights and gradients.
+
+        At once: modules hold each other in circles, which Python finds late.
+        """
+        for model in self.models:
+            for weight in model.parameters():
+                weight.data = weight.data.new_empty(0)
         for kept, totals in self._totals:
             kept.grad = None
-            totals.clear()
-        self._sums.clear()
-        self.models.clear()
+            for total in totals:
+                total.tensor = total.tensor.new_empty(0)
+        for each in (self.models, self._used, self._totals, self._sums):
+            each.clear()  # type: ignore[attr-defined]
 
 
 def keep_little(model: Any) -> None:

@@ -121,5 +121,8 @@ def grouped_log_probs(
                     for number, each in zip(group, leaves, strict=True):
                         scored[number] = [leaf.as_numpy(values=values) for leaf in each]
 
-        lanes.map(score, range(len(passes)))
+        try:
+            lanes.map(score, range(len(passes)))
+        finally:
+            replicas.release()
     return [scored[number] for number in range(len(trees))]
