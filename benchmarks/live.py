@@ -2,7 +2,8 @@
 
 Prints the tensors that autograd keeps of the forward passes of one lane, by shape, and the resident set of
 the process at the moments of two steps: with the libraries, with the model, after the reference was
-scored, and each step's peak. The pairs are those of `benchmarks.dpo`.
+scored, each step's peak, and the end. What is free but kept by the C library counts as resident. The pairs
+are those of `benchmarks.dpo`.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import eto
 from benchmarks.agent import prepared
 from benchmarks.dpo import BATCH, chosen_pairs, peak_resident
 from eto.models.private_interfaces import storage_id
+from eto.runtime import release_memory
 from eto.training.backends import backend_for
 from eto.training.batches import forward_passes
 from eto.training.example import Example
@@ -53,12 +55,13 @@ def main() -> None:
         f"{memory.activations / MB:.0f} MB, recomputed: {fit.recomputes}"
     )
     for step in fit:
-        seconds = 1 / step.figures["tokens_per_second"] if step.figures else 0.0
         print(
             f"{peak_resident():6.0f} MB at the peak up to step {step.step}, {resident():.0f} after it; "
-            f"loss {step.figures['loss']:.7f}, norm {step.figures['grad_norm']:.6f}, {seconds:.5f} s/token",
+            f"loss {step.figures['loss']:.7f}, norm {step.figures['grad_norm']:.6f}",
             flush=True,
         )
+    release_memory()
+    print(f"{resident():6.0f} MB after training, once what is free was given back")
 
 
 def print_tensors(policy: Learner, examples: Sequence[Example]) -> None:

@@ -175,7 +175,7 @@ def test_gradients_of_every_architecture_are_autograds(name):
     kind, _, changes = SUPPORTED[name]
     model = tiny_architecture(kind, changes)
     replicas = Replicas(model, torch.float32, 2)
-    replicas.begin_step([1, 1])
+    replicas.begin_step([[30], [60]])
     for lane, tree in enumerate(TREES):
         pass_through(replicas, lane, [tree])
     replicas.reduce()
@@ -192,7 +192,7 @@ def test_gradients_of_every_architecture_are_autograds(name):
 def test_a_weight_that_is_used_outside_of_its_layer_counts_too():
     model = tiny_model(434)
     replicas = Replicas(model, torch.float32, 2)
-    replicas.begin_step([1, 1])
+    replicas.begin_step([[30], [60]])
     for lane, tree in enumerate(TREES):
         replica = replicas.models[lane]
         with replicas.passing(lane) as back:

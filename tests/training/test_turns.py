@@ -76,7 +76,7 @@ def test_a_lane_that_fails_stops_nobody(tiny_path, threads):
 def test_turns_by_hand(unused):
     """Three passes of two lanes: 0 and 2 of the first one. Pass 1 does not add to the sum, or adds last."""
     passes = Passes(2)
-    passes.begin([2, 1])
+    passes.begin([[5, 5], [6]])
     turn, added = Turn(passes), []
 
     def lane(number: int, wait: float) -> None:
@@ -93,3 +93,22 @@ def test_turns_by_hand(unused):
     for each in threads:
         each.join(30)
     assert added == ([0, 2] if unused else [0, 1, 2])
+
+
+def test_passes_are_numbered_as_their_backward_halves_are_expected():
+    passes = Passes(2)
+
+    def numbers(*tokens: list[int]) -> list[list[int]]:
+        passes.begin(tokens)
+        found: list[list[int]] = [[], []]
+        for lane, sizes in enumerate(tokens):
+            for _ in sizes:
+                with passes.one_of(lane) as number:
+                    found[lane].append(number)
+        return found
+
+    assert numbers([5, 5], [5, 5]) == [[0, 2], [1, 3]]
+    assert numbers([700, 400], [400, 700]) == [[1, 3], [0, 2]]
+    assert numbers([900], [100, 100, 700]) == [[2], [0, 1, 3]]
+    with passes.one_of(0) as number:
+        assert number is None, "more than was announced"

@@ -76,9 +76,9 @@ class Replicas:
         self.models.append(model)
         self._sums.append(list(zip(weights, sums, strict=True)))
 
-    def begin_step(self, passes: Sequence[int]) -> None:
-        """Announce how many passes each lane will make until `reduce`: they then add up in one order."""
-        self._passes.begin(passes)
+    def begin_step(self, tokens: Sequence[Sequence[int]]) -> None:
+        """Announce the passes of each lane until `reduce`, by their tokens: they then add up in one order."""
+        self._passes.begin(tokens)
 
     @contextmanager
     def passing(self, lane: int) -> Iterator[Callable[[Tensor], None]]:

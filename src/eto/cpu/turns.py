@@ -1,8 +1,8 @@
 """Lanes take turns: each adds its passes' gradients to one sum in one order, whoever is there first.
 
-The passes of an optimiser step are numbered: the first of every lane, the second of every lane. A pass
-adds to a weight's sum once all passes before it have added to that one, or have ended. Lanes that walk
-through the layers at the same speed wait once, for one product; sums do not depend on who is faster.
+The passes of an optimiser step are numbered in the order in which their backward halves are expected, by
+their tokens. A pass adds to a weight's sum once all passes before it have added to that one, or have ended.
+Lanes that go as fast as expected hardly wait; sums do not depend on how fast they are.
 """
 
 from __future__ import annotations
@@ -24,13 +24,17 @@ class Passes:
         self.broken = False
         """A lane has failed: the others need not wait, their sums are thrown away."""
 
-    def begin(self, passes: Sequence[int]) -> None:
-        """Number the passes of a step: how many each lane will make."""
-        numbered = [
-            (turn, lane) for turn in range(max(passes)) for lane, most in enumerate(passes) if turn < most
-        ]
+    def begin(self, tokens: Sequence[Sequence[int]]) -> None:
+        """Number the passes of a step: of each lane the tokens of each of its passes."""
+        expected: list[tuple[float, int]] = []
+        for lane, sizes in enumerate(tokens):
+            before = 0
+            for size in sizes:
+                # The middle of the backward half, which takes twice as long as the forward half.
+                expected.append((before + size * 2 / 3, lane))
+                before += size
         self._next = [[] for _ in self._next]
-        for number, (_, lane) in enumerate(numbered):
+        for number, (_, lane) in enumerate(sorted(expected)):
             self._next[lane].append(number)
         self._ended.clear()
         self.step += 1

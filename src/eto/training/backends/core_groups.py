@@ -77,7 +77,9 @@ class CoreGroupBackend:
         """
         replicas, total = self._begun(), sum(example.size for example in batch)
         passes = split([example.tree for example in batch], tokens, self.groups.count)
-        replicas.begin_step([len(groups) for groups in passes])
+        replicas.begin_step(
+            [[sum(len(batch[i].tree) for i in group) for group in groups] for groups in passes]
+        )
 
         def work(lane: int) -> list[tuple[float, dict[str, float]]]:
             rows = []
