@@ -118,7 +118,8 @@ def norm_shift(module: nn.Module) -> float | None:
 def _epsilon(module: nn.Module) -> float | None:
     """Of what may be a norm: a module of one weight along the last dimension, and nothing else."""
     own = dict(module.named_parameters())
-    if set(own) != {"weight"} or own["weight"].ndim != 1 or [*module.children()] or [*module.buffers()]:
+    parts = [*module.modules()][1:]
+    if set(own) != {"weight"} or own["weight"].ndim != 1 or parts or any(True for _ in module.buffers()):
         return None
     epsilon = getattr(module, "variance_epsilon", getattr(module, "eps", None))
     return epsilon if isinstance(epsilon, float) else None

@@ -148,7 +148,7 @@ class Replicas:
             for total in totals:
                 total.tensor = total.tensor.new_empty(0)
         for each in (self.models, self._used, self._totals, self._sums):
-            each.clear()  # type: ignore[attr-defined]
+            each.clear()
 
 
 def keep_little(model: Any) -> None:
