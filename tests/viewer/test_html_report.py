@@ -12,7 +12,8 @@ import pytest
 from eto.data.pair_scores import FILE, PairScores, SideScores, write_scores
 from eto.errors import InputError
 from eto.viewer import report
-from eto.viewer.report import report_page, spread
+from eto.viewer.report import report_page
+from eto.viewer.sample import spread
 from tests.helpers.tiny import tiny_tokenizer
 from tests.viewer.test_browser import CHROMIUM
 

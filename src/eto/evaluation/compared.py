@@ -10,7 +10,7 @@ from typing import Any
 from eto.data.store import TrajectoryStore
 from eto.evaluation import statistics
 from eto.evaluation.costs import Costs, costs_of
-from eto.evaluation.crossed import crossed_bounds
+from eto.evaluation.crossed import seed_bounds
 from eto.evaluation.pooled import shipped_episodes
 from eto.experiment.recipe import load_recipe
 from eto.methods import load_method
@@ -81,11 +81,9 @@ def _differences(
             (statistics.by_task(one, value), statistics.by_task(other, value))
             for one, other in zip(ours, theirs, strict=False)
         ]
-        low, high = crossed_bounds(pairs)
         found[name] = {
             **statistics.pooled_difference(pairs).to_dict(),
-            "seeds_low": None if low != low else low,
-            "seeds_high": None if high != high else high,
+            **seed_bounds(pairs),
             "each": [statistics.paired_difference(*pair, resamples=2).to_dict()["mean"] for pair in pairs],
         }
     return found

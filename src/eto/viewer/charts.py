@@ -50,8 +50,13 @@ class Scale:
         return [number * self.step for number in range(first, last + 1)]
 
 
-def rewards_chart(agents: Mapping[str, Any], title: str) -> str:
-    """Each agent's mean reward with its 95% interval, in their order."""
+def rewards_chart(
+    agents: Mapping[str, Any], title: str, each: Mapping[str, Sequence[tuple[str, float]]] | None = None
+) -> str:
+    """Each agent's mean reward with its 95% interval, in their order; "" where none is known.
+
+    each: agent -> (run, mean reward) of the runs that are pooled in it, which stand beside it.
+    """
     known = {name: each["reward"] for name, each in agents.items() if each["reward"]["mean"] is not None}
     if not known:
         return ""
@@ -69,6 +74,11 @@ def rewards_chart(agents: Mapping[str, Any], title: str) -> str:
         parts.append(
             f'<circle class="dot" cx="{x:.1f}" cy="{y:.1f}" r="4"><title>{escape(said)}</title></circle>'
         )
+        for run, mean in (each or {}).get(name, ()):
+            parts.append(
+                f'<circle class="single" cx="{x + 12:.1f}" cy="{scale.y(mean):.1f}" r="2.5">'
+                f"<title>{escape(f'{name} in {run}: {mean:.3f}')}</title></circle>"
+            )
         fits = max(4, int(step / 7))
         parts.append(_label(x, HEIGHT - BOTTOM + 16, name if len(name) <= fits else f"{name[: fits - 1]}…"))
         parts.append(_label(x, HEIGHT - BOTTOM + 31, f"{reward['mean']:.3f}"))

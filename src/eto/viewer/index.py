@@ -46,9 +46,12 @@ class Entry:
     @property
     def outcome(self) -> str:
         """`won`, `lost`, `failed`, or "" where the environment does not say."""
-        if self.failed:
-            return "failed"
-        return {True: "won", False: "lost", None: ""}[self.success]
+        return outcome_of(self.failed, self.success)
+
+
+def outcome_of(failed: bool, success: bool | None) -> str:
+    """How an episode ended, in a word; see `Entry.outcome`."""
+    return "failed" if failed else {True: "won", False: "lost", None: ""}[success]
 
 
 class EpisodeIndex:

@@ -1,14 +1,22 @@
 "use strict";
-// Keyboard: j and k go through turns or list entries, n and p to the next and previous page of the same kind.
+// Keyboard: j and k go through turns or list entries, n and p to the next and previous page of the same kind, / to
+// the search. In a report they go through its parts, and through the turns of those that are open.
+const folded = document.querySelector("details.page") !== null;
 function steps() {
-  const turns = [...document.querySelectorAll(".step")].filter((each) => each.checkVisibility());
-  return turns.length ? turns : [...document.querySelectorAll(".item")];
+  const seen = (names) => [...document.querySelectorAll(names)].filter((each) => each.checkVisibility());
+  const turns = seen(folded ? "details.page > summary, details.page .step" : ".step");
+  return turns.length ? turns : seen(".item");
 }
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName)) return;
   if (event.key === "n" || event.key === "p") {
     const link = document.querySelector(`a[rel="${event.key === "n" ? "next" : "prev"}"]`);
     if (link) link.click();
+  } else if (event.key === "/") {
+    const field = document.querySelector("form[role=search] input");
+    if (!field) return;
+    field.focus();
+    event.preventDefault();
   } else if (event.key === "j" || event.key === "k") {
     const all = steps();
     if (!all.length) return;
@@ -16,7 +24,8 @@ document.addEventListener("keydown", (event) => {
     const next = event.key === "j" ? Math.min(at + 1, all.length - 1) : Math.max(at - 1, 0);
     all[next].focus();
     all[next].scrollIntoView({ block: "nearest" });
-    if (all[next].id) history.replaceState(null, "", `#${all[next].id}`);
+    const named = all[next].closest("[id]");
+    if (named && named.id !== "main") history.replaceState(null, "", `#${named.id}`);
     event.preventDefault();
   }
 });
@@ -54,9 +63,11 @@ function unfold() {
   const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
   if (!target) return;
   for (let fold = target.closest("details"); fold; fold = fold.parentElement.closest("details")) fold.open = true;
+  const first = target.matches(".step") ? target : target.querySelector(":scope > summary");
+  if (first) first.focus({ preventScroll: true });
   target.scrollIntoView();
 }
-if (document.querySelector("details.page")) {
+if (folded) {
   addEventListener("hashchange", unfold);
   unfold();
 }
