@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
@@ -9,6 +10,7 @@ from types import ModuleType
 from eto.cli.outputs import HTML, check_file
 from eto.cli.progress import Progress
 from eto.cli.run import print_pooled, print_report
+from eto.cli.terminal import say
 from eto.data.files import disk_errors, read_json, write_atomic
 from eto.errors import EtoError, InputError, MissingRequirement
 
@@ -19,10 +21,11 @@ def report_run(directory: Path, form: str, episodes: int, html: Path | None, ove
     """Write report.md and the figures of a run, as always, and besides report.html and tables as CSV or
     LaTeX, where `form` names them; print the table. html: where report.html goes instead.
 
-    What can be read and written is, before `EtoError` tells what could not.
+    What can be read is shown and written, before `EtoError` tells what could not. A directory that cannot
+    be written is no fault where `html` leads elsewhere.
     """
     forms = _forms(form)
-    path = _place(html, [directory], overwrite) or directory / "report.html"
+    path = _place(html, [directory], overwrite)
     kept = None
     try:
         print_report(directory)
@@ -31,10 +34,19 @@ def report_run(directory: Path, form: str, episodes: int, html: Path | None, ove
         if not (directory / "recipe.yaml").is_file():
             raise
         kept = error
-    if "html" in forms or html is not None:
+    writable = os.access(directory, os.W_OK)
+    if path is None and "html" in forms and writable:
+        path = directory / "report.html"
+    if path is not None:
         _write_page(path, _pages().report_page(directory, episodes))
-    if kept is not None:
+    if kept is None:
+        return
+    if writable:
         raise kept
+    if path is None:
+        hint = "make it writable, or let --html FILE write the pages elsewhere"
+        raise InputError(kept.problem, where=kept.where, hint=hint)
+    say(f"nothing else is written: {kept}")
 
 
 def report_runs(

@@ -6,28 +6,35 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from eto.data.jsontext import parse_json
 from eto.data.notes import Notes
 from eto.data.records import trajectory_from_record
+from eto.data.store import check_version
 from eto.errors import InputError
-from eto.types import Trajectory
+from eto.types import Phase, Trajectory
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[sqlite3.Connection]:
+def opened(path: Path, notes: list[str] | None = None) -> Iterator[sqlite3.Connection]:
     """The store at `path`, read-only; where its directory cannot be written, the file as it is, without
-    its log. Raises `InputError` where it cannot be read."""
+    its log, which `notes` then says. Raises `InputError` where it cannot be read."""
     for options in ("mode=ro", "mode=ro&immutable=1"):
         store = None
         try:
             store = sqlite3.connect(f"{path.absolute().as_uri()}?{options}", uri=True, timeout=10)
-            store.execute("SELECT 1 FROM episodes LIMIT 1").fetchall()
+            store.execute("SELECT 1 FROM episodes NOT INDEXED LIMIT 1").fetchall()
         except sqlite3.Error as error:
             if store is not None:
                 store.close()
             problem = f"the episodes cannot be read: {error}"
             continue
+        log = Path(f"{path}-wal")
+        if notes is not None and "immutable" in options and log.exists() and log.stat().st_size:
+            notes.append(
+                f"the latest episodes, in {log.name}, cannot be read in a directory without write access"
+            )
         try:
             yield store
         except sqlite3.Error as error:
@@ -63,3 +70,57 @@ def stream_episodes(path: Path, phases: list[str], notes: Notes) -> Iterator[Tra
                     damaged.append(f"{error.where}: {error.problem}" if not damaged else "")
     if damaged:
         notes.events[f"damaged episodes left out (the first: {damaged[0]})"] += len(damaged)
+
+
+class StoredEpisodes:
+    """What can be read of a store, phase by phase, opened for reading alone.
+
+    What cannot be read is left out and stands in `faults`. Of a file that was cut off the episodes before
+    the cut are found.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Raises `InputError` where there is no store, it is of another version, or it cannot be opened."""
+        if not path.is_file():
+            raise InputError("there is no trajectory store", where=str(path), hint="check the run directory")
+        self.path = path
+        self.faults: list[InputError] = []
+        with opened(path) as store:
+            (version,) = store.execute("PRAGMA user_version").fetchone()
+        check_version(version, path)
+
+    def phases(self) -> list[Phase]:
+        """The phases that hold an episode, failed ones included, sorted by their text."""
+        rows = self._rows("SELECT DISTINCT phase FROM episodes", "", ())
+        return [Phase.parse(text) for (text,) in sorted(rows)]
+
+    def get(self, phase: Phase, *, failed: bool = False) -> list[Trajectory]:
+        """Finished episodes of a phase, by task id, then sample; those that failed where `failed` is set."""
+        select, wanted = "SELECT task_id, sample, record FROM episodes", "WHERE phase = ? AND failed = ?"
+        found = []
+        for task, sample, record in sorted(self._rows(select, wanted, (phase.text, int(failed)))):
+            where = f"{self.path}, phase {phase.text}, task {task}, sample {sample}"
+            try:
+                found.append(trajectory_from_record(parse_json(record, where), where))
+            except InputError as error:
+                problem = f"the record is damaged: {error.problem}"
+                self._note(InputError(problem, where=where, hint="restore the store"))
+        return found
+
+    def _rows(self, select: str, wanted: str, values: tuple[object, ...]) -> list[tuple[Any, ...]]:
+        """By the index, and where that is damaged by the table, as far as it goes."""
+        rows: list[tuple[Any, ...]] = []
+        for plan in ("", " NOT INDEXED "):
+            rows.clear()
+            try:
+                with opened(self.path) as store:
+                    rows.extend(store.execute(f"{select}{plan} {wanted}", values))
+                return rows
+            except InputError as error:
+                fault = error
+        self._note(fault)
+        return rows
+
+    def _note(self, fault: InputError) -> None:
+        if str(fault) not in map(str, self.faults):
+            self.faults.append(fault)

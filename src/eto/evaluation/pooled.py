@@ -8,6 +8,7 @@ from typing import Any
 
 import eto.evaluation.statistics as statistics
 from eto.data.store import TrajectoryStore
+from eto.data.stored import StoredEpisodes
 from eto.data.texts import markdown_code, markdown_text
 from eto.errors import InputError
 from eto.evaluation.crossed import seed_bounds
@@ -205,8 +206,8 @@ def _episodes(directory: Path, results: dict[str, Any], split: str) -> dict[str,
         )
     made = agents_of(directory)
     agents = [name for name in results["splits"][split]["agents"] if name in made]
-    with TrajectoryStore(directory / "trajectories.sqlite", create=False) as store:
-        episodes = {name: store.get(Phase.evaluate(name, split)) for name in agents}
+    store = StoredEpisodes(directory / "trajectories.sqlite")
+    episodes = {name: store.get(Phase.evaluate(name, split)) for name in agents}
     return episodes | {SHIPPED: episodes[results["shipped"]["agent"]]}
 
 

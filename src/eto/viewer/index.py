@@ -22,8 +22,13 @@ _SELECT = """
         json_extract(record, '$.task.kind'), json_extract(record, '$.reward'),
         json_extract(record, '$.success'), json_extract(record, '$.stop'),
         json_array_length(record, '$.turns'), json_extract(record, '$.source')
-    FROM episodes
+    FROM (
+        SELECT rowid, phase, task_id, sample, failed,
+            CASE WHEN json_valid(record) THEN record END AS record
+        FROM episodes
+    )
 """
+"""A damaged record has nothing to tell, and hides no other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +64,14 @@ class EpisodeIndex:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.fault = ""
+        """What could not be read when the entries were asked for last, and why."""
         self._entries: dict[int, Entry] = {}
         self._last = 0
         self._lock = threading.Lock()
 
     def entries(self) -> list[Entry]:
-        """All episodes so far, in the order in which they were first kept. Raises `InputError` where the
-        store cannot be read."""
+        """All episodes so far that can be read, in the order in which they were first kept."""
         with self._lock:
             if self.path.is_file():
                 self._refresh()
@@ -94,16 +100,22 @@ class EpisodeIndex:
     def _refresh(self) -> None:
         # A failed episode may be replaced by a later success in the same row.
         open_rows = [entry.row for entry in self._entries.values() if entry.failed]
-        with opened(self.path) as store:
-            rows = store.execute(f"{_SELECT} WHERE rowid > ? ORDER BY rowid", (self._last,)).fetchall()
-            for start in range(0, len(open_rows), 500):
-                part = open_rows[start : start + 500]
-                marks = ",".join("?" * len(part))
-                rows += store.execute(f"{_SELECT} WHERE rowid IN ({marks})", part).fetchall()
+        rows: list[Sequence[Any]] = []
+        notes: list[str] = []
+        try:
+            with opened(self.path, notes) as store:
+                rows.extend(store.execute(f"{_SELECT} WHERE rowid > ? ORDER BY rowid", (self._last,)))
+                for start in range(0, len(open_rows), 500):
+                    part = open_rows[start : start + 500]
+                    marks = ",".join("?" * len(part))
+                    rows.extend(store.execute(f"{_SELECT} WHERE rowid IN ({marks})", part))
+        except InputError as error:
+            notes.append(str(error))
         for row in rows:
             entry = _entry(row)
             self._entries[entry.row] = entry
             self._last = max(self._last, entry.row)
+        self.fault = "; ".join(notes)
 
 
 def phases_of(entries: Sequence[Entry]) -> list[str]:
@@ -124,14 +136,18 @@ def _entry(row: Sequence[Any]) -> Entry:
     number, phase, task, sample, failed, kind, reward, success, stop, turns, source = row
     return Entry(
         number,
-        phase,
-        task,
+        _text(phase),
+        _text(task),
         sample,
         bool(failed),
-        kind or "",
-        float(reward or 0.0),
-        None if success is None else bool(success),
-        stop or "",
+        _text(kind),
+        float(reward) if isinstance(reward, int | float) else 0.0,
+        bool(success) if isinstance(success, int) else None,
+        _text(stop),
         turns or 0,
-        source or "",
+        _text(source),
     )
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""

@@ -15,9 +15,10 @@ from markupsafe import Markup, escape
 
 from eto.data.texts import shown as as_text
 from eto.errors import EtoError, InputError
+from eto.evaluation.facts import RUN_FILE
 from eto.viewer import pages
 from eto.viewer.index import EpisodeIndex
-from eto.viewer.library import RUN_FILE, Shown
+from eto.viewer.library import Shown
 from eto.viewer.look import Link, href, templates
 from eto.viewer.pooled import names_of, pooled_values
 from eto.viewer.sample import Page, choices_of, sample_of
