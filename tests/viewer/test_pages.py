@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import socket
+import sqlite3
 from pathlib import Path
 
 import httpx2
@@ -60,6 +61,13 @@ def test_what_changed_is_counted_and_a_click_away(address: str) -> None:
     assert "<h1>toy/find/0</h1>" in text and "from here on the two differ" in text
     assert text.count("go north") == 1, "what both share stands once"
     assert "take coin" in text and "log-prob -0.75 over 2 tokens" in text
+
+
+def test_one_agent_is_not_compared_with_itself(address: str, run: Path) -> None:
+    with sqlite3.connect(run / "trajectories.sqlite") as store:
+        store.execute("DELETE FROM episodes WHERE phase = 'evaluate/eto-1/test'")
+    assert "sft beside sft" not in page(address, "/run/small")
+    assert "sft is the only agent that has played the test tasks" in page(address, "/run/small/-/changes")
 
 
 def test_episodes_are_filtered_searched_and_sorted(address: str) -> None:

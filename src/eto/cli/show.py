@@ -76,7 +76,7 @@ class _Run:
         self.split = wanted.split or next((s for s in ("test", "dev") if _has(phases, s)), "test")
         # Without a recipe, all that was played but checkpoints.
         of_split = [phase.name for phase in phases if phase.split == self.split]
-        made = facts.agents if facts.recipe else [*facts.agents, *(n for n in of_split if "/" not in n)]
+        made = facts.agents if facts.recipe else [name for name in of_split if "/" not in name]
         self.agents = sorted({name for name in of_split if name in made}, key=natural)
         if not self.agents:
             there = sorted({phase.split for phase in phases})

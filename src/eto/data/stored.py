@@ -15,26 +15,32 @@ from eto.data.store import check_version
 from eto.errors import InputError
 from eto.types import Phase, Trajectory
 
+_WAYS = (("mode=ro", False), ("mode=ro&immutable=1", False), ("mode=ro&immutable=1", True))
+"""How a store is opened, and whether a file that is shorter than its header says is taken as it is."""
+
 
 @contextmanager
 def opened(path: Path, notes: list[str] | None = None) -> Iterator[sqlite3.Connection]:
     """The store at `path`, read-only; where its directory cannot be written, the file as it is, without
-    its log, which `notes` then says. Raises `InputError` where it cannot be read."""
-    for options in ("mode=ro", "mode=ro&immutable=1"):
+    its log. Raises `InputError` where it cannot be read.
+
+    notes: takes what is not in it then; with it a file that was cut off is opened too.
+    """
+    problem = ""
+    for options, cut in _WAYS[: 2 if notes is None else 3]:
         store = None
         try:
             store = sqlite3.connect(f"{path.absolute().as_uri()}?{options}", uri=True, timeout=10)
+            if cut:  # the one way in which SQLite opens it; nothing can be written
+                store.execute("PRAGMA writable_schema = ON")
             store.execute("SELECT 1 FROM episodes NOT INDEXED LIMIT 1").fetchall()
         except sqlite3.Error as error:
             if store is not None:
                 store.close()
-            problem = f"the episodes cannot be read: {error}"
+            problem = problem or f"the episodes cannot be read: {error}"
             continue
-        log = Path(f"{path}-wal")
-        if notes is not None and "immutable" in options and log.exists() and log.stat().st_size:
-            notes.append(
-                f"the latest episodes, in {log.name}, cannot be read in a directory without write access"
-            )
+        if notes is not None:
+            notes += _left_out(path, problem if cut else "", immutable="immutable" in options)
         try:
             yield store
         except sqlite3.Error as error:
@@ -43,6 +49,14 @@ def opened(path: Path, notes: list[str] | None = None) -> Iterator[sqlite3.Conne
             store.close()
         return
     raise InputError(problem, where=str(path), hint="check the run directory, or restore the file")
+
+
+def _left_out(path: Path, problem: str, *, immutable: bool) -> Iterator[str]:
+    log = Path(f"{path}-wal")
+    if problem:
+        yield f"{path}: some of {problem}"
+    elif immutable and log.exists() and log.stat().st_size:
+        yield f"{log}: the latest episodes cannot be read without write access to the directory"
 
 
 def stored_phases(path: Path) -> list[str]:
@@ -85,14 +99,19 @@ class StoredEpisodes:
             raise InputError("there is no trajectory store", where=str(path), hint="check the run directory")
         self.path = path
         self.faults: list[InputError] = []
-        with opened(path) as store:
+        notes: list[str] = []
+        with opened(path, notes) as store:
             (version,) = store.execute("PRAGMA user_version").fetchone()
         check_version(version, path)
+        for note in notes:
+            self._note(InputError(note, hint="restore the file"))
 
     def phases(self) -> list[Phase]:
-        """The phases that hold an episode, failed ones included, sorted by their text."""
-        rows = self._rows("SELECT DISTINCT phase FROM episodes", "", ())
-        return [Phase.parse(text) for (text,) in sorted(rows)]
+        """The phases that hold an episode, failed ones included, in the order in which they were begun."""
+        begun: dict[str, int] = {}
+        for phase, row in self._rows("SELECT phase, rowid FROM episodes", "", ()):
+            begun[phase] = min(row, begun.get(phase, row))
+        return [Phase.parse(text) for text in sorted(begun, key=begun.__getitem__)]
 
     def get(self, phase: Phase, *, failed: bool = False) -> list[Trajectory]:
         """Finished episodes of a phase, by task id, then sample; those that failed where `failed` is set."""
@@ -113,12 +132,13 @@ class StoredEpisodes:
         for plan in ("", " NOT INDEXED "):
             rows.clear()
             try:
-                with opened(self.path) as store:
+                with opened(self.path, []) as store:
                     rows.extend(store.execute(f"{select}{plan} {wanted}", values))
                 return rows
             except InputError as error:
                 fault = error
-        self._note(fault)
+        if not self.faults:  # what follows from a cut is no other fault
+            self._note(fault)
         return rows
 
     def _note(self, fault: InputError) -> None:

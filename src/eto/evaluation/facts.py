@@ -100,6 +100,7 @@ def _stages(directory: Path, faults: list[str]) -> list[dict[str, Any]]:
 def _origin(directory: Path, faults: list[str]) -> dict[str, Any] | None:
     """From which run stages were taken."""
     if not (directory / "manifest.json").exists():
+        faults.append(f"seeds and hardware are not known: there is no {directory / 'manifest.json'}")
         return None
     try:
         origin = read_manifest(directory).get("taken_from")

@@ -41,7 +41,8 @@ def build_results(run_directory: str | Path) -> dict[str, Any]:
         hint = "give the directory of a run: it holds recipe.yaml"
         raise InputError("there is no run here", where=str(directory), hint=hint)
     recipe = load_recipe(recipe_path, note=False)
-    manifest = read_manifest(directory)
+    there = (directory / "manifest.json").exists()  # not yet, where it was stopped as it began
+    manifest = read_manifest(directory) if there else {}
     stages = read_stages(directory)
     declared = {stage.name: stage for stage in declared_stages(recipe.method)}
     phases: dict[Phase, list[Trajectory]] = {}
@@ -57,7 +58,7 @@ def build_results(run_directory: str | Path) -> dict[str, Any]:
         "recipe": recipe.name,
         "model": recipe.model.path,
         "environment": recipe.environment.name,
-        "seeds": manifest.get("seeds", {}),
+        "seeds": manifest.get("seeds", {"seed": recipe.seed}),
         "split_hashes": manifest.get("splits", {}),
         "hardware": hardware,
         "baseline": baseline_of(recipe),

@@ -79,7 +79,7 @@ class EpisodeIndex:
 
     def episode(self, row: int) -> Trajectory:
         """The episode in a row. Raises `InputError` where there is none, or it is damaged."""
-        with opened(self.path) as store:
+        with opened(self.path, []) as store:
             found = store.execute("SELECT record FROM episodes WHERE rowid = ?", (row,)).fetchone()
         if found is None:
             raise InputError("there is no such episode", where=f"{self.path}, row {row}")
@@ -93,7 +93,7 @@ class EpisodeIndex:
         """Rows whose record contains `text`, in whatever case, as JSON writes it."""
         written = json.dumps(text)[1:-1]
         pattern = "".join(f"\\{c}" if c in "\\%_" else c for c in written)
-        with opened(self.path) as store:
+        with opened(self.path, []) as store:
             statement = "SELECT rowid FROM episodes WHERE record LIKE ? ESCAPE '\\'"
             return {row for (row,) in store.execute(statement, (f"%{pattern}%",))}
 
@@ -115,7 +115,8 @@ class EpisodeIndex:
             entry = _entry(row)
             self._entries[entry.row] = entry
             self._last = max(self._last, entry.row)
-        self.fault = "; ".join(notes)
+        # Of a file that was cut off, the end of what is there follows from the cut.
+        self.fault = notes[0] if notes else ""
 
 
 def phases_of(entries: Sequence[Entry]) -> list[str]:

@@ -18,7 +18,7 @@ from eto.data.pair_scores import PairScores, read_scores
 from eto.errors import InputError
 from eto.evaluation.facts import RUN_FILE, Facts, read_facts
 from eto.types import Pair, Phase
-from eto.viewer.index import EpisodeIndex, phases_of
+from eto.viewer.index import EpisodeIndex
 
 DEEPEST = 4
 """Levels below a named directory in which runs are looked for."""
@@ -46,13 +46,13 @@ class Shown:
         return self._facts
 
     def agents(self) -> list[str]:
-        """The agents of the run in their order; where its recipe cannot be read, those that were played."""
+        """The agents in their order; where the recipe cannot be read, in that of their episodes."""
         facts = self.facts()
         if facts.recipe is not None:
             return facts.agents
-        phases = map(Phase.parse, phases_of(self.index.entries()))
+        phases = map(Phase.parse, dict.fromkeys(entry.phase for entry in self.index.entries()))
         played = [phase.name for phase in phases if phase.purpose == "evaluate" and "/" not in phase.name]
-        return list(dict.fromkeys([*facts.agents, *played]))
+        return list(dict.fromkeys([*played, *facts.agents]))
 
     def faults(self) -> list[str]:
         """What of the run could not be read, and why; of its episodes, when they were asked for last."""

@@ -109,15 +109,15 @@ def _rounds(shown: Shown, faults: list[str]) -> list[str]:
 
 
 def changes_of(shown: Shown, split: str = "", agent: str = "", against: str = "") -> dict[str, Any]:
-    """What became of the tasks of two agents: verdict -> pairs of entries. Raises `InputError` for an agent
-    that has not played."""
+    """What became of the tasks of two agents: verdict -> pairs of entries; empty while there is one agent.
+    Raises `InputError` for an agent that has not played."""
     facts, entries = shown.facts(), shown.index.entries()
     splits = splits_of(entries)
     split = split or next(iter(splits), "")
     played = by_agent(entries, split, shown.agents())
     agents, faults = list(played), shown.faults()
-    if not agents:
-        return {"agents": [], "splits": splits, "split": split, "groups": {}, "faults": faults}
+    if not agents or (len(agents) == 1 and not agent and not against):
+        return {"agents": agents, "splits": splits, "split": split, "groups": {}, "faults": faults}
     against = against or agents[0]
     agent = agent or (facts.shipped if facts.shipped in agents and facts.shipped != against else agents[-1])
     for name in (agent, against):

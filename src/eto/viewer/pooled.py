@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -56,11 +55,14 @@ def pooled_values(directories: Sequence[Path], against: Sequence[Path] = ()) -> 
 def names_of(directories: Sequence[Path]) -> list[str]:
     """A name for each run, all different: its directory's, with as many of those above as that takes."""
     places = [directory.resolve().parts for directory in directories]
-    for length in range(1, max(map(len, places), default=1) + 1):
-        names = ["/".join(place[-length:]) for place in places]
-        if max(Counter(names).values(), default=1) == 1:
-            break
-    return names
+    return ["/".join(place[-_length(place, places) :]) for place in places]
+
+
+def _length(place: tuple[str, ...], places: Sequence[tuple[str, ...]]) -> int:
+    """Parts at the end of `place` by which it is told from all others."""
+    others = [each for each in places if each != place]
+    lengths = range(1, len(place) + 1)
+    return next((n for n in lengths if all(each[-n:] != place[-n:] for each in others)), len(place))
 
 
 def _each(pooled: Mapping[str, Any], names: Sequence[str], agent: str) -> list[tuple[str, float]]:

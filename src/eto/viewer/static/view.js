@@ -29,7 +29,7 @@ document.addEventListener("keydown", (event) => {
     event.preventDefault();
   }
 });
-// A click on a column's name sorts a list; figures by value, the rest by text.
+// A click on a column's name sorts a list; figures by value, the rest by text, what is not known last.
 document.addEventListener("click", (event) => {
   const head = event.target.closest(".sortable thead th");
   if (!head) return;
@@ -37,19 +37,40 @@ document.addEventListener("click", (event) => {
   const up = head.getAttribute("aria-sort") !== "ascending";
   head.parentNode.querySelectorAll("th").forEach((each) => each.removeAttribute("aria-sort"));
   head.setAttribute("aria-sort", up ? "ascending" : "descending");
-  const value = (row) => (row.cells[column] ? row.cells[column].textContent.trim() : "");
+  const value = (row) => {
+    const cell = row.cells[column];
+    return cell ? cell.dataset.value || cell.textContent.trim() : "";
+  };
+  const known = (text) => text !== "" && text !== "–";
   const rows = [...body.rows].sort((a, b) => {
     const [x, y] = [value(a), value(b)], [u, v] = [parseFloat(x), parseFloat(y)];
-    return Number.isNaN(u) || Number.isNaN(v) ? x.localeCompare(y) : u - v;
+    if (!known(x) || !known(y)) return known(y) - known(x);
+    return (up ? 1 : -1) * (Number.isNaN(u) || Number.isNaN(v) ? x.localeCompare(y) : u - v);
   });
-  if (!up) rows.reverse();
   body.append(...rows);
 });
+// The list of runs is narrowed to the rows that contain all words.
+function narrowList(form) {
+  const words = form.querySelector("input").value.toLowerCase().split(/\s+/);
+  const rows = [...document.querySelectorAll("main .list tbody tr")];
+  rows.forEach((row) => { row.hidden = !words.every((word) => row.textContent.toLowerCase().includes(word)); });
+  const left = rows.filter((row) => !row.hidden).length;
+  form.querySelector("output").textContent = left < rows.length ? `${left} of ${rows.length} runs` : "";
+}
+for (const kind of ["input", "submit"]) {
+  document.addEventListener(kind, (event) => {
+    const form = event.target.closest("form.narrow");
+    if (!form) return;
+    if (kind === "submit") event.preventDefault();
+    narrowList(form);
+  });
+}
 // Pages of runs that go on are brought up to date in place, so long as nobody types or has sorted.
 const main = document.querySelector("main[data-live]");
 if (main) {
   setInterval(async () => {
     if (document.hidden || main.querySelector("[aria-sort]") || main.contains(document.activeElement)) return;
+    if ([...main.querySelectorAll("input")].some((field) => field.value)) return;
     try {
       const reply = await fetch(location.href);
       if (!reply.ok) return;
