@@ -110,14 +110,20 @@ class StoredEpisodes:
         """The phases that hold an episode, failed ones included, in the order in which they were begun."""
         begun: dict[str, int] = {}
         for phase, row in self._rows("SELECT phase, rowid FROM episodes", "", ()):
-            begun[phase] = min(row, begun.get(phase, row))
+            if isinstance(phase, str):  # of a page that was cut off there is nothing
+                begun[phase] = min(row, begun.get(phase, row))
         return [Phase.parse(text) for text in sorted(begun, key=begun.__getitem__)]
 
     def get(self, phase: Phase, *, failed: bool = False) -> list[Trajectory]:
         """Finished episodes of a phase, by task id, then sample; those that failed where `failed` is set."""
         select, wanted = "SELECT task_id, sample, record FROM episodes", "WHERE phase = ? AND failed = ?"
         found = []
-        for task, sample, record in sorted(self._rows(select, wanted, (phase.text, int(failed)))):
+        rows = self._rows(select, wanted, (phase.text, int(failed)))
+        whole = [row for row in rows if tuple(map(type, row)) == (str, int, str)]
+        if len(whole) < len(rows):
+            problem = f"{len(rows) - len(whole)} episodes of phase {phase.text} are damaged"
+            self._note(InputError(problem, where=str(self.path), hint="restore the file"))
+        for task, sample, record in sorted(whole):
             where = f"{self.path}, phase {phase.text}, task {task}, sample {sample}"
             try:
                 found.append(trajectory_from_record(parse_json(record, where), where))

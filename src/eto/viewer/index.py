@@ -112,6 +112,9 @@ class EpisodeIndex:
         except InputError as error:
             notes.append(str(error))
         for row in rows:
+            if not (isinstance(row[1], str) and isinstance(row[2], str) and isinstance(row[3], int)):
+                notes.append(f"{self.path}, row {row[0]}: the episode is damaged")
+                continue
             entry = _entry(row)
             self._entries[entry.row] = entry
             self._last = max(self._last, entry.row)
@@ -137,8 +140,8 @@ def _entry(row: Sequence[Any]) -> Entry:
     number, phase, task, sample, failed, kind, reward, success, stop, turns, source = row
     return Entry(
         number,
-        _text(phase),
-        _text(task),
+        phase,
+        task,
         sample,
         bool(failed),
         _text(kind),
