@@ -175,8 +175,8 @@ def shown_parts(page: Any) -> list[str]:
     return [each.inner_text() for each in page.locator("details[data-sides] > summary:visible").all()]
 
 
-def choose(page: Any, label: str, value: str) -> None:
-    page.get_by_label(label, exact=True).select_option(value)
+def choose(page: Any, field: str, value: str) -> None:
+    page.locator(f"#choose select[name={field}]").select_option(value)
     page.wait_for_timeout(300)
 
 
@@ -184,14 +184,14 @@ def test_parts_are_chosen_without_a_network(scored: Path, opened: Callable[..., 
     page = opened(report_page(scored, 20))
     told = page.locator("#choose output")
     assert told.inner_text() == "25 parts", "6 tasks, 1 pair, 18 episodes"
-    choose(page, "what changed", "gained")
+    choose(page, "change", "gained")
     assert [text for text in shown_parts(page) if "gained" in text] == [
         "toy/find/2, gained",
         "toy/find/3, gained",
     ]
     assert told.inner_text() == "6 of 25 parts fit", "and the episodes of both agents on these tasks"
     choose(page, "agent", "eto-1")
-    choose(page, "task type", "find")
+    choose(page, "kind", "find")
     assert shown_parts(page) == ["toy/find/3, gained", "toy/find/3 in evaluate/eto-1/test"]
     choose(page, "outcome", "lost")
     assert shown_parts(page) == [], "sft lost, but eto-1 did not: one episode has to have all"
@@ -199,7 +199,7 @@ def test_parts_are_chosen_without_a_network(scored: Path, opened: Callable[..., 
     page.get_by_role("button", name="show all").click()
     page.wait_for_timeout(300)
     assert told.inner_text() == "25 parts" and len(shown_parts(page)) == 25
-    choose(page, "ended", "out_of_turns")
+    choose(page, "stop", "out_of_turns")
     assert all("toy" in text or "pair" in text for text in shown_parts(page))
     assert 0 < len(shown_parts(page)) < 25
 

@@ -60,7 +60,9 @@ def read_facts(directory: Path) -> Facts:
     noted = [str(stage["agent"]) for stage in stages if stage.get("agent")]
     return Facts(
         recipe,
-        *(_text(said, *keys) for keys in (("method", "name"), ("model", "path"), ("environment", "name"))),
+        _text(said, "method", "name"),
+        _text(said, "model", "path"),
+        _text(said, "environment", "name"),
         _text(said, "seed"),
         list(dict.fromkeys([*declared, *noted])),
         str(named[-1]["shipped"]) if named else "",

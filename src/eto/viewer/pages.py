@@ -219,7 +219,7 @@ def pair_page(shown: Shown, number: str, place: int) -> dict[str, Any]:
         "count": len(pairs),
         "scored": bool(scored),
         "scores": scores,
-        "figures": turn_figures(pair, recipe and contrast_of(recipe), scores),
+        "figures": turn_figures(pair, contrast_of(recipe) if recipe else None, scores),
         "changes_chart": changes_chart(scores) if scores else "",
     }
 
