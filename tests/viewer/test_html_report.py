@@ -192,7 +192,7 @@ def test_parts_are_chosen_without_a_network(scored: Path, opened: Callable[..., 
     assert told.inner_text() == "6 of 25 parts fit", "and the episodes of both agents on these tasks"
     choose(page, "agent", "eto-1")
     choose(page, "kind", "find")
-    assert shown_parts(page) == ["toy/find/3, gained", "toy/find/3 in evaluate/eto-1/test"]
+    assert shown_parts(page) == ["toy/find/3, gained", "toy/find/3 in evaluate/eto-1/test, won"]
     choose(page, "outcome", "lost")
     assert shown_parts(page) == [], "sft lost, but eto-1 did not: one episode has to have all"
     assert page.locator("#Episodes small").inner_text() == "0 of 18"

@@ -112,7 +112,7 @@ def _pairs(shown: Shown, rounds: Sequence[str], most: int) -> list[Page]:
     return [
         Page(
             "Pairs",
-            f"pair {place + 1} of round {number}",
+            f"pair {place + 1} of round {number}: {pairs[number][place].task.id}",
             "pair.html",
             ("pair", number, place),
             as_text(pairs[number][place].task.kind),
@@ -131,7 +131,7 @@ def _episodes(entries: Sequence[Entry], groups: Mapping[str, Sequence[Group]], m
     return [
         Page(
             "Episodes",
-            f"{entry.task} in {entry.phase}",
+            f"{entry.task} in {entry.phase}" + (f", {entry.outcome}" if entry.outcome else ""),
             "episode.html",
             ("episode", entry.row),
             as_text(entry.kind),
