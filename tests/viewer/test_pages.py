@@ -13,7 +13,7 @@ import pytest
 
 
 def page(address: str, path: str, status: int = 200, **options) -> str:
-    reply = httpx2.get(f"{address}{path}", **options)
+    reply = httpx2.get(f"{address}{path}", timeout=60, **options)
     assert reply.status_code == status, reply.text
     return reply.text
 
