@@ -5,6 +5,7 @@
 - `compared`: methods side by side: rewards, differences to controls, costs
 - `compared_figure`: reward against cost, as a picture
 - `compared_text`: the tables of a comparison
+- `comparison_files`: the files of a comparison, written, read and joined
 - `costs`: environment steps, generated and trained tokens, wall time
 - `crossed`: differences over tasks and seeds drawn anew
 - `curve`: the learning-curve picture
@@ -12,6 +13,7 @@
 - `exported`: the tables as CSV and LaTeX
 - `facts`: what is written of a run besides its episodes, and what of it cannot be read
 - `model_card`: the card of an exported model
+- `outcomes`: what a comparison needs of one run
 - `pooled`: several seeds of one recipe as one table
 - `results`: every figure of a run as one JSON object
 - `statistics`: means, confidence intervals, paired differences
