@@ -71,8 +71,14 @@ def gpus() -> list[dict[str, Any]]:
     return [{"name": name, "memory_gb": memory, "count": n} for (name, memory), n in counts.items()]
 
 
+UNKNOWN = "hardware not known"
+
+
 def hardware_line(hardware: Mapping[str, Any]) -> str:
-    """CPUs, memory and GPUs of a manifest; what an older one does not record is left out."""
+    """CPUs, memory and GPUs of a manifest; what an older one does not record is left out, and `UNKNOWN`
+    stands for all where there is none."""
+    if hardware.get("cpus") is None:
+        return UNKNOWN
     name, features = hardware.get("processor"), hardware.get("cpu_features")
     parts = [f"{hardware['cpus']} CPUs"]
     if features is not None:

@@ -30,11 +30,11 @@ def episode(number: int, won: bool, source: str, split: str = "test", sample: in
     return Trajectory(task, prompt, (first, last), reward, won, stop, source, sample, tokenizer="toy")
 
 
-def make_run(directory: Path) -> Path:
-    """sft solves tasks 0 and 1, eto-1 tasks 1, 2 and 3, of six."""
+def make_run(directory: Path, tasks: int = 6) -> Path:
+    """sft solves tasks 0 and 1, eto-1 tasks 1, 2 and 3, of six or more."""
     recipe = parse_recipe(f"name: small\nrun_directory: {directory}\nenvironment: {{name: toy}}\n")
     with Run.open(directory, recipe) as run:
-        for number in range(6):
+        for number in range(tasks):
             run.store.add(Phase.explore(1), episode(number, number == 0, "sft", "train"))
             for agent, solved in (("sft", (0, 1)), ("eto-1", (1, 2, 3))):
                 run.store.add(Phase.evaluate(agent, "test"), episode(number, number in solved, agent))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -75,12 +76,43 @@ def test_a_page_follows_its_run(tab: Any, run: Path) -> None:
     tab.get_by_role("cell", name="19", exact=True).wait_for(timeout=15_000)
 
 
-@pytest.mark.parametrize(("width", "scheme"), [(390, "light"), (1280, "dark")])
-def test_nothing_runs_off_the_page(tab: Any, width: int, scheme: str) -> None:
+def test_the_list_of_runs_is_sorted_and_narrowed_by_keyboard(tab: Any, run: Path) -> None:
+    for name, seconds in (("quick", 5.0), ("slow", 7200.0), ("unknown", None)):
+        other = run.parent / name
+        done = other / "stages" / "sft" / "DONE"
+        done.parent.mkdir(parents=True)
+        (other / "recipe.yaml").write_text(f"name: {name}\nenvironment: {{name: toy}}\n")
+        if seconds is not None:
+            noted = {"stage": "sft", "seconds": seconds, "finished": "2026-01-01", "metrics": {}}
+            done.write_text(json.dumps(noted))
+    tab.goto("/")
+    names = tab.locator("tbody tr:visible th")
+    tab.get_by_role("button", name="wall time").focus()
+    tab.keyboard.press("Enter")
+    tab.keyboard.press("Enter")
+    assert tab.locator("th[aria-sort=descending]").inner_text().startswith("wall time")
+    assert names.all_inner_texts()[:2] == ["slow", "quick"], "two hours are more than five seconds"
+    tab.get_by_role("button", name="reward").click()
+    assert names.first.inner_text() == "small", "what is not known stands last"
+    tab.locator("h1").click()
+    tab.keyboard.press("/")
+    tab.keyboard.type("toy slow")
+    assert names.all_inner_texts() == ["slow"]
+    assert "1 of 4 runs" in tab.locator("form output").inner_text()
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(375, "light"), (1280, "dark")])
+def test_nothing_runs_off_the_page(tab: Any, run: Path, width: int, scheme: str) -> None:
     tab.set_viewport_size({"width": width, "height": 800})
     tab.emulate_media(color_scheme=scheme)
-    for path in ("/", "/run/small", "/run/small/-/changes", "/run/small/-/episodes", "/run/small/-/pair/1/0"):
+    paths = "changes", "episodes", "pairs/1", "pair/1/0", "tokens/1", "beside/2/3"
+    (run / "metrics.jsonl").write_text("a line that is none\n" * 2)
+    for path in ("/", "/run/small", *(f"/run/small/-/{each}" for each in paths)):
         tab.goto(path)
         assert tab.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), path
+        letters = (
+            "[...document.querySelectorAll('.chart text')].map((each) => each.getBoundingClientRect().height)"
+        )
+        assert all(height > 9 for height in tab.evaluate(letters)), f"{path}: letters of a chart too small"
     dark = tab.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (dark == "rgb(255, 255, 255)") == (scheme == "light")

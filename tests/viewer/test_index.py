@@ -86,19 +86,38 @@ def test_a_store_that_cannot_be_written_is_read(tmp_path: Path) -> None:
 def test_damage_is_told(tmp_path: Path) -> None:
     path = tmp_path / "trajectories.sqlite"
     path.write_bytes(b"no store at all" * 100)
-    with pytest.raises(InputError, match="cannot be read"):
-        EpisodeIndex(path).entries()
+    index = EpisodeIndex(path)
+    assert index.entries() == [] and "cannot be read" in index.fault
     path.unlink()
     with TrajectoryStore(path) as store:
-        store.add(Phase.explore(1), episode(0, True, "sft"))
+        for number in range(3):
+            store.add(Phase.explore(1), episode(number, True, "sft"))
     with sqlite3.connect(path) as db:
-        db.execute("UPDATE episodes SET record = '{\"task\": 1}'")
+        for row, record in ((1, '{"task": 1, "reward": "high", "turns": 2}'), (2, '{"task"')):
+            db.execute("UPDATE episodes SET record = ? WHERE rowid = ?", (record, row))
     index = EpisodeIndex(path)
-    assert len(index.entries()) == 1, "what can be read is shown"
+    assert [entry.kind for entry in index.entries()] == ["", "", "bring"], "what can be read is shown"
+    assert index.fault == ""
     with pytest.raises(InputError):
         index.episode(1)
     with pytest.raises(InputError, match="no such episode"):
         index.episode(99)
+
+
+def test_of_a_store_that_was_cut_off_the_beginning_is_shown(tmp_path: Path) -> None:
+    path = tmp_path / "trajectories.sqlite"
+    with TrajectoryStore(path) as store:
+        for number in range(200):
+            store.add(Phase.explore(1), episode(number, True, "sft"))
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    index = EpisodeIndex(path)
+    entries = index.entries()
+    assert 20 < len(entries) < 200 and entries[0].task == "toy/find/0"
+    assert "cannot be read" in index.fault and str(path) in index.fault
+    assert index.episode(entries[0].row).reward == 1.0
+    path.write_bytes(whole)
+    assert len(index.entries()) == 200 and index.fault == "", "it was restored"
 
 
 def test_many_episodes_are_listed_at_once(store: TrajectoryStore) -> None:

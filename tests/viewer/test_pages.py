@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import socket
+import sqlite3
 from pathlib import Path
 
 import httpx2
@@ -12,7 +13,7 @@ import pytest
 
 
 def page(address: str, path: str, status: int = 200, **options) -> str:
-    reply = httpx2.get(f"{address}{path}", **options)
+    reply = httpx2.get(f"{address}{path}", timeout=60, **options)
     assert reply.status_code == status, reply.text
     return reply.text
 
@@ -60,6 +61,13 @@ def test_what_changed_is_counted_and_a_click_away(address: str) -> None:
     assert "<h1>toy/find/0</h1>" in text and "from here on the two differ" in text
     assert text.count("go north") == 1, "what both share stands once"
     assert "take coin" in text and "log-prob -0.75 over 2 tokens" in text
+
+
+def test_one_agent_is_not_compared_with_itself(address: str, run: Path) -> None:
+    with sqlite3.connect(run / "trajectories.sqlite") as store:
+        store.execute("DELETE FROM episodes WHERE phase = 'evaluate/eto-1/test'")
+    assert "sft beside sft" not in page(address, "/run/small")
+    assert "sft is the only agent that has played the test tasks" in page(address, "/run/small/-/changes")
 
 
 def test_episodes_are_filtered_searched_and_sorted(address: str) -> None:
@@ -156,6 +164,42 @@ def test_what_is_half_written_or_broken_hides_nothing_else(address: str, run: Pa
     assert "0 of 0 episodes" in page(address, f"{path}/-/episodes")
     (half / "recipe.yaml").write_text("name: [half\n")
     assert "half" in page(address, "/") and "/run/small" in page(address, "/")
-    assert "cannot be shown" in page(address, path, 404)
+    assert "the recipe cannot be read" in page(address, path)
     (run / "trajectories.sqlite").write_bytes(b"broken" * 500)
-    assert "cannot be read" in page(address, "/")
+    assert "the episodes cannot be read" in page(address, "/")
+    text = page(address, "/run/small")
+    assert "the episodes cannot be read" in text and "<polyline" in text, "its curves are there"
+    assert "take coin" in page(address, "/run/small/-/pair/1/0"), "and so are its pairs"
+
+
+def test_a_run_of_an_unknown_method_is_shown(address: str, run: Path) -> None:
+    recipe = run / "recipe.yaml"
+    recipe.write_text(recipe.read_text().replace("name: eto", "name: later_method"))
+    assert "<td>later_method</td>" in page(address, "/")
+    text = page(address, "/run/small")
+    assert "Not all of this run can be read" in text and "later_method" in text and "on toy, seed 0" in text
+    assert re.search(r'<th scope="row">eto-1</th><td>6</td>', text), "agents that were played"
+    assert "2 gained" in page(address, "/run/small/-/changes?agent=eto-1&against=sft")
+    assert "take coin" in page(address, "/run/small/-/pair/1/0")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("metrics.jsonl", '{"stage": "sft", "step": 1, "loss": 2}\nnonsense\n', "metrics.jsonl:2"),
+        ("manifest.json", '{"versions": ', "the manifest cannot be read"),
+        ("stages/contrast-1/DONE", "", "what a stage noted cannot be read"),
+        ("stages/contrast-1/DONE", '{"stage": 1, "seconds": 1, "finished": 2, "metrics": {}}', "restore it"),
+        ("stages/contrast-1/pairs.jsonl", '{"task": {"id"', "the pairs of round 1 cannot be read"),
+        ("stages/dpo-1/pair_log_probs.jsonl", '{"place": 0}\n', "the record of log-probs is damaged"),
+    ],
+)
+def test_a_damaged_file_is_told_and_hides_no_other(
+    address: str, run: Path, name: str, content: str, says: str
+) -> None:
+    path = run / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(content)
+    text = page(address, "/run/small")
+    assert says in text and "Traceback" not in text
+    assert "2 gained" in text and "small" in page(address, "/")

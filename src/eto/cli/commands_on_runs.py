@@ -17,23 +17,25 @@ def report(
         list[Path] | None, typer.Option("--against", help="Runs to compare with, one for each, in order.")
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="File for the table of several runs.")] = None,
+    html: Annotated[
+        Path | None, typer.Option("--html", help="File for the pages of the run, or of several pooled.")
+    ] = None,
     form: Annotated[
         str, typer.Option("--format", metavar="NAME,...", help="Of one run: md, html, csv, latex.")
     ] = "md,html",
     episodes: Annotated[
-        int, typer.Option(min=0, help="Tasks, episodes and pairs that the HTML file shows, of each.")
+        int, typer.Option(min=0, help="Tasks, episodes and pairs of a run that HTML shows, of each.")
     ] = 12,
     overwrite: Overwrite = False,
 ) -> None:
     """Write the report of a run, as one HTML file too, and print its table; of several runs (seeds), one
-    pooled table."""
-    from eto.cli.report import report_run
-    from eto.cli.run import print_pooled
+    pooled table, and with --html their pages."""
+    from eto.cli.report import report_run, report_runs
 
     if len(directories) == 1 and out is None and not against:
-        report_run(directories[0], form, episodes)
+        report_run(directories[0], form, episodes, html, overwrite)
     else:
-        print_pooled(directories, against or [], out, overwrite)
+        report_runs(directories, against or [], out=out, html=html, episodes=episodes, overwrite=overwrite)
 
 
 @app.command("compare")

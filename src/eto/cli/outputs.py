@@ -16,6 +16,7 @@ from eto.errors import InputError
 
 LINES = "JSON lines"
 MARKDOWN = "Markdown"
+HTML = "HTML"
 DATA = "JSON, Parquet or Arrow"
 _TEXTS = frozenset({".jsonl", ".json", ".ndjson"})
 _ALIEN = frozenset(
@@ -38,6 +39,7 @@ _ALIEN = frozenset(
     }
 )
 """Endings of forms that no command writes."""
+_PAGES = {MARKDOWN: ".md", HTML: ".html"}
 _OF_A_MODEL = (
     *("config.json", "generation_config.json", "*.safetensors", "*.safetensors.index.json", "*.bin"),
     *("*.bin.index.json", "adapter_*", "tokenizer*", "special_tokens_map.json", "added_tokens.json"),
@@ -128,10 +130,11 @@ def _check_name(out: Path, form: str, option: str) -> None:
     endings = [ending.lower() for ending in out.suffixes[-2:]]
     packed = endings[-1:] == [".gz"]
     ending = endings[-2] if packed and len(endings) > 1 else endings[-1] if endings else ""
-    alien = _ALIEN | _TEXTS | {".gz"} if form == MARKDOWN else _ALIEN
+    text = form in _PAGES
+    alien = (_ALIEN | _TEXTS | {*_PAGES.values(), ".gz"}) - {_PAGES[form]} if text else _ALIEN
     alien = alien - {".parquet", ".arrow"} if form == DATA and not packed else alien
-    if ending in alien or (packed and form == MARKDOWN):
-        good = ".md" if form == MARKDOWN else ".jsonl or .jsonl.gz"
+    if ending in alien or (packed and text):
+        good = _PAGES.get(form, ".jsonl or .jsonl.gz")
         problem = f"the name promises {ending}, but {form} is written"
         raise InputError(problem, where=f"{option} {shown(out, line=True)}", hint=f"let it end in {good}")
 

@@ -66,12 +66,14 @@ def _run_with_events(recipe: Recipe, source: Path | None) -> None:
 
 
 def print_report(directory: Path) -> None:
-    """Write the report of a run directory and print its table."""
-    from eto.data.files import read_json
+    """Print the table of a run directory and write its report."""
+    from eto.data.files import finite
+    from eto.evaluation import build_results
 
-    paths = write_report(directory)
+    results = finite(build_results(directory))
     progress = Progress()
-    progress.console.print(terminal(read_json(paths.results)))
+    progress.console.print(terminal(results))
+    paths = write_report(directory, results)
     progress.say(f"figures {paths.results}   report {paths.markdown}   learning curve {paths.curve}")
 
 

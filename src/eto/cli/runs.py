@@ -16,7 +16,7 @@ _HEADER = ["run", "state", "method", "seed", "agent", "split", "reward", "succes
 
 
 def list_runs(directories: Sequence[Path]) -> None:
-    """Print a table of the runs below `directories`, by default `runs`, then those that cannot be read."""
+    """Print a table of the runs below `directories`, by default `runs`, then what of them cannot be read."""
     roots = list(directories) or [Path("runs")]
     if not directories and not roots[0].is_dir():
         hint = "name the directory of a run, or one that holds runs"
@@ -25,15 +25,15 @@ def list_runs(directories: Sequence[Path]) -> None:
     if not found:
         say(f"there is no run below {', '.join(map(str, roots))}")
         return
-    rows = [_row(each) for each in found if "fault" not in each]
+    rows = [_row(each) for each in found]
     console = terminal()
-    if rows and console.is_terminal:
+    if console.is_terminal:
         console.print(rich_table(_HEADER, rows))
-    elif rows:
+    else:
         say(markdown_table(_HEADER, rows))
     for each in found:
-        if "fault" in each:
-            say(f"{each['name']}: {each['fault']}")
+        for fault in each["faults"]:
+            say(f"{each['name']}: {fault}")
 
 
 def _row(run: dict[str, Any]) -> list[Cell]:
@@ -42,6 +42,6 @@ def _row(run: dict[str, Any]) -> list[Cell]:
         interval_cell(figures[name], 3, 3) if name in figures else (UNKNOWN,)
         for name in ("reward", "success")
     ]
-    recipe = run["facts"].recipe
-    facts = (run["name"], run["state"], recipe.method.name, str(recipe.seed), run["agent"] or UNKNOWN)
+    known = run["facts"]
+    facts = (run["name"], run["state"], known.method, known.seed, run["agent"] or UNKNOWN)
     return [*((fact,) for fact in facts), (run["split"] or UNKNOWN,), *cells, (run["seconds"],)]

@@ -11,12 +11,12 @@ from rich.text import Text
 
 from eto.cli.terminal import terminal
 from eto.data.formats import read_pairs
-from eto.data.store import TrajectoryStore
+from eto.data.stored import StoredEpisodes
 from eto.errors import InputError
 from eto.evaluation.changes import GROUPS, Change, Changes, changes
-from eto.evaluation.results import agents_of, baseline_of, natural, read_stages
+from eto.evaluation.facts import read_facts
+from eto.evaluation.results import natural
 from eto.evaluation.table import markdown_table
-from eto.experiment.recipe import load_recipe
 from eto.types import Pair, Phase, Trajectory, Turn
 
 
@@ -55,35 +55,45 @@ def show_run(directory: Path, wanted: Wanted) -> None:
     store_path = directory / "trajectories.sqlite"
     if not store_path.is_file():
         raise InputError("no episode has been played yet", where=str(directory), hint="wait, or start it")
-    with TrajectoryStore(store_path, create=False) as store:
-        run = _Run(directory, store, wanted)
-        if wanted.group:
-            run.print_changes(console)
-        elif wanted.task or wanted.outcome or (wanted.agent and not wanted.against):
-            run.print_episodes(console)
-        else:
-            run.print_table(console)
+    run = _Run(directory, StoredEpisodes(store_path), wanted)
+    if wanted.group:
+        run.print_changes(console)
+    elif wanted.task or wanted.outcome or (wanted.agent and not wanted.against):
+        run.print_episodes(console)
+    else:
+        run.print_table(console)
+    run.print_faults(console)
 
 
 class _Run:
     """The evaluated agents of a run on one split."""
 
-    def __init__(self, directory: Path, store: TrajectoryStore, wanted: Wanted) -> None:
+    def __init__(self, directory: Path, store: StoredEpisodes, wanted: Wanted) -> None:
         self.wanted, self.store, self.directory = wanted, store, directory
-        recipe = load_recipe(directory / "recipe.yaml", note=False)
+        facts = read_facts(directory)
+        self._faults = facts.faults
         phases = [phase for phase in store.phases() if phase.purpose == "evaluate"]
         self.split = wanted.split or next((s for s in ("test", "dev") if _has(phases, s)), "test")
-        made = agents_of(directory)
-        self.agents = sorted(
-            {p.name for p in phases if p.split == self.split and p.name in made}, key=natural
-        )
+        # Without a recipe, all that was played but checkpoints.
+        of_split = [phase.name for phase in phases if phase.split == self.split]
+        made = facts.agents if facts.recipe else [name for name in of_split if "/" not in name]
+        self.agents = sorted({name for name in of_split if name in made}, key=natural)
         if not self.agents:
             there = sorted({phase.split for phase in phases})
             hint = f"take --split {there[0]}" if there else "wait until an agent has been played"
-            raise InputError(f"no agent has played the {self.split} tasks", where=str(directory), hint=hint)
-        first, shipped = baseline_of(recipe), self._shipped()
+            problem = "; ".join([f"no agent has played the {self.split} tasks", *self._said()])
+            raise InputError(problem, where=str(directory), hint=hint)
+        first, shipped = next(iter(made), ""), facts.shipped
         self.base = self._agent(wanted.against or (first if first in self.agents else self.agents[0]))
         self.agent = self._agent(wanted.agent or (shipped if shipped in self.agents else self.agents[-1]))
+
+    def print_faults(self, console: Console) -> None:
+        """What of the run could not be read, and why."""
+        for fault in self._said():
+            console.print(Text(f"not all of this run can be read: {fault}", style="red"))
+
+    def _said(self) -> list[str]:
+        return [*self._faults, *map(str, self.store.faults)]
 
     def print_table(self, console: Console) -> None:
         """Of each agent how many tasks it gained and lost."""
@@ -147,10 +157,6 @@ class _Run:
             hint = f"agents that have: {', '.join(self.agents)}"
             raise InputError(f"{name} has not played the {self.split} tasks", where="--agent", hint=hint)
         return name
-
-    def _shipped(self) -> str:
-        named = [stage["metrics"].get("shipped") for stage in read_stages(self.directory)]
-        return next((str(name) for name in reversed(named) if name), "")
 
 
 def _has(phases: Sequence[Phase], split: str) -> bool:

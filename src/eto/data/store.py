@@ -36,6 +36,16 @@ DO UPDATE SET failed = excluded.failed, record = excluded.record WHERE episodes.
 """
 
 
+def check_version(version: int, path: Path) -> None:
+    """Raises `InputError` for the `user_version` of a store that this program does not read."""
+    if version != _VERSION:
+        raise InputError(
+            f"the store has version {version}, this program reads {_VERSION}",
+            where=str(path),
+            hint="use the version of the program that wrote it, or start a new run directory",
+        )
+
+
 class TrajectoryStore:
     """An append-only collection of trajectories on disk.
 
@@ -75,12 +85,8 @@ class TrajectoryStore:
         (version,) = self._db.execute("PRAGMA user_version").fetchone()
         if version == 0:
             self._db.executescript(_SCHEMA)
-        elif version != _VERSION:
-            raise InputError(
-                f"the store has version {version}, this program reads {_VERSION}",
-                where=str(self.path),
-                hint="use the version of the program that wrote it, or start a new run directory",
-            )
+        else:
+            check_version(version, self.path)
 
     def add(self, phase: Phase, trajectory: Trajectory) -> bool:
         """Commit one trajectory under (phase, task id, sample).

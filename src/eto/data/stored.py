@@ -6,28 +6,41 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from eto.data.jsontext import parse_json
 from eto.data.notes import Notes
 from eto.data.records import trajectory_from_record
+from eto.data.store import check_version
 from eto.errors import InputError
-from eto.types import Trajectory
+from eto.types import Phase, Trajectory
+
+_WAYS = (("mode=ro", False), ("mode=ro&immutable=1", False), ("mode=ro&immutable=1", True))
+"""How a store is opened, and whether a file that is shorter than its header says is taken as it is."""
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[sqlite3.Connection]:
+def opened(path: Path, notes: list[str] | None = None) -> Iterator[sqlite3.Connection]:
     """The store at `path`, read-only; where its directory cannot be written, the file as it is, without
-    its log. Raises `InputError` where it cannot be read."""
-    for options in ("mode=ro", "mode=ro&immutable=1"):
+    its log. Raises `InputError` where it cannot be read.
+
+    notes: takes what is not in it then; with it a file that was cut off is opened too.
+    """
+    problem = ""
+    for options, cut in _WAYS[: 2 if notes is None else 3]:
         store = None
         try:
             store = sqlite3.connect(f"{path.absolute().as_uri()}?{options}", uri=True, timeout=10)
-            store.execute("SELECT 1 FROM episodes LIMIT 1").fetchall()
+            if cut:  # the one way in which SQLite opens it; nothing can be written
+                store.execute("PRAGMA writable_schema = ON")
+            store.execute("SELECT 1 FROM episodes NOT INDEXED LIMIT 1").fetchall()
         except sqlite3.Error as error:
             if store is not None:
                 store.close()
-            problem = f"the episodes cannot be read: {error}"
+            problem = problem or f"the episodes cannot be read: {error}"
             continue
+        if notes is not None:
+            notes += _left_out(path, problem if cut else "", immutable="immutable" in options)
         try:
             yield store
         except sqlite3.Error as error:
@@ -36,6 +49,14 @@ def opened(path: Path) -> Iterator[sqlite3.Connection]:
             store.close()
         return
     raise InputError(problem, where=str(path), hint="check the run directory, or restore the file")
+
+
+def _left_out(path: Path, problem: str, *, immutable: bool) -> Iterator[str]:
+    log = Path(f"{path}-wal")
+    if problem:
+        yield f"{path}: some of {problem}"
+    elif immutable and log.exists() and log.stat().st_size:
+        yield f"{log}: the latest episodes cannot be read without write access to the directory"
 
 
 def stored_phases(path: Path) -> list[str]:
@@ -63,3 +84,69 @@ def stream_episodes(path: Path, phases: list[str], notes: Notes) -> Iterator[Tra
                     damaged.append(f"{error.where}: {error.problem}" if not damaged else "")
     if damaged:
         notes.events[f"damaged episodes left out (the first: {damaged[0]})"] += len(damaged)
+
+
+class StoredEpisodes:
+    """What can be read of a store, phase by phase, opened for reading alone.
+
+    What cannot be read is left out and stands in `faults`. Of a file that was cut off the episodes before
+    the cut are found.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Raises `InputError` where there is no store, it is of another version, or it cannot be opened."""
+        if not path.is_file():
+            raise InputError("there is no trajectory store", where=str(path), hint="check the run directory")
+        self.path = path
+        self.faults: list[InputError] = []
+        notes: list[str] = []
+        with opened(path, notes) as store:
+            (version,) = store.execute("PRAGMA user_version").fetchone()
+        check_version(version, path)
+        for note in notes:
+            self._note(InputError(note, hint="restore the file"))
+
+    def phases(self) -> list[Phase]:
+        """The phases that hold an episode, failed ones included, in the order in which they were begun."""
+        begun: dict[str, int] = {}
+        for phase, row in self._rows("SELECT phase, rowid FROM episodes", "", ()):
+            if isinstance(phase, str):  # of a page that was cut off there is nothing
+                begun[phase] = min(row, begun.get(phase, row))
+        return [Phase.parse(text) for text in sorted(begun, key=begun.__getitem__)]
+
+    def get(self, phase: Phase, *, failed: bool = False) -> list[Trajectory]:
+        """Finished episodes of a phase, by task id, then sample; those that failed where `failed` is set."""
+        select, wanted = "SELECT task_id, sample, record FROM episodes", "WHERE phase = ? AND failed = ?"
+        found = []
+        rows = self._rows(select, wanted, (phase.text, int(failed)))
+        whole = [row for row in rows if tuple(map(type, row)) == (str, int, str)]
+        if len(whole) < len(rows):
+            problem = f"{len(rows) - len(whole)} episodes of phase {phase.text} are damaged"
+            self._note(InputError(problem, where=str(self.path), hint="restore the file"))
+        for task, sample, record in sorted(whole):
+            where = f"{self.path}, phase {phase.text}, task {task}, sample {sample}"
+            try:
+                found.append(trajectory_from_record(parse_json(record, where), where))
+            except InputError as error:
+                problem = f"the record is damaged: {error.problem}"
+                self._note(InputError(problem, where=where, hint="restore the store"))
+        return found
+
+    def _rows(self, select: str, wanted: str, values: tuple[object, ...]) -> list[tuple[Any, ...]]:
+        """By the index, and where that is damaged by the table, as far as it goes."""
+        rows: list[tuple[Any, ...]] = []
+        for plan in ("", " NOT INDEXED "):
+            rows.clear()
+            try:
+                with opened(self.path, []) as store:
+                    rows.extend(store.execute(f"{select}{plan} {wanted}", values))
+                return rows
+            except InputError as error:
+                fault = error
+        if not self.faults:  # what follows from a cut is no other fault
+            self._note(fault)
+        return rows
+
+    def _note(self, fault: InputError) -> None:
+        if str(fault) not in map(str, self.faults):
+            self.faults.append(fault)

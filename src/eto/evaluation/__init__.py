@@ -11,6 +11,7 @@
 - `curve`: the learning-curve picture
 - `data_card`: the card of an exported data set
 - `exported`: the tables as CSV and LaTeX
+- `facts`: what is written of a run besides its episodes, and what of it cannot be read
 - `model_card`: the card of an exported model
 - `outcomes`: what a comparison needs of one run
 - `pooled`: several seeds of one recipe as one table
@@ -21,8 +22,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from eto.data.files import disk_errors, read_rows, write_atomic, write_json
 from eto.evaluation.curve import draw_curve
@@ -42,13 +45,15 @@ class Paths:
     curve_svg: Path
 
 
-def write_report(run_directory: str | Path) -> Paths:
+def write_report(run_directory: str | Path, results: Mapping[str, Any] | None = None) -> Paths:
     """Write results.json, report.md, curve.png and curve.svg into the run directory, from what is there.
 
-    Raises `InputError` where there is no run, `MissingRequirement` on a full disk.
+    results: those of `build_results`, where they are at hand. Raises `InputError` where there is no run, or
+    it cannot be read or written, `MissingRequirement` on a full disk.
     """
     directory = Path(run_directory)
-    results = build_results(directory)
+    if results is None:
+        results = build_results(directory)
     names = "results.json", "report.md", "curve.png", "curve.svg"
     paths = Paths(*(directory / name for name in names))
     with disk_errors(directory):

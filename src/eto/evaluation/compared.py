@@ -8,7 +8,7 @@ from typing import Any
 
 from eto.evaluation import statistics
 from eto.evaluation.costs import Costs
-from eto.evaluation.crossed import crossed_bounds
+from eto.evaluation.crossed import seed_bounds
 from eto.evaluation.outcomes import FIGURES, Outcome
 
 _INTERVALS = {"reward": statistics.mean_interval, "success": statistics.rate_interval}
@@ -68,11 +68,9 @@ def _differences(ours: Sequence[Outcome], theirs: Sequence[Outcome]) -> dict[str
     found = {}
     for name in FIGURES:
         pairs = [(one.values[name], other.values[name]) for one, other in both]
-        low, high = crossed_bounds(pairs)
         found[name] = {
             **statistics.pooled_difference(pairs).to_dict(),
-            "seeds_low": None if low != low else low,
-            "seeds_high": None if high != high else high,
+            **seed_bounds(pairs),
             "each": [statistics.paired_difference(*pair, resamples=2).to_dict()["mean"] for pair in pairs],
         }
     return found

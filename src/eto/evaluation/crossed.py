@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import nan
+from math import isnan, nan
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -38,6 +38,14 @@ def crossed_bounds(
     means = sums[counts > 0] / counts[counts > 0]
     low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(low), float(high)
+
+
+def seed_bounds(
+    runs: Sequence[tuple[Mapping[str, float], Mapping[str, float]]],
+) -> dict[str, float | None]:
+    """`crossed_bounds` as `seeds_low` and `seeds_high`, None where they are not known."""
+    low, high = crossed_bounds(runs)
+    return {"seeds_low": None if isnan(low) else low, "seeds_high": None if isnan(high) else high}
 
 
 def _cells(

@@ -9,7 +9,7 @@ from typing import Any
 
 import eto.evaluation.statistics as statistics
 from eto.data.files import read_rows
-from eto.data.store import TrajectoryStore
+from eto.data.stored import StoredEpisodes
 from eto.errors import InputError
 from eto.experiment.recipe import Recipe, load_recipe
 from eto.experiment.run_records import read_done, read_manifest
@@ -32,8 +32,8 @@ def build_results(run_directory: str | Path) -> dict[str, Any]:
     `bounds` (name -> test reward with its interval; what looked at the reward, and is no agent),
     `pairs` (iteration -> metrics of the contrast stage), `guard` (stage -> the rule that fired),
     `behaviour` (split -> agent -> how it acted), `shipped`, `stages` (wall seconds), `seconds`,
-    `taken_from` (the run that the named stages come from, or None). Raises `InputError` where there is no
-    run.
+    `taken_from` (the run that the named stages come from, or None). Nothing is written. Raises `InputError`
+    where there is no run, or a part of it cannot be read.
     """
     directory = Path(run_directory)
     recipe_path, store_path = directory / "recipe.yaml", directory / "trajectories.sqlite"
@@ -41,21 +41,24 @@ def build_results(run_directory: str | Path) -> dict[str, Any]:
         hint = "give the directory of a run: it holds recipe.yaml"
         raise InputError("there is no run here", where=str(directory), hint=hint)
     recipe = load_recipe(recipe_path, note=False)
-    manifest = read_manifest(directory)
+    there = (directory / "manifest.json").exists()  # not yet, where it was stopped as it began
+    manifest = read_manifest(directory) if there else {}
     stages = read_stages(directory)
     declared = {stage.name: stage for stage in declared_stages(recipe.method)}
     phases: dict[Phase, list[Trajectory]] = {}
     if store_path.is_file():
-        with TrajectoryStore(store_path, create=False) as store:
-            played = [phase for phase in store.phases() if phase.purpose in ("evaluate", "explore")]
-            phases = {phase: store.get(phase) + store.failures(phase) for phase in played}
+        store = StoredEpisodes(store_path)
+        played = [phase for phase in store.phases() if phase.purpose in ("evaluate", "explore")]
+        phases = {phase: store.get(phase) + store.get(phase, failed=True) for phase in played}
+        if store.faults:  # figures of a part of the tasks would be others
+            raise store.faults[0]
     shown = ("platform", "processor", "cpu_features", "cpus", "memory_gb", "gpus", "versions")
     hardware = {key: manifest.get(key) for key in shown}
     return {
         "recipe": recipe.name,
         "model": recipe.model.path,
         "environment": recipe.environment.name,
-        "seeds": manifest.get("seeds", {}),
+        "seeds": manifest.get("seeds", {"seed": recipe.seed}),
         "split_hashes": manifest.get("splits", {}),
         "hardware": hardware,
         "baseline": baseline_of(recipe),

@@ -184,12 +184,12 @@ def _facts(results: Mapping[str, Any]) -> str:
     hardware = results["hardware"]
     seed = results["seeds"].get("seed")
     versions = ", ".join(f"{name} {version}" for name, version in (hardware["versions"] or {}).items())
+    machine = [each for each in (hardware_line(hardware), hardware["platform"]) if each]
     return "\n".join(
         [
             f"- model {markdown_code(results['model'])} on {markdown_code(results['environment'])}, "
             f"seed {seed}",
-            f"- {markdown_text(hardware_line(hardware))}, {markdown_text(hardware['platform'])}",
-            f"- {markdown_text(versions)}",
+            *(f"- {markdown_text(each)}" for each in (", ".join(machine), versions) if each),
             "- means over tasks with 95% bootstrap intervals; differences are paired on the same tasks",
         ]
     )

@@ -19,7 +19,8 @@ def read_manifest(directory: Path) -> dict[str, Any]:
 def read_done(path: Path) -> dict[str, Any]:
     """What a stage noted in its DONE file. Raises `InputError` where that is damaged."""
     record = read_object(path, "stage", "seconds", "finished", "metrics")
-    if not isinstance(record["metrics"], dict) or not isinstance(record["seconds"], int | float):
+    types = {"metrics": dict, "seconds": int | float, "stage": str, "finished": str}
+    if not all(isinstance(record[name], kind) for name, kind in types.items()):
         raise InputError("no record of a finished stage", where=str(path), hint="restore it from a copy")
     return record
 

@@ -9,7 +9,9 @@
 - `library`: which runs there are
 - `look`: how pages are written, and what links lead to
 - `pages`: what each page shows
-- `report`: a sample of the pages as one HTML file
+- `pooled`: figures of several runs
+- `report`: a sample of the pages of a run, or of several, as one HTML file
+- `sample`: which pages that holds, and by what they are chosen
 - `tokens`: episodes as tokens, those with loss marked
 - `turns`: turns side by side, and what training made of them
 

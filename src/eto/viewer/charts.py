@@ -14,8 +14,9 @@ from typing import Any
 
 from eto.data.pair_scores import PairScores
 
-WIDTH, HEIGHT = 560, 270
-LEFT, RIGHT, TOP, BOTTOM = 64, 12, 12, 58
+WIDTH, HEIGHT = 560, 282
+LEFT, RIGHT, TOP, BOTTOM = 64, 12, 12, 70
+"""There is room for letters of 17 units: on a phone the picture is shown at 0.6 of its size."""
 MOST_POINTS = 400
 """Points of a curve that are drawn; a longer one is averaged in steps."""
 MOST_MARKS = 60
@@ -50,8 +51,13 @@ class Scale:
         return [number * self.step for number in range(first, last + 1)]
 
 
-def rewards_chart(agents: Mapping[str, Any], title: str) -> str:
-    """Each agent's mean reward with its 95% interval, in their order."""
+def rewards_chart(
+    agents: Mapping[str, Any], title: str, each: Mapping[str, Sequence[tuple[str, float]]] | None = None
+) -> str:
+    """Each agent's mean reward with its 95% interval, in their order; "" where none is known.
+
+    each: agent -> (run, mean reward) of the runs that are pooled in it, which stand beside it.
+    """
     known = {name: each["reward"] for name, each in agents.items() if each["reward"]["mean"] is not None}
     if not known:
         return ""
@@ -69,9 +75,14 @@ def rewards_chart(agents: Mapping[str, Any], title: str) -> str:
         parts.append(
             f'<circle class="dot" cx="{x:.1f}" cy="{y:.1f}" r="4"><title>{escape(said)}</title></circle>'
         )
-        fits = max(4, int(step / 7))
-        parts.append(_label(x, HEIGHT - BOTTOM + 16, name if len(name) <= fits else f"{name[: fits - 1]}…"))
-        parts.append(_label(x, HEIGHT - BOTTOM + 31, f"{reward['mean']:.3f}"))
+        for run, mean in (each or {}).get(name, ()):
+            parts.append(
+                f'<circle class="single" cx="{x + 12:.1f}" cy="{scale.y(mean):.1f}" r="2.5">'
+                f"<title>{escape(f'{name} in {run}: {mean:.3f}')}</title></circle>"
+            )
+        fits = max(4, int(step / 9))
+        parts.append(_label(x, HEIGHT - BOTTOM + 18, name if len(name) <= fits else f"{name[: fits - 1]}…"))
+        parts.append(_label(x, HEIGHT - BOTTOM + 36, f"{reward['mean']:.3f}"))
     return _svg(parts, title, "; ".join(said_all))
 
 
@@ -116,7 +127,7 @@ def curve_chart(rows: Sequence[Mapping[str, Any]], names: Mapping[str, str], tit
         x = LEFT + across * part / 2
         anchor = ("start", "middle", "end")[part]
         parts.append(
-            f'<text class="step-tick {anchor}" x="{x:.1f}" y="{HEIGHT - BOTTOM + 16}">{step:.0f}</text>'
+            f'<text class="step-tick {anchor}" x="{x:.1f}" y="{HEIGHT - BOTTOM + 18}">{step:.0f}</text>'
         )
     ends = "; ".join(
         f"{label}: {points[0][1]:.4g} at step {points[0][0]:g}, {points[-1][1]:.4g} at step {points[-1][0]:g}"
@@ -152,7 +163,7 @@ def changes_chart(scores: PairScores) -> str:
         parts.append(f'<text class="legend {side}" {place}>■ {side}</text>')
     every = -(-turns // 16)
     for turn in range(0, turns, every):
-        parts.append(_label(LEFT + step * (turn + 0.5), HEIGHT - BOTTOM + 16, str(turn + 1)))
+        parts.append(_label(LEFT + step * (turn + 0.5), HEIGHT - BOTTOM + 18, str(turn + 1)))
     name = f"change of each turn's log-prob by training, {scores.before} to {scores.after}"
     totals = f"chosen {scores.chosen.change:+.2f} nats, rejected {scores.rejected.change:+.2f} nats"
     return _svg(parts, name, totals)
@@ -190,7 +201,7 @@ def _frame(scale: Scale, upward: str, across: str) -> list[str]:
     for tick in scale.ticks:
         y = scale.y(tick)
         parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        parts.append(f'<text class="tick" x="{LEFT - 6}" y="{y + 4:.1f}">{tick:.3g}</text>')
+        parts.append(f'<text class="tick" x="{LEFT - 6}" y="{y + 5:.1f}">{tick:.3g}</text>')
     bottom, middle = HEIGHT - BOTTOM, TOP + (HEIGHT - TOP - BOTTOM) / 2
     parts.append(f'<line class="axis" x1="{LEFT}" x2="{LEFT}" y1="{TOP}" y2="{bottom}"/>')
     parts.append(f'<line class="axis" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{bottom}" y2="{bottom}"/>')
@@ -198,7 +209,7 @@ def _frame(scale: Scale, upward: str, across: str) -> list[str]:
     parts.append(f'<text class="axis-name" x="14" y="{middle:.0f}" {turned}>{escape(upward)}</text>')
     parts.append(
         f'<text class="axis-name" x="{LEFT + (WIDTH - LEFT - RIGHT) / 2:.0f}" '
-        f'y="{bottom + (46 if across == "agent" else 32)}">{escape(across)}</text>'
+        f'y="{bottom + (56 if across == "agent" else 38)}">{escape(across)}</text>'
     )
     return parts
 

@@ -22,8 +22,13 @@ _SELECT = """
         json_extract(record, '$.task.kind'), json_extract(record, '$.reward'),
         json_extract(record, '$.success'), json_extract(record, '$.stop'),
         json_array_length(record, '$.turns'), json_extract(record, '$.source')
-    FROM episodes
+    FROM (
+        SELECT rowid, phase, task_id, sample, failed,
+            CASE WHEN json_valid(record) THEN record END AS record
+        FROM episodes
+    )
 """
+"""A damaged record has nothing to tell, and hides no other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +51,12 @@ class Entry:
     @property
     def outcome(self) -> str:
         """`won`, `lost`, `failed`, or "" where the environment does not say."""
-        if self.failed:
-            return "failed"
-        return {True: "won", False: "lost", None: ""}[self.success]
+        return outcome_of(self.failed, self.success)
+
+
+def outcome_of(failed: bool, success: bool | None) -> str:
+    """How an episode ended, in a word; see `Entry.outcome`."""
+    return "failed" if failed else {True: "won", False: "lost", None: ""}[success]
 
 
 class EpisodeIndex:
@@ -56,13 +64,14 @@ class EpisodeIndex:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.fault = ""
+        """What could not be read when the entries were asked for last, and why."""
         self._entries: dict[int, Entry] = {}
         self._last = 0
         self._lock = threading.Lock()
 
     def entries(self) -> list[Entry]:
-        """All episodes so far, in the order in which they were first kept. Raises `InputError` where the
-        store cannot be read."""
+        """All episodes so far that can be read, in the order in which they were first kept."""
         with self._lock:
             if self.path.is_file():
                 self._refresh()
@@ -70,7 +79,7 @@ class EpisodeIndex:
 
     def episode(self, row: int) -> Trajectory:
         """The episode in a row. Raises `InputError` where there is none, or it is damaged."""
-        with opened(self.path) as store:
+        with opened(self.path, []) as store:
             found = store.execute("SELECT record FROM episodes WHERE rowid = ?", (row,)).fetchone()
         if found is None:
             raise InputError("there is no such episode", where=f"{self.path}, row {row}")
@@ -84,23 +93,33 @@ class EpisodeIndex:
         """Rows whose record contains `text`, in whatever case, as JSON writes it."""
         written = json.dumps(text)[1:-1]
         pattern = "".join(f"\\{c}" if c in "\\%_" else c for c in written)
-        with opened(self.path) as store:
+        with opened(self.path, []) as store:
             statement = "SELECT rowid FROM episodes WHERE record LIKE ? ESCAPE '\\'"
             return {row for (row,) in store.execute(statement, (f"%{pattern}%",))}
 
     def _refresh(self) -> None:
         # A failed episode may be replaced by a later success in the same row.
         open_rows = [entry.row for entry in self._entries.values() if entry.failed]
-        with opened(self.path) as store:
-            rows = store.execute(f"{_SELECT} WHERE rowid > ? ORDER BY rowid", (self._last,)).fetchall()
-            for start in range(0, len(open_rows), 500):
-                part = open_rows[start : start + 500]
-                marks = ",".join("?" * len(part))
-                rows += store.execute(f"{_SELECT} WHERE rowid IN ({marks})", part).fetchall()
+        rows: list[Sequence[Any]] = []
+        notes: list[str] = []
+        try:
+            with opened(self.path, notes) as store:
+                rows.extend(store.execute(f"{_SELECT} WHERE rowid > ? ORDER BY rowid", (self._last,)))
+                for start in range(0, len(open_rows), 500):
+                    part = open_rows[start : start + 500]
+                    marks = ",".join("?" * len(part))
+                    rows.extend(store.execute(f"{_SELECT} WHERE rowid IN ({marks})", part))
+        except InputError as error:
+            notes.append(str(error))
         for row in rows:
+            if not (isinstance(row[1], str) and isinstance(row[2], str) and isinstance(row[3], int)):
+                notes.append(f"{self.path}, row {row[0]}: the episode is damaged")
+                continue
             entry = _entry(row)
             self._entries[entry.row] = entry
             self._last = max(self._last, entry.row)
+        # Of a file that was cut off, the end of what is there follows from the cut.
+        self.fault = notes[0] if notes else ""
 
 
 def phases_of(entries: Sequence[Entry]) -> list[str]:
@@ -125,10 +144,14 @@ def _entry(row: Sequence[Any]) -> Entry:
         task,
         sample,
         bool(failed),
-        kind or "",
-        float(reward or 0.0),
-        None if success is None else bool(success),
-        stop or "",
+        _text(kind),
+        float(reward) if isinstance(reward, int | float) else 0.0,
+        bool(success) if isinstance(success, int) else None,
+        _text(stop),
         turns or 0,
-        source or "",
+        _text(source),
     )
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""

@@ -9,46 +9,22 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import psutil
 
 from eto.data.formats import read_pairs
 from eto.data.pair_scores import FILE as SCORES
 from eto.data.pair_scores import PairScores, read_scores
-from eto.errors import EtoError, InputError
-from eto.evaluation.results import read_stages
-from eto.experiment.recipe import Recipe, load_recipe
-from eto.experiment.run_records import read_manifest
-from eto.methods import declared_stages
-from eto.types import Pair
+from eto.errors import InputError
+from eto.evaluation.facts import RUN_FILE, Facts, read_facts
+from eto.types import Pair, Phase
 from eto.viewer.index import EpisodeIndex
 
 DEEPEST = 4
 """Levels below a named directory in which runs are looked for."""
-RUN_FILE = "recipe.yaml"
 LATELY = 300.0
 """Seconds without a word after which a run on another machine counts as stopped."""
 _HOLDER = re.compile(r"pid (?P<pid>\d+) on (?P<host>\S+)")
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What is written of a run besides its episodes."""
-
-    recipe: Recipe
-    agents: list[str]
-    """In the order in which they are made; the first is the one that others are compared with."""
-    shipped: str
-    """The agent that the run recommends; "" while it does not."""
-    reason: str
-    stages: list[dict[str, Any]]
-    """The finished ones."""
-    taken_from: dict[str, Any] | None
-
-    @property
-    def seconds(self) -> float:
-        return float(sum(stage["seconds"] for stage in self.stages))
 
 
 @dataclass(slots=True)
@@ -63,11 +39,24 @@ class Shown:
     _stamp: tuple[float, ...] = ()
 
     def facts(self) -> Facts:
-        """What its recipe and its finished stages say. Raises `EtoError` where they cannot be read."""
+        """What its recipe and its finished stages say, and what of them could not be read."""
         stamp = stamp_of(self.directory / RUN_FILE, *self.directory.glob("stages/*/DONE"))
         if self._facts is None or self._stamp != stamp:
-            self._facts, self._stamp = self._read(), stamp
+            self._facts, self._stamp = read_facts(self.directory), stamp
         return self._facts
+
+    def agents(self) -> list[str]:
+        """The agents in their order; where the recipe cannot be read, in that of their episodes."""
+        facts = self.facts()
+        if facts.recipe is not None:
+            return facts.agents
+        phases = map(Phase.parse, dict.fromkeys(entry.phase for entry in self.index.entries()))
+        played = [phase.name for phase in phases if phase.purpose == "evaluate" and "/" not in phase.name]
+        return list(dict.fromkeys([*played, *facts.agents]))
+
+    def faults(self) -> list[str]:
+        """What of the run could not be read, and why; of its episodes, when they were asked for last."""
+        return [*self.facts().faults, *([self.index.fault] if self.index.fault else [])]
 
     def pairs(self, number: str) -> list[Pair]:
         """The pairs of a round. Raises `InputError` where it has none."""
@@ -80,25 +69,6 @@ class Shown:
         """Place of a pair of a round -> what training on it did to its turns; empty where none was scored.
         Raises `InputError` for a damaged record."""
         return read_scores(self.directory / "stages" / f"dpo-{number}" / SCORES)
-
-    def _read(self) -> Facts:
-        recipe = load_recipe(self.directory / RUN_FILE, note=False)
-        stages = read_stages(self.directory)
-        named = [stage["metrics"] for stage in stages if "shipped" in stage["metrics"]]
-        declared = [stage.agent for stage in declared_stages(recipe.method) if stage.agent]
-        noted = [str(stage["agent"]) for stage in stages if stage.get("agent")]
-        try:
-            taken_from = read_manifest(self.directory).get("taken_from")
-        except EtoError:
-            taken_from = None
-        return Facts(
-            recipe,
-            list(dict.fromkeys([*declared, *noted])),
-            str(named[-1]["shipped"]) if named else "",
-            str(named[-1].get("reason", "")) if named else "",
-            stages,
-            taken_from,
-        )
 
     @property
     def under_way(self) -> bool:

@@ -30,12 +30,9 @@ def runs_page(library: Library) -> dict[str, Any]:
 
 
 def _run_row(name: str, shown: Shown) -> dict[str, Any]:
-    try:
-        facts, entries = shown.facts(), shown.index.entries()
-    except EtoError as error:
-        return {"name": name, "state": state_of(shown), "fault": str(error)}
+    facts, entries = shown.facts(), shown.index.entries()
     split = next(iter(splits_of(entries)), "")
-    played = by_agent(entries, split, facts.agents)
+    played = by_agent(entries, split, shown.agents())
     agent = facts.shipped if facts.shipped in played else next(reversed(played), "")
     figures = agent_figures({agent: played[agent]}, "") if agent else {}
     return {
@@ -47,54 +44,80 @@ def _run_row(name: str, shown: Shown) -> dict[str, Any]:
         "figures": figures.get(agent),
         "episodes": len(entries),
         "seconds": duration(facts.seconds),
+        "faults": shown.faults(),
     }
 
 
 def run_page(shown: Shown) -> dict[str, Any]:
-    """One run: agents, differences, task types, training curves, stages."""
-    facts, entries = shown.facts(), shown.index.entries()
+    """One run: agents, differences, task types, training curves, stages; `faults`, what could not be read."""
+    facts, entries, agents = shown.facts(), shown.index.entries(), shown.agents()
+    baseline = next(iter(agents), "")
+    faults = shown.faults()
     splits = []
     for split in splits_of(entries):
-        played = by_agent(entries, split, facts.agents)
-        figures = agent_figures(played, facts.agents[0])
+        played = by_agent(entries, split, agents)
+        figures = agent_figures(played, baseline)
         chart = rewards_chart(figures, f"reward on {split} tasks")
         splits.append((split, chart, figures, kind_figures(played)))
-    stages: dict[str, list[dict[str, Any]]] = {}
-    for row in read_rows(shown.directory / "metrics.jsonl", "stage"):
-        stages.setdefault(row["stage"], []).append(row)
     charts = [
         (f"{stage}: {what}", chart)
-        for stage, rows in stages.items()
+        for stage, rows in _metrics(shown, faults).items()
         for what, unit, names in CURVES
         if (chart := curve_chart(rows, names, f"{stage}: {what}", unit))
     ]
-    rounds = sorted(
-        (p.parent.name for p in shown.directory.glob("stages/contrast-*/pairs.jsonl")), key=natural
-    )
+    rounds = _rounds(shown, faults)
     guard = {s["stage"]: s["metrics"]["guard"] for s in facts.stages if s["metrics"].get("guard")}
     return {
         "facts": facts,
+        "faults": faults,
+        "baseline": baseline,
         "splits": splits,
         "charts": charts,
         "guard": guard,
         "times": [(each["stage"], duration(each["seconds"])) for each in facts.stages],
         "state": state_of(shown),
-        "rounds": [name.removeprefix("contrast-") for name in rounds],
+        "rounds": rounds,
         "phases": phases_of(entries),
         "changes": changes_of(shown),
     }
 
 
+def _metrics(shown: Shown, faults: list[str]) -> dict[str, list[dict[str, Any]]]:
+    """Stage -> its rows of metrics.jsonl, up to the first that cannot be read."""
+    stages: dict[str, list[dict[str, Any]]] = {}
+    try:
+        for row in read_rows(shown.directory / "metrics.jsonl", "stage"):
+            stages.setdefault(str(row["stage"]), []).append(row)
+    except EtoError as error:
+        faults.append(f"the metrics cannot be read from here on: {error}")
+    return stages
+
+
+def _rounds(shown: Shown, faults: list[str]) -> list[str]:
+    """The rounds that have pairs, those that cannot be read too."""
+    names = sorted(
+        (p.parent.name for p in shown.directory.glob("stages/contrast-*/pairs.jsonl")), key=natural
+    )
+    rounds = [name.removeprefix("contrast-") for name in names]
+    for number in rounds:
+        try:
+            shown.pairs(number)
+            shown.scores(number)
+        except EtoError as error:
+            faults.append(f"the pairs of round {number} cannot be read: {error}")
+    return rounds
+
+
 def changes_of(shown: Shown, split: str = "", agent: str = "", against: str = "") -> dict[str, Any]:
-    """What became of the tasks of two agents: verdict -> pairs of entries. Raises `InputError` for an agent
-    that has not played."""
+    """What became of the tasks of two agents: verdict -> pairs of entries; empty while there is one agent.
+    Raises `InputError` for an agent that has not played."""
     facts, entries = shown.facts(), shown.index.entries()
     splits = splits_of(entries)
     split = split or next(iter(splits), "")
-    played = by_agent(entries, split, facts.agents)
-    agents = list(played)
-    if not agents:
-        return {"agents": [], "splits": splits, "split": split, "groups": {}}
+    played = by_agent(entries, split, shown.agents())
+    agents, faults = list(played), shown.faults()
+    if not agents or (len(agents) == 1 and not agent and not against):
+        return {"agents": agents, "splits": splits, "split": split, "groups": {}, "faults": faults}
     against = against or agents[0]
     agent = agent or (facts.shipped if facts.shipped in agents and facts.shipped != against else agents[-1])
     for name in (agent, against):
@@ -115,6 +138,7 @@ def changes_of(shown: Shown, split: str = "", agent: str = "", against: str = ""
         "against": against,
         "groups": groups,
         "kinds": _by_kind(groups),
+        "faults": faults,
     }
 
 
@@ -140,6 +164,7 @@ def episodes_page(shown: Shown, query: Mapping[str, str]) -> dict[str, Any]:
         "pages": pages,
         "phases": phases_of(entries),
         "query": dict(query),
+        "faults": shown.faults(),
     }
 
 
@@ -185,7 +210,7 @@ def pair_page(shown: Shown, number: str, place: int) -> dict[str, Any]:
     pairs, scored = shown.pairs(number), shown.scores(number)
     if not 0 <= place < len(pairs):
         raise InputError(f"round {number} has {len(pairs)} pairs", where=shown.name)
-    pair, scores = pairs[place], scored.get(place)
+    pair, scores, recipe = pairs[place], scored.get(place), shown.facts().recipe
     return {
         "pair": pair,
         "rows": beside(pair.chosen, pair.rejected, pair.shared_turns),
@@ -194,7 +219,7 @@ def pair_page(shown: Shown, number: str, place: int) -> dict[str, Any]:
         "count": len(pairs),
         "scored": bool(scored),
         "scores": scores,
-        "figures": turn_figures(pair, contrast_of(shown.facts().recipe), scores),
+        "figures": turn_figures(pair, contrast_of(recipe) if recipe else None, scores),
         "changes_chart": changes_chart(scores) if scores else "",
     }
 

@@ -1,23 +1,27 @@
-"""A run as one HTML file: the viewer's pages of a sample, with nothing to load from anywhere."""
+"""Runs as one HTML file: the viewer's pages of a sample, with nothing to load from anywhere."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from markupsafe import Markup
+from jinja2 import Environment
+from markupsafe import Markup, escape
 
+from eto.data.texts import shown as as_text
 from eto.errors import EtoError, InputError
-from eto.types import Phase
+from eto.evaluation.facts import RUN_FILE
 from eto.viewer import pages
-from eto.viewer.index import Entry, EpisodeIndex, phases_of
-from eto.viewer.library import RUN_FILE, Shown
+from eto.viewer.index import EpisodeIndex
+from eto.viewer.library import Shown
 from eto.viewer.look import Link, href, templates
+from eto.viewer.pooled import names_of, pooled_values
+from eto.viewer.sample import Page, choices_of, sample_of
 from eto.viewer.tokens import marked_tokens, model_of
 
 LONGEST = 4_000
@@ -27,154 +31,162 @@ MOST = 200
 LARGEST = 6_000_000
 """Characters of all pages; those that would go beyond it are left out, and counted."""
 STATIC = Path(__file__).parent / "static"
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """One of the viewer's pages, as a part of the file."""
-
-    group: str
-    """Under which heading it stands."""
-    title: str
-    template: str
-    key: tuple[object, ...]
-    """Kind and parts of the links that lead to it."""
-
-    @property
-    def anchor(self) -> str:
-        return anchor_of(*self.key)
-
-
-def anchor_of(*key: object) -> str:
-    return "-".join(map(str, key))
+_ASKED = {
+    "run": "run",
+    "agent": "agent",
+    "kind": "task type",
+    "outcome": "outcome",
+    "change": "what changed",
+    "stop": "ended",
+}
+"""What a reader chooses by -> how the form calls it."""
 
 
 def report_page(directory: Path, episodes: int = 12) -> str:
     """The run in `directory` as HTML. episodes: tasks, episodes and pairs to show, as many of each.
 
-    Raises `InputError` where there is no run, or it cannot be read.
+    What cannot be read of a run is said on its page. Raises `InputError` where there is no run.
     """
+    writer = _Writer(shown_run(directory), episodes, templates(LONGEST))
+    kept, left_out = writer.within(LARGEST)
+    return _document(writer.look, writer.shown.name, writer.parts(kept), episodes, left_out)
+
+
+def pooled_page(directories: Sequence[Path], against: Sequence[Path] = (), episodes: int = 12) -> str:
+    """Several runs as HTML: their pooled figures, and of each what `report_page` holds.
+
+    against: runs to compare with, one for each. Raises `InputError` for a directory that is not a finished
+    run, for one that is named twice, and where the numbers of runs differ.
+    """
+    values, names, look = pooled_values(directories, against), names_of(directories), templates(LONGEST)
+    parts, left_out = [], 0
+    for number, (directory, name) in enumerate(zip(directories, names, strict=True), start=1):
+        writer = _Writer(shown_run(directory, name), episodes, look, f"r{number}-", pooled=True)
+        kept, dropped = writer.within(LARGEST // len(directories))
+        left_out += dropped
+        parts += writer.parts(kept)
+    links = {name: f"#r{number}-run" for number, name in enumerate(names, start=1)}
+    front = look.get_template("pooled.html").render(**values, links=links, layout="part.html")
+    order = list(dict.fromkeys(["Runs", *(part.page.group for part in parts)]))
+    parts.sort(key=lambda part: order.index(part.page.group or "Runs"))
+    return _document(look, f"{len(names)} runs", parts, episodes, left_out, Markup(front))
+
+
+def shown_run(directory: Path, name: str = "") -> Shown:
+    """The run in `directory` for the pages. Raises `InputError` where there is none."""
     if not (directory / RUN_FILE).is_file():
         raise InputError("there is no run", where=str(directory), hint="name the directory of a run")
     directory = directory.resolve()
-    shown = Shown(directory.name, directory, EpisodeIndex(directory / "trajectories.sqlite"))
-    run, changed = pages.run_page(shown), pages.changes_of(shown)
-    sample = [*_whole(run["rounds"]), *_tasks(changed, episodes), *_pairs(shown, run["rounds"], episodes)]
-    sample += _episodes(shown.index.entries(), episodes)
-    writer = _Writer(shown, {"run": run, "changes": changed})
-    kept = _within(LARGEST, sample, [len(html) for html in writer.pages(sample)])
-    return writer.file(kept, len(sample) - len(kept), episodes)
+    return Shown(name or directory.name, directory, EpisodeIndex(directory / "trajectories.sqlite"))
 
 
-def _within(most: int, sample: Sequence[Page], sizes: Sequence[int]) -> list[Page]:
-    """The first pages whose sizes add up to `most`, and at least the run's own."""
-    totals = accumulate(sizes)
-    return [page for page, total in zip(sample, totals, strict=True) if total <= most or not page.group]
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A page in the file."""
 
+    run: str
+    """Its run, where there are several; else ""."""
+    anchor: str
+    page: Page
+    html: Markup
 
-def _whole(rounds: Sequence[str]) -> list[Page]:
-    """The pages that there are one of."""
-    lists = [
-        Page("Lists of pairs", f"pairs of round {each}", "pairs.html", ("pairs", each)) for each in rounds
-    ]
-    return [
-        Page("", "run", "run.html", ("run",)),
-        Page("", "what changed", "changes.html", ("changes",)),
-        *lists,
-    ]
+    @property
+    def title(self) -> str:
+        return f"{self.run}: {self.page.title}" if self.run else self.page.title
 
-
-def _tasks(changed: dict[str, Any], most: int) -> list[Page]:
-    """Tasks that two agents played, those gained and lost first."""
-    groups: dict[str, list[tuple[Entry, Entry]]] = changed["groups"]
-    found: list[tuple[str, Entry, Entry]] = []
-    for names in (("gained", "lost"), ("missed", "kept")):
-        each = [(name, *pair) for name in names for pair in groups.get(name, ())]
-        found += spread(each, most - len(found))
-    return [
-        Page(
-            "Tasks beside each other",
-            f"{after.task}, {name}",
-            "beside.html",
-            ("beside", before.row, after.row),
-        )
-        for name, before, after in found
-    ]
-
-
-def _pairs(shown: Shown, rounds: Sequence[str], most: int) -> list[Page]:
-    """Pairs of all rounds; where some are scored, those first."""
-    places = [(number, place) for number in rounds for place in range(len(shown.pairs(number)))]
-    scored = {number: shown.scores(number) for number in rounds}
-    known = [each for each in places if each[1] in scored[each[0]]]
-    rest = [each for each in places if each[1] not in scored[each[0]]]
-    chosen = spread(known, most)
-    chosen += spread(rest, most - len(chosen))
-    return [
-        Page("Pairs", f"pair {place + 1} of round {number}", "pair.html", ("pair", number, place))
-        for number, place in sorted(chosen, key=lambda each: (int(each[0]), each[1]))
-    ]
-
-
-def _episodes(entries: Sequence[Entry], most: int) -> list[Page]:
-    """Episodes of all phases but checks of checkpoints, in their order."""
-    order = [text for text in phases_of(entries) if "/" not in Phase.parse(text).name]
-    ordered = [entry for phase in order for entry in entries if entry.phase == phase]
-    return [
-        Page("Episodes", f"{entry.task} in {entry.phase}", "episode.html", ("episode", entry.row))
-        for entry in spread(ordered, most)
-    ]
-
-
-def spread(items: Sequence[T], most: int) -> list[T]:
-    """At most `most` of `items`, evenly spread, in their order."""
-    count = min(max(0, most), len(items))
-    return [items[number * len(items) // count] for number in range(count)]
+    @property
+    def heading(self) -> str:
+        """Under which it stands; "" where it stands open at the beginning."""
+        return self.page.group or ("Runs" if self.run else "")
 
 
 class _Writer:
     """Writes pages of one run as parts of a file."""
 
-    def __init__(self, shown: Shown, known: dict[str, dict[str, Any]]) -> None:
-        """known: values of pages, by kind, that are at hand."""
-        self.shown, self._known = shown, known
-        self._look = templates(LONGEST)
+    def __init__(
+        self, shown: Shown, episodes: int, look: Environment, prefix: str = "", *, pooled: bool = False
+    ) -> None:
+        """prefix: of the anchors; pooled: whether the file holds other runs too."""
+        self.shown, self.look, self._prefix, self._pooled = shown, look, prefix, pooled
+        run, changed = pages.run_page(shown), pages.changes_of(shown)
+        self._known: dict[str, dict[str, Any]] = {"run": run, "changes": changed}
+        self.sample = sample_of(shown, run, changed, episodes)
 
-    def pages(self, sample: Sequence[Page]) -> list[Markup]:
-        """HTML of each; they link to one another alone."""
-        kept = {page.anchor for page in sample}
-        return [self._page(page, kept) for page in sample]
+    def within(self, most: int) -> tuple[list[Page], int]:
+        """The first pages whose sizes add up to `most`, and at least the run's own; how many are left out."""
+        totals = accumulate(len(part.html) for part in self.parts(self.sample))
+        each = zip(self.sample, totals, strict=True)
+        kept = [page for page, total in each if total <= most or not page.group]
+        return kept, len(self.sample) - len(kept)
 
-    def _page(self, page: Page, kept: set[str]) -> Markup:
+    def parts(self, sample: Sequence[Page]) -> list[_Part]:
+        """The pages of `sample`; they link to one another alone."""
+        anchors = {page.key: anchor_of(self._prefix, *page.key) for page in sample}
+        link = _links(self._prefix, set(anchors.values()))
+        run = self.shown.name if self._pooled else ""
+        return [_Part(run, anchors[page.key], page, self._html(page, link)) for page in sample]
+
+    def _html(self, page: Page, link: Link) -> Markup:
         kind, *parts = page.key
-        values = self._known.get(str(kind)) or _values(self.shown, str(kind), parts)
+        template = page.template
+        try:
+            values = self._known.get(str(kind)) or _values(self.shown, str(kind), parts)
+        except EtoError as error:
+            values, template = {"fault": str(error)}, "fault.html"
         common = {
             **{"layout": "part.html", "run": self.shown.name, "base": "", "most": MOST},
-            **{"at": f"{page.anchor}-", "link": _links(kept)},
+            **{"at": f"{anchor_of(self._prefix, *page.key)}-", "link": link},
         }
-        return Markup(self._look.get_template(page.template).render(**values, **common))
+        return Markup(self.look.get_template(template).render(**values, **common))
 
-    def file(self, sample: Sequence[Page], left_out: int, episodes: int) -> str:
-        """All of `sample` in one document."""
-        style = (STATIC / "style.css").read_text(encoding="utf-8")
-        script = (STATIC / "view.js").read_text(encoding="utf-8")
-        groups: dict[str, list[tuple[Page, Markup]]] = {}
-        for page, html in zip(sample, self.pages(sample), strict=True):
-            groups.setdefault(page.group, []).append((page, html))
-        return self._look.get_template("report.html").render(
-            run=self.shown.name,
-            groups=groups,
-            left_out=left_out,
-            episodes=episodes,
-            style=Markup(style),
-            script=Markup(script),
-            policy=Markup(
-                f"default-src 'none'; img-src data:; style-src '{_digest(style)}'; "
-                f"script-src '{_digest(script)}'"
-            ),
-        )
+
+def _document(
+    look: Environment,
+    title: str,
+    parts: Sequence[_Part],
+    episodes: int,
+    left_out: int,
+    front: Markup | str = "",
+) -> str:
+    """All of `parts` in one file. front: what stands before them."""
+    style = (STATIC / "style.css").read_text(encoding="utf-8")
+    script = "\n".join((STATIC / name).read_text(encoding="utf-8") for name in ("view.js", "choose.js"))
+    groups: dict[str, list[_Part]] = {}
+    for part in parts:
+        groups.setdefault(part.heading, []).append(part)
+    policy = (
+        f"default-src 'none'; img-src data:; style-src '{_digest(style)}'; "
+        f"script-src '{_digest(script)}'; form-action 'none'; base-uri 'none'"
+    )
+    return look.get_template("report.html").render(
+        name=title,
+        home=parts[0].anchor if not front else "pooled",
+        front=front,
+        groups=groups,
+        choices=_choices(parts),
+        sampled=any(part.page.sides for part in parts),
+        left_out=left_out,
+        episodes=episodes,
+        style=Markup(style),
+        script=Markup(script),
+        policy=Markup(policy),
+    )
+
+
+def _choices(parts: Sequence[_Part]) -> list[tuple[str, str, list[Markup]]]:
+    """The lists of the form: field, what it is called, values; those alone that set parts apart. Values are
+    whole, however long, for parts are found by them."""
+    sided = [part for part in parts if part.page.sides]
+    found: Mapping[str, list[str]] = {
+        "run": list(dict.fromkeys(part.run for part in sided if part.run)),
+        **choices_of([part.page for part in sided]),
+    }
+    asked = ((name, label, found[name]) for name, label in _ASKED.items())
+    return [
+        (name, label, [Markup(escape(as_text(value))) for value in values])
+        for name, label, values in asked
+        if len(values) > 1 or (values and name == "change")
+    ]
 
 
 def _values(shown: Shown, kind: str, parts: Sequence[Any]) -> dict[str, Any]:
@@ -198,11 +210,15 @@ def _tokens(shown: Shown, episode: Any) -> Any:
         return None
 
 
-def _links(kept: set[str]) -> Link:
+def anchor_of(prefix: str, *key: object) -> str:
+    return prefix + "-".join(map(str, key))
+
+
+def _links(prefix: str, kept: set[str]) -> Link:
     """Links within the file: to what is in it, and no others."""
 
     def link(kind: str, *parts: object, **query: str) -> Markup:
-        anchor = anchor_of(kind, *parts)
+        anchor = anchor_of(prefix, kind, *parts)
         return href(f"#{anchor}") if anchor in kept and not query else Markup("")
 
     return link
