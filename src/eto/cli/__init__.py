@@ -3,6 +3,7 @@
 Commands import what they need when they run, so `eto --help` loads neither torch nor
 transformers.
 
+- `agents`: what a training by itself says of the agent it made
 - `commands`: the commands and their options
 - `commands_on_data`: those that take data in and out
 - `commands_on_models`: those on models: taken out, and watched as they play
@@ -25,6 +26,7 @@ transformers.
 - `plan`: `eto run --plan`
 - `play`: `eto play`
 - `progress`: one live line per stage
+- `replaying`: `eto replay`
 - `report`: `eto report` of one run
 - `run`: `eto run`
 - `runs`: `eto runs`

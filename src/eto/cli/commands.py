@@ -23,7 +23,14 @@ Overrides = Annotated[
     typer.Argument(metavar="KEY.PATH=VALUE", help="Values that override the recipe's."),
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what --out names.")]
-AgentName = Annotated[str, typer.Option("--name", help="Of the agent: `source` of its episodes. [policy]")]
+Results = Annotated[Path | None, typer.Option("--results", help="File for the figures, as JSON.")]
+ModelName = Annotated[
+    str,
+    typer.Option("--name", help="Of the agent: stands in training.json, and names it when it plays."),
+]
+AgentName = Annotated[
+    str, typer.Option("--name", help="Of the agent: `source` of its episodes. [the model's, or policy]")
+]
 Model = Annotated[
     str | None, typer.Option("--model", help="`embedded`, a directory, or a Hub id. [recipe's model.path]")
 ]
@@ -83,6 +90,7 @@ def run_whole(
 def expert(
     out: Annotated[Path, typer.Option("--out", help="File to write.")],
     split: Annotated[str, typer.Option(help="train, dev or test.")] = "train",
+    results: Results = None,
     recipe: RecipePath = None,
     overwrite: Overwrite = False,
     overrides: Overrides = None,
@@ -90,7 +98,7 @@ def expert(
     """Collect expert trajectories, replayed and kept only where they solve the task."""
     from eto.cli.stages import collect
 
-    collect(out, split, recipe, overrides or [], overwrite)
+    collect(out, split, recipe, overrides or [], overwrite, results)
 
 
 @app.command("replay")
@@ -98,14 +106,15 @@ def replay_trajectories(
     file: Path,
     out: Annotated[Path, typer.Option("--out", help="File for the verified ones.")],
     failed: Annotated[Path | None, typer.Option("--failed", help="File for the others.")] = None,
+    results: Results = None,
     recipe: RecipePath = None,
     overwrite: Overwrite = False,
     overrides: Overrides = None,
 ) -> None:
     """Play the actions of a file's trajectories again, and keep those that earn what it says."""
-    from eto.cli.stages import replay_file
+    from eto.cli.replaying import replay_file
 
-    replay_file(file, out, failed, recipe, overrides or [], overwrite)
+    replay_file(file, out, failed, recipe, overrides or [], overwrite, results)
 
 
 @app.command()
@@ -113,6 +122,7 @@ def sft(
     expert: Annotated[Path, typer.Option("--expert", help="Expert trajectories.")],
     out: Annotated[Path, typer.Option("--out", help="Directory for the model.")],
     model: Model = None,
+    name: ModelName = "",
     recipe: RecipePath = None,
     overwrite: Overwrite = False,
     overrides: Overrides = None,
@@ -120,7 +130,7 @@ def sft(
     """Clone an expert: fine-tune on its actions."""
     from eto.cli.training import clone
 
-    clone(expert, out, model, recipe, overrides or [], overwrite)
+    clone(expert, out, model, recipe, overrides or [], overwrite, name)
 
 
 @app.command()
@@ -129,6 +139,7 @@ def explore(
     split: Annotated[str, typer.Option(help="train, dev or test.")] = "train",
     model: Model = None,
     name: AgentName = "",
+    results: Results = None,
     recipe: RecipePath = None,
     overwrite: Overwrite = False,
     overrides: Overrides = None,
@@ -136,7 +147,7 @@ def explore(
     """Let an agent play tasks and keep its trajectories."""
     from eto.cli.stages import explore_tasks
 
-    explore_tasks(out, split, model, recipe, overrides or [], overwrite, name)
+    explore_tasks(out, split, model, recipe, overrides or [], overwrite, name, results)
 
 
 @app.command()
@@ -146,6 +157,7 @@ def pairs(
     out: Annotated[Path, typer.Option("--out", help="File to write.")],
     rules: Annotated[str, typer.Option(help="`eto`, or `reference`: exactly the paper's code.")] = "eto",
     form: Annotated[str, typer.Option("--format", help="own, sharegpt or trl.")] = "own",
+    results: Results = None,
     recipe: RecipePath = None,
     overwrite: Overwrite = False,
     overrides: Overrides = None,
@@ -153,7 +165,7 @@ def pairs(
     """Contrast expert and explored trajectories into preference pairs."""
     from eto.cli.stages import make_pairs
 
-    make_pairs(expert, explored, out, rules, form, recipe, overrides or [], overwrite)
+    make_pairs(expert, explored, out, rules, form, recipe, overrides or [], overwrite, results)
 
 
 @app.command()
@@ -165,6 +177,7 @@ def dpo(
         typer.Option("--rehearsal", "--replay", help="Trajectories to clone beside the pairs."),
     ] = None,
     model: Model = None,
+    name: ModelName = "",
     recipe: RecipePath = None,
     overwrite: Overwrite = False,
     overrides: Overrides = None,
@@ -172,7 +185,7 @@ def dpo(
     """Train an agent on preference pairs; the model as given is the reference."""
     from eto.cli.training import optimise
 
-    optimise(pairs, out, replay, model, recipe, overrides or [], overwrite)
+    optimise(pairs, out, replay, model, recipe, overrides or [], overwrite, name)
 
 
 @app.command()
@@ -191,7 +204,7 @@ def evaluate(
     """Play a split and print reward and success with 95% intervals."""
     from eto.cli.stages import evaluate_model
 
-    if out is None:
+    if out is None and results is None:
         stopping.begin("evaluate", "nothing is kept; with --out FILE, finished episodes are, and it resumes")
     evaluate_model(split, out, model, recipe, overrides or [], overwrite, name, results)
 
