@@ -10,6 +10,7 @@ transformers.
 - `commands_on_runs`: those that look at runs
 - `compare`: `eto compare`
 - `compare_models`: `eto compare-models`
+- `completion`: what shells offer
 - `compose`: the recipe of a command
 - `doctor`: `eto doctor`
 - `effect`: which fields each command reads
@@ -21,6 +22,7 @@ transformers.
 - `hub`: folders for a model hub, and their upload
 - `importing`: `eto import`
 - `kept`: a command's episodes beside its output, so that it resumes
+- `listing`: the commands in the help
 - `outputs`: outputs checked before the work starts
 - `panel`: the live stages of a run
 - `plan`: `eto run --plan`
@@ -37,6 +39,7 @@ transformers.
 - `stopping`: Ctrl-C and signals, and how to resume
 - `streams`: standard streams that accept any text
 - `sweep`: `eto sweep`
+- `tables`: tables of a terminal's width, Markdown elsewhere
 - `terminal`: the one way to print: text as it is
 - `training`: `eto sft` and `eto dpo`
 - `view`: `eto view`

@@ -8,19 +8,29 @@ from typing import Annotated, Literal
 import typer
 
 from eto import __version__
+from eto.cli import completion
+from eto.cli.listing import Commands
 from eto.cli.stopping import stopping
 
 app = typer.Typer(
+    cls=Commands,
     help="Train language-model agents by trial and error (ETO, arXiv 2403.02502).",
     rich_markup_mode=None,  # brackets in help and in a user's mistyped words are text
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
 
-RecipePath = Annotated[Path | None, typer.Option("--recipe", help="Recipe to take settings from.")]
+RecipePath = Annotated[
+    Path | None,
+    typer.Option("--recipe", help="Recipe to take settings from.", autocompletion=completion.recipes),
+]
 Overrides = Annotated[
     list[str] | None,
-    typer.Argument(metavar="KEY.PATH=VALUE", help="Values that override the recipe's."),
+    typer.Argument(
+        metavar="KEY.PATH=VALUE",
+        help="Values that override the recipe's.",
+        autocompletion=completion.overrides,
+    ),
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what --out names.")]
 Results = Annotated[Path | None, typer.Option("--results", help="File for the figures, as JSON.")]
@@ -32,7 +42,20 @@ AgentName = Annotated[
     str, typer.Option("--name", help="Of the agent: `source` of its episodes. [the model's, or policy]")
 ]
 Model = Annotated[
-    str | None, typer.Option("--model", help="`embedded`, a directory, or a Hub id. [recipe's model.path]")
+    str | None,
+    typer.Option(
+        "--model",
+        help="`embedded`, a directory, or a Hub id. [recipe's model.path]",
+        autocompletion=completion.models,
+    ),
+]
+Split = Annotated[
+    str, typer.Option(help="train, dev or test.", autocompletion=completion.one_of("train", "dev", "test"))
+]
+RecipeFile = Annotated[Path, typer.Argument(help="The recipe.", autocompletion=completion.recipes)]
+RunDirectory = Annotated[Path, typer.Argument(help="Directory of a run.", autocompletion=completion.runs)]
+EnvironmentName = Annotated[
+    str, typer.Argument(help="Of an environment.", autocompletion=completion.environments)
 ]
 
 
@@ -54,11 +77,16 @@ def _root(
 
 @app.command("run")
 def run_whole(
-    recipe: Path,
+    recipe: RecipeFile,
     overrides: Overrides = None,
     source: Annotated[
         Path | None,
-        typer.Option("--from", metavar="DIR", help="Run whose finished stages to take, as far as it can be."),
+        typer.Option(
+            "--from",
+            metavar="DIR",
+            help="Run whose finished stages to take, as far as it can be.",
+            autocompletion=completion.runs,
+        ),
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print errors alone.")] = False,
     as_json: Annotated[
@@ -89,7 +117,7 @@ def run_whole(
 @app.command()
 def expert(
     out: Annotated[Path, typer.Option("--out", help="File to write.")],
-    split: Annotated[str, typer.Option(help="train, dev or test.")] = "train",
+    split: Split = "train",
     results: Results = None,
     recipe: RecipePath = None,
     overwrite: Overwrite = False,
@@ -136,7 +164,7 @@ def sft(
 @app.command()
 def explore(
     out: Annotated[Path, typer.Option("--out", help="File to write.")],
-    split: Annotated[str, typer.Option(help="train, dev or test.")] = "train",
+    split: Split = "train",
     model: Model = None,
     name: AgentName = "",
     results: Results = None,
@@ -155,8 +183,21 @@ def pairs(
     expert: Annotated[Path, typer.Option("--expert", help="Expert trajectories.")],
     explored: Annotated[Path, typer.Option("--explored", help="The agent's trajectories.")],
     out: Annotated[Path, typer.Option("--out", help="File to write.")],
-    rules: Annotated[str, typer.Option(help="`eto`, or `reference`: exactly the paper's code.")] = "eto",
-    form: Annotated[str, typer.Option("--format", help="own, sharegpt or trl.")] = "own",
+    rules: Annotated[
+        str,
+        typer.Option(
+            help="`eto`, or `reference`: exactly the paper's code.",
+            autocompletion=completion.one_of("eto", "reference"),
+        ),
+    ] = "eto",
+    form: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            help="own, sharegpt or trl.",
+            autocompletion=completion.one_of("own", "sharegpt", "trl"),
+        ),
+    ] = "own",
     results: Results = None,
     recipe: RecipePath = None,
     overwrite: Overwrite = False,
@@ -190,7 +231,7 @@ def dpo(
 
 @app.command()
 def evaluate(
-    split: Annotated[str, typer.Option(help="train, dev or test.")] = "dev",
+    split: Split = "dev",
     out: Annotated[Path | None, typer.Option("--out", help="File for the trajectories.")] = None,
     results: Annotated[
         Path | None, typer.Option("--results", help="File for all figures, as JSON, by task type too.")
@@ -220,7 +261,9 @@ def look_at_machine(
     raise typer.Exit(run_doctor(terminal(), full=full))
 
 
-environments = typer.Typer(help="List the environments, or check one.", invoke_without_command=True)
+environments = typer.Typer(
+    cls=Commands, help="List the environments, or check one.", invoke_without_command=True
+)
 app.add_typer(environments, name="environments")
 
 
@@ -236,7 +279,7 @@ def list_environments(context: typer.Context) -> None:
 
 @environments.command("check")
 def check_environment(
-    name: str,
+    name: EnvironmentName,
     options: Annotated[list[str] | None, typer.Argument(metavar="NAME=VALUE")] = None,
     tasks: Annotated[int, typer.Option(min=1, help="Training tasks to check on.")] = 5,
     step_seconds: Annotated[float, typer.Option(min=0.1, help="Deadline of a step.")] = 30.0,
@@ -255,7 +298,7 @@ def check_environment(
 
 @app.command("serve-environment")
 def serve_environment(
-    name: str,
+    name: EnvironmentName,
     options: Annotated[list[str] | None, typer.Argument(metavar="NAME=VALUE")] = None,
     protocol: Annotated[
         Literal["agentgym", "openenv"],

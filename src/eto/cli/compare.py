@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 
 from eto.cli.compose import read_recipe
 from eto.cli.progress import Progress
+from eto.cli.tables import print_parts
 from eto.data.files import disk_errors, write_atomic, write_json
 from eto.errors import InputError
 from eto.evaluation.compared import compared
 from eto.evaluation.compared_figure import draw_comparison
-from eto.evaluation.compared_text import compared_markdown
+from eto.evaluation.compared_text import compared_parts
+from eto.evaluation.parts import Part, parts_markdown
 from eto.evaluation.pooled import last_episodes
 from eto.experiment.recipe import Recipe
 
@@ -36,8 +38,9 @@ def compare_recipes(
         def write(entries: Mapping[str, Entry]) -> None:
             _write(entries, seeds, out)
 
-        text = _write(compare(recipes, range(seeds), out, progress, after_each=write), seeds, out)
-        progress.say(text)
+        parts = _write(compare(recipes, range(seeds), out, progress, after_each=write), seeds, out)
+        progress.close()
+        print_parts(parts, progress.console)
         progress.say(f"written: {out / 'comparison.md'}, {out / 'comparison.json'}, {out / 'comparison.png'}")
 
 
@@ -62,7 +65,7 @@ def _recipes(
     return recipes
 
 
-def _write(entries: Mapping[str, Entry], seeds: int, out: Path) -> str:
+def _write(entries: Mapping[str, Entry], seeds: int, out: Path) -> list[Part]:
     """Write what there is so far; returns the tables."""
     recipes = [entry for entry in entries.values() if not entry.control]
     ordered = [
@@ -79,13 +82,14 @@ def _write(entries: Mapping[str, Entry], seeds: int, out: Path) -> str:
     notes = [f"{e.label}: the recipe's own clone, not trained again" for e in ordered if e.own_clone]
     notes += [f"{e.label}: no seed is finished yet" for e in recipes if not e.directories]
     last = compared(runs, controls, episodes_of=last_episodes)
-    text = compared_markdown(table, seeds=seeds, notes=notes)
+    parts = compared_parts(table, seeds=seeds, notes=notes)
     if any(row["agents"] != last[label]["agents"] for label, row in table.items()):
-        text += "\n" + compared_markdown(last, seeds=seeds, agents=_LAST)
+        parts += compared_parts(last, seeds=seeds, agents=_LAST)
     for label, row in table.items():
         row["last"] = {key: last[label][key] for key in ("agents", "figures", "differences")}
     with disk_errors(out):
         write_json(out / "comparison.json", table)
         draw_comparison(table, out / "comparison.png")
-        write_atomic(out / "comparison.md", text + "\n![reward against cost](comparison.png)\n")
-    return text
+        text = parts_markdown([*parts, "![reward against cost](comparison.png)"])
+        write_atomic(out / "comparison.md", text)
+    return parts

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-from rich import progress as bars
 from rich.console import Console
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
 
 from eto.cli.terminal import terminal
 from eto.data.texts import shown
 
 LINE_SECONDS = 10.0
 """Between two lines where the output is not a terminal."""
+WIDE = 100
+"""Columns from which there is room for a bar."""
 
 
 class Progress:
@@ -38,7 +44,7 @@ class Progress:
         if self._shown is None or stage != self._shown.stage:
             self.close()
             self._shown = (_Live if self.console.is_terminal else _Lines)(self.console, stage, done)
-        self._shown.update(done, total, beside(figures))
+        self._shown.update(done, total, figures)
         if done == total:
             self.close()
 
@@ -66,29 +72,74 @@ def beside(figures: Mapping[str, Any]) -> str:
     return "  ".join(parts)
 
 
+@dataclass
+class Row:
+    """What is known of a stage, or of a phase of one."""
+
+    first: int
+    """Done in an earlier process: that tells nothing about the speed."""
+    begun: float
+    done: int = 0
+    total: int = 0
+    ended: float | None = None
+    figures: Mapping[str, Any] = field(default_factory=dict)
+
+    def update(self, done: int, total: int, figures: Mapping[str, Any]) -> None:
+        self.done, self.total, self.figures = done, total, figures or self.figures
+        if done == total:
+            self.ended = self.ended or time.monotonic()
+
+    def spent(self) -> float:
+        return (self.ended or time.monotonic()) - self.begun
+
+    def left(self) -> str:
+        made = self.done - self.first
+        if self.ended is not None or made <= 0:
+            return ""
+        return f"{clock(self.spent() / made * (self.total - self.done))} left"
+
+
+def as_grid(rows: Iterable[tuple[str, Row]], width: int) -> Table:
+    """A line for each stage, and more where its name or its figures need them in a terminal of `width`."""
+    wide = width >= WIDE
+    table = Table.grid(padding=(0, 1))
+    table.add_column(max_width=26, overflow="fold")
+    table.add_column(justify="right", no_wrap=True)
+    if wide:
+        table.add_column(width=16)
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, row in rows:
+        bar = [ProgressBar(row.total or None, row.done, width=16)] if wide else []
+        figures = "  ".join(filter(None, (row.left(), beside(row.figures))))
+        style = "dim" if row.ended is not None else ""
+        table.add_row(
+            Text(shown(name, line=True), style=style or "bold"),
+            Text(f"{row.done}/{row.total}", style=style),
+            *bar,
+            Text(clock(row.spent()), style=style),
+            Text(figures, style=style),
+        )
+    return table
+
+
 class _Live:
     """A stage on a terminal."""
 
     def __init__(self, console: Console, stage: str, done: int) -> None:
-        self.stage = stage
-        columns = (
-            bars.TextColumn("{task.description:<22}", markup=False),
-            bars.MofNCompleteColumn(),
-            bars.BarColumn(bar_width=20),
-            bars.TimeElapsedColumn(),
-            bars.TimeRemainingColumn(),
-            bars.TextColumn("{task.fields[beside]}", markup=False),
-        )
-        self._bars = bars.Progress(*columns, console=console, refresh_per_second=4)
-        # Done before now, in an earlier process: that tells nothing about the speed.
-        self._bar = self._bars.add_task(shown(stage, line=True), completed=done, total=None, beside="")
-        self._bars.start()
+        self.stage, self._console = stage, console
+        self._row = Row(done, time.monotonic())
+        self._live = Live(self, console=console, refresh_per_second=4)
+        self._live.start()
 
-    def update(self, done: int, total: int, beside: str) -> None:
-        self._bars.update(self._bar, completed=done, total=total, beside=beside)
+    def update(self, done: int, total: int, figures: Mapping[str, Any]) -> None:
+        self._row.update(done, total, figures)
 
     def close(self) -> None:
-        self._bars.stop()
+        self._live.stop()
+
+    def __rich__(self) -> Table:
+        return as_grid([(self.stage, self._row)], self._console.width)
 
 
 class _Lines:
@@ -99,14 +150,14 @@ class _Lines:
         self._begun = time.monotonic()
         self._printed = self._begun - LINE_SECONDS
 
-    def update(self, done: int, total: int, beside: str) -> None:
+    def update(self, done: int, total: int, figures: Mapping[str, Any]) -> None:
         now = time.monotonic()
         if done < total and now - self._printed < LINE_SECONDS:
             return
         spent, made = now - self._begun, done - self._first
         left = f"{clock(spent / made * (total - done))} left" if made > 0 and done < total else ""
         head = f"{shown(self.stage, line=True):<22} {done:>4}/{total:<4} {clock(spent)}"
-        self._console.print(f"{head}  {left:<10}  {beside}", soft_wrap=True)
+        self._console.print(f"{head}  {left:<10}  {beside(figures)}", soft_wrap=True)
         self._printed = now
 
     def close(self) -> None:

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from eto.cli.terminal import say, terminal
+from eto.cli.tables import print_parts
+from eto.cli.terminal import say
 from eto.errors import InputError
-from eto.evaluation.table import UNKNOWN, Cell, interval_cell, markdown_table, rich_table
+from eto.evaluation.parts import Rows
+from eto.evaluation.table import UNKNOWN, Cell, interval_cell
 from eto.viewer.library import Library
 from eto.viewer.pages import runs_page
 
@@ -26,11 +28,8 @@ def list_runs(directories: Sequence[Path]) -> None:
         say(f"there is no run below {', '.join(map(str, roots))}")
         return
     rows = [_row(each) for each in found if "fault" not in each]
-    console = terminal()
-    if rows and console.is_terminal:
-        console.print(rich_table(_HEADER, rows))
-    elif rows:
-        say(markdown_table(_HEADER, rows))
+    if rows:
+        print_parts([Rows(_HEADER, rows)])
     for each in found:
         if "fault" in each:
             say(f"{each['name']}: {each['fault']}")

@@ -11,6 +11,7 @@
 - `data_card`: the card of an exported data set
 - `exported`: the tables as CSV and LaTeX
 - `model_card`: the card of an exported model
+- `parts`: texts and tables one after another
 - `pooled`: several seeds of one recipe as one table
 - `results`: every figure of a run as one JSON object
 - `statistics`: means, confidence intervals, paired differences

@@ -10,8 +10,9 @@ import eto.evaluation.statistics as statistics
 from eto.data.store import TrajectoryStore
 from eto.data.texts import markdown_code, markdown_text
 from eto.errors import InputError
+from eto.evaluation.parts import Part, Rows, parts_markdown
 from eto.evaluation.results import agents_of, build_results
-from eto.evaluation.table import agent_rows, difference_rows, duration, kind_rows, markdown_table
+from eto.evaluation.table import agent_rows, difference_rows, duration, kind_rows
 from eto.experiment.recipe import load_recipe
 from eto.experiment.run_records import read_done
 from eto.machine import hardware_line
@@ -85,24 +86,36 @@ def compare_runs(
 
 
 def comparison_markdown(differences: dict[str, dict[str, Any]], against: Sequence[str | Path]) -> str:
+    """`comparison_parts` as Markdown."""
+    return parts_markdown(comparison_parts(differences, against))
+
+
+def comparison_parts(differences: dict[str, dict[str, Any]], against: Sequence[str | Path]) -> list[Part]:
     """The differences of `compare_runs` as one table."""
-    header, rows = difference_rows({name: {"difference": entry} for name, entry in differences.items()}, "")
-    names = ", ".join(markdown_code(Path(directory).name) for directory in against)
-    return markdown_table(header, rows, f"agent minus that of {names}") + "\n"
+    _, *header = difference_rows({}, "")[0]
+    _, rows = difference_rows({name: {"difference": entry} for name, entry in differences.items()}, "")
+    names = [Path(directory).name for directory in against]
+    corner = f"agent minus that of {', '.join(map(markdown_code, names))}"
+    return [Rows([f"agent minus that of {', '.join(names)}", *header], rows, corner)]
 
 
 def pooled_markdown(pooled: dict[str, Any]) -> str:
+    """`pooled_parts` as Markdown."""
+    return parts_markdown(pooled_parts(pooled))
+
+
+def pooled_parts(pooled: dict[str, Any]) -> list[Part]:
     """The pooled tables, one row a run below them, and each run's wall time by stage."""
     agents, runs = pooled["agents"], pooled["runs"]
     hardware = " or ".join(dict.fromkeys(hardware_line(run["hardware"]) for run in runs))
-    parts = [
+    parts: list[Part] = [
         f"{len(runs)} runs of {markdown_code(runs[0]['recipe'].split('-seed')[0])} with "
         f"{markdown_code(runs[0]['model'])} on {markdown_code(runs[0]['environment'])}; "
         f"{markdown_text(hardware)}. "
         f"{pooled['split'].capitalize()} split; mean and 95% bootstrap interval over tasks.",
-        markdown_table(*agent_rows(agents)),
-        markdown_table(*difference_rows(agents, runs[0]["baseline"])),
-        markdown_table(*kind_rows(agents)),
+        Rows(*agent_rows(agents)),
+        Rows(*difference_rows(agents, runs[0]["baseline"])),
+        Rows(*kind_rows(agents)),
     ]
     header = ["run", "seed", "pairs", "shipped", *(f"{name} reward / success" for name in agents)]
     rows = []
@@ -115,15 +128,15 @@ def pooled_markdown(pooled: dict[str, Any]) -> str:
             [(run["recipe"],), (str(run["seeds"]["seed"]),), (pairs or "0",), (shipped,)]
             + [(f"{c['reward']['mean']:.3f} / {c['success']['mean']:.3f}",) for c in cells]
         )
-    parts.append(markdown_table(header, rows))
+    parts.append(Rows(header, rows))
     stages = list(dict.fromkeys(stage["stage"] for run in runs for stage in run["stages"]))
     seconds = [{s["stage"]: s["seconds"] for s in run["stages"]} for run in runs]
     table = [
         [(stage,), *((duration(run[stage]) if stage in run else "–",) for run in seconds)] for stage in stages
     ]
     table.append([("all",), *((duration(run["seconds"]),) for run in runs)])
-    parts.append(markdown_table(["wall time", *(run["recipe"] for run in runs)], table))
-    return "\n\n".join(parts) + "\n"
+    parts.append(Rows(["wall time", *(run["recipe"] for run in runs)], table))
+    return parts
 
 
 def _episodes(directory: Path, results: dict[str, Any], split: str) -> dict[str, list[Trajectory]]:
