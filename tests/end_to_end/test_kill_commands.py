@@ -18,6 +18,8 @@ from coin_game import RECIPE, environment_of_child
 
 import eto.cli.replaying
 from eto.data.formats import read_trajectories, write_pairs, write_trajectories
+from eto.environments import load_suite
+from eto.rollout.experts import collect_experts
 from eto.types import Pair
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "countdown" / "countdown.py"
@@ -74,9 +76,10 @@ def place(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Path:
         },
     }
     (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe), encoding="utf-8")
-    eto_in(folder, "expert", "--out", "experts.jsonl")
-    good = read_trajectories(folder / "experts.jsonl")
+    suite = load_suite(f"{game}:SlowCountdown")
+    good = collect_experts(suite, suite.tasks("train"))
     assert len(good) == TASKS
+    write_trajectories(folder / "experts.jsonl", good)
     write_pairs(folder / "pairs.jsonl", [Pair(each.task, each, worse(each), 1) for each in good])
     write_trajectories(
         folder / "all.jsonl", [each for t in good for each in (t, replace(worse(t), reward=1.0))]
@@ -102,14 +105,6 @@ def begun(folder: Path, *words: object) -> subprocess.Popen[str]:
     )
 
 
-def eto_in(folder: Path, *words: object) -> str:
-    """What `eto WORDS` printed, with the recipe of the folder, once it has ended well."""
-    process = begun(folder, *words)
-    printed, _ = process.communicate(timeout=180)
-    assert process.returncode == 0, printed
-    return printed
-
-
 def kept(part: Path) -> int:
     """Episodes that a command has kept so far."""
     try:
@@ -120,10 +115,10 @@ def kept(part: Path) -> int:
 
 
 def kill_when(process: subprocess.Popen[str], reached: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while not reached():
         assert process.poll() is None, process.stdout.read()
-        assert time.monotonic() < deadline
+        assert time.monotonic() < deadline, "it does not get there"
         time.sleep(0.005)
     process.kill()
     process.communicate()
@@ -138,19 +133,20 @@ PLAYING = {
 }
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("words", PLAYING.values(), ids=list(PLAYING))
-def test_episodes_are_not_played_again(words: tuple[str, ...], place: Path) -> None:
+def test_episodes_are_not_played_again(words: tuple[str, ...], place: Path, command, monkeypatch) -> None:
+    monkeypatch.chdir(place)
     name = f"{words[0]}-{len(words)}"
     calm, killed = (
         [each.replace("OUT", out) for each in words] for out in (f"calm-{name}", f"killed-{name}")
     )
-    eto_in(place, *calm)
+    command.succeeds(*calm, "--recipe", "recipe.yaml")
     part = place / f".killed-{name}.part"
     kill_when(begun(place, *killed), lambda: kept(part) >= 4)
     had = kept(part)
     assert not (place / f"killed-{name}").exists() and had < TASKS
-    assert f"resuming: {had} of" in eto_in(place, *killed)
+    assert f"resuming: {had} of" in command.succeeds(*killed, "--recipe", "recipe.yaml")
     assert not part.exists()
     written = sorted(path.name for path in place.glob(f"killed-{name}*"))
     assert len(written) == sum("OUT" in word for word in words)
@@ -172,16 +168,19 @@ def content(path: Path) -> list[object]:
     return values
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("words", [("sft", "--expert", "experts.jsonl"), ("dpo", "--pairs", "pairs.jsonl")])
-def test_training_goes_on_from_its_checkpoint(words: tuple[str, ...], place: Path) -> None:
+def test_training_goes_on_from_its_checkpoint(
+    words: tuple[str, ...], place: Path, command, monkeypatch
+) -> None:
+    monkeypatch.chdir(place)
     name = words[0]
-    eto_in(place, *words, "--out", f"calm-{name}")
+    command.succeeds(*words, "--recipe", "recipe.yaml", "--out", f"calm-{name}")
     part = place / f".killed-{name}.part"
-    command = (*words, "--out", f"killed-{name}", "--name", "mine")
-    kill_when(begun(place, *command), lambda: any(part.glob("state*/step.json")))
+    given = (*words, "--out", f"killed-{name}", "--name", "mine")
+    kill_when(begun(place, *given), lambda: any(part.glob("state*/step.json")))
     assert not (place / f"killed-{name}" / "config.json").exists()
-    assert "steps are kept in" in eto_in(place, *command)
+    assert "steps are kept in" in command.succeeds(*given, "--recipe", "recipe.yaml")
     one, other = place / f"calm-{name}", place / f"killed-{name}"
     weights = "model.safetensors"
     assert (one / weights).read_bytes() == (other / weights).read_bytes()

@@ -15,7 +15,7 @@ from eto.cli.commands import Model, Overrides, Overwrite, RecipePath, RunDirecto
 def report(
     directories: Annotated[
         list[Path],
-        typer.Argument(metavar="RUN...", help="Directories of runs.", autocompletion=completion.runs),
+        typer.Argument(metavar="RUN", help="Directories of runs.", autocompletion=completion.runs),
     ],
     against: Annotated[
         list[Path] | None,

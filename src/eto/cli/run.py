@@ -72,7 +72,9 @@ def print_report(directory: Path) -> None:
     paths = write_report(directory)
     progress = Progress()
     progress.console.print(terminal(read_json(paths.results)))
-    progress.say(f"figures {paths.results}   report {paths.markdown}   learning curve {paths.curve}")
+    progress.say(f"figures {paths.results}")
+    progress.say(f"report {paths.markdown}")
+    progress.say(f"learning curve {paths.curve}")
 
 
 def print_pooled(
