@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from rich.console import Console
+from rich.cells import cell_len
+from rich.console import Console, Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -20,6 +21,10 @@ LINE_SECONDS = 10.0
 """Between two lines where the output is not a terminal."""
 WIDE = 100
 """Columns from which there is room for a bar."""
+_BAR = 16
+_LONGEST_NAME = 26
+_LEAST_ROOM = 36
+"""Columns that figures need beside their stage."""
 
 
 class Progress:
@@ -62,6 +67,11 @@ class Progress:
 
 def beside(figures: Mapping[str, Any]) -> str:
     """Figures as text, a reward with its interval: `reward 0.512 [0.43, 0.59]  loss 0.310`."""
+    return "  ".join(parts_beside(figures))
+
+
+def parts_beside(figures: Mapping[str, Any]) -> list[str]:
+    """Each of the figures as text."""
     low, high = figures.get("low"), figures.get("high")
     parts = []
     for name, value in figures.items():
@@ -69,7 +79,7 @@ def beside(figures: Mapping[str, Any]) -> str:
             continue
         interval = f" [{low:.2f}, {high:.2f}]" if name == "reward" and low is not None else ""
         parts.append(f"{name.replace('tokens_per_second', 'tokens/s')} {_number(value)}{interval}")
-    return "  ".join(parts)
+    return parts
 
 
 @dataclass
@@ -99,28 +109,66 @@ class Row:
         return f"{clock(self.spent() / made * (self.total - self.done))} left"
 
 
-def as_grid(rows: Iterable[tuple[str, Row]], width: int) -> Table:
-    """A line for each stage, and more where its name or its figures need them in a terminal of `width`."""
-    wide = width >= WIDE
+def as_grid(rows: Sequence[tuple[str, Row]], width: int) -> Table | Group:
+    """A line for each stage, and more where its name or its figures need them in a terminal of `width`; a
+    figure stays beside its name. On a narrow one the figures stand below."""
+    names = [shown(name, line=True) for name, _ in rows]
+    counts = [f"{row.done}/{row.total}" for _, row in rows]
+    bar = _BAR + 1 if width >= WIDE else 0
+    named = min(_LONGEST_NAME, max(map(cell_len, names), default=0))
+    room = (
+        width - named - max(map(len, counts), default=0) - bar - max(len(_clock(row)) for _, row in rows) - 4
+    )
+    if room < _LEAST_ROOM:
+        lines = [line for each in zip(names, counts, rows, strict=True) for line in _below(*each, width)]
+        return Group(*lines)
     table = Table.grid(padding=(0, 1))
-    table.add_column(max_width=26, overflow="fold")
+    table.add_column(width=named, overflow="fold")
     table.add_column(justify="right", no_wrap=True)
-    if wide:
-        table.add_column(width=16)
+    if bar:
+        table.add_column(width=_BAR)
     table.add_column(justify="right", no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, row in rows:
-        bar = [ProgressBar(row.total or None, row.done, width=16)] if wide else []
-        figures = "  ".join(filter(None, (row.left(), beside(row.figures))))
+    table.add_column(width=room, overflow="fold")
+    for name, count, (_, row) in zip(names, counts, rows, strict=True):
+        bars = [ProgressBar(row.total or None, row.done, width=_BAR)] if bar else []
         style = "dim" if row.ended is not None else ""
+        figures = "\n".join(packed(_figures(row), room))
         table.add_row(
-            Text(shown(name, line=True), style=style or "bold"),
-            Text(f"{row.done}/{row.total}", style=style),
-            *bar,
-            Text(clock(row.spent()), style=style),
+            Text(name, style=style or "bold"),
+            Text(count, style=style),
+            *bars,
+            Text(_clock(row), style=style),
             Text(figures, style=style),
         )
     return table
+
+
+def packed(parts: Iterable[str], width: int) -> list[str]:
+    """Lines of at most `width` with two blanks between parts, none of which is broken."""
+    lines: list[str] = []
+    for part in parts:
+        if lines and cell_len(lines[-1]) + 2 + cell_len(part) <= width:
+            lines[-1] += f"  {part}"
+        else:
+            lines.append(part)
+    return lines
+
+
+def _below(name: str, count: str, row: tuple[str, Row], width: int) -> Iterator[Text]:
+    """A stage on a narrow terminal."""
+    style = "dim" if row[1].ended is not None else ""
+    for number, line in enumerate(packed([name, count, _clock(row[1])], width)):
+        yield Text(line, style=style or ("" if number else "bold"), overflow="fold")
+    for line in packed(_figures(row[1]), width - 2):
+        yield Text(f"  {line}", style=style, overflow="fold")
+
+
+def _clock(row: Row) -> str:
+    return clock(row.spent())
+
+
+def _figures(row: Row) -> list[str]:
+    return list(filter(None, (row.left(), *parts_beside(row.figures))))
 
 
 class _Live:
@@ -138,7 +186,7 @@ class _Live:
     def close(self) -> None:
         self._live.stop()
 
-    def __rich__(self) -> Table:
+    def __rich__(self) -> Table | Group:
         return as_grid([(self.stage, self._row)], self._console.width)
 
 
