@@ -88,7 +88,7 @@ def test_what_commands_print(name: str, width: int, runs: list[Path], command) -
 def test_what_is_printed_after_playing(width: int, runs: list[Path]) -> None:
     """Tables of `evaluate`, `compare-models`, `compare` and `sweep`, of agents that have played."""
     agents = build_results(runs[0])["splits"]["test"]["agents"]
-    path = "/home/somebody/models/a-model-with-a-long-name"
+    path = "models/of-somebody/a-model-with-a-long-name"
     file = io.StringIO()
     console = terminal(file, width=width, force_terminal=True, color_system=None)
     console.print(agent_table({path: agents["sft"]}, title="test tasks"))
