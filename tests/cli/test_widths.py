@@ -17,6 +17,7 @@ from eto.cli.terminal import terminal
 from eto.evaluation import agent_table, build_results
 from eto.evaluation.compared import compared
 from eto.evaluation.compared_text import compared_parts
+from eto.evaluation.outcomes import outcome_of
 from eto.evaluation.table import comparison_tables
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -93,7 +94,8 @@ def test_what_is_printed_after_playing(width: int, runs: list[Path]) -> None:
     console = terminal(file, width=width, force_terminal=True, color_system=None)
     console.print(agent_table({path: agents["sft"]}, title="test tasks"))
     console.print(comparison_tables({path: agents["sft"], "eto-1": agents["eto-1"]}, path, "test tasks"))
-    table = compared({NAME: runs, "control": runs[:1]}, {NAME: {"sft alone": "control"}})
+    outcomes = [outcome_of(run, run.parent) for run in runs]
+    table = compared({NAME: outcomes, "control": outcomes[:1]}, {NAME: {"sft alone": "control"}})
     print_parts(compared_parts(table, seeds=2), console)
     check(
         file.getvalue(), width, path, NAME, "environment steps", "trained tokens", "tasks and seeds", *TYPES

@@ -36,6 +36,7 @@ SERVES = "goes on until it is stopped; tests/viewer and tests/environments/remot
 NOT_HERE = {
     "eto compare *": MANY,
     "eto sweep *": MANY,
+    "eto join-comparisons *": MANY,
     "eto view*": SERVES,
     "eto serve-environment *": SERVES,
     "eto compare-models runs/mine embedded *": LONG,
