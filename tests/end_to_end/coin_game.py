@@ -1,22 +1,19 @@
-"""The game `coin` on a small scale: a model that can learn it in seconds, a recipe, the command."""
+"""The game `coin` on a small scale: a model that can learn it in seconds, and a recipe."""
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
+from command import Command, Done, environment_of_child
 from tiny import CHATML, SPECIAL, tiny_model
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-import eto.cli
+__all__ = ["Command", "Done", "environment_of_child", "save_model", "write_recipe"]
 
 TEXT = """You play a text game. Answer with one action.
 Your task is to search the environment and find the coin.  Once you find the coin, take it.
@@ -78,54 +75,3 @@ def write_recipe(path: Path, model: Path | str, run_directory: Path, **sections:
         holder[name] = {**holder.get(name, {}), **values}
     path.write_text(yaml.safe_dump(recipe, sort_keys=False))
     return path
-
-
-@dataclass(frozen=True)
-class Done:
-    """What a command came to."""
-
-    code: int
-    out: str
-    error: str
-
-
-class Command:
-    """Runs `eto ARGUMENTS` in this process, through the program's own entry point.
-
-    An exception that is not meant for the user comes out as it is and fails the test.
-    """
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-        self._monkeypatch, self._capsys = monkeypatch, capsys
-
-    def __call__(self, *arguments: object) -> Done:
-        self._monkeypatch.setattr(sys, "argv", ["eto", *map(str, arguments)])
-        self._capsys.readouterr()
-        code = 0
-        try:
-            eto.cli.main()
-        except SystemExit as end:
-            code = end.code if isinstance(end.code, int) else int(end.code is not None)
-        captured = self._capsys.readouterr()
-        return Done(code, captured.out, captured.err)
-
-    def succeeds(self, *arguments: object) -> str:
-        """Standard output of a command that must end well."""
-        done = self(*arguments)
-        assert done.code == 0, done
-        return done.out
-
-    def fails(self, *arguments: object, code: int = 2, says: Sequence[str] = ()) -> str:
-        """The error message of a command that must end in one clear error."""
-        done = self(*arguments)
-        assert done.code == code, done
-        assert "Traceback" not in done.error + done.out
-        assert done.error.startswith("error: "), done
-        for part in says:
-            assert part in done.error, done.error
-        return done.error
-
-
-def environment_of_child() -> dict[str, str]:
-    """Variables for an `eto` in a process of its own: passive waiting, no network."""
-    return {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}

@@ -17,7 +17,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    """`eto` in this process; see `coin_game.Command`."""
+    """`eto` in this process; see `command.Command`."""
     from coin_game import Command
 
     return Command(monkeypatch, capsys)

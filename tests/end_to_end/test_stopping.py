@@ -76,13 +76,13 @@ def test_nohup_stays_nohup(recipe, tmp_path):
     assert run.returncode == 128 + signal.SIGTERM
 
 
-@pytest.mark.parametrize("command", ["sft", "dpo", "replay", "expert", "explore", "evaluate", "run"])
+@pytest.mark.parametrize("command", ["sft", "dpo", "replay", "expert", "explore", "evaluate", "run", "pairs"])
 def test_each_command_says_how_to_go_on(command):
     from eto.cli.stopping import Stopping
 
     stopping = Stopping()
     stopping.begin(command)
-    resumes = command in ("run", "sft", "dpo", "expert", "explore", "evaluate")
+    resumes = command != "pairs"
     assert ("the same command resumes" in stopping.farewell()) is resumes
     assert resumes or "begins again" in stopping.farewell()
 

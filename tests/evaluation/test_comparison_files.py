@@ -14,6 +14,7 @@ from eto.errors import InputError
 from eto.evaluation.comparison_files import Compared, join, read_comparison, write_comparison
 from eto.evaluation.costs import Costs
 from eto.evaluation.outcomes import Outcome
+from eto.evaluation.parts import parts_markdown
 
 TASKS = [f"task-{number}" for number in range(12)]
 SETTINGS = {"name": "rft", "tasks.train_per_kind": 32, "method.sft.epochs": 6}
@@ -58,7 +59,7 @@ def test_recipes_of_several_places(tmp_path: Path) -> None:
     pieces = [written(tmp_path / name, parts(0, names=(name,))) for name in ("rft", "kto")]
     joined = join({str(piece): read_comparison(piece / "comparison.json") for piece in pieces})
     assert [part.label for part in joined] == ["rft", "rft: as many", "kto", "kto: as many"]
-    text = write_comparison(joined, 1, tmp_path)
+    text = parts_markdown(write_comparison(joined, 1, tmp_path))
     assert "| kto: as many | 1 |" in text and "not finished" not in text
 
 

@@ -8,24 +8,54 @@ from typing import Annotated, Literal
 import typer
 
 from eto import __version__
+from eto.cli import completion
+from eto.cli.listing import Commands
 from eto.cli.stopping import stopping
 
 app = typer.Typer(
+    cls=Commands,
     help="Train language-model agents by trial and error (ETO, arXiv 2403.02502).",
     rich_markup_mode=None,  # brackets in help and in a user's mistyped words are text
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
 
-RecipePath = Annotated[Path | None, typer.Option("--recipe", help="Recipe to take settings from.")]
+RecipePath = Annotated[
+    Path | None,
+    typer.Option("--recipe", help="Recipe to take settings from.", autocompletion=completion.recipes),
+]
 Overrides = Annotated[
     list[str] | None,
-    typer.Argument(metavar="KEY.PATH=VALUE", help="Values that override the recipe's."),
+    typer.Argument(
+        metavar="KEY.PATH=VALUE",
+        help="Values that override the recipe's.",
+        autocompletion=completion.overrides,
+    ),
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what --out names.")]
-AgentName = Annotated[str, typer.Option("--name", help="Of the agent: `source` of its episodes. [policy]")]
+Results = Annotated[Path | None, typer.Option("--results", help="File for the figures, as JSON.")]
+ModelName = Annotated[
+    str,
+    typer.Option("--name", help="Of the agent: stands in training.json, and names it when it plays."),
+]
+AgentName = Annotated[
+    str, typer.Option("--name", help="Of the agent: `source` of its episodes. [the model's, or policy]")
+]
 Model = Annotated[
-    str | None, typer.Option("--model", help="`embedded`, a directory, or a Hub id. [recipe's model.path]")
+    str | None,
+    typer.Option(
+        "--model",
+        help="`embedded`, a directory, or a Hub id. [recipe's model.path]",
+        autocompletion=completion.models,
+    ),
+]
+Split = Annotated[
+    str, typer.Option(help="train, dev or test.", autocompletion=completion.one_of("train", "dev", "test"))
+]
+RecipeFile = Annotated[Path, typer.Argument(help="The recipe.", autocompletion=completion.recipes)]
+RunDirectory = Annotated[Path, typer.Argument(help="Directory of a run.", autocompletion=completion.runs)]
+EnvironmentName = Annotated[
+    str, typer.Argument(help="Of an environment.", autocompletion=completion.environments)
 ]
 
 
@@ -47,11 +77,16 @@ def _root(
 
 @app.command("run")
 def run_whole(
-    recipe: Path,
+    recipe: RecipeFile,
     overrides: Overrides = None,
     source: Annotated[
         Path | None,
-        typer.Option("--from", metavar="DIR", help="Run whose finished stages to take, as far as it can be."),
+        typer.Option(
+            "--from",
+            metavar="DIR",
+            help="Run whose finished stages to take, as far as it can be.",
+            autocompletion=completion.runs,
+        ),
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print errors alone.")] = False,
     as_json: Annotated[
@@ -82,7 +117,8 @@ def run_whole(
 @app.command()
 def expert(
     out: Annotated[Path, typer.Option("--out", help="File to write.")],
-    split: Annotated[str, typer.Option(help="train, dev or test.")] = "train",
+    split: Split = "train",
+    results: Results = None,
     recipe: RecipePath = None,
     overwrite: Overwrite = False,
     overrides: Overrides = None,
@@ -90,7 +126,7 @@ def expert(
     """Collect expert trajectories, replayed and kept only where they solve the task."""
     from eto.cli.stages import collect
 
-    collect(out, split, recipe, overrides or [], overwrite)
+    collect(out, split, recipe, overrides or [], overwrite, results)
 
 
 @app.command("replay")
@@ -98,14 +134,15 @@ def replay_trajectories(
     file: Path,
     out: Annotated[Path, typer.Option("--out", help="File for the verified ones.")],
     failed: Annotated[Path | None, typer.Option("--failed", help="File for the others.")] = None,
+    results: Results = None,
     recipe: RecipePath = None,
     overwrite: Overwrite = False,
     overrides: Overrides = None,
 ) -> None:
     """Play the actions of a file's trajectories again, and keep those that earn what it says."""
-    from eto.cli.stages import replay_file
+    from eto.cli.replaying import replay_file
 
-    replay_file(file, out, failed, recipe, overrides or [], overwrite)
+    replay_file(file, out, failed, recipe, overrides or [], overwrite, results)
 
 
 @app.command()
@@ -113,6 +150,7 @@ def sft(
     expert: Annotated[Path, typer.Option("--expert", help="Expert trajectories.")],
     out: Annotated[Path, typer.Option("--out", help="Directory for the model.")],
     model: Model = None,
+    name: ModelName = "",
     recipe: RecipePath = None,
     overwrite: Overwrite = False,
     overrides: Overrides = None,
@@ -120,15 +158,16 @@ def sft(
     """Clone an expert: fine-tune on its actions."""
     from eto.cli.training import clone
 
-    clone(expert, out, model, recipe, overrides or [], overwrite)
+    clone(expert, out, model, recipe, overrides or [], overwrite, name)
 
 
 @app.command()
 def explore(
     out: Annotated[Path, typer.Option("--out", help="File to write.")],
-    split: Annotated[str, typer.Option(help="train, dev or test.")] = "train",
+    split: Split = "train",
     model: Model = None,
     name: AgentName = "",
+    results: Results = None,
     recipe: RecipePath = None,
     overwrite: Overwrite = False,
     overrides: Overrides = None,
@@ -136,7 +175,7 @@ def explore(
     """Let an agent play tasks and keep its trajectories."""
     from eto.cli.stages import explore_tasks
 
-    explore_tasks(out, split, model, recipe, overrides or [], overwrite, name)
+    explore_tasks(out, split, model, recipe, overrides or [], overwrite, name, results)
 
 
 @app.command()
@@ -144,8 +183,22 @@ def pairs(
     expert: Annotated[Path, typer.Option("--expert", help="Expert trajectories.")],
     explored: Annotated[Path, typer.Option("--explored", help="The agent's trajectories.")],
     out: Annotated[Path, typer.Option("--out", help="File to write.")],
-    rules: Annotated[str, typer.Option(help="`eto`, or `reference`: exactly the paper's code.")] = "eto",
-    form: Annotated[str, typer.Option("--format", help="own, sharegpt or trl.")] = "own",
+    rules: Annotated[
+        str,
+        typer.Option(
+            help="`eto`, or `reference`: exactly the paper's code.",
+            autocompletion=completion.one_of("eto", "reference"),
+        ),
+    ] = "eto",
+    form: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            help="own, sharegpt or trl.",
+            autocompletion=completion.one_of("own", "sharegpt", "trl"),
+        ),
+    ] = "own",
+    results: Results = None,
     recipe: RecipePath = None,
     overwrite: Overwrite = False,
     overrides: Overrides = None,
@@ -153,7 +206,7 @@ def pairs(
     """Contrast expert and explored trajectories into preference pairs."""
     from eto.cli.stages import make_pairs
 
-    make_pairs(expert, explored, out, rules, form, recipe, overrides or [], overwrite)
+    make_pairs(expert, explored, out, rules, form, recipe, overrides or [], overwrite, results)
 
 
 @app.command()
@@ -165,6 +218,7 @@ def dpo(
         typer.Option("--rehearsal", "--replay", help="Trajectories to clone beside the pairs."),
     ] = None,
     model: Model = None,
+    name: ModelName = "",
     recipe: RecipePath = None,
     overwrite: Overwrite = False,
     overrides: Overrides = None,
@@ -172,12 +226,12 @@ def dpo(
     """Train an agent on preference pairs; the model as given is the reference."""
     from eto.cli.training import optimise
 
-    optimise(pairs, out, replay, model, recipe, overrides or [], overwrite)
+    optimise(pairs, out, replay, model, recipe, overrides or [], overwrite, name)
 
 
 @app.command()
 def evaluate(
-    split: Annotated[str, typer.Option(help="train, dev or test.")] = "dev",
+    split: Split = "dev",
     out: Annotated[Path | None, typer.Option("--out", help="File for the trajectories.")] = None,
     results: Annotated[
         Path | None, typer.Option("--results", help="File for all figures, as JSON, by task type too.")
@@ -191,7 +245,7 @@ def evaluate(
     """Play a split and print reward and success with 95% intervals."""
     from eto.cli.stages import evaluate_model
 
-    if out is None:
+    if out is None and results is None:
         stopping.begin("evaluate", "nothing is kept; with --out FILE, finished episodes are, and it resumes")
     evaluate_model(split, out, model, recipe, overrides or [], overwrite, name, results)
 
@@ -207,7 +261,9 @@ def look_at_machine(
     raise typer.Exit(run_doctor(terminal(), full=full))
 
 
-environments = typer.Typer(help="List the environments, or check one.", invoke_without_command=True)
+environments = typer.Typer(
+    cls=Commands, help="List the environments, or check one.", invoke_without_command=True
+)
 app.add_typer(environments, name="environments")
 
 
@@ -223,7 +279,7 @@ def list_environments(context: typer.Context) -> None:
 
 @environments.command("check")
 def check_environment(
-    name: str,
+    name: EnvironmentName,
     options: Annotated[list[str] | None, typer.Argument(metavar="NAME=VALUE")] = None,
     tasks: Annotated[int, typer.Option(min=1, help="Training tasks to check on.")] = 5,
     step_seconds: Annotated[float, typer.Option(min=0.1, help="Deadline of a step.")] = 30.0,
@@ -242,7 +298,7 @@ def check_environment(
 
 @app.command("serve-environment")
 def serve_environment(
-    name: str,
+    name: EnvironmentName,
     options: Annotated[list[str] | None, typer.Argument(metavar="NAME=VALUE")] = None,
     protocol: Annotated[
         Literal["agentgym", "openenv"],

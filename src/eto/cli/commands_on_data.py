@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from eto.cli import completion
 from eto.cli.commands import Overwrite, app
 
 
@@ -37,19 +38,39 @@ def import_data(
 
 @app.command("export")
 def export_data(
-    origin: Annotated[Path, typer.Argument(metavar="RUN|FILE", help="Directory of a run, or a data file.")],
+    origin: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RUN|FILE", help="Directory of a run, or a data file.", autocompletion=completion.runs
+        ),
+    ],
     *,
     out: Annotated[
         Path,
         typer.Option("--out", help="Ending .jsonl, .json, .parquet or .arrow; none: a `datasets` directory."),
     ],
-    form: Annotated[str, typer.Option("--format", help="own, sharegpt, agenttraj, openai or trl.")] = "own",
-    what: Annotated[str, typer.Option(help="Of a run: episodes, experts or pairs. [episodes]")] = "",
+    form: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            help="own, sharegpt, agenttraj, openai or trl.",
+            autocompletion=completion.one_of("own", "sharegpt", "agenttraj", "openai", "trl"),
+        ),
+    ] = "own",
+    what: Annotated[
+        str,
+        typer.Option(
+            help="Of a run: episodes, experts or pairs. [episodes]",
+            autocompletion=completion.one_of("episodes", "experts", "pairs"),
+        ),
+    ] = "",
     phase: Annotated[
         str, typer.Option(help="Pattern of phases, such as explore/*; of pairs, of stages.")
     ] = "",
     task: Annotated[str, typer.Option(help="Pattern of task ids, such as scienceworld/find-plant/*.")] = "",
-    outcome: Annotated[str, typer.Option(help="won or lost.")] = "",
+    outcome: Annotated[
+        str, typer.Option(help="won or lost.", autocompletion=completion.one_of("won", "lost"))
+    ] = "",
     least: Annotated[float | None, typer.Option("--min-reward", help="Episodes of at least this.")] = None,
     most: Annotated[float | None, typer.Option("--max-reward", help="Episodes of at most this.")] = None,
     card: Annotated[

@@ -7,19 +7,31 @@ from typing import Annotated, Literal
 
 import typer
 
-from eto.cli.commands import Overwrite, app
+from eto.cli import completion
+from eto.cli.commands import EnvironmentName, Overwrite, Split, app
 
 
 @app.command("export-model")
 def export(
-    what: Annotated[str, typer.Argument(metavar="RUN|MODEL", help="Directory of a run, or a model.")],
+    what: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN|MODEL", help="Directory of a run, or a model.", autocompletion=completion.agents
+        ),
+    ],
     out: Annotated[Path, typer.Option("--out", help="Directory to write.")],
     *,
     agent: Annotated[str, typer.Option(help="Of a run; by default the one that it ships.")] = "",
     adapter: Annotated[
         Literal["merge", "keep"], typer.Option(help="An adapter merged into its base, or by itself.")
     ] = "merge",
-    dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16. [the base's]")] = "",
+    dtype: Annotated[
+        str,
+        typer.Option(
+            help="float32, bfloat16 or float16. [the base's]",
+            autocompletion=completion.one_of("float32", "bfloat16", "float16"),
+        ),
+    ] = "",
     licence: Annotated[
         str, typer.Option("--license", help="For the card, such as apache-2.0. [the base's]")
     ] = "",
@@ -39,13 +51,15 @@ def export(
 
 @app.command("play")
 def play_episode(
-    name: str,
+    name: EnvironmentName,
     options: Annotated[list[str] | None, typer.Argument(metavar="NAME=VALUE")] = None,
     *,
     task: Annotated[str, typer.Option(help="Id of the task. [the first]")] = "",
-    split: Annotated[str, typer.Option(help="train, dev or test.")] = "train",
+    split: Split = "train",
     expert: Annotated[bool, typer.Option("--expert", help="An expert proposes actions.")] = False,
-    model: Annotated[str, typer.Option("--model", help="An agent proposes actions.")] = "",
+    model: Annotated[
+        str, typer.Option("--model", help="An agent proposes actions.", autocompletion=completion.models)
+    ] = "",
     temperature: Annotated[float, typer.Option(min=0.0, help="Of the agent; 0 is greedy.")] = 0.0,
     seed: Annotated[int, typer.Option(min=0, help="Of the agent's sampling.")] = 0,
     max_action_tokens: Annotated[int, typer.Option(min=1, help="Longest action of the agent.")] = 256,

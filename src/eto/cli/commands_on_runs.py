@@ -7,21 +7,34 @@ from typing import Annotated
 
 import typer
 
-from eto.cli.commands import Model, Overrides, Overwrite, RecipePath, app
+from eto.cli import completion
+from eto.cli.commands import Model, Overrides, Overwrite, RecipePath, RunDirectory, Split, app
 
 
 @app.command()
 def report(
-    directories: list[Path],
+    directories: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUN", help="Directories of runs.", autocompletion=completion.runs),
+    ],
     against: Annotated[
-        list[Path] | None, typer.Option("--against", help="Runs to compare with, one for each, in order.")
+        list[Path] | None,
+        typer.Option(
+            "--against", help="Runs to compare with, one for each, in order.", autocompletion=completion.runs
+        ),
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="File for the table of several runs.")] = None,
     html: Annotated[
         Path | None, typer.Option("--html", help="File for the pages of the run, or of several pooled.")
     ] = None,
     form: Annotated[
-        str, typer.Option("--format", metavar="NAME,...", help="Of one run: md, html, csv, latex.")
+        str,
+        typer.Option(
+            "--format",
+            metavar="NAME,...",
+            help="Of one run: md, html, csv, latex.",
+            autocompletion=completion.some_of("md", "html", "csv", "latex"),
+        ),
     ] = "md,html",
     episodes: Annotated[
         int, typer.Option(min=0, help="Tasks, episodes and pairs of a run that HTML shows, of each.")
@@ -40,11 +53,18 @@ def report(
 
 @app.command("compare")
 def compare_methods(
-    recipes: Annotated[list[Path], typer.Argument(help="Recipes, each with a name of its own.")],
+    recipes: Annotated[
+        list[Path],
+        typer.Argument(help="Recipes, each with a name of its own.", autocompletion=completion.recipes),
+    ],
     *,
     methods: Annotated[
         str | None,
-        typer.Option(metavar="NAME,NAME,...", help="One recipe with these methods, or with `all` that can."),
+        typer.Option(
+            metavar="NAME,NAME,...",
+            help="One recipe with these methods, or with `all` that can.",
+            autocompletion=completion.methods,
+        ),
     ] = None,
     out: Annotated[Path, typer.Option("--out", help="Directory of the runs and of the table.")],
     seeds: Annotated[int, typer.Option(min=1, help="Seeds 0 to N - 1.")] = 3,
@@ -77,7 +97,9 @@ def join_several_comparisons(
 
 @app.command()
 def sweep(
-    recipe: Annotated[Path, typer.Argument(help="The recipe that is varied.")],
+    recipe: Annotated[
+        Path, typer.Argument(help="The recipe that is varied.", autocompletion=completion.recipes)
+    ],
     *,
     vary: Annotated[
         list[str], typer.Option(metavar="FIELD=VALUE,VALUE", help="A setting and other values of it.")
@@ -85,7 +107,12 @@ def sweep(
     out: Annotated[Path, typer.Option("--out", help="Directory of the runs and of the table.")],
     seeds: Annotated[int, typer.Option(min=1, help="Seeds 0 to N - 1.")] = 1,
     source: Annotated[
-        Path | None, typer.Option("--from", help="A run to take stages from, or a directory of seed-0, ...")
+        Path | None,
+        typer.Option(
+            "--from",
+            help="A run to take stages from, or a directory of seed-0, ...",
+            autocompletion=completion.runs,
+        ),
     ] = None,
     change: Annotated[list[str] | None, typer.Option("--set", help="FIELD=VALUE, in all variants.")] = None,
 ) -> None:
@@ -99,17 +126,24 @@ def sweep(
 @app.command("compare-models")
 def compare_two_models(
     first: Annotated[
-        str, typer.Argument(metavar="MODEL", help="A run, `embedded`, a directory, or a Hub id.")
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            help="A run, `embedded`, a directory, or a Hub id.",
+            autocompletion=completion.agents,
+        ),
     ],
-    second: Annotated[str, typer.Argument(metavar="MODEL", help="The one that is compared with it.")],
+    second: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL", help="The one that is compared with it.", autocompletion=completion.agents
+        ),
+    ],
     *,
     out: Annotated[Path, typer.Option("--out", help="Directory for episodes and tables.")],
-    split: Annotated[str, typer.Option(help="train, dev or test.")] = "test",
-    recipe: Annotated[Path | None, typer.Option("--recipe", help="Recipe to take settings from.")] = None,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[KEY=VALUE]...", help="Settings that override the recipe's."),
-    ] = None,
+    split: Split = "test",
+    recipe: RecipePath = None,
+    overrides: Overrides = None,
 ) -> None:
     """Play two models on the same tasks: figures, the paired difference, tasks gained and lost. The same
     command resumes."""
@@ -121,7 +155,10 @@ def compare_two_models(
 @app.command()
 def runs(
     directories: Annotated[
-        list[Path] | None, typer.Argument(metavar="[RUNS]...", help="Runs, or directories of runs. [runs]")
+        list[Path] | None,
+        typer.Argument(
+            metavar="RUN", help="Runs, or directories of runs. [runs]", autocompletion=completion.runs
+        ),
     ] = None,
 ) -> None:
     """List runs: state, method, and the reward and success of the agent that each ships."""
@@ -133,7 +170,10 @@ def runs(
 @app.command()
 def view(
     runs: Annotated[
-        list[Path] | None, typer.Argument(help="Runs, or directories that hold runs. [runs]")
+        list[Path] | None,
+        typer.Argument(
+            metavar="RUN", help="Runs, or directories that hold runs. [runs]", autocompletion=completion.runs
+        ),
     ] = None,
     *,
     host: Annotated[str, typer.Option(help="Name or address of this machine.")] = "127.0.0.1",
@@ -147,7 +187,7 @@ def view(
 
 @app.command()
 def show(
-    run: Annotated[Path, typer.Argument(help="Directory of a run.")],
+    run: RunDirectory,
     *,
     gained: Annotated[
         bool, typer.Option("--gained", help="Tasks that the agent solves and the other does not.")
@@ -158,9 +198,17 @@ def show(
     agent: Annotated[str, typer.Option(help="By default the one that the run ships.")] = "",
     against: Annotated[str, typer.Option(help="By default the run's first agent.")] = "",
     task: Annotated[str, typer.Option(help="Its id, such as scienceworld/find-plant/17.")] = "",
-    outcome: Annotated[str, typer.Option(help="won or lost.")] = "",
+    outcome: Annotated[
+        str, typer.Option(help="won or lost.", autocompletion=completion.one_of("won", "lost"))
+    ] = "",
     pairs: Annotated[int | None, typer.Option(min=1, help="Pairs of this round.")] = None,
-    split: Annotated[str, typer.Option(help="By default test, or dev where that was not played.")] = "",
+    split: Annotated[
+        str,
+        typer.Option(
+            help="By default test, or dev where that was not played.",
+            autocompletion=completion.one_of("test", "dev"),
+        ),
+    ] = "",
     limit: Annotated[int, typer.Option(min=1, help="Tasks, episodes or pairs to show.")] = 1,
 ) -> None:
     """What changed between two agents of a run; with options, episodes or pairs turn by turn."""
@@ -172,7 +220,7 @@ def show(
 
 @app.command("score-pairs")
 def score_pairs(
-    run: Annotated[Path, typer.Argument(help="Directory of a run.")],
+    run: RunDirectory,
     *,
     number: Annotated[
         int | None, typer.Option("--round", min=1, help="Round of the pairs. [all that were trained on]")

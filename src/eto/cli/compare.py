@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from eto.cli.compose import read_recipe
 from eto.cli.progress import Progress
+from eto.cli.tables import print_parts
 from eto.cli.terminal import say
 from eto.data.files import disk_errors
 from eto.errors import InputError, RunConflict
 from eto.evaluation.comparison_files import NAMES, Compared, join, read_comparison, write_comparison
 from eto.evaluation.outcomes import outcome_of
+from eto.evaluation.parts import Part
 from eto.evaluation.pooled import last_episodes
 from eto.experiment.recipe import Recipe, flat, free_fields, load_recipe
 
@@ -37,7 +39,9 @@ def compare_recipes(
         def write(entries: Mapping[str, Entry]) -> None:
             _write(entries, len(seeds), out)
 
-        progress.say(_write(compare(recipes, seeds, out, progress, after_each=write), len(seeds), out))
+        parts = _write(compare(recipes, seeds, out, progress, after_each=write), len(seeds), out)
+        progress.close()
+        print_parts(parts, progress.console)
         _say_written(out, progress.say)
 
 
@@ -78,7 +82,7 @@ def join_comparisons(paths: Sequence[Path], out: Path) -> None:
     parts = join(comparisons)
     with disk_errors(out):
         out.mkdir(parents=True, exist_ok=True)
-    say(write_comparison(parts, max(len(part.shipped) for part in parts), out))
+    print_parts(write_comparison(parts, max(len(part.shipped) for part in parts), out))
     _say_written(out, say)
 
 
@@ -86,7 +90,7 @@ def _say_written(out: Path, say: Callable[[str], None]) -> None:
     say("written: " + ", ".join(str(out / name) for name in NAMES))
 
 
-def _write(entries: Mapping[str, Entry], seeds: int, out: Path) -> str:
+def _write(entries: Mapping[str, Entry], seeds: int, out: Path) -> list[Part]:
     """Write what there is so far; returns the tables."""
     return write_comparison([_part(entry, out) for entry in entries.values()], seeds, out)
 

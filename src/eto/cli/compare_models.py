@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from eto.cli.compose import read_recipe
 from eto.cli.export_model import given_model
-from eto.cli.kept import command_of
-from eto.cli.stages import play_split
+from eto.cli.stages import play_split, playing_command
 from eto.cli.terminal import say, terminal
 from eto.data.files import disk_errors, read_json, write_atomic, write_json
-from eto.data.formats import read_trajectories
+from eto.data.formats import read_trajectories, write_trajectories
 from eto.errors import InputError, RunConflict
 from eto.evaluation.changes import GROUPS, changes
 from eto.evaluation.results import compare
@@ -76,7 +76,7 @@ def _played(
 ) -> list[Trajectory]:
     """The model's episodes, from `file` where it has them."""
     recipe = read_recipe(recipe_path, overrides, "evaluate", split=split, model=model)
-    command = command_of("evaluate", split, recipe, model)
+    command = playing_command("evaluate", recipe, split, model)
     noted = file.with_suffix(".command.json")
     if noted.exists():
         if changed := recipe_diff(read_json(noted), command):
@@ -92,4 +92,8 @@ def _played(
         file.parent.mkdir(parents=True, exist_ok=True)
         write_json(noted, command)
     say(f"{model}:")
-    return play_split("evaluate", file, recipe, split, model, recipe.evaluation.temperature)
+    temperature = recipe.evaluation.temperature
+    return play_split(
+        *("evaluate", file, recipe, split, model, temperature, 1),
+        write=partial(write_trajectories, file),
+    )

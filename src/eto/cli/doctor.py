@@ -77,8 +77,9 @@ def run_doctor(console: Console, full: bool = False) -> int:
     """Print the table; returns 0 where nothing is broken, else 1."""
     results = checks(full)
     table = Table(show_edge=False, pad_edge=False, header_style="bold")
-    for column in ("check", "state", "found"):
-        table.add_column(column, overflow="fold")
+    for column in ("check", "state"):
+        table.add_column(column, no_wrap=True)
+    table.add_column("found", overflow="fold")
     for check in results:
         word, style = STATES[check.ok]
         detail = Text(shown(check.detail))

@@ -9,16 +9,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eto.data.files import disk_errors, finite, read_json, read_rows, write_json
+from eto.data.files import cut_torn_row, disk_errors, finite, read_json, read_rows, write_json
 from eto.data.oserrors import unwritable
 from eto.data.store import TrajectoryStore
 from eto.errors import RunConflict
 from eto.experiment.recipe import Recipe, free_fields, recipe_diff
 from eto.experiment.run import acquire, release
 from eto.settings import Settings
+from eto.types import Phase
 
 if TYPE_CHECKING:
+    from eto.experiment.watch import Watcher
     from eto.training.loop import StepResult
+
+_WRITING = "writing"
+"""Mark of a command that began to write its outputs: what stands there then is its own."""
 
 
 class Beside:
@@ -32,7 +37,7 @@ class Beside:
 
     def __init__(self, out: Path, command: Mapping[str, Any], *, overwrite: bool = False) -> None:
         self._done = False
-        self.directory = out.absolute().with_name(f".{out.name}.part")
+        self.directory = _beside(out)
         with disk_errors(self.directory):
             try:
                 self.directory.mkdir(parents=True, exist_ok=True)
@@ -51,8 +56,7 @@ class Beside:
         if not path.exists():
             write_json(path, command)
             return
-        # Through JSON, as the one that was kept.
-        changed = recipe_diff(read_json(path), json.loads(json.dumps(command)))
+        changed = _changed(path, command)
         if changed and overwrite:
             for kept in self.directory.iterdir():
                 if kept.is_dir():
@@ -75,11 +79,17 @@ class Beside:
         return False
 
     def __exit__(self, *_: object) -> None:
-        if not self._close():
+        resumable = self._close() or (self.directory / _WRITING).exists()
+        if not resumable:
             self._done = True
         if self._done:
             shutil.rmtree(self.directory, ignore_errors=True)
         release(self._lock)
+
+    def write(self) -> None:
+        """From now on the outputs are written: a later start of the same command may replace them."""
+        with disk_errors(self.directory):
+            (self.directory / _WRITING).touch()
 
     def finish(self) -> None:
         """All stands in the output now: what was kept is deleted at the end."""
@@ -90,6 +100,11 @@ class Kept(Beside):
     """As `Beside`, with each episode of the command as it ended."""
 
     store: TrajectoryStore
+
+    def say_resuming(self, phase: Phase, total: int, watch: Watcher) -> None:
+        """Tell how many episodes of a phase an earlier start has left, if any."""
+        if earlier := self.store.count(phase):
+            watch.say(f"resuming: {earlier} of {total} are kept in {self.directory}")
 
     def __enter__(self) -> Kept:
         return self
@@ -114,6 +129,7 @@ class KeptTraining(Beside):
 
     def _open(self) -> None:
         self.metrics = self.directory / "metrics.jsonl"
+        cut_torn_row(self.metrics)
         self._logged = {row["step"] for row in read_rows(self.metrics, "step")}
 
     def _close(self) -> bool:
@@ -129,19 +145,43 @@ class KeptTraining(Beside):
             file.write(line)
 
 
+_SECTIONS = {
+    "expert": ("seed",),
+    "replay": (),
+    "explore": ("seed", "model", "rollout", "explore"),
+    "evaluate": ("seed", "model", "rollout", "evaluation"),
+}
+"""Beside the environment, what decides the episodes of each command."""
+
+
+def stopped_writing(out: Path, command: Mapping[str, Any]) -> bool:
+    """Whether this very command was killed while it wrote: then it may replace what stands at `out`."""
+    directory = _beside(out)
+    path = directory / "command.json"
+    return (directory / _WRITING).exists() and path.exists() and not _changed(path, command)
+
+
+def _beside(out: Path) -> Path:
+    return out.absolute().with_name(f".{out.name}.part")
+
+
+def _changed(path: Path, command: Mapping[str, Any]) -> list[str]:
+    """What sets `command` apart from the one in `path`; through JSON, as that was kept."""
+    return recipe_diff(read_json(path), json.loads(json.dumps(command)))
+
+
 def command_of(
     name: str, split: str, recipe: Recipe, model: str | None = None, **more: Any
 ) -> dict[str, Any]:
-    """What decides the episodes of a command, as JSON values by field."""
+    """What decides the episodes of a command, as JSON values by field. split: "" for one that plays none."""
     values = recipe.model_dump(mode="json")
     values["explore"] = values["method"].get("explore")
-    sections = {"expert": (), "explore": ("model", "rollout", "explore")}
-    sections["evaluate"] = ("model", "rollout", "evaluation")
-    chosen = {key: values[key] for key in ("seed", "environment", *sections[name])}
+    chosen = {key: values[key] for key in ("environment", *_SECTIONS[name])}
     free = free_fields(recipe)
     environment = {k: v for k, v in chosen["environment"].items() if f"environment.{k}" not in free}
     command = {"command": name, "split": split, **chosen, "environment": environment}
-    command["tasks"] = {f"{split}_per_kind": values["tasks"].get(f"{split}_per_kind")}
+    if split:
+        command["tasks"] = {f"{split}_per_kind": values["tasks"].get(f"{split}_per_kind")}
     if "model" in command:
         command["model"] = {**command["model"], **facts_of(model or recipe.model.path)}
     return command | more
@@ -157,13 +197,24 @@ def training_of(
     """What decides the result of a training command, as JSON values; of `files` the contents."""
     values = recipe.model_dump(mode="json")
     sections = {type(each).__name__: each.model_dump(mode="json") for each in settings}
-    contents = {
-        option: hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-        for option, path in files.items()
-        if path is not None
-    }
+    contents = contents_of(files)
     model_facts = {**values["model"], **facts_of(model or recipe.model.path)}
     return {"command": name, "seed": values["seed"], "model": model_facts, **sections, "contents": contents}
+
+
+def contents_of(files: Mapping[str, Path | None]) -> dict[str, str]:
+    """A short hash of the content of each file, or directory of files."""
+    return {option: _content(path) for option, path in files.items() if path is not None}
+
+
+def _content(path: Path) -> str:
+    parts = sorted(each for each in path.rglob("*") if each.is_file()) if path.is_dir() else [path]
+    whole = hashlib.sha256()
+    for part in parts:
+        name = part.relative_to(path).as_posix() if part != path else ""
+        whole.update(f"{name} {part.stat().st_size}\n".encode())
+        whole.update(part.read_bytes())
+    return whole.hexdigest()[:16]
 
 
 def facts_of(path: str) -> dict[str, str]:

@@ -8,8 +8,9 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from eto.data.files import disk_errors
+from eto.data.files import disk_errors, write_json
 from eto.data.oserrors import unwritable
 from eto.data.texts import shown
 from eto.errors import InputError
@@ -44,8 +45,10 @@ _OF_A_MODEL = (
     *("config.json", "generation_config.json", "*.safetensors", "*.safetensors.index.json", "*.bin"),
     *("*.bin.index.json", "adapter_*", "tokenizer*", "special_tokens_map.json", "added_tokens.json"),
     *("vocab*", "merges.txt", "chat_template*", "additional_chat_templates"),
+    *("training.json", "metrics.jsonl"),
 )
-"""Files that a loader of models reads: none of an earlier model may stay beside a new one's."""
+"""Files that a loader of models reads, and what `eto` writes of a training: none of an earlier model may stay
+beside a new one's."""
 
 
 def check_file(
@@ -77,6 +80,19 @@ def check_file(
         _check_length(out)
     except OSError as error:
         raise unwritable(out, error) from error
+
+
+def check_results(results: Path | None, *, overwrite: bool, inputs: Mapping[str, Path | None]) -> None:
+    """`check_file` of what --results names, if anything."""
+    if results:
+        check_file(results, overwrite=overwrite, inputs=inputs, option="--results")
+
+
+def write_results(results: Path | None, figures: Mapping[str, Any]) -> None:
+    """Write figures as JSON where --results says, if it does."""
+    if results:
+        with disk_errors(results):
+            write_json(results, figures)
 
 
 def check_directory(out: Path, *, overwrite: bool, inputs: Mapping[str, Path | None]) -> None:

@@ -7,10 +7,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from rich.table import Table
-
 from eto.cli.compose import read_recipe
+from eto.cli.tables import print_parts
 from eto.cli.terminal import say, terminal
+from eto.evaluation.parts import Rows
+from eto.evaluation.table import Cell
 from eto.experiment.planning.hardware import named_hardware
 from eto.experiment.planning.memory import Memory
 from eto.experiment.planning.plan import SERVER, Plan, plan_run
@@ -45,7 +46,7 @@ def _print(plan: Plan) -> None:
     console = terminal()
     for line in _heading(plan):
         console.print(line, soft_wrap=True)
-    console.print(_memory_table(plan.memory))
+    print_parts([_memory_table(plan.memory)], console)
     console.print(
         f"peak {_gb(plan.peak)} of {_gb(plan.hardware.memory)} on one device"
         f"{', servers included' if SERVER in plan.memory else ''}; simulators are not counted",
@@ -54,7 +55,7 @@ def _print(plan: Plan) -> None:
     if plan.fits_on and plan.fits_on > 1:
         console.print(f"training fits when it is sharded over {plan.fits_on} devices", soft_wrap=True)
     console.print(f"disk {_gb(plan.disk)}", soft_wrap=True)
-    console.print(_work_table(plan))
+    print_parts([_work_table(plan)], console)
     console.print(
         "hours are estimates from assumed shares of the hardware's speed, without simulators, starts and "
         "saving; pairs are counted at their most (docs/scale.md)",
@@ -85,26 +86,22 @@ def _heading(plan: Plan) -> Iterator[str]:
     yield f"training: {plan.batch_tokens} tokens pass at a time, activations {kept}"
 
 
-def _memory_table(memory: dict[str, Memory]) -> Table:
-    table = Table("GB", *memory)
-    for column in table.columns[1:]:
-        column.justify = "right"
+def _memory_table(memory: dict[str, Memory]) -> Rows:
+    rows: list[list[Cell]] = []
     for name, shown in PARTS.items():
         values = [asdict(part)[name] for part in memory.values()]
         if any(values):
-            table.add_row(shown, *(f"{value / 1e9:.2f}" if value else "" for value in values))
-    table.add_row("total", *(f"{part.total / 1e9:.2f}" for part in memory.values()))
-    return table
+            rows.append([(shown,), *((f"{value / 1e9:.2f}" if value else "",) for value in values)])
+    rows.append([("total",), *((f"{part.total / 1e9:.2f}",) for part in memory.values())])
+    return Rows(["GB", *memory], rows)
 
 
-def _work_table(plan: Plan) -> Table:
-    table = Table("stage", "episodes", "trained tokens", "read", "generated", "hours")
-    for column in table.columns[1:]:
-        column.justify = "right"
+def _work_table(plan: Plan) -> Rows:
+    rows: list[list[Cell]] = []
     for each in [*plan.work, total(plan.work)]:
         counts = (each.episodes, each.trained, each.read, each.generated)
-        table.add_row(each.stage, *(f"{n:,}" if n else "" for n in counts), f"{each.hours:.2f}")
-    return table
+        rows.append([(each.stage,), *((f"{n:,}" if n else "",) for n in counts), (f"{each.hours:.2f}",)])
+    return Rows(["stage", "episodes", "trained tokens", "read", "generated", "hours"], rows)
 
 
 def _gb(number: int) -> str:

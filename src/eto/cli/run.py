@@ -74,28 +74,32 @@ def print_report(directory: Path) -> None:
     progress = Progress()
     progress.console.print(terminal(results))
     paths = write_report(directory, results)
-    progress.say(f"figures {paths.results}   report {paths.markdown}   learning curve {paths.curve}")
+    progress.say(f"figures {paths.results}")
+    progress.say(f"report {paths.markdown}")
+    progress.say(f"learning curve {paths.curve}")
 
 
 def print_pooled(
     directories: Sequence[Path], against: Sequence[Path], out: Path | None, overwrite: bool = False
 ) -> None:
     """Print the pooled table of several runs, or what sets them apart from others; or write it to `out`."""
+    from eto.cli.tables import print_parts
     from eto.data.files import write_atomic
-    from eto.evaluation.pooled import compare_runs, comparison_markdown, pool_runs, pooled_markdown
+    from eto.evaluation.parts import parts_markdown
+    from eto.evaluation.pooled import compare_runs, comparison_parts, pool_runs, pooled_parts
 
     if out is not None:
         runs = {f"the run {path.name}": path for path in (*directories, *against)}
         check_file(out, overwrite=overwrite, inputs=runs, form=MARKDOWN)
     if against:
-        text = comparison_markdown(compare_runs(directories, against), against)
+        parts = comparison_parts(compare_runs(directories, against), against)
     else:
-        text = pooled_markdown(pool_runs(directories))
+        parts = pooled_parts(pool_runs(directories))
     if out is None:
-        say(text)
+        print_parts(parts)
     else:
         with disk_errors(out):
-            write_atomic(out, text)
+            write_atomic(out, parts_markdown(parts))
         say(f"written: {out}")
 
 

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from eto.cli.terminal import say, terminal
+from eto.cli.tables import print_parts
+from eto.cli.terminal import say
 from eto.errors import InputError
-from eto.evaluation.table import UNKNOWN, Cell, interval_cell, markdown_table, rich_table
+from eto.evaluation.parts import Rows
+from eto.evaluation.table import UNKNOWN, Cell, interval_cell
 from eto.viewer.library import Library
 from eto.viewer.pages import runs_page
 
@@ -25,12 +27,7 @@ def list_runs(directories: Sequence[Path]) -> None:
     if not found:
         say(f"there is no run below {', '.join(map(str, roots))}")
         return
-    rows = [_row(each) for each in found]
-    console = terminal()
-    if console.is_terminal:
-        console.print(rich_table(_HEADER, rows))
-    else:
-        say(markdown_table(_HEADER, rows))
+    print_parts([Rows(_HEADER, [_row(each) for each in found])])
     for each in found:
         for fault in each["faults"]:
             say(f"{each['name']}: {fault}")

@@ -9,14 +9,15 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
+from eto.cli.tables import print_parts
 from eto.cli.terminal import terminal
 from eto.data.formats import read_pairs
 from eto.data.stored import StoredEpisodes
 from eto.errors import InputError
 from eto.evaluation.changes import GROUPS, Change, Changes, changes
 from eto.evaluation.facts import read_facts
+from eto.evaluation.parts import Rows
 from eto.evaluation.results import natural
-from eto.evaluation.table import markdown_table
 from eto.types import Pair, Phase, Trajectory, Turn
 
 
@@ -106,7 +107,7 @@ class _Run:
             console.print(f"{self.base} is the only agent that has played the {self.split} tasks")
             return
         title = f"{self.split}, beside {self.base}"
-        console.print(markdown_table([title, *GROUPS], rows))
+        print_parts([Rows([title, *GROUPS], rows)], console)
         console.print(
             "gained: solved, and not by the other; lost: the other way round; kept: by both; missed: by none"
         )

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
+from eto.cli.agents import name_of
 from eto.cli.compose import read_recipe
-from eto.cli.kept import Kept, command_of
-from eto.cli.outputs import check_file, inputs_of
+from eto.cli.kept import Kept, command_of, stopped_writing
+from eto.cli.outputs import check_file, check_results, inputs_of, write_results
 from eto.cli.progress import Progress
 from eto.cli.terminal import say, terminal
-from eto.data.files import disk_errors, write_json
 from eto.data.formats import PairForm, read_trajectories, write_pairs, write_trajectories
-from eto.data.texts import shown
 from eto.engines.actor import Actor
 from eto.errors import InputError
 from eto.experiment.acting import Acting
@@ -31,79 +31,42 @@ from eto.types import Phase, Trajectory
 
 POLICY = "policy"
 """What stands as `source` in the episodes of an agent without a name."""
-SHOWN = 10
-"""Trajectories whose replay failed that are named on the terminal."""
 
 
 def collect(
-    out: Path, split: str, recipe_path: Path | None, overrides: Sequence[str], overwrite: bool = False
+    out: Path,
+    split: str,
+    recipe_path: Path | None,
+    overrides: Sequence[str],
+    overwrite: bool = False,
+    results: Path | None = None,
 ) -> None:
     """`eto expert`"""
+    from eto.environments.hosting.host import NoExpert
     from eto.environments.hosting.pool import EnvironmentPool
     from eto.experiment import play
 
     recipe = read_recipe(recipe_path, overrides, "expert", split=split)
-    check_file(out, overwrite=overwrite, inputs=inputs_of(recipe=recipe_path))
+    command = command_of("expert", split, recipe)
+    replaces, inputs = overwrite or stopped_writing(out, command), inputs_of(recipe=recipe_path)
+    check_file(out, overwrite=replaces, inputs=inputs)
+    check_results(results, overwrite=replaces, inputs=inputs | inputs_of(out=out))
     suite = suite_of(recipe)
     tasks = tasks_of(recipe, suite, split)
     workers = recipe.environment.workers
-    command = command_of("expert", split, recipe)
     with Progress() as progress, Kept(out, command, overwrite=overwrite) as kept:
-        _say_resuming(kept, Phase.expert(), len(tasks), progress)
+        kept.say_resuming(Phase.expert(), len(tasks), progress)
         store = kept.store
         with EnvironmentPool.within(suite, recipe.environment) as pool:
-            list(play.collect(suite, tasks, workers=workers, store=store, progress=progress, pool=pool))
+            streamed = play.collect(suite, tasks, workers=workers, store=store, progress=progress, pool=pool)
+            missing = Counter(each.reason for each in streamed if isinstance(each, NoExpert))
         experts = play.kept_experts(store, tasks)
+        kept.write()
         write_trajectories(out, experts)
+        facts = {"environment": recipe.environment.name, "split": split, "tasks": len(tasks)}
+        write_results(results, {**facts, "experts": len(experts), "without_expert": dict(missing)})
         kept.finish()
     progress.say(f"{len(experts)} of {len(tasks)} tasks have an expert that solves them: {out}")
-
-
-def replay_file(
-    file: Path,
-    out: Path,
-    failed: Path | None,
-    recipe_path: Path | None,
-    overrides: Sequence[str],
-    overwrite: bool = False,
-) -> None:
-    """`eto replay`"""
-    from eto.experiment import play
-    from eto.rollout.replay import Replayed, stream_replay
-
-    recipe = read_recipe(recipe_path, overrides, "replay")
-    inputs = inputs_of(file=file, recipe=recipe_path)
-    check_file(out, overwrite=overwrite, inputs=inputs)
-    if failed:
-        inputs |= inputs_of(out=out)
-        check_file(failed, overwrite=overwrite, inputs=inputs, option="--failed")
-    given = read_trajectories(file)
-    progress = Progress()
-    replayed = Replayed()
-    suite, settings, limits = suite_of(recipe), recipe.rollout, recipe.environment
-    with progress:
-        streamed = stream_replay(given, suite, replayed, settings=settings, limits=limits)
-        for finished, _ in enumerate(streamed, start=1):
-            progress.update("replay", finished, len(given))
-    others = [*replayed.failed, *replayed.not_replayable]
-    if failed:
-        write_trajectories(failed, others)
-    play.check_some_replayed(replayed, len(given), recipe.environment.name)
-    write_trajectories(out, replayed.verified)
-    progress.say(
-        f"{len(replayed.verified)} of {len(given)} verified: {out}\n"
-        f"{len(replayed.failed)} failed, {len(replayed.not_replayable)} not replayable; "
-        f"{replayed.other_observations} observations of verified ones are worded otherwise here"
-    )
-    if replayed.translated:
-        progress.say(f"{replayed.translated} actions translated into the environment's dialect")
-    if replayed.unknown_words:
-        words = ", ".join(f"{word!r} ({count})" for word, count in replayed.unknown_words.most_common(SHOWN))
-        progress.say(f"{replayed.unknown_words.total()} actions in words no dialect knows: {words}")
-    for trajectory in others[:SHOWN]:
-        progress.say(f"  {shown(trajectory.task.id, line=True)}: {shown(trajectory.detail, line=True)}")
-    if len(others) > SHOWN:
-        progress.say(f"  and {len(others) - SHOWN} more" + ("" if failed else "; --failed FILE keeps them"))
 
 
 def explore_tasks(
@@ -114,17 +77,16 @@ def explore_tasks(
     overrides: Sequence[str],
     overwrite: bool = False,
     name: str = "",
+    results: Path | None = None,
 ) -> None:
     """`eto explore`"""
     recipe = read_recipe(recipe_path, overrides, "explore", split=split, model=model)
-    check_file(
-        out, overwrite=overwrite, inputs=inputs_of(model=model or recipe.model.path, recipe=recipe_path)
-    )
     explore = section(recipe, ExploreSettings)
-    played = play_split(
-        *("explore", out, recipe, split, model, explore.temperature, explore.samples),
-        name=name,
-        overwrite=overwrite,
+    played, _ = _played_and_written(
+        *("explore", recipe, split, model, name, out, results, overwrite),
+        inputs=inputs_of(model=model or recipe.model.path, recipe=recipe_path),
+        temperature=explore.temperature,
+        samples=explore.samples,
     )
     failed = sum(t.failed for t in played)
     say(f"{len(played)} trajectories written: {out}" + (f" ({failed} failed and set aside)" * bool(failed)))
@@ -142,27 +104,66 @@ def evaluate_model(
 ) -> None:
     """`eto evaluate`"""
     from eto.evaluation import agent_table
-    from eto.evaluation.statistics import summarise
 
     recipe = read_recipe(recipe_path, overrides, "evaluate", split=split, model=model)
-    inputs = inputs_of(model=model or recipe.model.path, recipe=recipe_path)
-    if out:
-        check_file(out, overwrite=overwrite, inputs=inputs)
-    if results:
-        check_file(results, overwrite=overwrite, inputs=inputs | inputs_of(out=out), option="--results")
-    evaluation = recipe.evaluation
-    played = play_split(
-        *("evaluate", out, recipe, split, model, evaluation.temperature),
-        name=name,
-        overwrite=overwrite,
+    _, figures = _played_and_written(
+        *("evaluate", recipe, split, model, name, out, results, overwrite),
+        inputs=inputs_of(model=model or recipe.model.path, recipe=recipe_path),
+        temperature=recipe.evaluation.temperature,
     )
-    summary = summarise(played, resamples=evaluation.bootstrap_resamples).to_dict()
-    agent = name or model or recipe.model.path
-    if results:
-        facts = {"agent": agent, "split": split, "environment": recipe.environment.name, "seed": recipe.seed}
-        with disk_errors(results):
-            write_json(results, facts | summary)
-    terminal().print(agent_table({agent: summary}, title=f"{split} tasks"))
+    terminal().print(agent_table({figures["agent"]: figures}, title=f"{split} tasks"))
+
+
+def _played_and_written(
+    command: str,
+    recipe: Recipe,
+    split: str,
+    model: str | None,
+    name: str,
+    out: Path | None,
+    results: Path | None,
+    overwrite: bool,
+    *,
+    inputs: Mapping[str, Path | None],
+    temperature: float,
+    samples: int = 1,
+) -> tuple[list[Trajectory], dict[str, Any]]:
+    """Episodes of a split and their figures, written where `out` and `results` say."""
+    from eto.evaluation.statistics import summarise
+
+    place = model or recipe.model.path
+    name = name or ("" if recipe.rollout.engine == "chat" else name_of(place))
+    beside = out or results
+    if beside:
+        given = playing_command(command, recipe, split, model, name)
+        replaces = overwrite or stopped_writing(beside, given)
+        if out:
+            check_file(out, overwrite=replaces, inputs=inputs)
+        check_results(results, overwrite=replaces, inputs={**inputs, **inputs_of(out=out)})
+    figures: dict[str, Any] = {
+        "agent": name or place,
+        "split": split,
+        "environment": recipe.environment.name,
+        "seed": recipe.seed,
+    }
+
+    def write(played: list[Trajectory]) -> None:
+        figures.update(summarise(played, resamples=recipe.evaluation.bootstrap_resamples).to_dict())
+        if out:
+            write_trajectories(out, played)
+        write_results(results, figures)
+
+    played = play_split(
+        *(command, beside, recipe, split, model, temperature, samples, write), name=name, overwrite=overwrite
+    )
+    return played, figures
+
+
+def playing_command(
+    command: str, recipe: Recipe, split: str, model: str | None, name: str = ""
+) -> dict[str, Any]:
+    """What decides the episodes of a split, the agent's name included, where it has one."""
+    return command_of(command, split, recipe, model, **({"agent": name} if name else {}))
 
 
 def make_pairs(
@@ -174,10 +175,12 @@ def make_pairs(
     recipe_path: Path | None,
     overrides: Sequence[str],
     overwrite: bool = False,
+    results: Path | None = None,
 ) -> None:
     """`eto pairs`"""
     inputs = inputs_of(expert=expert, explored=explored, recipe=recipe_path)
     check_file(out, overwrite=overwrite, inputs=inputs)
+    check_results(results, overwrite=overwrite, inputs=inputs | inputs_of(out=out))
     if rules == "reference":
         if form != "own" or recipe_path or overrides:
             problem = "the reference's rules have a form of their own and take nothing from a recipe"
@@ -188,6 +191,7 @@ def make_pairs(
 
         items = reference_pairs(read_reference_items(expert), read_reference_items(explored))
         write_reference_pairs(out, items)
+        write_results(results, {"pairs": len(items)})
         say(f"{len(items)} pairs by the reference's rules: {out}")
         return
     if rules != "eto":
@@ -204,6 +208,7 @@ def make_pairs(
         seed=recipe.seed,
     )
     write_pairs(out, result.pairs, form=cast(PairForm, form))
+    write_results(results, {"pairs": len(result.pairs), **asdict(result.summary)})
     say(f"{len(result.pairs)} pairs written: {out}")
     for name, count in asdict(result.summary).items():
         if count:
@@ -212,28 +217,28 @@ def make_pairs(
 
 def play_split(
     command: str,
-    out: Path | None,
+    beside: Path | None,
     recipe: Recipe,
     split: str,
     model: str | None,
     temperature: float,
-    samples: int = 1,
+    samples: int,
+    write: Callable[[list[Trajectory]], None],
     *,
     name: str = "",
     overwrite: bool = False,
 ) -> list[Trajectory]:
-    """Episodes of a split, written to `out` where it is given, and kept beside it until then."""
+    """Episodes of a split, given to `write`, and kept beside the output `beside` until that is done."""
     from eto.experiment.play import play
 
     suite = suite_of(recipe)
     tasks = tasks_of(recipe, suite, split)
     with Progress() as progress, ExitStack() as stack:
         kept = None
-        if out:
-            named = {"agent": name} if name else {}
-            command_line = command_of(command, split, recipe, model, **named)
-            kept = stack.enter_context(Kept(out, command_line, overwrite=overwrite))
-            _say_resuming(kept, Phase(split), len(tasks) * samples, progress)
+        if beside:
+            given = playing_command(command, recipe, split, model, name)
+            kept = stack.enter_context(Kept(beside, given, overwrite=overwrite))
+            kept.say_resuming(Phase(split), len(tasks) * samples, progress)
         played = play(
             _actor(recipe, model, stack, progress, name),
             suite,
@@ -245,8 +250,10 @@ def play_split(
             temperature=temperature,
             store=kept.store if kept else None,
         )
-        if kept and out:
-            write_trajectories(out, played)
+        if kept:
+            kept.write()
+        write(played)
+        if kept:
             kept.finish()
     return played
 
@@ -264,8 +271,3 @@ def _actor(recipe: Recipe, model: str | None, stack: ExitStack, progress: Progre
         return replace(actor, name=name) if name else actor
     progress.say("loading the model")
     return stack.enter_context(Acting(recipe, progress)).actor(policy_of(recipe, model), name or POLICY)
-
-
-def _say_resuming(kept: Kept, phase: Phase, total: int, progress: Progress) -> None:
-    if earlier := len(kept.store.get(phase)):
-        progress.say(f"resuming: {earlier} of {total} are kept in {kept.directory}")

@@ -20,7 +20,7 @@ GOES_ON = {
     "explore": KEEPS,
     "evaluate": KEEPS,
     "compare-models": KEEPS,
-    "replay": "nothing was written; the same command begins again",
+    "replay": KEEPS,
     "sft": "no model was written; the same command resumes where its last checkpoint was",
     "dpo": "no model was written; the same command resumes where its last checkpoint was",
     "pairs": "nothing was written; the same command begins again",

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from eto.cli.compose import read_recipe
 from eto.cli.progress import Progress
+from eto.cli.tables import print_parts
 from eto.data.files import disk_errors, write_atomic, write_json
 from eto.errors import InputError, RecipeError
 from eto.evaluation.compared import compared
-from eto.evaluation.compared_text import compared_markdown
+from eto.evaluation.compared_text import compared_parts
 from eto.evaluation.outcomes import outcome_of
+from eto.evaluation.parts import Part, parts_markdown
 from eto.evaluation.pooled import last_episodes
 from eto.experiment.recipe_yaml import read_yaml
 
@@ -37,7 +39,9 @@ def sweep_settings(
             _write(variants, seeds, out)
 
         sweep(variants, range(seeds), out, progress, _sources(source, seeds), write)
-        progress.say(_write(variants, seeds, out))
+        parts = _write(variants, seeds, out)
+        progress.close()
+        print_parts(parts, progress.console)
         progress.say(f"written: {out / 'sweep.md'}, {out / 'sweep.json'}")
 
 
@@ -85,7 +89,7 @@ def _sources(source: Path | None, seeds: int) -> dict[int, Path]:
     return {0: source}
 
 
-def _write(variants: Sequence[Variant], seeds: int, out: Path) -> str:
+def _write(variants: Sequence[Variant], seeds: int, out: Path) -> list[Part]:
     """Write what there is so far; returns the table."""
     base = variants[0].label
     outcomes = {
@@ -95,10 +99,10 @@ def _write(variants: Sequence[Variant], seeds: int, out: Path) -> str:
     table = compared(outcomes, {each.label: {base: base} for each in variants[1:]})
     waiting = [each.label for each in variants if not each.directories]
     notes = [f"no seed is finished yet: {', '.join(waiting)}"] if waiting else []
-    text = compared_markdown(
+    parts = compared_parts(
         table, seeds=seeds, notes=notes, split="dev", agents="Last agents", others="the recipe as it is"
     )
     with disk_errors(out):
         write_json(out / "sweep.json", table)
-        write_atomic(out / "sweep.md", text)
-    return text
+        write_atomic(out / "sweep.md", parts_markdown(parts))
+    return parts

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from eto.cli.agents import note_training
 from eto.cli.compose import read_recipe
-from eto.cli.kept import KeptTraining, training_of
+from eto.cli.kept import KeptTraining, stopped_writing, training_of
 from eto.cli.outputs import check_directory, inputs_of, new_model
 from eto.cli.progress import Progress
 from eto.data.formats import read_pairs, read_trajectories
@@ -33,16 +34,17 @@ def clone(
     recipe_path: Path | None,
     overrides: Sequence[str],
     overwrite: bool = False,
+    name: str = "",
 ) -> None:
     """`eto sft`"""
     recipe = read_recipe(recipe_path, overrides, "sft", model=model)
     trajectories = read_trajectories(expert, source="expert")
     inputs = inputs_of(expert=expert, model=model or recipe.model.path, recipe=recipe_path)
-    check_directory(out, overwrite=overwrite, inputs=inputs)
-    from eto.training.cloning import cloning
-
     settings = section(recipe, SftSettings)
     command = training_of("sft", recipe, model, [settings], {"expert": expert})
+    check_directory(out, overwrite=overwrite or stopped_writing(out, command), inputs=inputs)
+    from eto.training.cloning import cloning
+
     with Progress() as progress, KeptTraining(out, command, overwrite=overwrite) as kept:
         learner = policy_of(recipe, model)
         _check(learner, out, recipe)
@@ -52,7 +54,7 @@ def clone(
         for step in fit:
             kept.log("sft", step)
             show_step(progress, "sft", step)
-        _save(learner, out, kept)
+        _save(learner, out, kept, command, name)
     progress.say(f"model written: {out}")
 
 
@@ -64,20 +66,21 @@ def optimise(
     recipe_path: Path | None,
     overrides: Sequence[str],
     overwrite: bool = False,
+    name: str = "",
 ) -> None:
     """`eto dpo`"""
     recipe = read_recipe(recipe_path, overrides, "dpo", model=model)
     rehearsed = _rehearsed(rehearsal, recipe)
     given = read_pairs(pairs)
     inputs = inputs_of(pairs=pairs, model=model or recipe.model.path, recipe=recipe_path)
-    check_directory(out, overwrite=overwrite, inputs=inputs)
-    from eto.training.guard import exceeded
-    from eto.training.preference import preference
-
     settings, guard = section(recipe, DpoSettings), section(recipe, GuardSettings)
     contrast = section(recipe, ContrastSettings)
     files = {"pairs": pairs, "rehearsal": rehearsal}
     command = training_of("dpo", recipe, model, [settings, contrast, guard], files)
+    check_directory(out, overwrite=overwrite or stopped_writing(out, command), inputs=inputs)
+    from eto.training.guard import exceeded
+    from eto.training.preference import preference
+
     with Progress() as progress, KeptTraining(out, command, overwrite=overwrite) as kept:
         learner = policy_of(recipe, model)
         _check(learner, out, recipe)
@@ -96,7 +99,7 @@ def optimise(
             show_step(progress, "dpo", step)
             if bound := exceeded(step.figures, guard):
                 fit.stop(bound)
-        _save(learner, out, kept)
+        _save(learner, out, kept, command, name)
     if fit.stopped:
         progress.say(f"stopped after {fit.step} steps: {fit.stopped}")
     progress.say(f"model written: {out}")
@@ -113,10 +116,12 @@ def _begin(stage: str, fit: Fit, kept: KeptTraining, progress: Progress) -> None
     show_start(progress, stage, fit)
 
 
-def _save(learner: Learner, out: Path, kept: KeptTraining) -> None:
-    """Write the model, and beside it the figures of its training."""
+def _save(learner: Learner, out: Path, kept: KeptTraining, command: Mapping[str, Any], name: str) -> None:
+    """Write the model, and beside it the figures of its training and what decided it."""
+    kept.write()
     with new_model(out) as fresh:
         learner.save(fresh)
+        note_training(fresh, command, name)
         if kept.metrics.exists():
             shutil.copyfile(kept.metrics, fresh / kept.metrics.name)
     kept.finish()

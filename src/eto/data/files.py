@@ -52,6 +52,17 @@ def read_rows(path: Path, *fields: str) -> Iterator[dict[str, Any]]:
         yield _object(row, fields, where, hint)
 
 
+def cut_torn_row(path: Path) -> None:
+    """Cut a last line that a kill left half-written off a JSON-lines file, where there is one: what is
+    appended next then begins a line."""
+    if not path.exists():
+        return
+    content = path.read_bytes()
+    whole = content.rfind(b"\n") + 1
+    if whole < len(content):
+        os.truncate(path, whole)
+
+
 def _parsed(text: str, where: str, hint: str) -> Any:
     try:
         return parse_json(text, where)

@@ -14,6 +14,7 @@
 - `facts`: what is written of a run besides its episodes, and what of it cannot be read
 - `model_card`: the card of an exported model
 - `outcomes`: what a comparison needs of one run
+- `parts`: texts and tables one after another
 - `pooled`: several seeds of one recipe as one table
 - `results`: every figure of a run as one JSON object
 - `statistics`: means, confidence intervals, paired differences

@@ -1,4 +1,4 @@
-"""The tables of a comparison as Markdown."""
+"""The tables of a comparison, for files and terminals."""
 
 from __future__ import annotations
 
@@ -6,14 +6,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from eto.data.texts import markdown_text
-from eto.evaluation.table import UNKNOWN, Cell, interval_cell, markdown_table
+from eto.evaluation.parts import Part, Rows, parts_markdown
+from eto.evaluation.table import UNKNOWN, Cell, interval_cell
 
 MARK = "†"
 """Beside a figure that is no agent's."""
 _COSTS = ("environment_steps", "generated_tokens", "trained_tokens")
 
 
-def compared_markdown(
+def compared_markdown(table: Mapping[str, Any], **options: Any) -> str:
+    """`compared_parts` as Markdown."""
+    return parts_markdown(compared_parts(table, **options))
+
+
+def compared_parts(
     table: Mapping[str, Any],
     *,
     seeds: int,
@@ -21,25 +27,25 @@ def compared_markdown(
     split: str = "test",
     agents: str = "Shipped agents",
     others: str = "the controls",
-) -> str:
+) -> list[Part]:
     """`table` (of `compared`) as two tables, figures and costs, differences to `others`, and notes.
     seeds: how many the comparison will have. agents: which agents they are."""
     distinct = {label: row for label, row in table.items() if not row["same_as"]}
-    parts = [
+    parts: list[Part] = [
         f"{agents} on the {split} tasks, mean and 95% interval over tasks; costs are those of one run.",
-        markdown_table(*_figure_rows(distinct)),
+        Rows(*_figure_rows(distinct)),
     ]
     rows = list(_difference_rows(distinct))
     if rows:
         parts += [
             f"Differences to {others}, paired by task and seed. 95% intervals: *tasks* speaks of other "
             "tasks and these seeds; *tasks and seeds* also draws the seeds anew, and needs two of them.",
-            markdown_table(_DIFFERENCE_HEADER, rows),
+            Rows(_DIFFERENCE_HEADER, rows),
         ]
     said = [*_notes(table, seeds), *notes]
     if said:
         parts.append("\n".join(f"- {markdown_text(note)}" for note in said))
-    return "\n\n".join(parts) + "\n"
+    return parts
 
 
 def _figure_rows(table: Mapping[str, Any]) -> tuple[list[str], list[list[Cell]]]:

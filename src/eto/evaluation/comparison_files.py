@@ -13,8 +13,9 @@ from eto.data.texts import shown
 from eto.errors import InputError
 from eto.evaluation.compared import compared
 from eto.evaluation.compared_figure import draw_comparison
-from eto.evaluation.compared_text import compared_markdown
+from eto.evaluation.compared_text import compared_parts
 from eto.evaluation.outcomes import Outcome
+from eto.evaluation.parts import Part, parts_markdown
 from eto.experiment.recipe import recipe_diff
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class Compared:
     """Of each seed the last agent that the method made."""
 
 
-def write_comparison(parts: Sequence[Compared], seeds: int, out: Path) -> str:
+def write_comparison(parts: Sequence[Compared], seeds: int, out: Path) -> list[Part]:
     """Write comparison.json, .md and .png into `out`; returns the tables. seeds: how many there will be.
 
     A row of the JSON object is that of `compared` with, under `part`, what `read_comparison` reads, and
@@ -63,9 +64,9 @@ def write_comparison(parts: Sequence[Compared], seeds: int, out: Path) -> str:
     notes += [
         f"{each.label}: no seed is finished yet" for each in ordered if not (each.control or each.shipped)
     ]
-    text = compared_markdown(table, seeds=seeds, notes=notes)
+    tables = compared_parts(table, seeds=seeds, notes=notes)
     if any(row["agents"] != last[label]["agents"] for label, row in table.items()):
-        text += "\n" + compared_markdown(last, seeds=seeds, agents=_LAST)
+        tables += compared_parts(last, seeds=seeds, agents=_LAST)
     of_label = {part.label: part for part in ordered}
     for label, row in table.items():
         row["last"] = {key: last[label][key] for key in ("agents", "figures", "differences")}
@@ -73,8 +74,9 @@ def write_comparison(parts: Sequence[Compared], seeds: int, out: Path) -> str:
     with disk_errors(out):
         write_json(out / "comparison.json", table)
         draw_comparison(table, out / "comparison.png")
-        write_atomic(out / "comparison.md", text + "\n![reward against cost](comparison.png)\n")
-    return text
+        text = parts_markdown([*tables, "![reward against cost](comparison.png)"])
+        write_atomic(out / "comparison.md", text)
+    return tables
 
 
 def read_comparison(path: Path) -> list[Compared]:

@@ -12,6 +12,7 @@ from eto.data.stored import StoredEpisodes
 from eto.data.texts import markdown_code, markdown_text
 from eto.errors import InputError
 from eto.evaluation.crossed import seed_bounds
+from eto.evaluation.parts import Part, Rows, parts_markdown
 from eto.evaluation.results import agents_of, build_results
 from eto.evaluation.table import (
     UNKNOWN,
@@ -21,7 +22,6 @@ from eto.evaluation.table import (
     duration,
     interval_cell,
     kind_rows,
-    markdown_table,
 )
 from eto.experiment.recipe import load_recipe
 from eto.experiment.run_records import read_done
@@ -99,13 +99,25 @@ def _differences(
 
 
 def comparison_markdown(differences: dict[str, dict[str, Any]], against: Sequence[str | Path]) -> str:
+    """`comparison_parts` as Markdown."""
+    return parts_markdown(comparison_parts(differences, against))
+
+
+def comparison_parts(differences: dict[str, dict[str, Any]], against: Sequence[str | Path]) -> list[Part]:
     """The differences of `compare_runs` as one table."""
-    header, rows = difference_rows({name: {"difference": entry} for name, entry in differences.items()}, "")
-    names = ", ".join(markdown_code(Path(directory).name) for directory in against)
-    return markdown_table(header, rows, f"agent minus that of {names}") + "\n"
+    _, *header = difference_rows({}, "")[0]
+    _, rows = difference_rows({name: {"difference": entry} for name, entry in differences.items()}, "")
+    names = [Path(directory).name for directory in against]
+    corner = f"agent minus that of {', '.join(map(markdown_code, names))}"
+    return [Rows([f"agent minus that of {', '.join(names)}", *header], rows, corner)]
 
 
 def pooled_markdown(pooled: dict[str, Any]) -> str:
+    """`pooled_parts` as Markdown."""
+    return parts_markdown(pooled_parts(pooled))
+
+
+def pooled_parts(pooled: dict[str, Any]) -> list[Part]:
     """The pooled tables, one row a run below them, and each run's wall time by stage."""
     run = pooled["runs"][0]
     hardware = " or ".join(dict.fromkeys(hardware_line(each["hardware"]) for each in pooled["runs"]))
@@ -115,7 +127,7 @@ def pooled_markdown(pooled: dict[str, Any]) -> str:
         f"{markdown_text(hardware)}. "
         f"{pooled['split'].capitalize()} split; mean and 95% bootstrap interval over tasks."
     )
-    return "\n\n".join([facts, *(markdown_table(*table) for table in pooled_tables(pooled).values())]) + "\n"
+    return [facts, *(Rows(*table) for table in pooled_tables(pooled).values())]
 
 
 def _check_different(directories: Sequence[str | Path]) -> None:

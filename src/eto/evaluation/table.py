@@ -23,6 +23,8 @@ _FIGURES = (
 )
 _DIFFERENCES = (("reward", "reward"), ("final reward", "final_reward"), ("success", "success"))
 UNKNOWN = "–"
+_NAME_WIDTH = 18
+"""Characters that names have in a row of a terminal's table, at least."""
 
 Cell = tuple[str, ...]
 """A cell's value and, where it has an interval, the low and high bounds."""
@@ -241,14 +243,35 @@ class FittedTable:
     title: str | None = None
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
-        table = self._table()
-        wide = options.update(width=10_000)
-        if table.__rich_measure__(console, wide).minimum <= options.max_width:
-            yield table
+        if widths := self._widths(options.max_width):
+            yield self._table(widths)
         else:
             yield from self._blocks()
 
-    def _table(self) -> Table:
+    def _widths(self, room: int) -> list[int] | None:
+        """Of each column, where they fit: a figure is never broken, names and heads between words alone."""
+        from rich.cells import cell_len
+
+        def width(text: str) -> int:
+            return cell_len(shown(text, line=True))
+
+        least, full = [], []
+        for number, head in enumerate(self.header):
+            cells = [line.plain for row in self.rows for line in _lines(row[number])]
+            words = [word for text in (head, *(cells if number == 0 else ())) for word in text.split()]
+            least.append(max([1, *map(width, words), *(map(width, cells) if number else ())]))
+            full.append(max(least[-1], *map(width, (head, *cells))))
+        least[0] = max(least[0], min(full[0], _NAME_WIDTH))
+        spare = room - sum(least) - 2 * len(least)  # a blank and the box's line, a column
+        if spare < 0:
+            return None
+        for number, wanted in enumerate(full):
+            more = min(spare, wanted - least[number])
+            least[number] += more
+            spare -= more
+        return least
+
+    def _table(self, widths: Sequence[int]) -> Table:
         from rich.box import SIMPLE_HEAD
         from rich.table import Table
 
@@ -261,7 +284,7 @@ class FittedTable:
         )
         for number, name in enumerate(self.header):
             justify: Literal["left", "right"] = "right" if number else "left"
-            table.add_column(_text(name), justify=justify, overflow="fold")
+            table.add_column(_text(name), justify=justify, overflow="fold", width=widths[number])
         for row in self.rows:
             table.add_row(*(_text("\n").join(_lines(cell)) for cell in row))
         return table
@@ -272,9 +295,8 @@ class FittedTable:
         for row in self.rows:
             for number, (name, cell) in enumerate(zip(self.header, row, strict=True)):
                 bounds = f" [{', '.join(cell[1:])}]" if len(cell) > 1 else ""
-                yield _text(
-                    f"{'  ' * bool(number)}{shown(name, line=True)}: {shown(cell[0], line=True)}{bounds}"
-                )
+                head = f"{'  ' * bool(number)}{shown(name, line=True)}: " if name else ""
+                yield _text(f"{head}{shown(cell[0], line=True)}{bounds}")
 
     def _heading(self) -> Text | None:
         from rich.text import Text

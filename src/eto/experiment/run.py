@@ -25,7 +25,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eto.data.files import disk_errors, finite, read_rows, write_atomic, write_json
+from eto.data.files import cut_torn_row, disk_errors, finite, read_rows, write_atomic, write_json
 from eto.errors import RunConflict
 from eto.experiment.recipe import Recipe, free_fields, recipe_diff, recorded, resolved_yaml
 from eto.experiment.recipe_yaml import read_text
@@ -211,12 +211,7 @@ class Run:
 
     def _mend_metrics(self) -> None:
         """Cut a last line that a kill left half-written, and learn which rows exist."""
-        if not self._metrics.exists():
-            return
-        content = self._metrics.read_bytes()
-        whole = content.rfind(b"\n") + 1
-        if whole < len(content):
-            os.truncate(self._metrics, whole)
+        cut_torn_row(self._metrics)
         self._logged = {
             key for row in read_rows(self._metrics, "stage") if (key := _row_key(row)) is not None
         }

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
+from eto.data.store import TrajectoryStore
 from eto.environments.hosting.boundary import listed_tasks, user_code
 from eto.environments.hosting.pool import EnvironmentPool
 from eto.environments.toolkit.answers import spoken_action
@@ -20,10 +21,12 @@ from eto.rollout.episode import Episode, drift, recite
 from eto.rollout.simulators import Simulator
 from eto.rollout.slots import stream
 from eto.settings import EnvironmentLimits, RolloutSettings
-from eto.types import StopReason, Task, Trajectory
+from eto.types import Phase, StopReason, Task, Trajectory
 
 CLOSE = 1e-6
 """By which rewards may differ."""
+REPLAYED = Phase("replay")
+"""Under which episodes are kept, with the place of their trajectory in the file as `sample`."""
 SIMULATOR_FAILED = "the simulator failed"
 """How the `detail` of a trajectory begins whose episode could not be played."""
 
@@ -82,8 +85,10 @@ def stream_replay(
     settings: RolloutSettings | None = None,
     limits: EnvironmentLimits | None = None,
     pool: EnvironmentPool | None = None,
+    store: TrajectoryStore | None = None,
 ) -> Iterator[Trajectory]:
-    """Play every trajectory's actions in `suite` again; each as it ends, and `replayed` is filled at the end.
+    """Play every trajectory's actions in `suite` again. Yields each as what became of it is known, and fills
+    `replayed` at the end.
 
     One is verified where the replay earns at least the reward it states and, if that is 1, solves the
     task. Its task is the suite's task of the same id, or the only one whose id ends on it
@@ -93,6 +98,9 @@ def stream_replay(
     A suite that speaks one of several dialects has a method `translate(action)`, which gives the action in
     its own and whether its words are known. Translated trajectories get the suite's prompt, as the file's
     explains the other dialect.
+
+    What `store` holds under `REPLAYED`, from an earlier start with the same trajectories, is not played
+    again, unless its simulator failed; each other episode is added as it ends.
     """
     settings, limits = settings or RolloutSettings(), limits or EnvironmentLimits()
     jobs: dict[int, _Replay] = {}
@@ -104,12 +112,19 @@ def stream_replay(
             jobs[index] = job
         else:
             outcomes[index] = replayed.not_replayable, replace(given, detail=job)
+            yield outcomes[index][1]
+    for earlier in store.get(REPLAYED) if store else ():
+        if earlier.sample in jobs:
+            outcomes[earlier.sample] = _judge(jobs.pop(earlier.sample), earlier, replayed)
+            yield outcomes[earlier.sample][1]
 
     async def attempt(simulator: Simulator, index: int) -> Trajectory:
         return await _played(simulator, jobs[index])
 
     slots, retries = settings.slots, settings.retries
     for index, played in stream(suite, jobs, attempt, slots=slots, retries=retries, limits=limits, pool=pool):
+        if store:
+            store.add(REPLAYED, replace(played, sample=index))
         outcomes[index] = _judge(jobs[index], played, replayed)
         yield outcomes[index][1]
     for _, (kept, trajectory) in sorted(outcomes.items(), key=lambda item: item[0]):
@@ -133,7 +148,7 @@ def _job(given: Trajectory, suite: TaskSuite, known: _Known, replayed: Replayed)
 
 async def _played(simulator: Simulator, job: _Replay) -> Trajectory:
     """The episode that the actions of `job` make."""
-    episode = Episode(job.task, job.given.source)
+    episode = Episode(job.task, job.given.source, tokenizer=job.given.tokenizer)
     try:
         episode.messages = (await simulator.reset(job.task)).messages
         stop = await recite(simulator, episode, job.given.turns, job.actions)
