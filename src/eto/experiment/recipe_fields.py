@@ -137,8 +137,9 @@ class Recipe(Settings):
 
 
 def training_sections(method: MethodSettings) -> dict[str, TrainingSettings]:
-    """Sections of `method` that train, by name."""
-    sections = {name: getattr(method, name) for name in type(method).model_fields}
+    """Sections of `method` that train, by name; not those that nothing reads."""
+    idle = method.without_effect()
+    sections = {name: getattr(method, name) for name in type(method).model_fields if name not in idle}
     return {name: section for name, section in sections.items() if isinstance(section, TrainingSettings)}
 
 
