@@ -25,7 +25,6 @@ from eto.training.cloning import cloning
 from eto.training.critic import clipped_update, criticise
 from eto.training.discriminator import discriminate, trials
 from eto.training.foresight import foresight
-from eto.training.learner import load_learner
 from eto.training.policy_gradient import add_value_head, credited, episode_examples, ppo
 from eto.training.preference import preference
 from eto.training.unpaired import unpaired
@@ -75,7 +74,7 @@ def _kto(learner, **training):
 
 def _kto_with_its_point(learner, **training):
     settings = KtoSettings(kl_samples=3, **STEPS)
-    return unpaired(learner, episodes(3), _judged()[3:], settings, **training)
+    return unpaired(learner, episodes(4), _judged()[4:], settings, **training)
 
 
 def _ppo(learner, **training):
@@ -204,6 +203,22 @@ def test_a_state_is_resumed_otherwise(tiny_path, tmp_path, standing, undisturbed
     assert len(rest) == 2, "the third step came after the last state"
     check_figures(rest, figures[2:])
     check_close(weights(resumed), expected)
+
+
+@BACKENDS
+def test_scoring_leaves_gradients_alone(tiny_path, standing, backend):  # noqa: F811
+    """A backward pass after forward passes without one, as KTO has them before each step."""
+    loss = LOSSES["kto"]
+    learner = loss.learner(tiny_path, backend)
+    fit = loss.fit(learner)
+    given, trees = (fit.examples, fit.objective, 1), [example.tree for example in fit.examples]
+    with sharded.Sharded(learner, fit.settings, None) as several:
+        several.begin(torch.float32)
+        several.gradients(*given)
+        before = several.gathered_gradients()
+        several.score(trees, 1, values=False)
+        several.gradients(*given)
+        check_close(several.gathered_gradients(), before)
 
 
 @BACKENDS
