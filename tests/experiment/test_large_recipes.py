@@ -17,6 +17,7 @@ PLANNED_FOR = {
     "7b_eight_gpus.yaml": "8xA100-80GB",
     "7b_one_gpu.yaml": "H200-141GB",
     "7b_lora_one_gpu.yaml": "A100-80GB",
+    "7b_qlora_one_gpu.yaml": "L40S-48GB",
 }
 LLAMA_2_7B = {
     "model_type": "llama",

@@ -94,16 +94,17 @@ def shape_of(model: Any) -> ModelShape:
         hidden=config.hidden_size,
         vocabulary=model.get_output_embeddings().weight.shape[0],
         cache_numbers=kept * config.num_hidden_layers,
-        linear=_linear(model),
+        linear=sum(frozen_linear(model)),
     )
 
 
-def _linear(model: Any) -> int:
+def frozen_linear(model: Any) -> list[int]:
+    """Parameters of each frozen linear layer of `model` but the output layer."""
     import torch
 
     head = model.get_output_embeddings()
     layers = [each for each in model.modules() if type(each) is torch.nn.Linear and each is not head]
-    return sum(each.weight.numel() for each in layers if not each.weight.requires_grad)
+    return [each.weight.numel() for each in layers if not each.weight.requires_grad]
 
 
 def _layers(model: Any, count: int) -> list[Any]:

@@ -38,8 +38,7 @@ from eto.experiment.planning.work import Counts, Lengths, Pace, Work, works
 from eto.experiment.recipe import Recipe
 from eto.experiment.recipe_fields import learned_optimisers
 from eto.methods import declared_stages
-from eto.models.frozen import NF4_BYTES
-from eto.models.shape import ModelShape, config_folder, empty_model, shape_of
+from eto.models.shape import ModelShape, config_folder, empty_model, frozen_linear, shape_of
 from eto.settings import TrainingSettings, VllmSettings
 from eto.types import Task
 
@@ -144,7 +143,7 @@ def _acting(
     learner's too."""
     slots, longest = recipe.rollout.slots, min(context, round(lengths.tokens(lengths.most_turns)))
     if recipe.rollout.engine == "in_process":
-        storage = _storage(recipe, shape, compute)
+        storage = Storage(frozen=_frozen_bytes(recipe, shape, compute) or 4, compute=compute)
         acting = acting_memory(shape, slots, longest, storage, context=hardware.context)
         checked = any("*" in phase.name for each in declared_stages(recipe.method) for phase in each.phases)
         if checked and counts.dev:
@@ -224,6 +223,8 @@ def _frozen_bytes(recipe: Recipe, shape: ModelShape, compute: int) -> float | No
     kind = recipe.model.lora.frozen if recipe.model.lora else "float32"
     if kind == "float32":
         return None
+    from eto.models.frozen import NF4_BYTES
+
     small = shape.linear if kind == "nf4" else 0
     return (NF4_BYTES * small + compute * (shape.frozen - small)) / shape.frozen
 
@@ -250,7 +251,7 @@ class _Training:
         quantised = recipe.model.lora is not None and recipe.model.lora.frozen == "nf4"
         self._fast = hardware.is_cpu and recipe.model.fast_paths and not recipe.train.on and not quantised
         # A layer in 4 bits is read back whole where it computes.
-        self._read_back = compute * shape.layer_parameters if quantised else 0
+        self._read_back = compute * max(frozen_linear(model)) if quantised else 0
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         self._lanes = min(MOST, cores) if self._fast else 1
         sections = [getattr(recipe.method, name) for name in type(recipe.method).model_fields]
