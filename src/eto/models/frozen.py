@@ -215,7 +215,7 @@ def read_adapters(model: Any, directory: Path, mark: str) -> bool:
     path = directory / BESIDE
     if not path.is_file():
         return False
-    with safe_open(path, framework="pt") as file:  # type: ignore[no-untyped-call]
+    with safe_open(path, framework="pt") as file:
         if (file.metadata() or {}).get("frozen") != mark:
             return False
     kept, own = load_file(path), _adapters(model)
