@@ -29,6 +29,9 @@ CASES = {
     "all weights, fp32": ("model.dtype=float32",),
     "all weights, activations recomputed": ("model.activation_checkpointing=true",),
     "adapters of rank 16": ("model.lora={rank: 16}",),
+    "adapters over bf16": ("model.dtype=bfloat16", "model.lora={rank: 16, frozen: bfloat16}"),
+    "adapters over 4 bits (needs bitsandbytes)": ("model.lora={rank: 16, frozen: nf4}",),
+    "AdamW in 8 bits (needs bitsandbytes)": ("method.sft.optimiser=adamw8bit",),
 }
 CLOSE = 0.2
 """Largest share by which a plan may differ."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ PLANNED_FOR = {
     "7b_eight_gpus.yaml": "8xA100-80GB",
     "7b_one_gpu.yaml": "H200-141GB",
     "7b_lora_one_gpu.yaml": "A100-80GB",
+    "7b_qlora_one_gpu.yaml": "L40S-48GB",
 }
 LLAMA_2_7B = {
     "model_type": "llama",
@@ -46,7 +48,9 @@ def test_it_fits_where_it_says(name, tmp_path, monkeypatch):
     counts = Counts(train=1483, experts=1483, cloned=1483, dev=0, test=211)
     monkeypatch.setattr(planning, "_tasks", lambda *_: (LONG, counts))
     plan = planning.plan_run(recipe, named_hardware(PLANNED_FOR[name]))
-    assert [each for each in plan.problems if each.where != str(recipe.directory)] == [], "but for the disk"
+    installed = {"model.lora.frozen"} if find_spec("bitsandbytes") is None else set()
+    others = [each for each in plan.problems if each.where not in {str(recipe.directory), *installed}]
+    assert others == [], "but for the disk, and what is not installed here"
     assert plan.peak < planning.ROOM * plan.hardware.memory
     assert "dev check" not in plan.memory
     assert {each.stage for each in plan.work} >= {"sft", "explore-1", "dpo-1", "explore-2", "dpo-2", "test"}

@@ -61,6 +61,49 @@ def test_adapters_alone_have_gradients():
     assert (found.weights, found.gradients, found.optimiser) == (4 * 50 + 475, 200, 400)
 
 
+def test_narrow_frozen_weights_have_no_copy():
+    """Frozen weights take what is kept of them; only adapters are cast."""
+    shape = ModelShape(1000, 50, 4, 200, 10, 20, 80)
+    found = training_memory(shape, 0, Storage(frozen=0.5, narrow=True))
+    assert (found.weights, found.copy) == (4 * 50 + 475, 2 * 50)
+    acting = acting_memory(shape, 5, 20, Storage(frozen=0.5))
+    assert (acting.weights, acting.copy) == (4 * 50 + 475, 2000), "it acts with merged weights"
+    assert acting_memory(shape, 5, 20, Storage(compute=4)).copy == 4000, "so it does in fp32"
+
+
+def test_adapters_in_fewer_bytes(config_only, tmp_path):
+    """Of each frozen weight 6 bytes, 2, and about half a one; of each that is trained in 8 bits 2 for 8."""
+
+    def training(*lora: str, **more: str):
+        text = "rank: 4" + "".join(f", {each}" for each in lora)
+        changes = {"model.dtype": "bfloat16", "model.lora": f"{{{text}}}", **more}
+        plan = plan_run(recipe_of(tmp_path, config_only, **changes), named_hardware("L4-24GB"))
+        return plan.memory["training"], plan.shape
+
+    wide, shape = training()
+    half, _ = training("frozen: bfloat16")
+    small, _ = training("frozen: nf4")
+    assert 0 < shape.linear < shape.frozen
+    assert (wide.weights, wide.copy) == (4 * shape.parameters, 2 * shape.parameters)
+    assert (half.weights, half.copy) == (4 * shape.trained + 2 * shape.frozen, 2 * shape.trained)
+    rest = shape.frozen - shape.linear
+    assert small.weights == pytest.approx(4 * shape.trained + 0.516 * shape.linear + 2 * rest, rel=1e-3)
+    assert (small.copy, small.gradients, small.optimiser) == (half.copy, half.gradients, half.optimiser)
+    assert small.activations - half.activations == 2 * 96 * 64, "a layer read back"
+    eight = {f"method.{name}.optimiser": "adamw8bit" for name in ("sft", "dpo")}
+    assert training("frozen: bfloat16", **eight)[0].optimiser == half.optimiser / 4
+
+
+def test_entropies_are_planned(config_only, tmp_path):
+    """Six buffers of the predictions' size, not two."""
+    taken = []
+    for weight in (0.0, 0.1):
+        changes = {"method": f"{{name: ppo, ppo: {{entropy_weight: {weight}}}}}"}
+        plan = plan_run(recipe_of(tmp_path, config_only, **changes), named_hardware("L4-24GB"))
+        taken.append(plan.memory["training"].activations)
+    assert taken[1] - taken[0] == 4 * 4 * 512 * 434
+
+
 def test_acting_by_hand():
     assert cache_bytes(SHAPE, 100, 2) == 16_000
     acting = acting_memory(SHAPE, 5, 20)

@@ -35,6 +35,29 @@ def test_one_gpu_equals_the_cpu(tiny_path):
         assert one == pytest.approx(other, rel=1e-3)
 
 
+@pytest.mark.parametrize("kind", ["bfloat16", "nf4"])
+def test_adapters_over_narrow_frozen_weights(tiny_path, kind):
+    """Trained in bf16, as on a CPU; merged they compute what was trained."""
+    if kind == "nf4":
+        pytest.importorskip("bitsandbytes")
+    found = []
+    for device in ("cuda", "cpu"):
+        lora = {**LORA, "frozen": kind}
+        learner = load_learner(tiny_path, dtype="bfloat16", device=device, lora=lora)
+        found.append(figures(cloning(learner, episodes(5), CLONING)))
+    for one, other in zip(*found, strict=True):
+        assert one == pytest.approx(other, rel=5e-2)
+
+
+@pytest.mark.parametrize("optimiser", ["adamw", "adamw8bit"])
+def test_optimisers_of_a_gpu(tiny_path, optimiser):
+    if optimiser == "adamw8bit":
+        pytest.importorskip("bitsandbytes")
+    learner = load_learner(tiny_path, dtype="float32", device="cuda")
+    steps = figures(cloning(learner, episodes(5), CLONING.replace(optimiser=optimiser)))
+    assert steps[-1][0] < steps[0][0]
+
+
 @two_gpus
 @pytest.mark.parametrize("lora", [None, LORA])
 @pytest.mark.parametrize(

@@ -131,6 +131,22 @@ def test_without_bitsandbytes(tiny_path, monkeypatch):
         assert "pip install" in caught.value.hint
 
 
+def test_adamw_in_8_bits(tiny_path, standing):
+    """With ddp as in one process, but for gradients whose rounding falls on another side of one of 256 steps.
+    Runs where bitsandbytes is installed."""
+    pytest.importorskip("bitsandbytes")
+    settings, found = CLONING.replace(optimiser="adamw8bit"), []
+    for each in (None, "ddp"):
+        learner = learner_of(tiny_path, each)
+        before = weights(learner)
+        found.append((trained(cloning(learner, episodes(5), settings)), weights(learner)))
+    (one, expected), (several, several_weights) = found
+    assert several == [pytest.approx(figures, rel=2e-3) for figures in one]
+    for name, value in expected.items():
+        moved, apart = (value - before[name]).norm(), (value - several_weights[name]).norm()
+        assert apart < 0.05 * moved, name
+
+
 @BACKENDS
 def test_a_value_head_that_the_loss_does_not_use(tiny_path, standing, backend):
     learner = with_value_head(learner_of(tiny_path, backend))

@@ -60,6 +60,32 @@ def test_recipes_whose_trainings_do_not_go_with_processes(text, says):
     assert "train." in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("method", "section"),
+    [
+        ("kto, kto: {batch_size: 2}", "kto"),
+        ("ppo, ppo: {batch_size: 2}", "ppo"),
+        ("offline_critic, critic: {batch_size: 2}", "critic"),
+        ("offline_critic, update: {batch_size: 2}", "update"),
+        ("nat, sft: {batch_size: 2}", "sft"),
+        ("early_experience, world: {batch_size: 2}", "world"),
+        ("step_agent, reward: inverse, discriminator: {batch_size: 2}", "discriminator"),
+    ],
+)
+def test_the_part_of_a_method_that_does_not_go_with_processes_is_named(method, section):
+    for change, says in (("batch_size: 2", "steps of 2 examples"), ("optimiser: adamw8bit", "adamw8bit")):
+        text = f"train: {{processes: 4, backend: fsdp2}}\nmethod: {{name: {method}}}"
+        with pytest.raises(RecipeError, match=rf"method\.{section}: .*{says}") as caught:
+            parse_recipe(RECIPE + text.replace("batch_size: 2", change))
+        assert "set it to" in str(caught.value)
+    parse_recipe(RECIPE + text.replace("batch_size: 2", "batch_size: 4"))
+
+
+def test_a_part_that_nothing_reads_may_have_any_settings():
+    recipe = "train: {processes: 16}\nmethod: {name: step_agent}"
+    assert parse_recipe(RECIPE + recipe).method.discriminator.batch_size == 8
+
+
 def test_what_is_missing_is_told_before_the_run(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "bitsandbytes", None)
     with pytest.raises(MissingRequirement, match="needs the package bitsandbytes"):

@@ -84,11 +84,16 @@ def check_for_training(policy: Learner, out: Path, agents: int = 0, *, learned: 
 
 def check_optimisers(recipe: Recipe) -> None:
     """Raises `InputError` for a file of a learned optimiser that is missing or holds none, and for an
-    accelerate config that cannot be used; `MissingRequirement` for an optimiser's package."""
+    accelerate config that cannot be used; `MissingRequirement` for the package of an optimiser, or of weights
+    in 4 bits."""
     if recipe.train.accelerate_config is not None:
         from eto.training.backends.sharded_config import launched_by
 
         launched_by(recipe.train)
+    if recipe.model.lora is not None and recipe.model.lora.frozen == "nf4":
+        from eto.models import frozen
+
+        frozen.check_installed()
     if any(each.optimiser == "adamw8bit" for each in training_sections(recipe.method).values()):
         from eto.training.optimiser import check_installed
 
@@ -132,7 +137,8 @@ def sure_to_load(recipe: Recipe) -> bool:
     model = recipe.model
     if model.path != "embedded":
         return False
-    if model.lora and (model.lora.target_modules is not None or model.lora.rank > LARGEST_RANK):
+    usual = model.lora is None or (model.lora.target_modules is None and model.lora.frozen == "float32")
+    if not usual or (model.lora and model.lora.rank > LARGEST_RANK):
         return False
     context = cached_context()
     return context is not None and (model.max_context or 0) <= context

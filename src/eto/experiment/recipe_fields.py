@@ -31,7 +31,7 @@ from eto.settings import (
     TrainingSettings,
 )
 from eto.settings.base import Conflict, Free, Most, Yields
-from eto.settings.distributed import unfit
+from eto.settings.distributed import QUANTISED, unfit
 from eto.settings.limits import Count, Seed
 
 DEFAULT_METHOD = "eto"
@@ -129,6 +129,9 @@ class Recipe(Settings):
     def _trainings_go_with_processes(self) -> Self:
         if not self.train.on:
             return self
+        if self.model.lora is not None and self.model.lora.frozen == "nf4":
+            text, field, hint = QUANTISED
+            raise Conflict(f"{text}; {hint.replace('it', f'train.{field}', 1)}")
         for name, section in training_sections(self.method).items():
             if problem := unfit(self.train, section):
                 text, field, hint = problem
@@ -137,8 +140,9 @@ class Recipe(Settings):
 
 
 def training_sections(method: MethodSettings) -> dict[str, TrainingSettings]:
-    """Sections of `method` that train, by name."""
-    sections = {name: getattr(method, name) for name in type(method).model_fields}
+    """Sections of `method` that train, by name; not those that nothing reads."""
+    idle = method.without_effect()
+    sections = {name: getattr(method, name) for name in type(method).model_fields if name not in idle}
     return {name: section for name, section in sections.items() if isinstance(section, TrainingSettings)}
 
 

@@ -8,6 +8,7 @@
 - `embedded`: the embedded model: verified, converted, cached
 - `encoder`: turns as points by a language model
 - `exporting`: a model as a folder for other programs
+- `frozen`: frozen weights in fewer bytes, and adapters merged into them
 - `loading`: model and tokenizer, every weight from the file or an error
 - `logits`: hidden states to logits
 - `one_at_a_time`: a lock around the loading of models

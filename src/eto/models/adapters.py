@@ -12,9 +12,10 @@ from torch import nn
 
 from eto.errors import InputError
 from eto.models.checkpoint import ADAPTER, CONVERT, check_safetensors
+from eto.models.frozen import freeze_in
 
 ALL_LINEAR = "all-linear"
-FIELDS = frozenset({"rank", "alpha", "dropout", "target_modules"})
+FIELDS = frozenset({"rank", "alpha", "dropout", "target_modules", "frozen"})
 
 
 def add_lora(
@@ -54,12 +55,24 @@ def add_lora(
     return adapted
 
 
-def adapted(model: Any, lora: Mapping[str, Any]) -> Any:
-    """`add_lora` with the settings of a recipe or of Python. Raises `InputError` for an unknown name."""
+def adapted(
+    model: Any,
+    lora: Mapping[str, Any],
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | None = None,
+) -> Any:
+    """`add_lora` with the settings of a recipe or of Python, on `device`, by default the model's, computed
+    with in `dtype`. Raises `InputError` for an unknown name, and what `freeze_in` raises."""
     unknown = sorted(set(lora) - FIELDS)
     if unknown:
         raise _refused(f"unknown setting {unknown[0]!r}", unknown[0], f"use {', '.join(sorted(FIELDS))}")
-    return add_lora(model, **lora)
+    model = freeze_in(model, frozen_of(lora), dtype, device or model.device)
+    return add_lora(model, **{name: value for name, value in lora.items() if name != "frozen"})
+
+
+def frozen_of(lora: Mapping[str, Any] | None) -> str:
+    """The type of the frozen weights that these settings ask for."""
+    return str((lora or {}).get("frozen", "float32"))
 
 
 def merged_adapter(model: Any, folder: Path) -> Any:

@@ -47,3 +47,23 @@ def is_recurrent(model: Any) -> bool:
 def attention_can_be_exchanged(model: Any) -> bool:
     """Whether a `transformers` model takes attention by name (`AttentionInterface`)."""
     return model._supports_attention_backend
+
+
+def forget_passes(module: Any) -> None:
+    """Drop what FSDP2 noted of forward passes of `module` that no backward pass followed: the next backward
+    pass would take them for its own, and gradients of what lies outside the blocks would be wrong.
+
+    Nothing is dropped of modules that are not divided.
+    """
+    from torch.distributed.fsdp import FSDPModule
+
+    for each in module.modules():
+        if not isinstance(each, FSDPModule):
+            continue
+        each.reshard()
+        state = each._get_fsdp_state()
+        state._comm_ctx.post_forward_order.clear()
+        groups = getattr(state, "_fsdp_param_groups", None)
+        for group in [state._fsdp_param_group] if groups is None else groups:  # one in older versions
+            if group is not None:
+                group._post_forward_indices.clear()

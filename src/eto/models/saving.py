@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 
 from eto.data.files import disk_errors
 from eto.errors import InputError
+from eto.models.frozen import numbers
 from eto.models.probe import FOREIGN
 
 
@@ -49,5 +50,5 @@ def check_savable(model: Any, tokenizer: Any, where: str) -> None:
 
 
 def model_bytes(model: Any) -> int:
-    """Bytes of a saved model."""
-    return sum(weight.numel() * weight.element_size() for weight in model.parameters())
+    """Bytes of a saved model, which is in fp32."""
+    return sum(4 * numbers(weight) for weight in model.parameters())

@@ -25,6 +25,8 @@ class ModelShape:
     vocabulary: int
     cache_numbers: int
     """Numbers that the cache of keys and values keeps of a token, all layers together."""
+    linear: int = 0
+    """Frozen parameters of linear layers but the output layer, which 4 bits may hold."""
 
     @property
     def frozen(self) -> int:
@@ -74,7 +76,7 @@ def empty_model(folder: Path, lora: Mapping[str, Any] | None = None) -> Any:
     if lora is None:
         return model
     with torch.device("meta"):
-        return adapted(model, lora)
+        return adapted(model, {**lora, "frozen": "float32"})
 
 
 def shape_of(model: Any) -> ModelShape:
@@ -92,7 +94,17 @@ def shape_of(model: Any) -> ModelShape:
         hidden=config.hidden_size,
         vocabulary=model.get_output_embeddings().weight.shape[0],
         cache_numbers=kept * config.num_hidden_layers,
+        linear=sum(frozen_linear(model)),
     )
+
+
+def frozen_linear(model: Any) -> list[int]:
+    """Parameters of each frozen linear layer of `model` but the output layer."""
+    import torch
+
+    head = model.get_output_embeddings()
+    layers = [each for each in model.modules() if type(each) is torch.nn.Linear and each is not head]
+    return [each.weight.numel() for each in layers if not each.weight.requires_grad]
 
 
 def _layers(model: Any, count: int) -> list[Any]:

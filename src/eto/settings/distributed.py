@@ -58,6 +58,14 @@ class DistributedSettings(Settings):
         return self
 
 
+QUANTISED = (
+    "weights in 4 bits are trained in one process (model.lora.frozen: nf4)",
+    "backend",
+    "set it to single, or model.lora.frozen to bfloat16",
+)
+"""As `unfit`, of a model whose frozen weights are in 4 bits."""
+
+
 def unfit(distribution: DistributedSettings, training: TrainingSettings) -> tuple[str, str, str] | None:
     """Why a training does not go with several processes: the problem, the field of `DistributedSettings`,
     and what to do; None where it does."""

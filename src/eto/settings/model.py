@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
-from eto.settings.base import Most, Settings
+from eto.settings.base import Conflict, Most, Settings
 from eto.settings.limits import ContextLength, Count, Dtype, Names, Positive, Share
 
 
@@ -22,6 +22,9 @@ class LoraSettings(Settings):
     """Dropout on the adapter's input, in training that keeps dropout."""
     target_modules: Names | None = None
     """Names of the modules that get an adapter; null is every linear layer."""
+    frozen: Literal["float32", "bfloat16", "nf4"] = "float32"
+    """Type of the weights below the adapters. bfloat16: 2 bytes each in place of 6, with `model.dtype:
+    bfloat16`. nf4: 4 bits by bitsandbytes (QLoRA, arXiv 2305.14314), in one process."""
 
 
 class ModelSettings(Settings):
@@ -54,3 +57,12 @@ class ModelSettings(Settings):
     def _date_as_text(cls, value: Any) -> Any:
         """A date, as Python users may give one, is read as its text."""
         return value.isoformat() if type(value) is datetime.date else value
+
+    @model_validator(mode="after")
+    def _frozen_goes_with_the_type(self) -> Self:
+        if self.lora is not None and self.lora.frozen == "bfloat16" and self.dtype == "float32":
+            raise Conflict(
+                "lora.frozen: bfloat16, but dtype: float32; set {place}dtype to bfloat16, or "
+                "{place}lora.frozen to float32"
+            )
+        return self

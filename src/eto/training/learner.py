@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from eto.engines.actor import Actor
 from eto.engines.in_process import InProcessEngine
 from eto.engines.in_process.ngram_drafter import NgramDrafter
 from eto.engines.in_process.probe import check_acting
-from eto.models.adapters import adapted
-from eto.models.architecture import check_architecture, checked_vocabulary, chosen_context, sharing_copy
+from eto.models.adapters import adapted, frozen_of
+from eto.models.architecture import (
+    base_of,
+    check_architecture,
+    checked_vocabulary,
+    chosen_context,
+    sharing_copy,
+)
 from eto.models.dtype import compute_dtype, device_of
+from eto.models.frozen import check_frozen, frozen_mark, merged, read_adapters, write_adapters
 from eto.models.loading import Source, check_kind, find_model, load_model, load_tokenizer
 from eto.models.saving import check_savable, save_model
 from eto.settings import DistributedSettings, TrainingSettings
@@ -27,6 +34,7 @@ from eto.training.backends.sharded import scored_by_ranks
 from eto.training.example import Example, Objective
 from eto.training.loop import Fit
 from eto.training.optimiser import Optimiser
+from eto.training.probe import check_training
 
 FIELDS = {
     "dtype": "model.dtype",
@@ -65,6 +73,7 @@ class Learner:
         self.model, self.tokenizer = model, tokenizer
         self.distribution = distribution or DistributedSettings()
         self._lora, self.fast_paths = lora, fast_paths
+        self._frozen = frozen_mark(model) if frozen_of(lora) != "float32" else None
         self.renderer = renderer or Renderer(tokenizer)
         self.renderer.embeddings = checked_vocabulary(model, tokenizer)
         self.tokenizer_id: str | None = self.renderer.fingerprint
@@ -172,12 +181,23 @@ class Learner:
         """Take the weights that `save` wrote there.
 
         With LoRA these are merged weights and get fresh adapters: the lineage of an agent
-        is a chain of whole models, and a stage's reference is the model it started from.
+        is a chain of whole models, and a stage's reference is the model it started from. Narrow frozen
+        weights (`model.lora.frozen`) stay as they are where the adapters on them were saved too, and those
+        go on: merged weights would be rounded once more.
         """
-        model = load_model(Source(str(directory), str(directory)), self.model.device)
-        self.model = model if self._lora is None else adapted(model, self._lora)
+        folder, device = Path(directory), self.model.device
+        if self._frozen is not None and read_adapters(self.model, folder, self._frozen):
+            base = base_of(self.model)
+            if hasattr(base, "value_head"):
+                del base.value_head
+        else:
+            place = device if self._frozen is None else "cpu"
+            model = load_model(Source(str(folder), str(folder)), place)
+            self.model = model if self._lora is None else adapted(model, self._lora, self.dtype, device)
+            if self._frozen is not None:
+                self._frozen = frozen_mark(self.model)
         self.weights_changed()
-        self.saved = Path(directory)
+        self.saved = folder
 
     def save(self, directory: str | Path) -> None:
         """Write model (safetensors; adapters merged, without a value head) and tokenizer, loadable by
@@ -187,11 +207,13 @@ class Learner:
         """
         model = self.model
         if hasattr(model, "peft_config"):
-            model = copy.deepcopy(model).merge_and_unload()
+            model = merged(model, device=torch.device("cpu") if self._frozen else None)
         if hasattr(model, "value_head"):
             model = sharing_copy(model)
             del model.value_head
         save_model(model, self.renderer.saved_tokenizer, Path(directory))
+        if self._frozen is not None:
+            write_adapters(self.model, Path(directory), self._frozen)
 
 
 def load_learner(
@@ -212,7 +234,7 @@ def load_learner(
     """A learner from `embedded`, a local directory, or a Hub id; weights in fp32.
 
     A directory with a LoRA adapter alone is loaded merged into the base that it names. `lora` (rank,
-    alpha, dropout, target_modules) adds fresh adapters and freezes the rest. `drafting`, `fast_paths`
+    alpha, dropout, target_modules, frozen) adds fresh adapters and freezes the rest. `drafting`, `fast_paths`
     and `distribution` as in `Learner`; `chat_template` (a file, or a name) and what follows as in `Renderer`.
     Raises `InputError` for a path that is not a complete causal LM, an architecture that is not supported, a
     chat template that cannot be used, a model that could not be saved again, and an argument out of range.
@@ -220,15 +242,20 @@ def load_learner(
     check_values(load_learner, locals(), FIELDS)
     divided = distribution is not None and distribution.backend == "fsdp2"
     place = device_of("cpu" if divided and device is None else device)  # GPUs are for those who train
-    compute_dtype(dtype, place)
+    compute = compute_dtype(dtype, place)
+    narrow = frozen_of(lora) != "float32"
+    check_frozen(frozen_of(lora), compute)
     source = find_model(path)
     check_kind(source.model)
     tokenizer = load_tokenizer(source)
-    model = load_model(source, place)
+    model = load_model(source, "cpu" if narrow else place)
     check_acting(model)
     check_savable(model, tokenizer, source.model)
+    if narrow:  # rounded weights are not compared to within rounding of fp32
+        check_training(model, plain=True)
+        check_training(model, plain=not fast_paths)
     return Learner(
-        model if lora is None else adapted(model, lora),
+        model if lora is None else adapted(model, lora, compute, place),
         tokenizer,
         dtype=dtype,
         max_context=max_context,

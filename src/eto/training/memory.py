@@ -19,6 +19,7 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from eto.cpu.replicas import gradient_sums, keep_little
 from eto.models.architecture import sharing_copy
+from eto.models.frozen import NF4_BYTES, numbers, plain_layers
 from eto.models.private_interfaces import storage_id
 from eto.tokens.prefix_tree import Tree, build_tree
 from eto.training.log_probs import CHUNK, TreeLogProbs
@@ -127,7 +128,8 @@ def training_memory(
     trained = sum(weight.numel() for weight in weights if weight.requires_grad)
     width = torch.empty((), dtype=dtype).element_size()
     mixed = dtype != torch.float32
-    copied = sum(weight.numel() for weight in weights) if mixed else 0
+    copied = sum(w.numel() for w in weights if w.is_floating_point() and w.dtype != dtype) if mixed else 0
+    packed = [numbers(weight) for weight in weights if not weight.is_floating_point()]
     vocabulary = model.get_output_embeddings().weight.shape[0]
     predictions = min(CHUNK, sum(len(leaf.targets) for tree in trees for leaf in tree.leaves))
     # Under autocast part of what is kept is in fp32: all of it is counted so.
@@ -138,11 +140,13 @@ def training_memory(
         layers, tokens = config.num_hidden_layers, sum(len(tree) for tree in trees)
         kept = kept // layers + layers * tokens * config.hidden_size * width
     return TrainingMemory(
-        weights=sum(weight.numel() * weight.element_size() for weight in weights),
+        weights=sum(weight.numel() * weight.element_size() for weight in weights)
+        + round((NF4_BYTES - 0.5) * sum(packed)),
         copy=copied * width,
         gradients=4 * (gradient_sums(model, lanes) if shared else trained * lanes),
         optimiser_state=state_bytes * trained,
-        activations=kept + buffers * 4 * predictions * vocabulary,
+        # A layer in 4 bits is read back whole where it computes.
+        activations=kept + buffers * 4 * predictions * vocabulary + width * max(packed, default=0),
     )
 
 
@@ -187,7 +191,7 @@ def _on_meta(model: Any, dtype: torch.dtype) -> Any:
     """A copy of `model` without storage, its weights in `dtype`."""
     weights = {id(weight): _without_storage(weight, dtype) for weight in model.parameters()}
     buffers = {id(buffer): _without_storage(buffer, None) for buffer in model.buffers()}
-    return copy.deepcopy(model, weights | buffers)
+    return copy.deepcopy(model, {**weights, **buffers, **plain_layers(model, dtype)})
 
 
 def _prefix(tree: Tree) -> Tree:

@@ -16,7 +16,9 @@ from torch import Tensor
 from eto.errors import InputError, NothingLeft
 from eto.losses.preference import kto_loss, kto_reference_point, sequence_log_prob
 from eto.settings.training import KtoSettings
+from eto.tokens.prefix_tree import Tree
 from eto.training.backends import Backend
+from eto.training.backends.sharded import Sharded
 from eto.training.cloning import sft_example
 from eto.training.example import Example
 from eto.training.learner import Learner
@@ -92,7 +94,7 @@ class KtoFit(Fit):
     def _update(self, backend: Backend, rate: float) -> dict[str, float]:
         if self._mismatched:
             trees = [example.tree for example in self._mismatched]
-            scored = self._scores(trees, self.settings.micro_batch_tokens)
+            scored = self._scored(backend, trees)
             ratios = [
                 float((now[0] - example.references[REFERENCE][0]).sum())
                 for now, example in zip(scored, self._mismatched, strict=True)
@@ -103,6 +105,12 @@ class KtoFit(Fit):
         if drifts[0] is not None and drifts[1] is not None:
             figures["margin"] = self._kto.settings.beta * (drifts[0] - drifts[1])
         return figures
+
+    def _scored(self, backend: Backend, trees: Sequence[Tree]) -> list[list[np.ndarray]]:
+        """Log-probs under the weights as they are, by those processes that have them."""
+        if isinstance(backend, Sharded):
+            return backend.score(trees, self._tokens, values=False)
+        return self._scores(trees, self.settings.micro_batch_tokens)
 
 
 class Kto:

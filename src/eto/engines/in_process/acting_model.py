@@ -9,13 +9,14 @@ from typing import Any
 import torch
 
 from eto.models.dtype import weights_as, weights_in
+from eto.models.frozen import merged
 from eto.models.loading import Source, check_kind, find_model, load_model
 
 
 def acting_copy(model: Any, dtype: torch.dtype) -> Any:
     """`model` in `dtype`, adapters merged; in its own type it shares the weights."""
     if hasattr(model, "peft_config"):
-        return weights_in(copy.deepcopy(model).merge_and_unload(), dtype)
+        return merged(model, dtype)
     return copy.deepcopy(model, weights_as(model.parameters(), dtype))
 
 

@@ -51,6 +51,8 @@ class Storage:
     gradient: float = 4
     state: float = 8
     """What the optimiser keeps; AdamW 8, of 8 bits 2."""
+    narrow: bool = False
+    """Whether frozen weights are computed with as they are, without a copy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,8 @@ def training_memory(
     if share > 1:
         whole = min(whole, GATHERED * shape.layer_parameters + 2 * shape.vocabulary * shape.hidden)
     copied = share > 1 or storage.compute != storage.master
+    if storage.narrow and share == 1:
+        whole = shape.trained
     return Memory(
         context=context,
         weights=round(weights / share),
@@ -98,12 +102,14 @@ def training_memory(
 def acting_memory(
     shape: ModelShape, episodes: int, tokens: int, storage: Storage | None = None, *, context: int = 0
 ) -> Memory:
-    """Of the learner that acts in its own process: `episodes` at the same time, `tokens` long each."""
+    """Of the learner that acts in its own process: `episodes` at the same time, `tokens` long each. It acts
+    with a copy where that is of another type than its weights, or has adapters merged."""
     storage = storage or Storage()
+    copied = storage.compute != storage.master or shape.frozen > 0
     return Memory(
         context=context,
         weights=round(storage.master * shape.trained + storage.frozen * shape.frozen),
-        copy=storage.compute * shape.parameters if storage.compute != storage.master else 0,
+        copy=storage.compute * shape.parameters if copied else 0,
         cache=cache_bytes(shape, episodes * tokens, storage.compute),
     )
 

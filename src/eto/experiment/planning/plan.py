@@ -38,7 +38,7 @@ from eto.experiment.planning.work import Counts, Lengths, Pace, Work, works
 from eto.experiment.recipe import Recipe
 from eto.experiment.recipe_fields import learned_optimisers
 from eto.methods import declared_stages
-from eto.models.shape import ModelShape, config_folder, empty_model, shape_of
+from eto.models.shape import ModelShape, config_folder, empty_model, frozen_linear, shape_of
 from eto.settings import TrainingSettings, VllmSettings
 from eto.types import Task
 
@@ -143,7 +143,7 @@ def _acting(
     learner's too."""
     slots, longest = recipe.rollout.slots, min(context, round(lengths.tokens(lengths.most_turns)))
     if recipe.rollout.engine == "in_process":
-        storage = Storage(compute=compute)
+        storage = Storage(frozen=_frozen_bytes(recipe, shape, compute) or 4, compute=compute)
         acting = acting_memory(shape, slots, longest, storage, context=hardware.context)
         checked = any("*" in phase.name for each in declared_stages(recipe.method) for phase in each.phases)
         if checked and counts.dev:
@@ -205,7 +205,7 @@ def _pace(recipe: Recipe, hardware: Hardware, shape: ModelShape, compute: int, r
     )
 
 
-def _storage(recipe: Recipe, compute: int) -> Storage:
+def _storage(recipe: Recipe, shape: ModelShape, compute: int) -> Storage:
     """What is kept of each parameter."""
     sections = [getattr(recipe.method, name) for name in type(recipe.method).model_fields]
     given = [each.optimiser for each in sections if isinstance(each, TrainingSettings)]
@@ -214,7 +214,19 @@ def _storage(recipe: Recipe, compute: int) -> Storage:
         kept = EIGHT_BIT_BYTES
     if recipe.train.weights == "bfloat16":
         return Storage(2, 2, compute, 2, min(kept, 4))
-    return Storage(compute=compute, state=kept)
+    frozen = _frozen_bytes(recipe, shape, compute)
+    return Storage(4, frozen or 4, compute, state=kept, narrow=frozen is not None)
+
+
+def _frozen_bytes(recipe: Recipe, shape: ModelShape, compute: int) -> float | None:
+    """Of a frozen weight on average, where they are narrow; else None."""
+    kind = recipe.model.lora.frozen if recipe.model.lora else "float32"
+    if kind == "float32":
+        return None
+    from eto.models.frozen import NF4_BYTES
+
+    small = shape.linear if kind == "nf4" else 0
+    return (NF4_BYTES * small + compute * (shape.frozen - small)) / shape.frozen
 
 
 class _Training:
@@ -235,14 +247,18 @@ class _Training:
         from eto.training.backends import core_groups, single
 
         self._recipe, self._hardware, self._model, self._shape = recipe, hardware, model, shape
-        self.storage = _storage(recipe, compute)
+        self.storage = _storage(recipe, shape, compute)
         self._distribution = recipe.train
-        self._fast = hardware.is_cpu and recipe.model.fast_paths and not recipe.train.on
+        quantised = recipe.model.lora is not None and recipe.model.lora.frozen == "nf4"
+        self._fast = hardware.is_cpu and recipe.model.fast_paths and not recipe.train.on and not quantised
+        # A layer in 4 bits is read back whole where it computes.
+        self._read_back = compute * max(frozen_linear(model)) if quantised else 0
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         lanes = min(MOST, cores) if self._fast else 1
         self._sums = gradient_sums(model, lanes) / gradient_sums(model, 1)
         sections = [getattr(recipe.method, name) for name in type(recipe.method).model_fields]
         given = [s.micro_batch_tokens for s in sections if isinstance(s, TrainingSettings)]
+        self._entropy = any(getattr(s, "entropy_weight", 0) for s in sections)
         by_device = core_groups.MICRO_BATCH_TOKENS if self._fast else single.MICRO_BATCH_TOKENS
         self._longest = min(context, max(lengths.longest, round(lengths.tokens(lengths.own_turns))))
         widest = max((tokens or by_device for tokens in given), default=by_device)
@@ -294,6 +310,12 @@ class _Training:
         ]
         dtype = torch.float32 if self.storage.compute == 4 else torch.bfloat16
         taken = counted(
-            self._model, rows, dtype, checkpointing=recomputed, plain=not self._fast, shared=self._fast
+            self._model,
+            rows,
+            dtype,
+            checkpointing=recomputed,
+            plain=not self._fast,
+            shared=self._fast,
+            entropy=self._entropy,
         )
-        return taken.activations
+        return taken.activations + self._read_back

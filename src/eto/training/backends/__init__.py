@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from eto.models.frozen import is_quantised
 from eto.tokens.prefix_tree import Tree
 from eto.training.backends import core_groups, single
 from eto.training.backends.base import Backend as Backend
@@ -26,7 +27,7 @@ from eto.training.backends.base import Backend as Backend
 
 def backend_for(model: Any, *, fast_paths: bool = True, dropout: bool = True) -> Backend:
     """The CPU's fast paths for a model on a CPU, unless `fast_paths` is False; else plain autograd."""
-    if fast_paths and _on_cpu(model):
+    if fast_paths and _fast(model):
         return core_groups.CoreGroupBackend(model, dropout=dropout)
     return single.Single(model, dropout=dropout)
 
@@ -45,7 +46,7 @@ def log_probs(
 
     tokens: tree tokens that pass at the same time; by default as many as the device takes well.
     """
-    fast = fast_paths and _on_cpu(model)
+    fast = fast_paths and _fast(model)
     score = core_groups.grouped_log_probs if fast else single.plain_log_probs
     return score(model, trees, dtype, tokens or micro_batch_tokens(model), values=values)
 
@@ -53,6 +54,11 @@ def log_probs(
 def micro_batch_tokens(model: Any) -> int:
     """Tree tokens that pass at the same time, where settings do not say."""
     return core_groups.MICRO_BATCH_TOKENS if _on_cpu(model) else single.MICRO_BATCH_TOKENS
+
+
+def _fast(model: Any) -> bool:
+    """The CPU's fast paths do not know weights in 4 bits."""
+    return _on_cpu(model) and not is_quantised(model)
 
 
 def _on_cpu(model: Any) -> bool:

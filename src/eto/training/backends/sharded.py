@@ -19,8 +19,9 @@ from safetensors.torch import load_file
 
 from eto.data.files import disk_errors
 from eto.errors import InputError
+from eto.models.frozen import is_quantised
 from eto.settings import DistributedSettings, TrainingSettings
-from eto.settings.distributed import unfit
+from eto.settings.distributed import QUANTISED, unfit
 from eto.tokens.prefix_tree import Tree
 from eto.training.backends.base import Backend
 from eto.training.backends.sharded_launch import Processes
@@ -260,7 +261,8 @@ def scored_by_ranks(
 
 def check_distributed(distribution: DistributedSettings, settings: TrainingSettings, model: Any) -> None:
     """Raises `InputError` for settings of a training that do not go with several processes."""
-    if problem := unfit(distribution, settings):
+    problem = QUANTISED if is_quantised(model) else unfit(distribution, settings)
+    if problem:
         raise InputError(problem[0], where=f"train.{problem[1]}", hint=problem[2])
     check_installed(settings)
     if settings.optimiser == "learned":

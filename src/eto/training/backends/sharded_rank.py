@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from eto.models.architecture import switch_recomputing
+from eto.models.private_interfaces import forget_passes
 from eto.settings import TrainingSettings
 from eto.tokens.prefix_tree import Tree
 from eto.training.backends.sharded_layout import Sharding, distributed
@@ -159,6 +160,7 @@ class Rank:
             with self._computing():
                 leaves = self._loss(trees, None)
             scored += [[leaf.as_numpy(values=values) for leaf in each] for each in leaves]
+        forget_passes(self._loss)
         return scored
 
     def _computing(self) -> AbstractContextManager[Any]:
