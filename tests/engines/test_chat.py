@@ -64,6 +64,7 @@ def chat_server(reply: Reply, key: str | None = None) -> Iterator[tuple[str, lis
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
+    server.handle_error = lambda *_: None  # of a client that went away
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:
