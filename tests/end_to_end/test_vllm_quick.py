@@ -31,6 +31,9 @@ from eto.protocols import Sampling
 from eto.training.learner import load_learner
 from eto.types import Trajectory
 
+LEARNT = {"sft": {"epochs": 12}}
+"""Enough for episodes that end well."""
+
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(3600)]
 
 
@@ -68,7 +71,8 @@ def recipe_of(coin_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Cal
 
     def write(name: str, **rollout: Any) -> Path:
         settings = {"slots": 16, "max_action_tokens": 8} | rollout
-        return write_recipe(folder / f"{name}.yaml", coin_model, folder / name, **SHORT, rollout=settings)
+        path, run = folder / f"{name}.yaml", folder / name
+        return write_recipe(path, coin_model, run, **(SHORT | LEARNT), rollout=settings)
 
     return write
 
