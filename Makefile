@@ -4,6 +4,7 @@
 # make test-lower   core tests with the oldest versions that pyproject.toml admits, in .venv-lower
 # make test-package build wheel and sdist and try them in a fresh environment (a few minutes)
 # make test-engines tests with the real vLLM, in an environment of its own in the cache (1.2 GB, 20 minutes)
+# make test-engines-quick  the same in one server: tokens, new weights, a kill, a run, chat
 # make test-gpu     tests that need one GPU, or two
 # make docs         build the site from docs/ into site/
 # make bench        measure speed beside other programs and write docs/results/speed.md (an hour and a half)
@@ -27,7 +28,7 @@ TESTS ?= $(wildcard tests/test_*.py) tests/cli tests/cpu tests/credit tests/data
   tests/tokens tests/training tests/viewer \
   tests/end_to_end/test_api.py tests/end_to_end/test_bad_input.py tests/end_to_end/test_commands.py
 
-.PHONY: help quickstart install test test-engines test-gpu test-lower test-package lint docs bench bench-quick clean
+.PHONY: help quickstart install test test-engines test-engines-quick test-gpu test-lower test-package lint docs bench bench-quick clean
 
 help:
 	@sed -n '/^# make/s/^# /  /p' Makefile
@@ -54,6 +55,9 @@ test-package: $(VENV)/.installed-test
 
 test-engines: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -m vllm tests/engines tests/end_to_end
+
+test-engines-quick: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -m vllm --durations 0 tests/end_to_end/test_vllm_quick.py
 
 test-gpu: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -m gpu tests/training

@@ -123,6 +123,8 @@ class EngineFault:
     problem: str
     retryable: bool = True
     """Whether the same request may succeed later."""
+    hint: str = ""
+    """What the user can do about it."""
 
 
 class Engine(Protocol):

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
-from completion_server import send
+from completion_server import closes, half, send, stalls
 from typer.testing import CliRunner
 
 from eto.cli import app
@@ -27,7 +27,8 @@ from eto.types import StopReason
 
 from corridor import Corridor  # isort: skip
 
-Reply = Callable[[dict[str, Any]], tuple[int, Any]]
+Reply = Callable[[dict[str, Any]], Any]
+"""(a request) -> status and content, or a fault of `completion_server`."""
 
 
 def said(text: str | None, finish: str = "stop") -> tuple[int, Any]:
@@ -55,13 +56,15 @@ def chat_server(reply: Reply, key: str | None = None) -> Iterator[tuple[str, lis
             if key and self.headers.get("Authorization") != f"Bearer {key}":
                 send(self, 401, {"error": {"message": f"wrong key {self.headers.get('Authorization')}"}})
             else:
-                send(self, *(reply(body) if self.path == "/v1/chat/completions" else (404, {})))
+                answer = reply(body) if self.path == "/v1/chat/completions" else (404, {})
+                answer(self, body) if callable(answer) else send(self, *answer)
 
         def log_message(self, *_: object) -> None:
             """Nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
+    server.handle_error = lambda *_: None  # of a client that went away
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:
@@ -105,6 +108,51 @@ def test_an_action_that_was_cut_and_one_that_is_missing():
     with chat_server(lambda body: said(None)) as (url, _):
         [first, _] = rollouts(chat_actor(settings(url)), suite, tasks)
     assert first.stop is StopReason.ENGINE_FAILED and "no text" in first.detail
+
+
+def test_an_action_without_a_word_is_the_agents():
+    """One that was cut before its first word is not: the model was still thinking."""
+    suite = Corridor(rooms=3)
+    with chat_server(lambda body: said("") if len(body["messages"]) < 4 else walks(body)) as (url, _):
+        [played] = rollouts(chat_actor(settings(url)), suite, suite.tasks("dev")[:1])
+    assert played.turns[0].action == "" and not played.failed
+    with (
+        chat_server(lambda body: said("", "length")) as (url, _),
+        pytest.raises(EngineFailure, match="no text within") as error,
+    ):
+        rollouts(chat_actor(settings(url)), suite, suite.tasks("dev"))
+    assert "rollout.max_action_tokens" in error.value.hint
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "problem", "remedy"),
+    [
+        ((400, {"error": {"message": "no seed"}}), InputError, "refused with 400: no seed", "engines.md"),
+        ((401, {}), InputError, "refused with 401", "rollout.chat.key_variable"),
+        ((403, b"<html>no"), InputError, "403: HTTP status 403 <html>no", "rollout.chat.key_variable"),
+        ((404, {"detail": "Not Found"}), InputError, "404: Not Found", "rollout.chat.url and"),
+        ((413, {}), InputError, "refused with 413", "longer requests"),
+        ((429, {}), EngineFailure, "HTTP status 429", "lower rollout.chat.requests"),
+        ((500, {"message": "no room"}), EngineFailure, "answered 500: no room", "server's own log"),
+        ((200, b"<html>It works!"), EngineFailure, "completion: '<html>It works!", "rollout.chat.url"),
+        ((200, {"text": "hi"}), EngineFailure, "not a chat completion", "rollout.chat.url"),
+        ((200, b'{"choices": [{"mess'), EngineFailure, "not a chat completion", "rollout.chat.url"),
+        (closes, EngineFailure, "the connection failed", "server's own log"),
+        (half, EngineFailure, "the connection failed", "server's own log"),
+        (stalls, EngineFailure, "within 0.2 seconds", "raise rollout.chat.seconds"),
+    ],
+)
+def test_a_server_that_gives_no_action_is_one_message(answer, kind, problem, remedy):
+    """It names the request, without what was said, and the remedy."""
+    suite = Corridor()
+    with chat_server(lambda body: answer if callable(answer) else tuple(answer)) as (url, _):
+        actor = chat_actor(settings(url, seconds=0.2 if answer is stalls else 20.0))
+        with pytest.raises(EtoError) as error:
+            rollouts(actor, suite, suite.tasks("dev"))
+    assert type(error.value) is kind and problem in str(error.value), error.value
+    assert f"asked: POST {url}/v1/chat/completions with 2 messages of" in str(error.value)
+    assert "model 'big', max_tokens 32" in str(error.value) and "You" not in str(error.value)
+    assert remedy in error.value.hint
 
 
 def test_what_the_server_refuses_ends_the_command_and_hides_the_key(monkeypatch):

@@ -7,7 +7,9 @@ import hashlib
 import os
 import re
 import signal
+import socket
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -232,6 +234,39 @@ def test_an_address_that_cannot_be_used(address, says):
     with pytest.raises(InputError, match=says) as error:
         Membership(RaySettings(address=address))
     assert error.value.where == "rollout.ray.address" and error.value.hint
+
+
+@pytest.mark.parametrize("answer", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b""], ids=["a page", "nothing"])
+def test_an_address_where_something_else_listens(answer, monkeypatch):
+    """Ray itself would try for minutes, silently."""
+    monkeypatch.setattr("eto.engines.ray.cluster.REACH_SECONDS", 1.0)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            taken, _ = listening.accept()
+            with taken:
+                taken.recv(1000)
+                taken.sendall(answer)
+                taken.recv(1000)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        address = f"127.0.0.1:{listening.getsockname()[1]}"
+        with pytest.raises(InputError, match=address) as error:
+            Membership(RaySettings(address=address))
+        thread.join()
+    assert ("is not the head of a cluster" if answer else "timed out") in str(error.value)
+    assert error.value.where == "rollout.ray.address" and "ray start --head" in error.value.hint
+    assert not ray.is_initialized()
+
+
+def test_another_version_of_ray_on_the_cluster(cluster, monkeypatch):
+    monkeypatch.setattr(ray, "__version__", "2.0.0")
+    with pytest.raises(InputError, match=r"ersion mismatch(.|\n)*2\.0\.0") as error:
+        Membership(RaySettings(address=cluster.address))
+    assert "same versions of Python and ray" in error.value.hint and not ray.is_initialized()
+    monkeypatch.undo()
+    Membership(RaySettings(address=cluster.address)).leave()
 
 
 def test_a_process_uses_one_cluster(cluster):

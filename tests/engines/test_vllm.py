@@ -6,39 +6,31 @@ import asyncio
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
-import torch
-from real_vllm import vllm_engine
+from real_vllm import (
+    CONTEXT,
+    Served,
+    ask,
+    check_equal,
+    check_new_weights,
+    processes_of,
+    prompts,
+    vllm_engine,
+)
 from tiny import save_tiny
 
-from eto.engines.in_process import InProcessEngine
-from eto.engines.served import TEXT, differs
-from eto.engines.server.engine import ServerEngine
 from eto.errors import EngineFailure
-from eto.protocols import Completion, Sampling
-from eto.tokens.prefix_tree import build_tree
-from eto.training.learner import Learner, load_learner
+from eto.protocols import Sampling
+from eto.training.learner import load_learner
 
-pytestmark = [pytest.mark.vllm, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.vllm, pytest.mark.timeout(3600)]
 
-CONTEXT = 512
-GREEDY = Sampling(16)
 TINY = {"hidden_size": 128, "num_attention_heads": 4}
 """Of the sizes of heads that vLLM has on a CPU the smallest."""
-
-
-@dataclass
-class Served:
-    """vLLM with the embedded model, and the same model here."""
-
-    engine: ServerEngine
-    learner: Learner
-    said: list[str]
 
 
 @pytest.fixture(scope="module")
@@ -55,44 +47,6 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     finally:
         engine.wait_closed()
     assert not processes_of(engine)
-
-
-def prompts(learner: Learner, count: int = 6) -> list[list[int]]:
-    ids = learner.tokenizer(TEXT)["input_ids"]
-    return [ids[: 12 + 9 * n] for n in range(count)]
-
-
-def ask(engine: Any, asked: list[list[int]], sampling: Sampling = GREEDY) -> list[Any]:
-    async def together() -> list[Any]:
-        requests = (engine.generate(ids, sampling, session=str(n)) for n, ids in enumerate(asked))
-        return await asyncio.gather(*requests)
-
-    return asyncio.run(together())
-
-
-def log_probs(learner: Learner, ids: tuple[int, ...]) -> list[float]:
-    [[scores]] = learner.score([build_tree([(ids, [-1] + [0] * (len(ids) - 1))])])
-    return [float(score) for score in scores]
-
-
-def processes_of(engine: ServerEngine) -> list[psutil.Process]:
-    """The guards of its servers and all that they started."""
-    [replica] = engine.replicas
-    if replica.process is None:
-        return []
-    guard = psutil.Process(replica.process.pid)
-    return [guard, *guard.children(recursive=True)]
-
-
-def check_equal(served: Served) -> None:
-    """Greedy actions of both engines, to the token."""
-    here = InProcessEngine(served.learner.model, max_context=CONTEXT)
-    asked = prompts(served.learner)
-    for there, own in zip(ask(served.engine, asked), ask(here, asked), strict=True):
-        assert isinstance(there, Completion), there
-        assert (there.ids, there.finish) == (own.ids, own.finish)
-        assert there.log_probs == pytest.approx(own.log_probs, abs=1e-3)
-    asyncio.run(here.close())
 
 
 def test_greedy_actions_are_those_of_the_engine_in_this_process(served):
@@ -116,32 +70,6 @@ def test_a_seed_decides_what_is_drawn(served):
     alone = [ask(served.engine, [ids], drawn)[0] for ids in asked]
     assert [each.ids for each in ask(served.engine, asked, drawn)] == [each.ids for each in alone]
     assert ask(served.engine, asked[:1], Sampling(12, 1.0, seed=5))[0].ids != alone[0].ids
-
-
-def changed(learner: Learner, directory: Path) -> Path:
-    """The learner with slightly other weights, and where they are."""
-    torch.manual_seed(0)
-    with torch.no_grad():
-        for parameter in learner.model.parameters():
-            parameter += 0.01 * parameter.std() * torch.randn_like(parameter)
-    learner.weights_changed()
-    learner.save(directory)
-    return directory
-
-
-def check_new_weights(served: Served, directory: Path) -> None:
-    """They act, are told from the old ones, and nothing cached under those is used."""
-    probe = served.learner.tokenizer(TEXT * 4)["input_ids"][:300]
-    [before] = asyncio.run(served.engine.served(probe))
-    assert differs(before, log_probs(served.learner, before.ids), "float32") is None
-    version = served.engine.version
-    new = changed(served.learner, directory)
-    assert differs(before, log_probs(served.learner, before.ids), "float32") is not None
-    asyncio.run(served.engine.load(new))
-    [after] = asyncio.run(served.engine.served(probe))
-    assert differs(after, log_probs(served.learner, after.ids), "float32") is None
-    assert served.engine.version == version + 1
-    check_equal(served)
 
 
 def test_weights_are_changed(served, tmp_path):
@@ -209,7 +137,16 @@ DRIVER = """
 import asyncio, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[3])
-from real_vllm import vllm_engine
+from real_vllm import (
+    CONTEXT,
+    Served,
+    ask,
+    check_equal,
+    check_new_weights,
+    processes_of,
+    prompts,
+    vllm_engine,
+)
 engine = vllm_engine(Path(sys.argv[1]), 128)
 asyncio.run(engine.load(Path(sys.argv[2])))
 print(engine.replicas[0].process.pid, flush=True)

@@ -78,6 +78,8 @@ def test_a_right_answer_is_read():
         (changed(prompt_token_ids=[5, 8, 7]), "8 in place of 6 at position 1"),
         (changed(token_ids=None), "no list of ids"),
         (changed(token_ids=[]), "no list of ids"),
+        (changed(token_ids=[4, 2**40]), "the id 1099511627776, and the model has 100"),
+        (changed(token_ids=[100, 9]), "the id 100, and the model has 100"),
         (changed(token_ids=[4, True]), "no list of ids"),
         (changed(token_ids=[4, "9"]), "no list of ids"),
         (changed(token_ids=[-1, 9]), "no list of ids"),
@@ -96,7 +98,7 @@ def test_a_right_answer_is_read():
     ],
 )
 def test_a_wrong_answer_is_a_fault_that_names_what_is_wrong(answer, problem):
-    fault = read_completion(answer, IDS, SAMPLING)
+    fault = read_completion(answer, IDS, SAMPLING, vocabulary=100)
     assert isinstance(fault, EngineFault) and problem in fault.problem and fault.retryable
 
 

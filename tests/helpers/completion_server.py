@@ -63,6 +63,7 @@ class CompletionServer:
 
         self.http = ThreadingHTTPServer(("127.0.0.1", port), Handler)
         self.http.daemon_threads = True
+        self.http.handle_error = lambda *_: None  # of a client that went away
         self.url = f"http://127.0.0.1:{self.http.server_address[1]}"
 
     # -- requests ---------------------------------------------------------------------

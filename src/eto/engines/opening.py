@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Protocol, cast
 
 from eto.engines.server.replica import Served
+from eto.engines.server.wire import LARGEST
 from eto.environments.hosting.process import StartWorker, WorkerProcess
 from eto.protocols import Engine
 from eto.settings import RaySettings, RolloutSettings
@@ -28,6 +29,8 @@ class Needs:
     """For its logs."""
     say: Callable[[str], None]
     """Tells the user something."""
+    vocabulary: int = LARGEST
+    """The number of ids that the model has."""
 
 
 class OutsideEngine(Engine, Protocol):

@@ -81,12 +81,14 @@ class Acting:
 
     def _open(self, learner: Learner) -> OutsideEngine:
         from eto.engines.opening import Needs, open_engine
+        from eto.engines.server.wire import LARGEST
 
         if self._engine is not None:
             _finished(self._engine.close())
         dtype = str(learner.dtype).removeprefix("torch.")
         self._place.mkdir(parents=True, exist_ok=True)
-        needs = Needs(learner.max_context, dtype, self._place.absolute(), self._watch.say)
+        ids = learner.renderer.embeddings or LARGEST
+        needs = Needs(learner.max_context, dtype, self._place.absolute(), self._watch.say, ids)
         self._engine = engine = open_engine(self._settings, needs)
         self._weights, self._known = None, []
         _finished(engine.greet(_probe(learner)))

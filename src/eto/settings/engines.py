@@ -23,8 +23,8 @@ class ClientSettings(Settings):
     seconds: Annotated[Positive, _LONGEST, Free()] = 600.0
     """Longest wait for one answer."""
     retries: Annotated[Whole, Most(100), Free()] = 4
-    """Times a request is sent again after the connection failed or the server answered 5xx; the pause before
-    it doubles each time, from half a second."""
+    """Times a request is sent again after the connection failed or the server answered 5xx or 429; the pause
+    before it doubles each time, from half a second."""
 
 
 class ServerSettings(ClientSettings):

@@ -18,6 +18,9 @@ from eto.settings.engines import RaySettings
 WHERE = "rollout.ray"
 REACH_SECONDS = 5.0
 """Longest wait for somebody to listen at a cluster's address."""
+FRAME_HEADER = 9
+"""Bytes in front of each frame of HTTP/2: length (3), type, flags, stream (4)."""
+SETTINGS_FRAME = 4
 MB = 2**20
 _lock = threading.RLock()
 _members = 0
@@ -99,10 +102,14 @@ def _join(address: str, quiet: dict[str, Any]) -> None:
         host, _, port = address.rpartition(":")
         if not host or not port.isdigit():
             raise InputError(f"{address!r} is not host:port", where=where, hint=hint)
-        try:  # Ray itself would try for a minute
-            socket.create_connection((host.strip("[]"), int(port)), timeout=REACH_SECONDS).close()
+        try:  # Ray itself would try for minutes
+            with socket.create_connection((host.strip("[]"), int(port)), timeout=REACH_SECONDS) as head:
+                greeted = _speaks_grpc(head)
         except (OSError, OverflowError) as error:
             raise InputError(f"no cluster answers at {address}: {error}", where=where, hint=hint) from error
+        if not greeted:
+            problem = f"what answers at {address} is not the head of a cluster"
+            raise InputError(problem, where=where, hint=hint)
     try:
         ray.init(address, **quiet)
     except (RuntimeError, ValueError, OSError, ray.exceptions.RayError) as error:
@@ -113,6 +120,19 @@ def _join(address: str, quiet: dict[str, Any]) -> None:
         raise InputError(
             f"the cluster at {address} cannot be used: {problem}", where=where, hint=hint
         ) from error
+
+
+def _speaks_grpc(head: socket.socket) -> bool:
+    """Whether it answers the opening of HTTP/2 with settings, as a cluster's head does (RFC 9113, 3.4)."""
+    if os.environ.get("RAY_USE_TLS", "0") not in ("", "0"):
+        return True  # it would not answer in plain text
+    head.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, SETTINGS_FRAME, 0, 0, 0, 0, 0)))
+    answer = b""
+    while len(answer) < FRAME_HEADER:
+        if not (piece := head.recv(FRAME_HEADER - len(answer))):
+            return False
+        answer += piece
+    return answer[3] == SETTINGS_FRAME
 
 
 @contextmanager

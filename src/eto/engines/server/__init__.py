@@ -2,6 +2,7 @@
 
 - `connection`: one server: deadlines, tries, the key
 - `engine`: requests of many episodes, sent to one or more servers
+- `remedies`: what a user can do about a request that failed
 - `replica`: one server as an engine uses it: asked, given new weights, checked
 - `wire`: what is sent, and what an answer must be
 """
@@ -31,4 +32,4 @@ def open_engine(settings: RolloutSettings, needs: Needs) -> ServerEngine:
     for url in server.urls:
         check_url(url, "rollout.server.urls")
     replicas = [Replica(Connection(url, server, key), server, server.model) for url in server.urls]
-    return ServerEngine(replicas, max_context=needs.max_context)
+    return ServerEngine(replicas, max_context=needs.max_context, vocabulary=needs.vocabulary)

@@ -22,10 +22,18 @@ FIRST_PAUSE = 0.5
 """Seconds before the second try; doubled before each further one."""
 LONGEST_PAUSE = 30.0
 CONNECT_SECONDS = 10.0
+LONGEST_ASKED = 120.0
+"""Seconds before the next try that a server can ask for."""
 LONGEST_ANSWER = 64 * 2**20
 """In bytes."""
 SHOWN = 300
 """Characters of a server's message that an error shows."""
+BEGINNING = 120
+"""Characters of an answer in no known form that an error shows."""
+CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
+"""Environment variables that say whom to trust, the first one first."""
+LATER = (408, 425, 429)
+"""Statuses below 500 by which a server asks for the same request later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +43,30 @@ class Answer:
     status: int
     content: Any
     """Decoded JSON; None where it is none."""
+    begins: str = ""
+    """The beginning of what came, on one line."""
+    location: str = ""
+    """Where it sends the request instead."""
+    pause: float = 0.0
+    """Seconds to wait before the next try, where it asks for that."""
 
     @property
     def message(self) -> str:
         """What it says of an error."""
-        return shorten(error_message(self.content) or f"HTTP status {self.status}", SHOWN)
+        if said := error_message(self.content):
+            return shorten(said, SHOWN)
+        more = f"to {self.location}" if self.location else self.begins
+        return shorten(f"HTTP status {self.status} {more}".rstrip(), SHOWN)
+
+    @property
+    def may_pass(self) -> bool:
+        """Whether the same request may be answered later."""
+        return self.status >= 500 or self.status in LATER
+
+    @property
+    def refused(self) -> bool:
+        """Whether the same request will never be answered."""
+        return 300 <= self.status < 500 and not self.may_pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,22 +107,20 @@ class Connection:
         finally:
             self.under_way -= 1
 
-    async def ask(
-        self, path: str, body: Mapping[str, Any], mend: Mend | None = None, busy: int | None = None
-    ) -> Answer | Lost:
-        """`post`, sent again after a failed connection or an answer 5xx or `busy`, with growing pauses; after
-        time ran out only where `mend` mended something."""
+    async def ask(self, path: str, body: Mapping[str, Any], mend: Mend | None = None) -> Answer | Lost:
+        """`post`, sent again after a failed connection or an answer that may pass, with growing pauses, or
+        longer ones where the server asks for them; after time ran out only where `mend` mended something."""
         tries, pause = self._settings.retries, FIRST_PAUSE
         while True:
             answer = await self.post(path, body)
-            if isinstance(answer, Answer) and answer.status < 500 and answer.status != busy:
+            if isinstance(answer, Answer) and not answer.may_pass:
                 return answer
             if mend is not None and await mend(answer):
                 continue
             if not tries or (isinstance(answer, Lost) and answer.stalled):
                 return answer
             tries -= 1
-            await asyncio.sleep(pause)
+            await asyncio.sleep(max(pause, answer.pause) if isinstance(answer, Answer) else pause)
             pause = min(2 * pause, LONGEST_PAUSE)
 
     async def control(
@@ -115,17 +140,21 @@ class Connection:
                         content += piece
                         if len(content) > LONGEST_ANSWER:
                             return Lost(f"its answer is longer than {LONGEST_ANSWER >> 20} MB")
-                    return Answer(response.status_code, _decoded(self._without_key(bytes(content))))
+                    return self._answer(response, bytes(content))
         except (TimeoutError, httpx2.ReadTimeout, httpx2.WriteTimeout, httpx2.PoolTimeout):
             return Lost(f"no answer within {seconds:g} seconds", stalled=True)
         except httpx2.ConnectTimeout:
             return Lost(f"no connection within {min(seconds, CONNECT_SECONDS):g} seconds")
         except httpx2.HTTPError as error:
-            return Lost(f"the connection failed: {shorten(str(error) or type(error).__name__, SHOWN)}")
+            what = "no connection" if isinstance(error, httpx2.ConnectError) else "the connection failed"
+            return Lost(f"{what}: {shorten(str(error) or type(error).__name__, SHOWN)}")
 
-    def _without_key(self, content: bytes) -> bytes:
-        """Some servers repeat a key that they refuse."""
-        return content.replace(self._key.encode(), b"***") if self._key else content
+    def _answer(self, response: httpx2.Response, content: bytes) -> Answer:
+        if self._key:  # some servers repeat a key that they refuse
+            content = content.replace(self._key.encode(), b"***")
+        begins = " ".join(content[: 4 * BEGINNING].decode("utf-8", "replace").split())[:BEGINNING]
+        location = shorten(response.headers.get("Location", ""), SHOWN)
+        return Answer(response.status_code, _decoded(content), begins, location, _asked_pause(response))
 
 
 def key_from(variable: str | None, where: str) -> str | None:
@@ -153,16 +182,30 @@ def check_url(url: str, where: str) -> None:
 
 
 def _client(url: str, requests: int, key: str | None) -> httpx2.AsyncClient:
-    with usable_proxy():
-        return httpx2.AsyncClient(
-            headers={"Authorization": f"Bearer {key}"} if key else None,
-            timeout=httpx2.Timeout(None, connect=CONNECT_SECONDS),
-            limits=httpx2.Limits(max_connections=None, max_keepalive_connections=requests),
-            # A transport of our own takes no proxy from the environment.
-            transport=httpx2.AsyncHTTPTransport(limits=httpx2.Limits(max_keepalive_connections=requests))
-            if on_this_machine(url)
-            else None,
-        )
+    try:
+        with usable_proxy():
+            return httpx2.AsyncClient(
+                headers={"Authorization": f"Bearer {key}"} if key else None,
+                timeout=httpx2.Timeout(None, connect=CONNECT_SECONDS),
+                limits=httpx2.Limits(max_connections=None, max_keepalive_connections=requests),
+                # A transport of our own takes no proxy from the environment.
+                transport=httpx2.AsyncHTTPTransport(limits=httpx2.Limits(max_keepalive_connections=requests))
+                if on_this_machine(url)
+                else None,
+            )
+    except OSError as error:  # trusted certificates are read for every client
+        named = [name for name in CERTIFICATES if os.environ.get(name)]
+        if not named:
+            raise
+        problem = f"no certificates can be read from {os.environ[named[0]]}: {error}"
+        hint = "have it name a file of certificates in PEM form, or unset it"
+        raise InputError(problem, where=named[0], hint=hint) from error
+
+
+def _asked_pause(response: httpx2.Response) -> float:
+    """Seconds of `Retry-After`; 0 where it is missing, or a date."""
+    asked = response.headers.get("Retry-After", "").strip()
+    return min(float(asked), LONGEST_ASKED) if asked.isascii() and asked.isdigit() else 0.0
 
 
 def _decoded(content: bytes) -> Any:

@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 from eto.engines.event_loop import LoopThread
+from eto.engines.server.remedies import SAME_COMMAND
 from eto.engines.server.replica import Replica, Served
-from eto.engines.server.wire import request_shape
+from eto.engines.server.wire import LARGEST, request_shape
 from eto.errors import EngineFailure, InputError
 from eto.protocols import Completion, EngineFault, Sampling
 
 FAULTS_IN_A_ROW = 16
 """Answers that cannot be used, without a good one in between, after which no more are asked for."""
-GO_ON = "see to the server; the same command goes on where this one stopped"
+GO_ON = f"see to the server; {SAME_COMMAND}"
 
 
 class Seating(Protocol):
@@ -143,7 +144,7 @@ class ReplicaEngine(Generic[R]):
                         f"{self._faults} requests in a row had no answer that can be used; the last: "
                         f"{answer.problem}\n  asked: {request_shape(replica.url, ids, sampling)}",
                         where="rollout.engine",
-                        hint=GO_ON,
+                        hint=f"{answer.hint}; {SAME_COMMAND}" if answer.hint else GO_ON,
                     )
                 return answer
 
@@ -217,6 +218,12 @@ class ReplicaEngine(Generic[R]):
 
 class ServerEngine(ReplicaEngine[Replica]):
     """An engine of servers behind HTTP."""
+
+    def __init__(self, replicas: Sequence[Replica], *, max_context: int, vocabulary: int = LARGEST) -> None:
+        """`vocabulary`: the number of ids that the model has."""
+        super().__init__(replicas, max_context=max_context)
+        for replica in replicas:
+            replica.vocabulary = vocabulary
 
     async def _complete(
         self, replica: Replica, ids: list[int], sampling: Sampling, session: str | None

@@ -9,8 +9,10 @@ from typing import Any
 from uuid import uuid4
 
 from eto.engines.server.connection import Answer, Connection, Lost
+from eto.engines.server.remedies import remedy
 from eto.engines.server.wire import (
     COMPLETIONS,
+    LARGEST,
     completion_request,
     read_completion,
     read_scores,
@@ -24,6 +26,8 @@ from eto.settings.engines import ClientSettings
 CONTROL_SECONDS = 30.0
 """Longest wait for an answer that takes no work."""
 WHERE = "rollout.server"
+NO_TOKEN_SERVER = "use a server that takes and returns token ids in /v1/completions, such as vLLM"
+NO_MODEL_SERVER = "give in rollout.server.urls the address of a model server such as vLLM, without a path"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,9 @@ class Served:
 class Replica:
     """A server that somebody else started. All of it runs in the engine's event loop."""
 
+    section = WHERE
+    """Of the recipe."""
+
     def __init__(self, connection: Connection, settings: ClientSettings, model: str | None = None) -> None:
         self.connection, self.settings = connection, settings
         self.model = model or ""
@@ -50,6 +57,8 @@ class Replica:
         self.down = False
         """Whether it is given up."""
         self.sessions: set[str] = set()
+        self.vocabulary = LARGEST
+        """The number of ids that the model has, where it is known."""
 
     @property
     def url(self) -> str:
@@ -69,7 +78,7 @@ class Replica:
         if isinstance(answer, EngineFault):
             return answer
         self._check_version(answer.content)
-        return self._named(read_completion(answer.content, ids, sampling, version))
+        return self._named(read_completion(answer.content, ids, sampling, version, self.vocabulary))
 
     async def served(self, probe: Sequence[int]) -> Served | EngineFault:
         """What it makes of the text `probe`."""
@@ -89,17 +98,21 @@ class Replica:
         """Find out what it serves. Raises `InputError` where that is not the model's name or a context of
         `context` tokens, or it takes no token ids; `EngineFailure` where it does not answer."""
         answer = await self.connection.control("/v1/models", seconds=CONTROL_SECONDS)
-        if isinstance(answer, Lost):
-            hint = "start it, or correct rollout.server.urls"
-            raise EngineFailure(answer.problem, where=self.url, hint=hint)
-        if answer.status != 200:
-            raise self._refused(answer, f"GET {self.url}/v1/models")
-        served = _models(answer.content)
+        asked = f"GET {self.url}/v1/models"
+        if isinstance(answer, Answer) and answer.refused:
+            raise self._refused(answer, asked)
+        if isinstance(answer, Lost) or answer.status != 200:
+            problem = answer.problem if isinstance(answer, Lost) else answer.message
+            raise EngineFailure(f"{problem}\n  asked: {asked}", where=self.url, hint=self._remedy(answer))
+        if (served := _models(answer.content)) is None:
+            problem = f"it lists no models: its answer begins {answer.begins!r}\n  asked: {asked}"
+            raise InputError(problem, where=self.url, hint=NO_MODEL_SERVER)
         if not self.model and len(served) == 1:
             [self.model] = served
         if self.model not in served:
             names = ", ".join(served) or "none"
-            problem = f"it serves no model {self.model!r}" if self.model else "it serves several models"
+            several = "it serves several models" if served else "it serves no model"
+            problem = f"it serves no model {self.model!r}" if self.model else several
             hint = "set rollout.server.model to one of them"
             raise InputError(f"{problem}; it lists {names}", where=self.url, hint=hint)
         holds = served[self.model]
@@ -111,15 +124,16 @@ class Replica:
             )
 
     async def check_ids(self, probe: Sequence[int]) -> None:
-        """Raises `InputError` where it does not take and return token ids."""
+        """Raises `InputError` where it does not take and return token ids, `EngineFailure` where it does not
+        answer."""
         ids, sampling = probe[:4], Sampling(1)
-        answer = await self.complete(ids, sampling, 0)
+        asked = f"\n  asked: {request_shape(self.url, ids, sampling)}"
+        answer = await self._ask(completion_request(self.model, ids, sampling), ids, sampling)
         if isinstance(answer, EngineFault):
-            raise InputError(
-                f"{answer.problem}\n  asked: {request_shape(self.url, ids, sampling)}",
-                where=WHERE,
-                hint="use a server that takes and returns token ids in /v1/completions, such as vLLM",
-            )
+            raise EngineFailure(answer.problem + asked, where=WHERE, hint=answer.hint)
+        read = self._named(read_completion(answer.content, ids, sampling))
+        if isinstance(read, EngineFault):
+            raise InputError(read.problem + asked, where=WHERE, hint=NO_TOKEN_SERVER)
 
     async def load(self, directory: Path) -> None:
         """Act with the weights in `directory`, which the server reads itself; requests under way are answered
@@ -170,27 +184,33 @@ class Replica:
         if isinstance(answer, Lost):
             if not answer.stalled and await self._gone():
                 self.down = True
-            return EngineFault(f"{self.url}: {answer.problem}")
-        if answer.status in (400, 401, 403, 404, 405, 422):
-            raise self._refused(answer, request_shape(self.url, ids, sampling))
-        return answer if answer.status == 200 else self._named(EngineFault(answer.message))
+            return EngineFault(f"{self.url}: {answer.problem}", hint=self._remedy(answer))
+        return self._usable(answer, request_shape(self.url, ids, sampling))
+
+    def _usable(self, answer: Answer, asked: str) -> Answer | EngineFault:
+        """An answer with content. Raises `InputError` for a request that is refused."""
+        if answer.refused:
+            raise self._refused(answer, asked)
+        if answer.status != 200:
+            return EngineFault(f"{self.url}: {answer.message}", hint=self._remedy(answer))
+        if answer.content is None:
+            problem = f"{self.url}: its answer is not a completion, nor JSON: {answer.begins!r}"
+            return EngineFault(problem, hint=NO_TOKEN_SERVER)
+        return answer
 
     async def _gone(self) -> bool:
         return isinstance(await self.connection.control("/health", seconds=CONTROL_SECONDS), Lost)
 
+    def _remedy(self, failed: Answer | Lost) -> str:
+        return remedy(failed, self.section)
+
     def _refused(self, answer: Answer, asked: str) -> InputError:
-        hints = {
-            401: "set rollout.server.key_variable to the environment variable that holds the key",
-            403: "set rollout.server.key_variable to the environment variable that holds the key",
-            404: "correct rollout.server.urls and rollout.server.model",
-        }
-        hint = hints.get(answer.status, "docs/engines.md says what a server must offer")
         problem = f"{self.url} refused with {answer.status}: {answer.message}\n  asked: {asked}"
-        return InputError(problem, where=WHERE, hint=hint)
+        return InputError(problem, where=self.section, hint=self._remedy(answer))
 
     def _named(self, result: Any) -> Any:
         if isinstance(result, EngineFault):
-            return EngineFault(f"{self.url}: {result.problem}", result.retryable)
+            return EngineFault(f"{self.url}: {result.problem}", result.retryable, NO_TOKEN_SERVER)
         return result
 
     def _check_version(self, content: Any) -> None:
@@ -233,9 +253,11 @@ def check_weights(directory: Path) -> None:
         raise InputError(problem, where=str(directory), hint="give a directory that `save_pretrained` wrote")
 
 
-def _models(content: Any) -> dict[str, int | None]:
-    """Served name -> length of its context, where the server says it."""
+def _models(content: Any) -> dict[str, int | None] | None:
+    """Served name -> length of its context, where the server says it; None where it is no list of models."""
     listed = content.get("data") if isinstance(content, dict) else None
-    cards = [card for card in listed if isinstance(card, dict)] if isinstance(listed, list) else []
+    if not isinstance(listed, list):
+        return None
+    cards = [card for card in listed if isinstance(card, dict)]
     lengths = ((card.get("id"), card.get("max_model_len")) for card in cards)
     return {name: length if type(length) is int else None for name, length in lengths if type(name) is str}

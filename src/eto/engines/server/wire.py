@@ -12,9 +12,12 @@ from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any, cast
 
+from eto.data.texts import brief
 from eto.protocols import Completion, EngineFault, Finish, Sampling
 
 COMPLETIONS = "/v1/completions"
+LARGEST = 2**31
+"""More ids than any model has."""
 ROUNDING = 1e-4
 """By how much a log-prob may exceed 0."""
 SHOWN_IDS = 8
@@ -60,9 +63,10 @@ def request_shape(url: str, ids: Sequence[int], sampling: Sampling) -> str:
 
 
 def read_completion(
-    answer: Any, ids: Sequence[int], sampling: Sampling, version: int = 0
+    answer: Any, ids: Sequence[int], sampling: Sampling, version: int = 0, vocabulary: int = LARGEST
 ) -> Completion | EngineFault:
-    """The continuation of `ids` in a decoded answer; a fault that says what is wrong with it."""
+    """The continuation of `ids` in a decoded answer; a fault that says what is wrong with it. `vocabulary`:
+    the number of ids that the model has."""
     choice = _only_choice(answer)
     if isinstance(choice, EngineFault):
         return choice
@@ -71,6 +75,8 @@ def read_completion(
     written, finish = choice.get("token_ids"), choice.get("finish_reason")
     if not _are_ids(written) or not written:
         return EngineFault("its answer has no list of ids in `token_ids`")
+    if max(written) >= vocabulary:
+        return EngineFault(f"it wrote the id {max(written)}, and the model has {vocabulary}")
     log_probs = _field(choice.get("logprobs"), "token_logprobs")
     if not isinstance(log_probs, list) or len(log_probs) != len(written):
         count = len(log_probs) if isinstance(log_probs, list) else "no"
@@ -111,7 +117,7 @@ def error_message(answer: Any) -> str:
 def _only_choice(answer: Any) -> Mapping[str, Any] | EngineFault:
     choices = _field(answer, "choices")
     if not isinstance(choices, list) or len(choices) != 1 or not isinstance(choices[0], dict):
-        return EngineFault("its answer is not a completion with one choice")
+        return EngineFault(f"its answer is not a completion with one choice: {brief(answer)}")
     return choices[0]
 
 

@@ -48,7 +48,7 @@ def open_engine(settings: RolloutSettings, needs: Needs) -> ServerEngine:
     for number, devices in enumerate(cards):
         start = _start(command, vllm, needs, number, devices)
         replicas.append(VllmReplica(start, vllm, needs.max_context, needs.say))
-    return ServerEngine(replicas, max_context=needs.max_context)
+    return ServerEngine(replicas, max_context=needs.max_context, vocabulary=needs.vocabulary)
 
 
 def _start(

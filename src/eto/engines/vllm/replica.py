@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 
 from eto.engines.server.connection import Answer, Connection, Lost
 from eto.engines.server.replica import Replica, check_weights
-from eto.engines.server.wire import COMPLETIONS, completion_request
+from eto.engines.server.wire import COMPLETIONS, completion_request, request_shape
 from eto.engines.vllm.process import ServerProcess, free_port
 from eto.errors import EngineFailure, InputError
 from eto.protocols import EngineFault, Sampling
@@ -49,6 +49,8 @@ class Start:
 
 class VllmReplica(Replica):
     """Dead or hung, it is started again on the same weights, and the requests it owes are sent once more."""
+
+    section = WHERE
 
     def __init__(
         self, start: Start, settings: VllmSettings, context: int, say: Callable[[str], None]
@@ -118,13 +120,13 @@ class VllmReplica(Replica):
 
         answer = await self.connection.ask(COMPLETIONS, body, mend)
         if isinstance(answer, Lost):
-            return EngineFault(f"{self.url}: {answer.problem}")
+            return EngineFault(f"{self.url}: {answer.problem}", hint=self._remedy(answer))
         if answer.status == 200:
             self._restarts = 0
-            return answer
-        if answer.status in (400, 404, 422):
-            raise self._refused(answer, f"POST {self.url}{COMPLETIONS}")
-        return self._named(EngineFault(answer.message))
+        return self._usable(answer, request_shape(self.url, ids, sampling))
+
+    def _remedy(self, failed: Answer | Lost) -> str:
+        return f"its log is {self.start.log}"
 
     async def _works(self, failed: Answer | Lost) -> bool:
         """Whether the server is alive and, where a request ran out of time, still writes."""
