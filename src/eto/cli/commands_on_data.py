@@ -41,9 +41,13 @@ def export_data(
     *,
     out: Annotated[
         Path,
-        typer.Option("--out", help="Ending .jsonl, .json, .parquet or .arrow; none: a `datasets` directory."),
+        typer.Option(
+            "--out", help="Ending .jsonl, .json, .parquet, .arrow or .eval; none: a `datasets` directory."
+        ),
     ],
-    form: Annotated[str, typer.Option("--format", help="own, sharegpt, agenttraj, openai or trl.")] = "own",
+    form: Annotated[
+        str, typer.Option("--format", help="own, sharegpt, agenttraj, openai, trl or inspect.")
+    ] = "own",
     what: Annotated[str, typer.Option(help="Of a run: episodes, experts or pairs. [episodes]")] = "",
     phase: Annotated[
         str, typer.Option(help="Pattern of phases, such as explore/*; of pairs, of stages.")

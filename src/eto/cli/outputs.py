@@ -17,6 +17,7 @@ from eto.errors import InputError
 LINES = "JSON lines"
 MARKDOWN = "Markdown"
 DATA = "JSON, Parquet or Arrow"
+LOG = "a log of Inspect"
 _TEXTS = frozenset({".jsonl", ".json", ".ndjson"})
 _ALIEN = frozenset(
     {
@@ -34,7 +35,20 @@ _ALIEN = frozenset(
             ".pickle",
         ),
         *(".zip", ".tar", ".tgz", ".bz2", ".xz", ".zst", ".lz4", ".7z", ".db", ".sqlite", ".h5", ".hdf5"),
-        *(".yaml", ".yml", ".toml", ".xml", ".html", ".pdf", ".png", ".safetensors", ".bin", ".pt", ".gguf"),
+        *(
+            ".yaml",
+            ".yml",
+            ".toml",
+            ".xml",
+            ".html",
+            ".pdf",
+            ".png",
+            ".safetensors",
+            ".bin",
+            ".pt",
+            ".gguf",
+            ".eval",
+        ),
     }
 )
 """Endings of forms that no command writes."""
@@ -130,8 +144,9 @@ def _check_name(out: Path, form: str, option: str) -> None:
     ending = endings[-2] if packed and len(endings) > 1 else endings[-1] if endings else ""
     alien = _ALIEN | _TEXTS | {".gz"} if form == MARKDOWN else _ALIEN
     alien = alien - {".parquet", ".arrow"} if form == DATA and not packed else alien
+    alien = alien - {".eval"} if form == LOG and not packed else alien
     if ending in alien or (packed and form == MARKDOWN):
-        good = ".md" if form == MARKDOWN else ".jsonl or .jsonl.gz"
+        good = {MARKDOWN: ".md", LOG: ".eval"}.get(form, ".jsonl or .jsonl.gz")
         problem = f"the name promises {ending}, but {form} is written"
         raise InputError(problem, where=f"{option} {shown(out, line=True)}", hint=f"let it end in {good}")
 

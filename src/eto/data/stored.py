@@ -45,9 +45,9 @@ def stored_phases(path: Path) -> list[str]:
         return [phase for (phase,) in store.execute(statement)]
 
 
-def stream_episodes(path: Path, phases: list[str], notes: Notes) -> Iterator[Trajectory]:
-    """Finished episodes of `phases`, by task and sample within each. Those that are damaged are left out and
-    counted in `notes`, with the place of the first."""
+def stream_phases(path: Path, phases: list[str], notes: Notes) -> Iterator[tuple[str, Trajectory]]:
+    """Finished episodes of `phases`, each with its phase, by task and sample within each. Those that are
+    damaged are left out and counted in `notes`, with the place of the first."""
     statement = """
         SELECT task_id, sample, record FROM episodes
         WHERE phase = ? AND NOT failed ORDER BY task_id, sample
@@ -58,7 +58,7 @@ def stream_episodes(path: Path, phases: list[str], notes: Notes) -> Iterator[Tra
             for task, sample, record in store.execute(statement, (phase,)):
                 where = f"phase {phase}, task {task}, sample {sample}"
                 try:
-                    yield trajectory_from_record(parse_json(record, where), where)
+                    yield phase, trajectory_from_record(parse_json(record, where), where)
                 except InputError as error:
                     damaged.append(f"{error.where}: {error.problem}" if not damaged else "")
     if damaged:
