@@ -80,7 +80,8 @@ def export_records(
         kept = ((phase, each) for phase, each in records if isinstance(each, Trajectory))
         played = (Played(each, phase) for phase, each in kept if wanted.takes(each))
         written, logs = write_logs(played, out, source.resolve().name.split(".")[0])
-        _tell(source, notes, kind, form, f"{written} trajectories written, in {logs} logs: {out}")
+        many = f", in {logs} logs" if logs > 1 else ""
+        _tell(source, notes, kind, form, f"{written} trajectories written{many}: {out}")
         return
     maker_of(kind, form)
     check_place(out, source, overwrite=overwrite)

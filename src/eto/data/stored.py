@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from eto.data.jsontext import parse_json
@@ -63,3 +63,23 @@ def stream_phases(path: Path, phases: list[str], notes: Notes) -> Iterator[tuple
                     damaged.append(f"{error.where}: {error.problem}" if not damaged else "")
     if damaged:
         notes.events[f"damaged episodes left out (the first: {damaged[0]})"] += len(damaged)
+
+
+def spread_episodes(path: Path, phase: str, most: int) -> list[Trajectory]:
+    """At most `most` finished episodes of a phase, evenly spread over its tasks, the first sample of each:
+    of phases on the same tasks, those of the same tasks. Damaged ones are left out; none where there is no
+    store."""
+    keys = "SELECT task_id, MIN(sample) FROM episodes WHERE phase = ? AND NOT failed GROUP BY task_id"
+    one = "SELECT record FROM episodes WHERE phase = ? AND task_id = ? AND sample = ?"
+    found: list[Trajectory] = []
+    if not path.exists() or most < 1:
+        return found
+    with opened(path) as store:
+        known = store.execute(f"{keys} ORDER BY task_id", (phase,)).fetchall()
+        count = min(most, len(known))
+        for task, sample in (known[place * len(known) // count] for place in range(count)):
+            [record] = store.execute(one, (phase, task, sample)).fetchone()
+            where = f"phase {phase}, task {task}, sample {sample}"
+            with suppress(InputError):
+                found.append(trajectory_from_record(parse_json(record, where), where))
+    return found
