@@ -176,17 +176,25 @@ def _mlflow(begun: Begun) -> tuple[GeneralTracker, str]:
 
 def _trackio(begun: Begun) -> tuple[GeneralTracker, str]:
     os.environ.setdefault("TRACKIO_DIR", str(begun.directory / "trackio"))  # read when it is imported
-    import trackio
     from accelerate.tracking import TrackioTracker
 
-    identity = begun.identity
-    if not identity:  # it goes on with the last run of a name, whoever's that is
-        identity = _free_name(begun.run_name, {run.name for run in trackio.Api().runs(begun.project)})
+    # It goes on with the last run of a name, whoever's that is.
+    identity = begun.identity or _free_name(begun.run_name, _trackio_runs(begun.project))
     # At each start: a start without it would replace the one that is kept.
     config = flat(begun.recipe.model_dump(mode="json"))
     tracker = TrackioTracker(begun.project, name=identity, resume="allow", embed=False, config=config)
     tracker.start()
     return tracker, identity
+
+
+def _trackio_runs(project: str) -> set[str]:
+    """Names of the runs that trackio keeps on this machine."""
+    import trackio
+
+    try:
+        return {run.name for run in trackio.Api().runs(project)}
+    except ValueError:  # there is no such project yet
+        return set()
 
 
 def _free_name(name: str, taken: Collection[str]) -> str:
