@@ -110,7 +110,7 @@ def test_logs_for_inspect(run: Path, tmp_path: Path, command) -> None:
     assert "3 trajectories written" in printed and "no place for token ids" in printed
     with ZipFile(out) as archive:
         head = json.loads(archive.read("header.json"))
-    assert head["eval"]["task"] == "run" and head["eval"]["metadata"] == {"agents": ["sft", "expert"]}
+    assert head["eval"]["task"] == "run" and head["eval"]["metadata"]["agents"] == ["sft", "expert"]
     command.fails("export", run, "--format", "inspect", "--out", out, says=["something here already"])
     command.fails("export", run, "--out", tmp_path / "b.eval", says=["the name promises .eval"])
     logs = tmp_path / "logs"

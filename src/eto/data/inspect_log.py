@@ -38,7 +38,8 @@ def write_logs(played: Iterable[Played], out: Path, name: str) -> tuple[int, int
     """Write one log, or into a directory one for each phase (of episodes from files: for each agent).
 
     out: a name that ends in `.eval`, replaced as a whole; or a directory, of which files of the same names
-    are replaced and others stay. name: what the logs call their task. Returns how many episodes and how
+    are replaced and others stay. name: what the logs call their task, beside the
+    phase where they hold one. Returns how many episodes and how
     many logs were written. Raises `MissingRequirement` for a full disk, `InputError` where there is no
     episode and for a place that cannot be written.
     """
@@ -62,6 +63,7 @@ class _Told:
     epochs: Counter[str] = field(default_factory=Counter)
     """Episodes by task."""
     agents: dict[str, None] = field(default_factory=dict)
+    phases: dict[str, None] = field(default_factory=dict)
     environments: dict[str, None] = field(default_factory=dict)
     rewards: dict[str, list[float]] = field(default_factory=dict)
     successes: dict[str, list[float]] = field(default_factory=dict)
@@ -73,6 +75,7 @@ class _Told:
         episode, group = played.trajectory, _label(played)
         self.epochs[whole(episode.task.id)] += 1
         self.agents[whole(episode.source)] = self.environments[whole(episode.task.environment)] = None
+        self.phases[whole(played.phase)] = None
         self.failed += episode.failed
         if not episode.failed:
             self.rewards.setdefault(group, []).append(episode.reward)
@@ -135,13 +138,14 @@ def _add(archive: ZipFile, name: str, value: Any) -> None:
 
 def _header(told: _Told, samples: int, name: str, stem: str) -> dict[str, Any]:
     now = datetime.now(UTC).isoformat(timespec="milliseconds")
-    agents = list(told.agents)
+    agents, phases = list(told.agents), list(told.phases)
+    task = f"{name} {phases[0]}" if len(phases) == 1 and phases[0] else name
     return {
         "version": 2,
         "status": "success",
         "eval": {
             **{f"{kind}_id": _identity(kind, name, stem, now) for kind in ("eval", "run", "task")},
-            **{"created": now, "task": name, "task_version": 0, "task_attribs": {}, "task_args": {}},
+            **{"created": now, "task": task, "task_version": 0, "task_attribs": {}, "task_args": {}},
             "dataset": {
                 "name": ", ".join(told.environments),
                 "samples": len(told.epochs),
@@ -151,7 +155,7 @@ def _header(told: _Told, samples: int, name: str, stem: str) -> dict[str, Any]:
             "model_args": {},
             "config": {"epochs": max(told.epochs.values())},
             "packages": {"eto-agent": version("eto-agent")},
-            "metadata": {"agents": agents},
+            "metadata": {"agents": agents, "phases": [phase for phase in phases if phase]},
         },
         "plan": {"name": "plan", "steps": [], "config": {}},
         "results": {
@@ -166,7 +170,8 @@ def _header(told: _Told, samples: int, name: str, stem: str) -> dict[str, Any]:
                 if values
             ],
         },
-        "stats": {"started_at": "", "completed_at": "", "model_usage": {}},
+        # Without times the viewer shows a duration that is not a number.
+        "stats": {"started_at": now, "completed_at": now, "model_usage": {}},
     }
 
 
