@@ -181,7 +181,7 @@ def test_one_that_fails_later_costs_a_line_and_the_next_start_sends_what_it_miss
     mine, said = recipe(tmp_path / "run", "[tensorboard]"), Said()
     whole = trackers.Tracker.send
 
-    def fails(self: trackers.Tracker, point: object) -> None:
+    def fails(self: trackers.Tracker, *_: object) -> None:
         raise ConnectionError("the network is gone")
 
     monkeypatch.setattr(trackers.Tracker, "send", fails)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, MinLen
+from annotated_types import MinLen
 from pydantic import Field, model_validator
 
 from eto.settings.base import Conflict, Free, Settings
+from eto.settings.limits import Whole
 
 TrackerName = Literal["tensorboard", "wandb", "mlflow", "trackio"]
 
@@ -19,7 +20,7 @@ class TrackingSettings(Settings):
     """Any of them, by name; each is a package of its own."""
     project: Annotated[str, MinLen(1), Free()] = "eto"
     """Project of wandb and trackio, experiment of mlflow."""
-    episodes: Annotated[int, Ge(0), Free()] = 8
+    episodes: Annotated[Whole, Free()] = 8
     """How many episodes of each evaluation trackers show that have a place for them (trackio): of the same
     tasks each time; 0: none."""
     run_name: Annotated[str | None, Free()] = None
