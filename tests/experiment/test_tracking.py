@@ -135,6 +135,17 @@ def test_episodes_are_spread_over_tasks_and_the_same_for_each_agent(tmp_path: Pa
         assert [each.task.id for each in spread_episodes(path, "evaluate/sft/dev", 3)] == ["tiny/0", "tiny/4"]
 
 
+def test_figures_are_sent_where_episodes_cannot_be_read(tmp_path: Path, monkeypatch) -> None:
+    mine, said = recipe(tmp_path / "run", "[tensorboard]"), Said()
+    monkeypatch.setattr(trackers.Tracker, "shows_episodes", True)
+    with Run.open(mine.directory, mine) as run, tracked(run, said):
+        (tmp_path / "run" / "trajectories.sqlite").write_text("no store")
+        run.log("dev", agent="sft", step=0, reward=0.5)
+    events = scalars(tmp_path / "run" / "tracking" / "tensorboard" / "mine")
+    assert events["dev/reward"] == [(1, 0.5)]
+    assert len(said.lines) == 1 and "shows no episodes of evaluate/sft/dev" in said.lines[0]
+
+
 def test_only_the_thread_that_asks_for_it_is_hushed(capsys: pytest.CaptureFixture[str]) -> None:
     with trackers.hushed("trackio"):
         print("from a tracker")

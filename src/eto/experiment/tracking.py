@@ -17,7 +17,7 @@ from typing import Any
 from eto.data.files import disk_errors, read_json, write_json
 from eto.data.stored import spread_episodes
 from eto.data.texts import shorten, shown
-from eto.errors import MissingRequirement
+from eto.errors import InputError, MissingRequirement
 from eto.experiment.run import Run
 from eto.experiment.tracked_rows import Point, Points
 from eto.experiment.trackers import Begun, Tracker, check_installed
@@ -121,7 +121,11 @@ class _Follower(threading.Thread):
         if point.played is None:
             return []
         store, most = self._run.directory / "trajectories.sqlite", self._run.recipe.tracking.episodes
-        return spread_episodes(store, point.played.text, most)
+        try:
+            return spread_episodes(store, point.played.text, most)
+        except InputError as error:  # figures are worth more than a sample
+            self._watch.say(f"{self.tracker} shows no episodes of {point.played.text}: {error.problem}")
+            return []
 
     def _keep(self, rows: int, identity: str) -> None:
         self._kept = {**self._place, "rows": rows, "identity": identity}
