@@ -38,10 +38,9 @@ def write_logs(played: Iterable[Played], out: Path, name: str) -> tuple[int, int
     """Write one log, or into a directory one for each phase (of episodes from files: for each agent).
 
     out: a name that ends in `.eval`, replaced as a whole; or a directory, of which files of the same names
-    are replaced and others stay. name: what the logs call their task, beside the
-    phase where they hold one. Returns how many episodes and how
-    many logs were written. Raises `MissingRequirement` for a full disk, `InputError` where there is no
-    episode and for a place that cannot be written.
+    are replaced and others stay. name: what the logs call their task, beside the phase where they hold
+    one. Returns how many episodes and how many logs were written. Raises `MissingRequirement` for a full
+    disk, `InputError` where there is no episode and for a place that cannot be written.
     """
     if out.suffix == ENDING and not out.is_dir():
         counts = [_write(played, out, name)]
