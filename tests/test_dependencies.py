@@ -20,7 +20,7 @@ EXTRAS = list(PROJECT["optional-dependencies"])
 IF_THERE = {"spacy", "openenv", "mlflow"}  # which two packages bring
 # Of an extra, imported where a command or a file needs it, with a message that names the extra.
 ASKED_FOR = {"uvicorn", "websockets", "starlette", "markupsafe", "pyarrow", "ray", "accelerate", "wandb"}
-ASKED_FOR |= {"bitsandbytes"}
+ASKED_FOR |= {"bitsandbytes", "trackio"}
 OURS = {"eto", "benchmarks", "scripts", "tests", "countdown"}
 
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import pytest
 from tiny import save_tiny, trajectory
@@ -103,6 +104,24 @@ def test_pairs_of_a_run_as_a_table(run: Path, tmp_path: Path, command) -> None:
     assert item["chosen"] == [{"role": "assistant", "content": "take cup"}] and "tools" not in item
 
 
+def test_logs_for_inspect(run: Path, tmp_path: Path, command) -> None:
+    out = tmp_path / "all.eval"
+    printed = command.succeeds("export", run, "--format", "inspect", "--out", out)
+    assert "3 trajectories written" in printed and "no place for token ids" in printed
+    with ZipFile(out) as archive:
+        head = json.loads(archive.read("header.json"))
+    assert head["eval"]["task"] == "run" and head["eval"]["metadata"]["agents"] == ["sft", "expert"]
+    command.fails("export", run, "--format", "inspect", "--out", out, says=["something here already"])
+    command.fails("export", run, "--out", tmp_path / "b.eval", says=["the name promises .eval"])
+    logs = tmp_path / "logs"
+    for more in ((), ("--overwrite",)):
+        command.succeeds("export", run, "--format", "inspect", "--out", logs, "--phase", "e*", *more)
+    assert len(list(logs.glob("*.eval"))) == 3
+    command.fails("export", run, "--format", "inspect", "--out", logs, says=["something here already"])
+    command.succeeds("export", run, "--out", tmp_path / "mine.jsonl")
+    command.succeeds("export", tmp_path / "mine.jsonl", "--format", "inspect", "--out", tmp_path / "m.eval")
+
+
 def test_a_damaged_episode_is_left_out(run: Path, tmp_path: Path, command) -> None:
     with TrajectoryStore(run / "trajectories.sqlite") as store:
         store._db.execute("UPDATE episodes SET record = '{' WHERE phase = 'expert'")
@@ -129,6 +148,9 @@ def test_a_run_that_goes_on_is_read(run: Path, tmp_path: Path, command) -> None:
         (("--what", "pairs", "--outcome", "won"), ["pairs have no single outcome"]),
         (("--task", "none"), ["no trajectories to write", "filters"]),
         (("--card",), ["--out", "a file", "directory"]),
+        (("--format", "inspect"), ["the name promises .jsonl", "let it end in .eval"]),
+        (("--format", "inspect", "--card"), ["--card", "no data set"]),
+        (("--format", "inspect", "--what", "pairs"), ["pairs have no form 'inspect'", "sharegpt, trl"]),
     ],
 )
 def test_mistakes_of_an_export(run: Path, tmp_path: Path, command, arguments: tuple, says: list[str]) -> None:

@@ -8,13 +8,17 @@ import threading
 from pathlib import Path
 
 import pytest
+from tiny import trajectory
 
+from eto.data.store import TrajectoryStore
+from eto.data.stored import spread_episodes
 from eto.errors import MissingRequirement
 from eto.experiment import trackers
 from eto.experiment.recipe import Recipe, parse_recipe
 from eto.experiment.run import Run
 from eto.experiment.tracked_rows import Points
 from eto.experiment.tracking import grown, tracked
+from eto.types import Phase
 
 
 class Said:
@@ -54,7 +58,11 @@ def test_a_training_step_keeps_its_step_and_evaluations_are_counted() -> None:
         "dev/of/sft": 0.25,
     }
     assert found[2].values == {"dpo-1/margin": 1.5, "dpo-1/epoch": 1}
-    assert found[3].values == {"dev/reward": 0.5, "dev/of/dpo-1/epoch-1": 0.5}
+    assert found[3].values == {"dev/reward": 0.5, "dev/of/dpo-1.epoch-1": 0.5}
+    assert [point.number for point in found] == [1, 2, 3, 4]
+    assert [point.played and point.played.text for point in found] == [
+        *(None, "evaluate/sft/dev", None, "evaluate/dpo-1/epoch-1/dev")
+    ]
 
 
 def test_names_that_a_tracker_would_refuse_are_mended() -> None:
@@ -99,6 +107,55 @@ def test_tensorboard_shows_the_run_and_goes_on_after_a_new_start(tmp_path: Path)
     assert kept["rows"] == 8
 
 
+def test_another_run_of_the_same_name_is_another_run(tmp_path: Path) -> None:
+    for place in ("one", "two", "one"):
+        mine = recipe(tmp_path / place, f"{{trackers: [tensorboard], directory: {tmp_path / 'tracks'}}}")
+        with Run.open(mine.directory, mine) as run, tracked(run, Said()):
+            run.log("sft", loss=0.5, step=len(run.logged()) + 1)
+    found = {path.name: scalars(path)["sft/loss"] for path in (tmp_path / "tracks" / "tensorboard").iterdir()}
+    assert found == {"mine": [(1, 0.5), (2, 0.5)], "mine-2": [(1, 0.5)]}
+
+
+def test_episodes_are_spread_over_tasks_and_the_same_for_each_agent(tmp_path: Path) -> None:
+    path = tmp_path / "trajectories.sqlite"
+    assert spread_episodes(path, "evaluate/sft/dev", 3) == []
+    with TrajectoryStore(path) as store:
+        for name in ("sft", "eto-1"):
+            for number in range(7):
+                for sample in (1, 0):
+                    played = trajectory(("take", ""), number=number, source=name, sample=sample)
+                    store.add(Phase.evaluate(name, "dev"), played)
+        for name in ("sft", "eto-1"):
+            found = spread_episodes(path, f"evaluate/{name}/dev", 3)
+            assert [each.task.id for each in found] == ["tiny/0", "tiny/2", "tiny/4"]
+            assert {(each.source, each.sample) for each in found} == {(name, 0)}
+        assert len(spread_episodes(path, "evaluate/sft/dev", 99)) == 7
+        assert spread_episodes(path, "evaluate/sft/dev", 0) == []
+        store._db.execute("UPDATE episodes SET record = '{' WHERE task_id = 'tiny/2'")
+        assert [each.task.id for each in spread_episodes(path, "evaluate/sft/dev", 3)] == ["tiny/0", "tiny/4"]
+
+
+def test_figures_are_sent_where_episodes_cannot_be_read(tmp_path: Path, monkeypatch) -> None:
+    mine, said = recipe(tmp_path / "run", "[tensorboard]"), Said()
+    monkeypatch.setattr(trackers.Tracker, "shows_episodes", True)
+    with Run.open(mine.directory, mine) as run, tracked(run, said):
+        (tmp_path / "run" / "trajectories.sqlite").write_text("no store")
+        run.log("dev", agent="sft", step=0, reward=0.5)
+    events = scalars(tmp_path / "run" / "tracking" / "tensorboard" / "mine")
+    assert events["dev/reward"] == [(1, 0.5)]
+    assert len(said.lines) == 1 and "shows no episodes of evaluate/sft/dev" in said.lines[0]
+
+
+def test_only_the_thread_that_asks_for_it_is_hushed(capsys: pytest.CaptureFixture[str]) -> None:
+    with trackers.hushed("trackio"):
+        print("from a tracker")
+        other = threading.Thread(target=print, args=("from another thread",))
+        other.start()
+        other.join()
+    print("after")
+    assert capsys.readouterr().out == "from another thread\nafter\n"
+
+
 def test_what_was_logged_before_it_was_asked_for_is_sent_at_the_next_start(tmp_path: Path) -> None:
     plain, mine = (recipe(tmp_path / "run", trackers) for trackers in ("[]", "[tensorboard]"))
     with Run.open(plain.directory, plain) as run, tracked(run, Said()):
@@ -135,7 +192,7 @@ def test_one_that_fails_later_costs_a_line_and_the_next_start_sends_what_it_miss
     mine, said = recipe(tmp_path / "run", "[tensorboard]"), Said()
     whole = trackers.Tracker.send
 
-    def fails(self: trackers.Tracker, point: object) -> None:
+    def fails(self: trackers.Tracker, *_: object) -> None:
         raise ConnectionError("the network is gone")
 
     monkeypatch.setattr(trackers.Tracker, "send", fails)

@@ -47,14 +47,16 @@ def export_data(
     *,
     out: Annotated[
         Path,
-        typer.Option("--out", help="Ending .jsonl, .json, .parquet or .arrow; none: a `datasets` directory."),
+        typer.Option(
+            "--out", help="Ending .jsonl, .json, .parquet, .arrow or .eval; none: a `datasets` directory."
+        ),
     ],
     form: Annotated[
         str,
         typer.Option(
             "--format",
-            help="own, sharegpt, agenttraj, openai or trl.",
-            autocompletion=completion.one_of("own", "sharegpt", "agenttraj", "openai", "trl"),
+            help="own, sharegpt, agenttraj, openai, trl or inspect.",
+            autocompletion=completion.one_of("own", "sharegpt", "agenttraj", "openai", "trl", "inspect"),
         ),
     ] = "own",
     what: Annotated[

@@ -8,18 +8,23 @@ from fnmatch import fnmatchcase
 from itertools import chain
 from pathlib import Path
 
-from eto.cli.outputs import DATA, check_file
+from eto.cli.outputs import DATA, LOG, check_file
 from eto.cli.terminal import say
 from eto.data.exports import PLURAL, TABLE, Kind, export, left_behind, maker_of
+from eto.data.inspect_log import ENDING, write_logs
+from eto.data.inspect_log import FORM as INSPECT
+from eto.data.inspect_samples import Played
 from eto.data.items import ItemReader
 from eto.data.notes import Notes
 from eto.data.sinks import is_directory
-from eto.data.stored import stored_phases, stream_episodes
+from eto.data.stored import stored_phases, stream_phases
 from eto.data.texts import shown
 from eto.errors import InputError
 from eto.types import Pair, Trajectory
 
 STORE = "trajectories.sqlite"
+Records = Iterator[tuple[str, Trajectory | Pair]]
+"""Records, each with the phase of its run; "" where it comes from a file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +75,17 @@ def export_records(
     notes = Notes()
     kind, records = open_source(source, what, wanted, notes)
     wanted.check(kind)
+    if form == INSPECT and kind == "trajectory":
+        _check_logs(out, source, hub, overwrite=overwrite)
+        kept = ((phase, each) for phase, each in records if isinstance(each, Trajectory))
+        played = (Played(each, phase) for phase, each in kept if wanted.takes(each))
+        written, logs = write_logs(played, out, source.resolve().name.split(".")[0])
+        many = f", in {logs} logs" if logs > 1 else ""
+        _tell(source, notes, kind, form, f"{written} trajectories written{many}: {out}")
+        return
     maker_of(kind, form)
     check_place(out, source, overwrite=overwrite)
-    taken = (record for record in records if wanted.takes(record))
+    taken = (record for _, record in records if wanted.takes(record))
     if hub.card or hub.push:
         from eto.cli.hub import push, write_folder
 
@@ -82,13 +95,37 @@ def export_records(
         written = write_folder(taken, kind, form, out, notes, source=source, licence=hub.licence)
     else:
         written = export(taken, kind, form, out, notes)
-    notes.tell(source)
-    if behind := left_behind(kind, form):
-        say(behind)
-    say(f"{written} {PLURAL[kind]} written: {out}")
+    _tell(source, notes, kind, form, f"{written} {PLURAL[kind]} written: {out}")
     if hub.push:
         push(out, hub.push)
         say(f"pushed, private: {hub.push}")
+
+
+def _tell(source: Path, notes: Notes, kind: Kind, form: str, written: str) -> None:
+    notes.tell(source)
+    if behind := left_behind(kind, form):
+        say(behind)
+    say(written)
+
+
+def _check_logs(out: Path, source: Path, hub: Hub, *, overwrite: bool) -> None:
+    """Refuse what is no place for logs. In a directory, logs of other programs stay."""
+    where = f"--out {shown(out, line=True)}"
+    if hub.card or hub.push:
+        problem = "a log of Inspect is no data set"
+        raise InputError(problem, where="--card, --push", hint="leave these out, or take another --format")
+    if out.suffix == ENDING and not out.is_dir():
+        check_file(out, overwrite=overwrite, inputs={"the source": source}, form=LOG)
+        return
+    if out.suffix and not out.is_dir():
+        problem = f"the name promises {out.suffix}, but a log of Inspect is written"
+        hint = f"let it end in {ENDING}; without an ending it is a directory, with a log for each phase"
+        raise InputError(problem, where=where, hint=hint)
+    if out.exists() and not out.is_dir():
+        raise InputError("this is a file already", where=str(out), hint="give --out a new directory")
+    if out.is_dir() and any(out.iterdir()) and not overwrite:
+        hint = "give --out a new directory, or --overwrite to replace the logs of the same names"
+        raise InputError("there is something here already", where=str(out), hint=hint)
 
 
 def check_place(out: Path, source: Path, *, overwrite: bool) -> None:
@@ -114,9 +151,7 @@ def check_place(out: Path, source: Path, *, overwrite: bool) -> None:
         raise InputError("this is a file already", where=str(out), hint="give --out a new directory")
 
 
-def open_source(
-    source: Path, what: str, wanted: Filter, notes: Notes
-) -> tuple[Kind, Iterator[Trajectory | Pair]]:
+def open_source(source: Path, what: str, wanted: Filter, notes: Notes) -> tuple[Kind, Records]:
     """The kind and the records of a run, or of a file. Raises `InputError` where there are none."""
     if what not in ("", "episodes", "experts", "pairs"):
         hint = "use one of episodes, experts, pairs"
@@ -136,7 +171,7 @@ def open_source(
         known = f"phases: {', '.join(phases)}" if phases else "nothing was played yet"
         place = f"--phase {shown(wanted.phase, line=True)}" if wanted.phase else str(source)
         raise InputError("no episode of such a phase", where=place, hint=known)
-    return "trajectory", stream_episodes(source / STORE, chosen, notes)
+    return "trajectory", stream_phases(source / STORE, chosen, notes)
 
 
 def _named(paths: list[Path], pattern: str) -> list[Path]:
@@ -149,7 +184,7 @@ def _some(paths: list[Path], source: Path, problem: str) -> list[Path]:
     return [path for path in paths if path.stat().st_size]
 
 
-def _of_files(paths: list[Path], what: str, notes: Notes) -> tuple[Kind, Iterator[Trajectory | Pair]]:
+def _of_files(paths: list[Path], what: str, notes: Notes) -> tuple[Kind, Records]:
     reader = ItemReader(notes=notes, by_success=True)
     records: Iterator[Trajectory | Pair] = chain.from_iterable(map(reader.stream, paths))
     first = next(records)
@@ -160,9 +195,9 @@ def _of_files(paths: list[Path], what: str, notes: Notes) -> tuple[Kind, Iterato
     return kind, _of_one_kind(chain([first], records), kind, paths[0])
 
 
-def _of_one_kind(records: Iterable[Trajectory | Pair], kind: Kind, path: Path) -> Iterator[Trajectory | Pair]:
+def _of_one_kind(records: Iterable[Trajectory | Pair], kind: Kind, path: Path) -> Records:
     for record in records:
         if isinstance(record, Pair) != (kind == "pair"):
             problem = "the file holds both trajectories and pairs"
             raise InputError(problem, where=str(path), hint="take it apart: eto import FILE --out DIRECTORY")
-        yield record
+        yield "", record

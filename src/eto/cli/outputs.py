@@ -19,6 +19,7 @@ LINES = "JSON lines"
 MARKDOWN = "Markdown"
 HTML = "HTML"
 DATA = "JSON, Parquet or Arrow"
+LOG = "a log of Inspect"
 _TEXTS = frozenset({".jsonl", ".json", ".ndjson"})
 _ALIEN = frozenset(
     {
@@ -36,7 +37,20 @@ _ALIEN = frozenset(
             ".pickle",
         ),
         *(".zip", ".tar", ".tgz", ".bz2", ".xz", ".zst", ".lz4", ".7z", ".db", ".sqlite", ".h5", ".hdf5"),
-        *(".yaml", ".yml", ".toml", ".xml", ".html", ".pdf", ".png", ".safetensors", ".bin", ".pt", ".gguf"),
+        *(
+            ".yaml",
+            ".yml",
+            ".toml",
+            ".xml",
+            ".html",
+            ".pdf",
+            ".png",
+            ".safetensors",
+            ".bin",
+            ".pt",
+            ".gguf",
+            ".eval",
+        ),
     }
 )
 """Endings of forms that no command writes."""
@@ -149,8 +163,9 @@ def _check_name(out: Path, form: str, option: str) -> None:
     text = form in _PAGES
     alien = (_ALIEN | _TEXTS | {*_PAGES.values(), ".gz"}) - {_PAGES[form]} if text else _ALIEN
     alien = alien - {".parquet", ".arrow"} if form == DATA and not packed else alien
+    alien = alien - {".eval"} if form == LOG and not packed else alien
     if ending in alien or (packed and text):
-        good = _PAGES.get(form, ".jsonl or .jsonl.gz")
+        good = {**_PAGES, LOG: ".eval"}.get(form, ".jsonl or .jsonl.gz")
         problem = f"the name promises {ending}, but {form} is written"
         raise InputError(problem, where=f"{option} {shown(out, line=True)}", hint=f"let it end in {good}")
 

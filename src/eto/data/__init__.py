@@ -9,6 +9,8 @@
 - `files`: small files that survive a kill
 - `formats`: trajectory and pair files in any known format
 - `hashed_words`: texts as vectors without a model
+- `inspect_log`: episodes as logs of Inspect
+- `inspect_samples`: an episode as a sample of such a log
 - `items`: one item of any known form as a record
 - `jsonfiles`: JSON files, read with line numbers
 - `jsontext`: JSON from elsewhere, parsed with exact errors

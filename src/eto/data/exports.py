@@ -14,6 +14,7 @@ from eto.data.foreign.told import (
     trajectory_to_trl,
 )
 from eto.data.foreign.written import pair_to_sharegpt, pair_to_trl
+from eto.data.inspect_log import FORM as INSPECT
 from eto.data.notes import Notes
 from eto.data.records import pair_to_record, trajectory_to_record
 from eto.data.sinks import open_sink
@@ -36,6 +37,11 @@ MAKERS: Mapping[Kind, Mapping[str, Maker]] = {
     },
     "pair": {"own": pair_to_record, "sharegpt": pair_to_sharegpt, "trl": pair_to_trl},
 }
+FORMS: Mapping[Kind, tuple[str, ...]] = {
+    "trajectory": (*MAKERS["trajectory"], INSPECT),
+    "pair": tuple(MAKERS["pair"]),
+}
+"""All forms; logs of Inspect are written as a whole, not item by item."""
 _OF_TURNS = "token ids, log-probabilities, rewards of single turns, scores, seeds, why an episode ended"
 _STAYS = f"{_OF_TURNS}, what a task is reset by, and an observation that nothing answers"
 LEFT_BEHIND: Mapping[str, str] = {
@@ -49,6 +55,10 @@ LEFT_BEHIND: Mapping[str, str] = {
     "trl": (
         f"TRL has no place for {_STAYS}; items with a turn without loss are left out. Train with "
         "assistant_only_loss=True, which trains replies of the prompt as well"
+    ),
+    INSPECT: (
+        "Inspect logs have no place for token ids, log-probabilities, functions that were not called, and "
+        "what a task is reset by; eto import does not read them"
     ),
     "pair/sharegpt": (
         f"ShareGPT pairs have no place for rewards, sources, {_STAYS}; those with calls, tools or thoughts "
@@ -65,7 +75,7 @@ LEFT_BEHIND: Mapping[str, str] = {
 def maker_of(kind: Kind, form: str) -> Maker:
     """What makes an item of a record. Raises `InputError` for a form that the kind does not have."""
     if form not in MAKERS[kind]:
-        hint = f"use one of {', '.join(MAKERS[kind])}"
+        hint = f"use one of {', '.join(FORMS[kind])}"
         raise InputError(f"{PLURAL[kind]} have no form {form!r}", where="--format", hint=hint)
     return MAKERS[kind][form]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -66,9 +66,9 @@ def stored_phases(path: Path) -> list[str]:
         return [phase for (phase,) in store.execute(statement)]
 
 
-def stream_episodes(path: Path, phases: list[str], notes: Notes) -> Iterator[Trajectory]:
-    """Finished episodes of `phases`, by task and sample within each. Those that are damaged are left out and
-    counted in `notes`, with the place of the first."""
+def stream_phases(path: Path, phases: list[str], notes: Notes) -> Iterator[tuple[str, Trajectory]]:
+    """Finished episodes of `phases`, each with its phase, by task and sample within each. Those that are
+    damaged are left out and counted in `notes`, with the place of the first."""
     statement = """
         SELECT task_id, sample, record FROM episodes
         WHERE phase = ? AND NOT failed ORDER BY task_id, sample
@@ -79,7 +79,7 @@ def stream_episodes(path: Path, phases: list[str], notes: Notes) -> Iterator[Tra
             for task, sample, record in store.execute(statement, (phase,)):
                 where = f"phase {phase}, task {task}, sample {sample}"
                 try:
-                    yield trajectory_from_record(parse_json(record, where), where)
+                    yield phase, trajectory_from_record(parse_json(record, where), where)
                 except InputError as error:
                     damaged.append(f"{error.where}: {error.problem}" if not damaged else "")
     if damaged:
@@ -150,3 +150,23 @@ class StoredEpisodes:
     def _note(self, fault: InputError) -> None:
         if str(fault) not in map(str, self.faults):
             self.faults.append(fault)
+
+
+def spread_episodes(path: Path, phase: str, most: int) -> list[Trajectory]:
+    """At most `most` finished episodes of a phase, evenly spread over its tasks, the first sample of each:
+    of phases on the same tasks, those of the same tasks. Damaged ones are left out; none where there is no
+    store."""
+    keys = "SELECT task_id, MIN(sample) FROM episodes WHERE phase = ? AND NOT failed GROUP BY task_id"
+    one = "SELECT record FROM episodes WHERE phase = ? AND task_id = ? AND sample = ?"
+    found: list[Trajectory] = []
+    if not path.exists() or most < 1:
+        return found
+    with opened(path, []) as store:
+        known = store.execute(f"{keys} ORDER BY task_id", (phase,)).fetchall()
+        count = min(most, len(known))
+        for task, sample in (known[place * len(known) // count] for place in range(count)):
+            [record] = store.execute(one, (phase, task, sample)).fetchone()
+            where = f"phase {phase}, task {task}, sample {sample}"
+            with suppress(InputError):
+                found.append(trajectory_from_record(parse_json(record, where), where))
+    return found

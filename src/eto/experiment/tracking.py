@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from eto.data.files import disk_errors, read_json, write_json
+from eto.data.stored import spread_episodes
 from eto.data.texts import shorten, shown
-from eto.errors import MissingRequirement
+from eto.errors import InputError, MissingRequirement
 from eto.experiment.run import Run
-from eto.experiment.tracked_rows import Points
+from eto.experiment.tracked_rows import Point, Points
 from eto.experiment.trackers import Begun, Tracker, check_installed
 from eto.experiment.watch import Watcher
+from eto.types import Trajectory
 
 START_SECONDS = 300.0
 """Longest wait for a tracker to begin; wandb itself gives up after 90."""
@@ -109,10 +111,21 @@ class _Follower(threading.Thread):
             for row in batch:
                 point, seen = numbered.of(row), seen + 1
                 if seen > sent:
-                    opened.send(point)
+                    opened.send(point, self._episodes(point) if opened.shows_episodes else ())
             if seen > sent:
                 sent = seen
                 self._keep(sent, opened.identity)
+
+    def _episodes(self, point: Point) -> list[Trajectory]:
+        """A sample of the episodes that were measured."""
+        if point.played is None:
+            return []
+        store, most = self._run.directory / "trajectories.sqlite", self._run.recipe.tracking.episodes
+        try:
+            return spread_episodes(store, point.played.text, most)
+        except InputError as error:  # figures are worth more than a sample
+            self._watch.say(f"{self.tracker} shows no episodes of {point.played.text}: {error.problem}")
+            return []
 
     def _keep(self, rows: int, identity: str) -> None:
         self._kept = {**self._place, "rows": rows, "identity": identity}

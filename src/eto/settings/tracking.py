@@ -8,6 +8,7 @@ from annotated_types import MinLen
 from pydantic import Field, model_validator
 
 from eto.settings.base import Conflict, Free, Settings
+from eto.settings.limits import Whole
 
 TrackerName = Literal["tensorboard", "wandb", "mlflow", "trackio"]
 
@@ -19,6 +20,9 @@ class TrackingSettings(Settings):
     """Any of them, by name; each is a package of its own."""
     project: Annotated[str, MinLen(1), Free()] = "eto"
     """Project of wandb and trackio, experiment of mlflow."""
+    episodes: Annotated[Whole, Free()] = 8
+    """How many episodes of each evaluation trackers show that have a place for them (trackio): of the same
+    tasks each time; 0: none."""
     run_name: Annotated[str | None, Free()] = None
     """Name of the run there; null: the recipe's."""
     directory: Annotated[str | None, Free()] = None

@@ -49,7 +49,7 @@ def trajectory_to_agenttraj(trajectory: Trajectory) -> dict[str, Any]:
 
 def trajectory_to_openai(trajectory: Trajectory) -> dict[str, Any]:
     """OpenAI's chat messages with `tools` and `tool_calls`; replies without loss have `"weight": 0`."""
-    return _with_messages(trajectory, _said_in_openai)
+    return _with_messages(trajectory, said_in_openai)
 
 
 def trajectory_to_trl(trajectory: Trajectory) -> dict[str, Any]:
@@ -96,7 +96,8 @@ def _prompt_length(trajectory: Trajectory, prompt: list[dict[str, Any]]) -> dict
     return {"prompt_messages": len(prompt)} if unclear else {}
 
 
-def _said_in_openai(message: Message, loss: bool) -> dict[str, Any]:
+def said_in_openai(message: Message, loss: bool) -> dict[str, Any]:
+    """`role`, `content`, thoughts and calls, and `"weight": 0` where no loss falls on it."""
     said: dict[str, Any] = {"role": message.role, "content": message.content}
     if message.reasoning:
         said["reasoning_content"] = message.reasoning
