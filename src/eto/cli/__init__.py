@@ -25,6 +25,7 @@ transformers.
 - `plan`: `eto run --plan`
 - `play`: `eto play`
 - `progress`: one live line per stage
+- `recipes`: `eto recipes`
 - `report`: `eto report` of one run
 - `run`: `eto run`
 - `runs`: `eto runs`
