@@ -38,12 +38,12 @@ for name in ("py.typed", "viewer/templates/base.html", "training/optim4rl.safete
 """
 SMALL = (
     *(
-        "environment.options.horizon=4",
+        "environment.options.horizon=5",
         "tasks.train_per_kind=4",
         "tasks.dev_per_kind=2",
         "tasks.test_per_kind=2",
     ),
-    *("method.sft.epochs=1", "rollout.max_action_tokens=4", "train.save_optimiser=false"),
+    *("method.sft.epochs=1", "rollout.max_action_tokens=4"),
 )
 
 
@@ -73,14 +73,16 @@ def core(name: str = "eto-agent") -> dict[str, Distribution]:
 
 
 def link(packages: dict[str, Distribution], site: Path) -> None:
-    """Links to the files of `packages` in the folder `site`, those of programs left out."""
+    """Links to the files of `packages` in the folder `site`, those of programs left out. A folder that is a
+    package is one link; one that several packages may share is made, with links to its files."""
     for package in packages.values():
-        for file in package.files or []:
-            target = site / file
-            if ".." in file.parts or file.suffix == ".pyc" or target.is_symlink():
-                continue
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.symlink_to(Path(str(package.locate_file(file))).resolve())
+        files = [file for file in package.files or [] if ".." not in file.parts and file.suffix != ".pyc"]
+        whole = {file.parts[0] for file in files if file.parts[1:] in (("__init__.py",), ("METADATA",))}
+        for place in whole | {str(file) for file in files if file.parts[0] not in whole}:
+            target = site / place
+            if not target.is_symlink():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.symlink_to(Path(str(package.locate_file(place))).resolve())
 
 
 class Trial:
@@ -155,7 +157,7 @@ def check_first_steps(trial: Trial, model: Path) -> None:
     unknown = [extra for extra in extras if extra not in ("test", "bench") and extra not in told.split()]
     if unknown:
         sys.exit(f"`eto doctor` says nothing of {', '.join(unknown)}\n{told}")
-    refused = trial.eto("run", "quickstart", f"model.path={model}", code=3)
+    refused = trial.eto("run", "quickstart", f"model.path={model}", code=2)
     if "pip install 'eto-agent[scienceworld]'" not in refused:
         sys.exit(f"no remedy where an extra is missing:\n{refused}")
     trial.eto("run", "recipes/bandit.yaml", f"model.path={model}", *SMALL)
@@ -180,6 +182,7 @@ def steps(fresh: bool) -> Iterator[str]:
         yield "installed"
         check_start(trial)
         yield "started"
+        import eto  # noqa: F401 - sets the threads before torch is loaded
         from tiny import save_tiny
 
         check_first_steps(trial, save_tiny(folder / "model"))
