@@ -25,6 +25,7 @@ from packaging.requirements import Requirement
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "helpers")]
 
+import eto  # noqa: E402, F401 - sets the threads before torch is loaded
 from scripts.build_package import build, epoch, files_of, in_tree  # noqa: E402
 
 LONGEST = 1.0
@@ -182,7 +183,6 @@ def steps(fresh: bool) -> Iterator[str]:
         yield "installed"
         check_start(trial)
         yield "started"
-        import eto  # noqa: F401 - sets the threads before torch is loaded
         from tiny import save_tiny
 
         check_first_steps(trial, save_tiny(folder / "model"))
