@@ -81,7 +81,7 @@ def link(packages: dict[str, Distribution], site: Path) -> None:
         whole = {file.parts[0] for file in files if file.parts[1:] in (("__init__.py",), ("METADATA",))}
         for place in whole | {str(file) for file in files if file.parts[0] not in whole}:
             target = site / place
-            if not target.is_symlink():
+            if not os.path.lexists(target):  # venv brings setuptools with some Pythons
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.symlink_to(Path(str(package.locate_file(place))).resolve())
 
