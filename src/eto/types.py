@@ -104,6 +104,8 @@ class Turn:
     """False: this turn is context alone; no loss falls on it, in cloning and in pairs."""
     afresh: bool = False
     """True: what comes next follows the prompt's system messages and this turn's observation alone."""
+    discarded_tokens: int = 0
+    """Tokens sampled for actions that were offered in this turn and not taken."""
 
     @property
     def said(self) -> tuple[str, str, tuple[ToolCall, ...]]:

@@ -68,7 +68,7 @@ def test_a_comparison(tmp_path: Path, model: Path, command) -> None:
     method = sampling(sft=RECIPE["method"]["sft"] | {"epochs": 12, "batch_size": 2})
     path = write(tmp_path / "r.yaml", model, method, tasks=TASKS | {"explore_unseen": 0.5})
     out = tmp_path / "out"
-    command.succeeds("compare", path, "--seeds", "1", "--out", out)
+    command.succeeds("compare", path, "--seed", "0", "--out", out)
 
     run = out / "sampled" / "seed-0"
     everything, longer = (out / "sampled" / f"{name}-seed-0" for name in ("all-experts", "same-tokens"))
@@ -103,6 +103,10 @@ def test_a_comparison(tmp_path: Path, model: Path, command) -> None:
     text = (out / "comparison.md").read_text()
     assert "not finished" not in text and text.endswith("![reward against cost](comparison.png)\n")
     assert (out / "comparison.png").read_bytes().startswith(b"\x89PNG")
+
+    assert "| sampled | 2 |" in command.succeeds("join-comparisons", out, "--out", tmp_path / "joined")
+    assert read_json(tmp_path / "joined" / "comparison.json") == read_json(out / "comparison.json")
+    command.fails("join-comparisons", out, "--out", out, says=["more than a comparison's tables"])
 
 
 def test_methods_on_one_recipe_share_what_is_equal(tmp_path: Path, model: Path, command) -> None:
@@ -186,6 +190,7 @@ def test_what_cannot_be_compared_is_refused_before_anything_runs(
 
     refused(path, "--methods", "sft,rtf", says=["unknown method 'rtf'", "did you mean rft?"])
     refused(path, "--methods", "", says=["no method is named"])
+    refused(path, "--seed", "-1", says=["there is no seed -1"])
     refused(path, path, says=["two recipes have one name, sampled"])
     refused(path, path, "--methods", "sft", says=["--methods takes one recipe"])
     undevised = ["--set", "tasks.dev_per_kind=0"]

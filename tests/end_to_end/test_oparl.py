@@ -26,6 +26,7 @@ from eto.credit.ensemble import Ensemble
 from eto.data.hashed_words import action_vector, action_vectors
 from eto.environments import SUITES
 from eto.evaluation import build_results
+from eto.evaluation.costs import costs_of
 from eto.experiment.fork import first_stage
 from eto.experiment.recipe import load_recipe
 from eto.experiment.run_records import read_done
@@ -74,6 +75,7 @@ def test_half_of_the_episodes_go_where_estimates_differ(
     exploited, explored = played(run, "explore/1"), played(run, "explore/2")
     assert len(exploited) == len(explored) == 16 and {each.source for each in explored} == {"sft"}
     check_choice(run, explored)
+    check_costs(run, exploited, explored)
     assert {pair.rejected.sample for pair in pairs_of(run)} == {0, 1}, "pairs of both agents' episodes"
     check_learnt(run)
     noted = read_done(run / "stages" / "ensemble-3" / "DONE")["metrics"]
@@ -94,6 +96,17 @@ def check_choice(run: Path, explored: list[Trajectory]) -> None:
     assert {each.task.id: each.actions for each in explored} == by_task
     plain = rollouts(actor, suite, tasks, **settings)
     assert disputed(ensemble, explored) > 1.1 * disputed(ensemble, plain)
+
+
+def check_costs(run: Path, exploited: list[Trajectory], explored: list[Trajectory]) -> None:
+    """Actions that were offered and not taken count among the generated tokens, in the explorer's half."""
+    discarded = [sum(turn.discarded_tokens for turn in each.turns) for each in explored]
+    taken = [sum(len(turn.action_ids) for turn in each.turns) for each in explored]
+    assert all(2 * kept < thrown < 5 * kept for kept, thrown in zip(taken, discarded, strict=True)), "of four"
+    assert not any(turn.discarded_tokens for each in exploited for turn in each.turns)
+    both = exploited + explored + played(run, "explore/3") + played(run, "explore/4")
+    tokens = sum(len(turn.action_ids) + turn.discarded_tokens for each in both for turn in each.turns)
+    assert costs_of(run).generated_tokens == tokens
 
 
 def test_what_cannot_be_is_refused(tmp_path: Path, model: Path, command) -> None:

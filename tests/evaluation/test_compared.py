@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from eto.evaluation.compared import best_of_each
 from eto.evaluation.compared_figure import draw_comparison
 from eto.evaluation.compared_text import compared_markdown
+from eto.evaluation.outcomes import best_of_each
 from eto.types import Message, StopReason, Task, Trajectory
 
 

@@ -64,13 +64,31 @@ def compare_methods(
     ] = None,
     out: Annotated[Path, typer.Option("--out", help="Directory of the runs and of the table.")],
     seeds: Annotated[int, typer.Option(min=1, help="Seeds 0 to N - 1.")] = 3,
+    only: Annotated[
+        list[int] | None, typer.Option("--seed", metavar="SEED", help="This seed instead; may be repeated.")
+    ] = None,
     change: Annotated[list[str] | None, typer.Option("--set", help="FIELD=VALUE, in all recipes.")] = None,
 ) -> None:
     """Run recipes, or one recipe with several methods, with several seeds, beside the controls that decide
     what each is worth; tables of paired intervals and costs, and a figure. The same command resumes."""
-    from eto.cli.compare import compare_recipes
+    from eto.cli.compare import chosen_seeds, compare_recipes
 
-    compare_recipes(recipes, change or [], seeds, out, methods)
+    compare_recipes(recipes, change or [], chosen_seeds(seeds, only or []), out, methods)
+
+
+@app.command("join-comparisons")
+def join_several_comparisons(
+    comparisons: Annotated[
+        list[Path], typer.Argument(help="Directories of comparisons, or their comparison.json files.")
+    ],
+    *,
+    out: Annotated[Path, typer.Option("--out", help="Directory for the tables and the figure.")],
+) -> None:
+    """Join comparisons that were run in several places, with other seeds or recipes, into one table and
+    figure. Their runs are not needed."""
+    from eto.cli.compare import join_comparisons
+
+    join_comparisons(comparisons, out)
 
 
 @app.command()

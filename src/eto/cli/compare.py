@@ -2,43 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from eto.cli.compose import read_recipe
 from eto.cli.progress import Progress
-from eto.data.files import disk_errors, write_atomic, write_json
-from eto.errors import InputError
-from eto.evaluation.compared import compared
-from eto.evaluation.compared_figure import draw_comparison
-from eto.evaluation.compared_text import compared_markdown
+from eto.cli.terminal import say
+from eto.data.files import disk_errors
+from eto.errors import InputError, RunConflict
+from eto.evaluation.comparison_files import NAMES, Compared, join, read_comparison, write_comparison
+from eto.evaluation.outcomes import outcome_of
 from eto.evaluation.pooled import last_episodes
-from eto.experiment.recipe import Recipe
+from eto.experiment.recipe import Recipe, flat, free_fields, load_recipe
 
 if TYPE_CHECKING:
     from eto.experiment.comparison import Entry
 
 
-_LAST = "The last agents that each method made, whether or not dev chose them,"
-
-
 def compare_recipes(
-    paths: Sequence[Path], overrides: Sequence[str], seeds: int, out: Path, methods: str | None = None
+    paths: Sequence[Path],
+    overrides: Sequence[str],
+    seeds: Sequence[int],
+    out: Path,
+    methods: str | None = None,
 ) -> None:
-    """Run the recipes, or one recipe with `methods`, with seeds 0 to `seeds` - 1 in `out`; write the tables
-    and the figure after each recipe and seed, and print the tables at the end."""
+    """Run the recipes, or one recipe with `methods`, with `seeds` in `out`; write the tables and the figure
+    after each recipe and seed, and print the tables at the end."""
     from eto.experiment.comparison import compare
 
     with Progress() as progress:
         recipes = _recipes(paths, overrides, methods, progress)
 
         def write(entries: Mapping[str, Entry]) -> None:
-            _write(entries, seeds, out)
+            _write(entries, len(seeds), out)
 
-        text = _write(compare(recipes, range(seeds), out, progress, after_each=write), seeds, out)
-        progress.say(text)
-        progress.say(f"written: {out / 'comparison.md'}, {out / 'comparison.json'}, {out / 'comparison.png'}")
+        progress.say(_write(compare(recipes, seeds, out, progress, after_each=write), len(seeds), out))
+        _say_written(out, progress.say)
+
+
+def chosen_seeds(count: int, only: Sequence[int]) -> list[int]:
+    """Seeds 0 to `count` - 1, or `only` these. Raises `InputError` for a negative one."""
+    if any(seed < 0 for seed in only):
+        raise InputError(f"there is no seed {min(only)}", where="--seed", hint="give a number from 0")
+    return sorted(set(only)) or list(range(count))
 
 
 def _recipes(
@@ -62,30 +69,49 @@ def _recipes(
     return recipes
 
 
+def join_comparisons(paths: Sequence[Path], out: Path) -> None:
+    """Write the tables and the figure of several comparisons as those of one, and print the tables."""
+    comparisons = {str(path): read_comparison(path) for path in paths}
+    if out.is_dir() and any(path.is_dir() for path in out.iterdir()):
+        hint = "take a directory without runs as --out"
+        raise RunConflict("the directory holds more than a comparison's tables", where=str(out), hint=hint)
+    parts = join(comparisons)
+    with disk_errors(out):
+        out.mkdir(parents=True, exist_ok=True)
+    say(write_comparison(parts, max(len(part.shipped) for part in parts), out))
+    _say_written(out, say)
+
+
+def _say_written(out: Path, say: Callable[[str], None]) -> None:
+    say("written: " + ", ".join(str(out / name) for name in NAMES))
+
+
 def _write(entries: Mapping[str, Entry], seeds: int, out: Path) -> str:
     """Write what there is so far; returns the tables."""
-    recipes = [entry for entry in entries.values() if not entry.control]
-    ordered = [
-        entry
-        for recipe in recipes
-        for entry in (recipe, *(e for e in entries.values() if e.control and e.of == recipe.label))
-    ]
-    runs = {entry.label: entry.directories for entry in ordered}
-    controls = {
-        recipe.label: {e.control: e.label for e in ordered if e.control and e.of == recipe.label}
-        for recipe in recipes
+    return write_comparison([_part(entry, out) for entry in entries.values()], seeds, out)
+
+
+def _part(entry: Entry, out: Path) -> Compared:
+    runs = entry.directories
+    return Compared(
+        label=entry.label,
+        of=entry.of,
+        control=entry.control,
+        own_clone=entry.own_clone,
+        recipe={}
+        if entry.control or not runs
+        else _deciding(load_recipe(runs[0] / "recipe.yaml", note=False)),
+        shipped=tuple(outcome_of(run, out) for run in runs),
+        last=tuple(outcome_of(run, out, episodes_of=last_episodes) for run in runs),
+    )
+
+
+def _deciding(recipe: Recipe) -> dict[str, Any]:
+    """The settings that decide what a run of any seed comes to; of paths the last part, for they lie
+    elsewhere on another machine."""
+    elsewhere = {*free_fields(recipe), "seed", "run_directory"}
+    return {
+        name: Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
+        for name, value in flat(recipe).items()
+        if name not in elsewhere
     }
-    table = compared(runs, controls)
-    notes = [f"{e.label}: the recipe's own clone, not trained again" for e in ordered if e.own_clone]
-    notes += [f"{e.label}: no seed is finished yet" for e in recipes if not e.directories]
-    last = compared(runs, controls, episodes_of=last_episodes)
-    text = compared_markdown(table, seeds=seeds, notes=notes)
-    if any(row["agents"] != last[label]["agents"] for label, row in table.items()):
-        text += "\n" + compared_markdown(last, seeds=seeds, agents=_LAST)
-    for label, row in table.items():
-        row["last"] = {key: last[label][key] for key in ("agents", "figures", "differences")}
-    with disk_errors(out):
-        write_json(out / "comparison.json", table)
-        draw_comparison(table, out / "comparison.png")
-        write_atomic(out / "comparison.md", text + "\n![reward against cost](comparison.png)\n")
-    return text

@@ -13,6 +13,7 @@ from eto.data.files import disk_errors, write_atomic, write_json
 from eto.errors import InputError, RecipeError
 from eto.evaluation.compared import compared
 from eto.evaluation.compared_text import compared_markdown
+from eto.evaluation.outcomes import outcome_of
 from eto.evaluation.pooled import last_episodes
 from eto.experiment.recipe_yaml import read_yaml
 
@@ -87,9 +88,11 @@ def _sources(source: Path | None, seeds: int) -> dict[int, Path]:
 def _write(variants: Sequence[Variant], seeds: int, out: Path) -> str:
     """Write what there is so far; returns the table."""
     base = variants[0].label
-    runs = {each.label: each.directories for each in variants}
-    against = {each.label: {base: base} for each in variants[1:]}
-    table = compared(runs, against, "dev", last_episodes)
+    outcomes = {
+        each.label: [outcome_of(run, out, "dev", last_episodes) for run in each.directories]
+        for each in variants
+    }
+    table = compared(outcomes, {each.label: {base: base} for each in variants[1:]})
     waiting = [each.label for each in variants if not each.directories]
     notes = [f"no seed is finished yet: {', '.join(waiting)}"] if waiting else []
     text = compared_markdown(

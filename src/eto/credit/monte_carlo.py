@@ -37,7 +37,7 @@ class Cut:
         token ids of any other are left out, and all log-probs, which tell what an episode sampled itself."""
         known = tokenizer is not None and self.trajectory.tokenizer == tokenizer
         turns = tuple(
-            replace(turn, action_ids=turn.action_ids if known else None, log_probs=None)
+            replace(turn, action_ids=turn.action_ids if known else None, log_probs=None, discarded_tokens=0)
             for turn in self.trajectory.turns[: self.turns]
         )
         return Prefix(self.trajectory.task, turns)

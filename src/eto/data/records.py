@@ -116,6 +116,9 @@ def _check_turn(turn: Turn, where: str) -> None:
         raise bad(where, "action_ids", "expected a list of token ids (whole numbers from 0)")
     if turn.log_probs is not None and len(turn.log_probs) != len(turn.action_ids or ()):
         raise bad(where, "log_probs", "expected one number for each of action_ids")
+    if not 0 <= turn.discarded_tokens <= _MOST:
+        problem = f"{brief(turn.discarded_tokens)} is not a whole number from 0 to 2^63 - 1"
+        raise bad(where, "discarded_tokens", problem)
     if turn.tool_calls:
         _check_calls(turn.tool_calls, where)
     if not turn.answers:

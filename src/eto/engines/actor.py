@@ -146,13 +146,16 @@ class Dialogue:
         """As `act`, with one of the actions that `samplings` give: that of the index which `choose` returns.
         Actions of the same ids are offered once."""
         offered: dict[tuple[int, ...], Completion] = {}
+        sampled = 0
         for sampling in samplings:
             done = await self._ask(sampling, retries)
             if isinstance(done, EngineFault):
                 return done
             offered.setdefault(done.ids, done)
+            sampled += len(done.ids)
         texts = [self._actor.renderer.text(ids) for ids in offered]
-        return self._take(list(offered.values())[choose(texts)])
+        taken = list(offered.values())[choose(texts)]
+        return replace(self._take(taken), discarded_tokens=sampled - len(taken.ids))
 
     async def _ask(self, sampling: Sampling, retries: int) -> Completion | EngineFault:
         done = await self._generate(sampling)

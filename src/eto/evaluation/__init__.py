@@ -5,12 +5,14 @@
 - `compared`: methods side by side: rewards, differences to controls, costs
 - `compared_figure`: reward against cost, as a picture
 - `compared_text`: the tables of a comparison
+- `comparison_files`: the files of a comparison, written, read and joined
 - `costs`: environment steps, generated and trained tokens, wall time
 - `crossed`: differences over tasks and seeds drawn anew
 - `curve`: the learning-curve picture
 - `data_card`: the card of an exported data set
 - `exported`: the tables as CSV and LaTeX
 - `model_card`: the card of an exported model
+- `outcomes`: what a comparison needs of one run
 - `pooled`: several seeds of one recipe as one table
 - `results`: every figure of a run as one JSON object
 - `statistics`: means, confidence intervals, paired differences

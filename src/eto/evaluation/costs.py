@@ -17,7 +17,8 @@ class Costs:
     environment_steps: int
     """Actions that simulators answered in exploring and in episodes played on from given turns."""
     generated_tokens: int
-    """Tokens that the agent sampled there; those of given turns, which have no log-probs, are not its."""
+    """Tokens that the agent sampled there, of actions that it did not take too; those of given turns, which
+    have no log-probs, are not its."""
     trained_tokens: int
     """Tokens that passed the model in optimiser steps, each trajectory's as one row."""
     seconds: float
@@ -33,7 +34,7 @@ def costs_of(directory: Path) -> Costs:
                 continue
             for episode in store.get(phase):
                 steps += len(episode.turns)
-                tokens += sum(len(turn.log_probs or ()) for turn in episode.turns)
+                tokens += sum(len(turn.log_probs or ()) + turn.discarded_tokens for turn in episode.turns)
     seconds = sum(stage["seconds"] for stage in read_stages(directory) if stage["stage"] != "test")
     return Costs(steps, tokens, sum(training_tokens(directory).values()), seconds)
 

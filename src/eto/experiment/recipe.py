@@ -22,7 +22,16 @@ from eto.settings import MethodSettings
 MOST_SHOWN = 120
 """Characters of an override that a message repeats."""
 
-__all__ = ["Recipe", "free_fields", "load_recipe", "parse_recipe", "recipe_diff", "recorded", "resolved_yaml"]
+__all__ = [
+    "Recipe",
+    "flat",
+    "free_fields",
+    "load_recipe",
+    "parse_recipe",
+    "recipe_diff",
+    "recorded",
+    "resolved_yaml",
+]
 
 
 def load_recipe(path: str | Path, overrides: Sequence[str] = (), *, note: bool = True) -> Recipe:
@@ -112,7 +121,7 @@ def recorded(text: str, *, source: str = "recipe") -> Mapping[str, Any]:
 
 def recipe_diff(old: Recipe | Mapping[str, Any], new: Recipe | Mapping[str, Any]) -> list[str]:
     """Lines `field: old -> new` for every field that differs, in the order of the fields."""
-    before, after = _flat(old), _flat(new)
+    before, after = flat(old), flat(new)
     fields = [*before, *(field for field in after if field not in before)]
     absent = object()
 
@@ -127,7 +136,8 @@ def recipe_diff(old: Recipe | Mapping[str, Any], new: Recipe | Mapping[str, Any]
     ]
 
 
-def _flat(recipe: Recipe | Mapping[str, Any]) -> dict[str, Any]:
+def flat(recipe: Recipe | Mapping[str, Any]) -> dict[str, Any]:
+    """Its JSON values by dotted name."""
     values = recipe.model_dump(mode="json") if isinstance(recipe, Recipe) else recipe
 
     def walk(value: Any, path: str) -> Iterator[tuple[str, Any]]:

@@ -148,7 +148,7 @@ def without(trajectory: Trajectory, text: str) -> Trajectory:
     the longer prompt, are left out."""
     if not text:
         return trajectory
-    turns = tuple(replace(turn, log_probs=None) for turn in trajectory.turns)
+    turns = tuple(replace(turn, log_probs=None, discarded_tokens=0) for turn in trajectory.turns)
     return replace(trajectory, messages=unmark(trajectory.messages, text), turns=turns)
 
 
