@@ -2,7 +2,9 @@
 # make test         install what the tests need, then style checks and tests
 # make lint         style and type checks alone
 # make test-lower   core tests with the oldest versions that pyproject.toml admits, in .venv-lower
-# make test-package build wheel and sdist and try them in a fresh environment (a few minutes)
+# make test-pythons core tests with each Python from 3.11 to 3.14 on the PATH, in .venv-pythons
+# make test-package build wheel and sdist and try the wheel alone (two minutes)
+# make package      wheel and sdist into dist/
 # make test-engines tests with the real vLLM, in an environment of its own in the cache (1.2 GB, 20 minutes)
 # make test-engines-quick  the same in one server: tokens, new weights, a kill, a run, chat
 # make test-gpu     tests that need one GPU, or two
@@ -28,7 +30,8 @@ TESTS ?= $(wildcard tests/test_*.py) tests/cli tests/cpu tests/credit tests/data
   tests/tokens tests/training tests/viewer \
   tests/end_to_end/test_api.py tests/end_to_end/test_bad_input.py tests/end_to_end/test_commands.py
 
-.PHONY: help quickstart install test test-engines test-engines-quick test-gpu test-lower test-package lint docs bench bench-quick clean
+.PHONY: help quickstart install test test-engines test-engines-quick test-gpu test-lower test-package test-pythons \
+  package lint docs bench bench-quick clean
 
 help:
 	@sed -n '/^# make/s/^# /  /p' Makefile
@@ -53,6 +56,13 @@ test-lower: $(LOWER)/.installed
 test-package: $(VENV)/.installed-test
 	$(BIN)/python scripts/check_package.py
 
+# TESTS of the command line alone: the script has a selection of its own.
+test-pythons: $(VENV)/.installed-test
+	$(BIN)/python scripts/check_pythons.py $(addprefix --pin ,$(PIN)) $(if $(filter command line,$(origin TESTS)),$(TESTS))
+
+package: $(VENV)/.installed-test
+	$(BIN)/python scripts/build_package.py dist
+
 test-engines: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -m vllm tests/engines tests/end_to_end
 
@@ -73,7 +83,7 @@ bench-quick: $(VENV)/.installed-bench
 	$(BIN)/python -m benchmarks --quick
 
 clean:
-	rm -rf $(VENV) $(LOWER) build site src/*.egg-info .pytest_cache .hypothesis .ruff_cache .mypy_cache
+	rm -rf $(VENV) $(LOWER) .venv-pythons build dist site src/*.egg-info .pytest_cache .hypothesis .ruff_cache .mypy_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.created:

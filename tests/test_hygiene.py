@@ -26,6 +26,7 @@ SKIPPED = {
     ".git",
     ".venv",
     ".venv-lower",
+    ".venv-pythons",
     "runs",
     "build",
     "__pycache__",

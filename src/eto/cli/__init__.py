@@ -29,6 +29,7 @@ transformers.
 - `play`: `eto play`
 - `progress`: one live line per stage
 - `replaying`: `eto replay`
+- `recipes`: `eto recipes`
 - `report`: `eto report` of one run
 - `run`: `eto run`
 - `runs`: `eto runs`

@@ -51,6 +51,24 @@ def report(
         report_runs(directories, against or [], out=out, html=html, episodes=episodes, overwrite=overwrite)
 
 
+@app.command()
+def recipes(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME]...", help="Those to write. [all]")
+    ] = None,
+    *,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder to write recipes to.")] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """List the recipes that come with eto, or write them to a folder, to be changed."""
+    from eto.cli.recipes import list_recipes, write_recipes
+
+    if out is None:
+        list_recipes(names or [])
+    else:
+        write_recipes(names or [], out, overwrite)
+
+
 @app.command("compare")
 def compare_methods(
     recipes: Annotated[

@@ -17,6 +17,7 @@
 - `recipe_yaml`: YAML within bounds, every field with its line
 - `run`: the run directory: lock, stages, manifest, metrics, resume
 - `run_records`: the records of a run, each checked
+- `shipped`: the recipes that the package carries
 - `sources`: runs that a new run can take stages from
 - `stage`: a stage while it is open: notes and wall time
 - `sweep`: settings varied one at a time, judged on dev tasks

@@ -15,6 +15,7 @@ from eto.experiment.recipe_earlier import ABSENT, Rewriting
 from eto.experiment.recipe_errors import Origins
 from eto.experiment.recipe_fields import DEFAULT_METHOD, Recipe, free_fields
 from eto.experiment.recipe_yaml import DEEPEST, Location, dotted, read_text, read_yaml, write_yaml
+from eto.experiment.shipped import recipe_path
 from eto.methods import load_method
 from eto.settings import MethodSettings
 
@@ -34,13 +35,14 @@ __all__ = [
 
 
 def load_recipe(path: str | Path, overrides: Sequence[str] = (), *, note: bool = True) -> Recipe:
-    """The recipe in the YAML file `path`, with `key.path=value` overrides (values are YAML).
+    """The recipe in the YAML file `path`, with `key.path=value` overrides (values are YAML). Where there is
+    no such file, a name such as `quickstart` stands for the recipe that the package carries.
 
     A warning says how keys of the earlier form are written now, unless `note` is false.
     Raises `RecipeError` naming the file, line and field, what is allowed, and the nearest known key;
     `InputError` when the file cannot be read.
     """
-    return parse_recipe(read_text(Path(path)), overrides, source=str(path), note=note)
+    return parse_recipe(read_text(recipe_path(path)), overrides, source=str(path), note=note)
 
 
 def parse_recipe(
@@ -50,7 +52,7 @@ def parse_recipe(
     values, lines = read_yaml(text, source)
     if not isinstance(values, dict):
         what = "is empty" if values is None else "is not a mapping of keys to values"
-        raise RecipeError(f"the recipe {what}", where=source, hint="start from recipes/quickstart.yaml")
+        raise RecipeError(f"the recipe {what}", where=source, hint="`eto recipes` lists some to start from")
     values = _unshared(values)
     rewriting = Rewriting(source)
     origins = rewriting.file(values, {location: f"{source}:{line}" for location, line in lines.items()})
