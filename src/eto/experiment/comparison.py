@@ -55,9 +55,10 @@ def compare(
     """Run every recipe and its controls with every seed in `directory`; label -> its runs, seed by seed.
 
     What is finished stays; an interrupted comparison is resumed by the same call. after_each: called with
-    what there is so far whenever a recipe and its controls are done with a seed. Raises `InputError` for
-    recipes that share a name or differ in their environment or test tasks, `RunConflict` where the directory
-    holds other runs or is in use.
+    what there is so far whenever a recipe and its controls are done with a seed and were not before.
+
+    Raises `InputError` for recipes that share a name or differ in their environment or test tasks,
+    `RunConflict` where the directory holds other runs or is in use.
     """
     check_comparable(recipes)
     placed = {seed: [_with_seed(recipe, seed, directory) for recipe in recipes] for seed in seeds}
@@ -68,8 +69,8 @@ def compare(
             made: list[Recipe] = []
             # Plain cloning first: it may be the control of others.
             for recipe in sorted(group, key=lambda recipe: not isinstance(recipe.method, CloningSettings)):
-                _run_beside_controls(recipe, made, entries, watch)
-                after_each(entries)
+                if _run_beside_controls(recipe, made, entries, watch):
+                    after_each(entries)
     return entries
 
 
@@ -79,9 +80,10 @@ def _with_seed(recipe: Recipe, seed: int, directory: Path) -> Recipe:
 
 def _run_beside_controls(
     recipe: Recipe, made: list[Recipe], entries: dict[str, Entry], watch: Watcher
-) -> None:
-    """Perform the recipe and those of its controls that no run `made` of this seed is equal to."""
-    _perform(recipe, recipe.name, made, watch)
+) -> bool:
+    """Perform the recipe and those of its controls that no run `made` of this seed is equal to; whether any
+    of them was not finished before."""
+    anew = _perform(recipe, recipe.name, made, watch)
     entries[recipe.name].directories.append(recipe.directory)
     cloning = _cloning_of(recipe)
     for name, control in controls_of(recipe):
@@ -92,8 +94,9 @@ def _run_beside_controls(
         )
         equal = next((each for each in made if equal_recipes(each, control)), None)
         if equal is None:
-            _perform(control, label, made, watch)
+            anew |= _perform(control, label, made, watch)
         entry.directories.append((equal or control).directory)
+    return anew
 
 
 def controls_of(recipe: Recipe) -> Iterator[tuple[str, Recipe]]:
@@ -134,10 +137,12 @@ def _cloning_of(recipe: Recipe) -> SftSettings | None:
     return next((each for each in sections if isinstance(each, SftSettings)), None)
 
 
-def _perform(recipe: Recipe, label: str, made: list[Recipe], watch: Watcher) -> None:
-    """Run it, with what it can take from the runs `made` before; those end with it."""
-    if not (recipe.directory / "stages" / "test" / "DONE").exists():
+def _perform(recipe: Recipe, label: str, made: list[Recipe], watch: Watcher) -> bool:
+    """Run it unless it is finished, with what it can take from the runs `made` before; those end with it."""
+    finished = (recipe.directory / "stages" / "test" / "DONE").exists()
+    if not finished:
         watch.say(f"{label}, seed {recipe.seed}: {recipe.directory}")
         source = best_source(recipe, [each.directory for each in made])
         perform(recipe, source=source, watch=watch, share_tests=True)
     made.append(recipe)
+    return not finished
