@@ -66,10 +66,8 @@ def test_one_log_has_a_sample_for_each_episode(tmp_path: Path) -> None:
         **{"phase": "explore/1", "round": 1, "sample": 0, "seed": 0, "stop": "out_of_turns", "turns": 2},
     }
     head = found["header.json"]
-    assert head["eval"]["model"] == "several" and head["eval"]["dataset"]["sample_ids"] == [
-        "tiny/0",
-        "tiny/9",
-    ]
+    assert head["eval"]["model"] == "several" and head["eval"]["config"] == {}
+    assert head["eval"]["dataset"] == {"name": "tiny", "samples": 4}, "tasks have unequal numbers of episodes"
     reward, success = (score["metrics"] for score in head["results"]["scores"])
     assert {name: metric["value"] for name, metric in reward.items()} == {
         **{"expert": 1.0, "explore/1": 0.25, "evaluate/eto-2/test": 0.5},
@@ -104,6 +102,7 @@ def test_a_directory_has_a_log_for_each_phase_and_keeps_other_files(tmp_path: Pa
     explored = parts(logs / "explore-1.eval")["header.json"]
     assert explored["eval"]["task"] == "mine explore/1"
     assert explored["eval"]["model"] == "sft" and explored["eval"]["config"] == {"epochs": 2}
+    assert explored["eval"]["dataset"] == {"name": "tiny", "samples": 1, "sample_ids": ["tiny/0"]}
     reward = explored["results"]["scores"][0]["metrics"]
     assert reward["mean"]["value"] == reward["stderr"]["value"] == 0.25, "0 and 0.5"
 
