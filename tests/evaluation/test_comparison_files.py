@@ -31,8 +31,9 @@ def parts(*seeds: int, names: tuple[str, ...] = ("rft", "kto")) -> list[Compared
     for number, name in enumerate(names):
         for label, control in ((name, ""), (f"{name}: as many", "as many")):
             each = tuple(outcome(label, seed, number + 2 * bool(control)) for seed in seeds)
+            others = tuple(replace(one, agent="rft-2", costs=one.costs) for one in each if one.seed == 1)
             settings: dict[str, Any] = {} if control else SETTINGS | {"name": name}
-            found.append(Compared(label, name, control, False, settings, each, each))
+            found.append(Compared(label, name, control, False, settings, each, others))
     return found
 
 

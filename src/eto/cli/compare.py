@@ -97,6 +97,8 @@ def _write(entries: Mapping[str, Entry], seeds: int, out: Path) -> list[Part]:
 
 def _part(entry: Entry, out: Path) -> Compared:
     runs = entry.directories
+    shipped = [outcome_of(run, out) for run in runs]
+    others = [outcome_of(run, out, episodes_of=last_episodes) for run in runs]
     return Compared(
         label=entry.label,
         of=entry.of,
@@ -105,8 +107,8 @@ def _part(entry: Entry, out: Path) -> Compared:
         recipe={}
         if entry.control or not runs
         else _deciding(load_recipe(runs[0] / "recipe.yaml", note=False)),
-        shipped=tuple(outcome_of(run, out) for run in runs),
-        last=tuple(outcome_of(run, out, episodes_of=last_episodes) for run in runs),
+        shipped=tuple(shipped),
+        others=tuple(last for last, one in zip(others, shipped, strict=True) if last != one),
     )
 
 

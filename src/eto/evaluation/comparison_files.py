@@ -41,8 +41,14 @@ class Compared:
     follows from its recipe's."""
     shipped: tuple[Outcome, ...] = ()
     """Of each seed the agent that the run ships."""
-    last: tuple[Outcome, ...] = ()
-    """Of each seed the last agent that the method made."""
+    others: tuple[Outcome, ...] = ()
+    """Of each seed whose run ships another agent than the last one that the method made: that one."""
+
+    @property
+    def last(self) -> tuple[Outcome, ...]:
+        """Of each seed the last agent that the method made."""
+        of_seed = {one.seed: one for one in (*self.shipped, *self.others)}
+        return tuple(of_seed.values())
 
 
 def write_comparison(parts: Sequence[Compared], seeds: int, out: Path) -> list[Part]:
@@ -145,7 +151,7 @@ def _joined(same: Sequence[tuple[str, Compared]]) -> Compared:
         own_clone=all(part.own_clone for _, part in same),
         recipe=first.recipe,
         shipped=_of_all((where, part.shipped) for where, part in same),
-        last=_of_all((where, part.last) for where, part in same),
+        others=_of_all((where, part.others) for where, part in same),
     )
 
 

@@ -46,7 +46,7 @@ def improve(
                     fit.stop(f"KL {step.figures['kl']:.3f} nats a token above target_kl")
             save_model(lab.learner, stage.directory)
             save_file(_head(lab), stage.directory / HEAD)
-            stage.note(episodes=len(examples), stopped=fit.stopped)
+            stage.note(episodes=len(examples), stopped=fit.stopped, tokens=fit.tokens)
             stage.makes(agent)
         lab.become(made)
     drop_state(stage.directory)
