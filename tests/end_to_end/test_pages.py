@@ -48,7 +48,7 @@ NOT_HERE = {
     "eto evaluate --recipe recipes/bandit.yaml *": LONG,
     "eto run recipes/lope.yaml": LONG,
     "eto run recipes/rama.yaml *": LONG,
-    "eto run recipes/7b_*": "asks the Hub for a model; tests/experiment/test_large_recipes.py has its configuration",
+    "eto run recipes/7b_*": "asks the Hub for a model; test_large_recipes.py has its configuration",
     "eto run recipes/optim4rl.yaml *": "needs an optimiser that hours have trained; "
     "test_learned_optimiser_run.py trains a small one",
     "eto replay webshop_sft.json *": "needs data from elsewhere; tests/rollout/test_replay.py makes some",
