@@ -21,7 +21,7 @@ IF_THERE = {"spacy", "openenv", "mlflow"}  # which two packages bring
 # Of an extra, imported where a command or a file needs it, with a message that names the extra.
 ASKED_FOR = {"uvicorn", "websockets", "starlette", "markupsafe", "pyarrow", "ray", "accelerate", "wandb"}
 ASKED_FOR |= {"bitsandbytes", "trackio"}
-OURS = {"eto", "benchmarks", "scripts", "tests", "countdown"}
+OURS = {"eto", "benchmarks", "scripts", "tests", "countdown", "tiny"}
 
 
 def imported(folder: Path, without: str = "") -> dict[str, str]:

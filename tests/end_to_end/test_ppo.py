@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 
 from eto.data.store import TrajectoryStore
 from eto.evaluation import build_results
+from eto.evaluation.costs import training_tokens
 from eto.settings.policy_gradient import PpoUpdateSettings
 from eto.training.learner import load_learner
 from eto.training.policy_gradient import add_value_head, credited, episode_examples, ppo
@@ -42,6 +43,8 @@ def test_a_run_credits_and_improves(finished: Path) -> None:
     assert heads[0].abs().max() > 0 and (heads[1] - heads[0]).abs().max() > 0, (
         "it goes on from round to round"
     )
+    tokens = training_tokens(finished)
+    assert list(tokens) == ["sft", "ppo-1", "ppo-2"] and min(tokens.values()) > 0, "they count as costs"
     kept = load_file(finished / "stages" / "ppo-1" / "model" / "model.safetensors")
     assert not [name for name in kept if "value_head" in name]
     with np.load(finished / "stages" / "ppo-1" / "scored.npz") as first:
