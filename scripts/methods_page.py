@@ -6,12 +6,13 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from eto.data.files import read_json, write_atomic, write_json
+from eto.data.files import read_json, write_atomic
 from eto.evaluation.table import markdown_table
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -65,7 +66,7 @@ def difference(entry: Mapping[str, Any] | None) -> str:
 
 def main() -> None:
     if len(sys.argv) > 1:
-        write_json(KEPT, read_json(Path(sys.argv[1])))
+        write_atomic(KEPT, json.dumps(read_json(Path(sys.argv[1]))) + "\n")
     page = PAGE.read_text(encoding="utf-8")
     before, _, rest = page.partition("<!-- tables -->\n")
     _, mark, after = rest.partition("<!-- end of tables -->")
