@@ -30,6 +30,7 @@ from eto.data.store import TrajectoryStore
 from eto.errors import EtoError, InputError
 from eto.evaluation.compared import compared
 from eto.evaluation.compared_text import compared_markdown
+from eto.evaluation.outcomes import Outcome, outcome_of
 from eto.evaluation.statistics import Interval, mean_interval
 from eto.experiment.experiment import perform
 from eto.experiment.recipe import Recipe, load_recipe
@@ -179,17 +180,17 @@ def trained(run: Path, out: Path) -> str:
     if not isinstance(recipe.method, LopeSettings):
         hint = "run recipes/lope.yaml, and give its directory"
         raise InputError(f"the run is of the method {recipe.method.name}", where=str(run), hint=hint)
-    homes: dict[str, list[Path]] = {}
+    outcomes: dict[str, list[Outcome]] = {}
     said = []
     with Progress() as progress:
         for label, ties in (("without ties", 0), ("with ties", max(1, recipe.method.similarity.ties))):
             own = with_ties(recipe, recipe.method, ties, out)
             perform(own, source=None if own.directory.exists() else run, watch=progress)
-            homes[label] = [own.directory]
+            outcomes[label] = [outcome_of(own.directory, out)]
             rows = read_rows(own.directory / "metrics.jsonl")
             dev = [f"{row['agent']} {row['reward']:.3f}" for row in rows if row["stage"] == "dev"]
             said.append(f"{label}, dev: {', '.join(dev)}")
-    table = compared(homes, {"with ties": {"without ties": "without ties"}})
+    table = compared(outcomes, {"with ties": {"without ties": "without ties"}})
     return "\n".join([*said, "", compared_markdown(table, seeds=1)])
 
 

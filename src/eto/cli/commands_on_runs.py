@@ -54,7 +54,7 @@ def report(
 @app.command()
 def recipes(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME]...", help="Those to write. [all]")
+        list[str] | None, typer.Argument(metavar="NAME", help="Those to write. [all]", show_default=False)
     ] = None,
     *,
     out: Annotated[Path | None, typer.Option("--out", help="Folder to write recipes to.")] = None,

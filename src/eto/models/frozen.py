@@ -169,7 +169,9 @@ def _merged_layer(layer: Any) -> nn.Module:
             plain.weight += layer.get_delta_weight(name).float()
         return plain
     wide = copy.deepcopy(layer).float()
-    wide.merge()
+    # Adapters of several expert matrices of one module wrap each other.
+    for each in reversed([module for module in wide.modules() if isinstance(module, type(layer))]):
+        each.merge()
     return wide.get_base_layer()
 
 

@@ -251,7 +251,6 @@ class _Training:
         self._distribution = recipe.train
         quantised = recipe.model.lora is not None and recipe.model.lora.frozen == "nf4"
         self._fast = hardware.is_cpu and recipe.model.fast_paths and not recipe.train.on and not quantised
-        # A layer in 4 bits is read back whole where it computes.
         self._read_back = compute * max(frozen_linear(model)) if quantised else 0
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         lanes = min(MOST, cores) if self._fast else 1
