@@ -168,7 +168,7 @@ def test_a_replica_is_started_again_and_given_up_after_too_many_times(cluster, t
 
         async def killed() -> Any:
             asking = asyncio.create_task(engine.generate(ids, sampling, session="s"))
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.02)
             assert not asking.done()
             kill(replica)
             return await asking

@@ -60,10 +60,10 @@ def weights(learner):
     return {name: weight.detach().clone() for name, weight in learner.model.named_parameters()}
 
 
-def check_close(found, expected):
+def check_close(found, expected, within=STEPPED):
     assert found.keys() == expected.keys()
     for name, value in expected.items():
-        torch.testing.assert_close(found[name], value, **STEPPED)
+        torch.testing.assert_close(found[name], value, **within)
 
 
 @BACKENDS

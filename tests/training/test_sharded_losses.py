@@ -11,7 +11,7 @@ import pytest
 import torch
 from test_discriminator import inspected
 from test_loop import LORA, episodes, pairs
-from test_sharded import BACKENDS, check_close, learner_of, standing, trained, two, weights  # noqa: F401
+from test_sharded import BACKENDS, CLOSE, check_close, learner_of, standing, trained, two, weights  # noqa: F401
 
 from eto.methods.nat import NatSettings, marked
 from eto.settings import DistributedSettings, DpoSettings, SftSettings
@@ -177,7 +177,7 @@ def test_gradients_equal_those_of_one_process(tiny_path, standing, backend, name
         single.begin(torch.float32)
         assert figures == pytest.approx(single.gradients(*given), rel=1e-5, abs=1e-5)
         expected = {name: weight.grad for name, weight in learner.model.named_parameters()}
-        check_close(gradients, expected)
+        check_close(gradients, expected, CLOSE)
         assert max(float(each.abs().max()) for each in expected.values()) > 1e-3
         if loss.valued:
             assert expected["value_head.weight"].abs().max() > 1e-3
@@ -218,7 +218,7 @@ def test_scoring_leaves_gradients_alone(tiny_path, standing, backend):  # noqa: 
         before = several.gathered_gradients()
         several.score(trees, 1, values=False)
         several.gradients(*given)
-        check_close(several.gathered_gradients(), before)
+        check_close(several.gathered_gradients(), before, CLOSE)
 
 
 @BACKENDS
