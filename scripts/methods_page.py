@@ -14,10 +14,10 @@ from typing import Any
 
 from eto.data.files import read_json, write_atomic
 from eto.evaluation.table import markdown_table
+from eto.experiment.comparison import ALL_EXPERTS, SAME_TOKENS
 
 ROOT = Path(__file__).resolve().parents[1]
 KEPT, PAGE = ROOT / "docs" / "results" / "methods.json", ROOT / "docs" / "results" / "methods.md"
-ALL, SAME = "all experts cloned", "cloned for as many tokens"
 COSTS = ("environment_steps", "generated_tokens", "trained_tokens")
 
 
@@ -26,12 +26,12 @@ def tables(comparison: Mapping[str, Any]) -> str:
     methods = {label: row for label, row in comparison.items() if row["part"]["of"] == label}
     ranked = sorted(methods, key=lambda label: (methods[label]["by_reward"], -success(methods[label])))
     header = ["", "seeds", "reward", "success", *(name.replace("_", " ") for name in COSTS)]
-    header += [f"success minus {SAME}", f"success minus {ALL}"]
+    header += [f"success minus {SAME_TOKENS}", f"success minus {ALL_EXPERTS}"]
     rows = [[(cell,) for cell in cells(label, methods[label])] for label in ranked]
     controls = [
         [(label,), *((figure(row["last"]["figures"][name]),) for name in ("reward", "success"))]
         for label, row in comparison.items()
-        if label not in methods and not row["same_as"] and row["part"]["control"] not in (SAME,)
+        if label not in methods and not row["same_as"] and row["part"]["control"] != SAME_TOKENS
     ]
     return "\n\n".join(
         [markdown_table(header, rows), markdown_table(["further control", "reward", "success"], controls)]
@@ -43,7 +43,7 @@ def cells(label: str, row: Mapping[str, Any]) -> Iterator[str]:
     yield str(row["seeds"])
     yield from (figure(row["last"]["figures"][name]) for name in ("reward", "success"))
     yield from (f"{row['costs'][name]:,.0f}" for name in COSTS)
-    for control in (SAME, ALL):
+    for control in (SAME_TOKENS, ALL_EXPERTS):
         yield difference(row["last"]["differences"].get(control, {}).get("success"))
 
 

@@ -21,6 +21,7 @@ from eto.cli import app
 from eto.cli.compose import read_recipe
 from eto.data.formats import read_pairs, read_trajectories
 from eto.environments import SUITES
+from eto.evaluation.comparison_files import join, read_comparison
 from eto.experiment.recipe import parse_recipe
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -279,3 +280,16 @@ def test_tree_paths():
         "a/c/d",
         "e",
     ]
+
+
+def test_the_results_of_all_methods_are_those_of_their_file() -> None:
+    """They can be joined with further seeds, and the page's tables are made of them."""
+    spec = importlib.util.spec_from_file_location("methods_page", ROOT / "scripts" / "methods_page.py")
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    parts = read_comparison(script.KEPT)
+    assert {part.label for part in parts if not part.control} == {
+        path.stem for path in (ROOT / "recipes" / "methods").glob("*.yaml")
+    }
+    assert join({"kept": parts}) == parts
+    assert script.tables(json.loads(script.KEPT.read_text("utf-8"))) in text_of("docs/results/methods.md")

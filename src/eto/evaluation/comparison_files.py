@@ -65,13 +65,14 @@ def write_comparison(parts: Sequence[Compared], seeds: int, out: Path) -> list[P
         for label in recipes
     }
     table = compared({part.label: part.shipped for part in ordered}, controls)
-    last = compared({part.label: part.last for part in ordered}, controls)
+    others = any(part.others for part in ordered)
+    last = compared({part.label: part.last for part in ordered}, controls) if others else table
     notes = [f"{each.label}: the recipe's own clone, not trained again" for each in ordered if each.own_clone]
     notes += [
         f"{each.label}: no seed is finished yet" for each in ordered if not (each.control or each.shipped)
     ]
     tables = compared_parts(table, seeds=seeds, notes=notes)
-    if any(row["agents"] != last[label]["agents"] for label, row in table.items()):
+    if others:
         tables += compared_parts(last, seeds=seeds, agents=_LAST)
     of_label = {part.label: part for part in ordered}
     for label, row in table.items():
