@@ -68,7 +68,8 @@ def test_a_comparison(tmp_path: Path, model: Path, command) -> None:
     method = sampling(sft=RECIPE["method"]["sft"] | {"epochs": 12, "batch_size": 2})
     path = write(tmp_path / "r.yaml", model, method, tasks=TASKS | {"explore_unseen": 0.5})
     out = tmp_path / "out"
-    command.succeeds("compare", path, "--seed", "0", "--out", out)
+    said = command.succeeds("compare", path, "--seed", "0", "--out", out)
+    assert f"eto view {out}" in said
 
     run = out / "sampled" / "seed-0"
     everything, longer = (out / "sampled" / f"{name}-seed-0" for name in ("all-experts", "same-tokens"))

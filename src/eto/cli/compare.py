@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from eto.cli.compose import read_recipe
 from eto.cli.progress import Progress
+from eto.cli.run import what_changed
 from eto.cli.tables import print_parts
 from eto.cli.terminal import say
 from eto.data.files import disk_errors
 from eto.errors import InputError, RunConflict
+from eto.evaluation import build_results
 from eto.evaluation.comparison_files import NAMES, Compared, join, read_comparison, write_comparison
 from eto.evaluation.outcomes import outcome_of
 from eto.evaluation.parts import Part
@@ -39,10 +41,12 @@ def compare_recipes(
         def write(entries: Mapping[str, Entry]) -> None:
             _write(entries, len(seeds), out)
 
-        parts = _write(compare(recipes, seeds, out, progress, after_each=write), len(seeds), out)
+        entries = compare(recipes, seeds, out, progress, after_each=write)
+        parts = _write(entries, len(seeds), out)
         progress.close()
         print_parts(parts, progress.console)
         _say_written(out, progress.say)
+        _say_what_next(entries, out, progress.say)
 
 
 def chosen_seeds(count: int, only: Sequence[int]) -> list[int]:
@@ -84,6 +88,17 @@ def join_comparisons(paths: Sequence[Path], out: Path) -> None:
         out.mkdir(parents=True, exist_ok=True)
     print_parts(write_comparison(parts, max(len(part.shipped) for part in parts), out))
     _say_written(out, say)
+
+
+def _say_what_next(entries: Mapping[str, Entry], out: Path, say: Callable[[str], None]) -> None:
+    """What to look at: all runs, and what the first recipe's run gained on the agent that it began with."""
+    run = next(entry.directories[0] for entry in entries.values() if not entry.control)
+    results = build_results(run)
+    shipped = results["shipped"]["agent"] if results["shipped"] else results["baseline"]
+    say("what next:")
+    say(f"  eto view {out}   # in the browser")
+    if shipped != results["baseline"]:
+        say(f"  eto show {run} --gained   # {what_changed(run, results['baseline'], shipped)}")
 
 
 def _say_written(out: Path, say: Callable[[str], None]) -> None:
