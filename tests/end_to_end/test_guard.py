@@ -60,9 +60,12 @@ class Dev(Lab):
         return reward
 
 
-def round_of(policy, pairs, directory: Path, dev_reward, guard=SETTINGS.guard, actions=None) -> Round:
+def round_of(
+    policy, pairs, directory: Path, dev_reward, guard=SETTINGS.guard, actions=None, dev=True
+) -> Round:
     with Run.open(directory, RECIPE) as run:
-        lab = Dev(RECIPE, run, None, {"dev": [pairs[0].task]}, [], policy, None, Silent())
+        splits = {"dev": [pairs[0].task] if dev else []}
+        lab = Dev(RECIPE, run, None, splits, [], policy, None, Silent())
         lab.dev_reward = dev_reward
         lab.actions = actions or lab.actions
         given = {"contrast": SETTINGS.contrast, "guard": guard}
@@ -80,9 +83,20 @@ def test_an_agent_stopped_before_its_only_check_is_checked(policy, pairs, tmp_pa
     done = round_of(policy, pairs, tmp_path, dev_reward)
     assert "max_margin" in done.fired and len(asked) == 1
     assert done.shipped and done.dev_reward == 0.7
+    assert asked == ["dpo-1/epoch-1"] and done.best_epoch == 1, "it has seen one epoch of the four"
     with Run.open(tmp_path, RECIPE) as run:
         steps = [row["step"] for row in run.logged("dpo-1")]
     assert steps == list(range(1, len(steps) + 1)) and len(steps) < 12
+
+
+def test_without_dev_tasks_no_dev_reward_is_told(policy, pairs, tmp_path: Path) -> None:
+    guard = SETTINGS.guard.replace(ship_only_if_better=False)
+    done = round_of(policy, pairs, tmp_path, None, guard, dev=False)
+    assert done.shipped and done.reason.startswith(
+        "the last, as there are no dev tasks; training was stopped"
+    )
+    with Run.open(tmp_path, RECIPE) as run:
+        assert "dev_reward" not in run.done("dpo-1")["metrics"]
 
 
 def test_the_rule_that_fired_is_known_after_an_interruption(

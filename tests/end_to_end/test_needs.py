@@ -15,7 +15,7 @@ from eto.environments import SUITES
 from eto.errors import EtoError, RecipeError
 from eto.evaluation import build_results
 from eto.experiment.experiment import perform
-from eto.experiment.needs import lacking_in, needs_of, unmet, would_work
+from eto.experiment.needs import advice, lacking_in, needs_of, unmet, would_work
 from eto.experiment.recipe import parse_recipe
 from eto.experiment.watch import Silent
 from eto.methods import METHODS, load_method
@@ -142,6 +142,18 @@ def test_what_is_recommended_works(condition: str, method: str, tiny: Path, tmp_
     assert method in would_work(LACKING[condition][1])
     said, learnt = ran(method, condition, tiny, tmp_path / "run")
     assert learnt and " needs " not in said
+
+
+def test_lope_with_nothing_to_be_near_to_says_so(tiny: Path, tmp_path: Path) -> None:
+    """Neither experts nor own successes: there is no preferred trajectory, and every reward is the same."""
+    watch = Heard()
+    perform(recipe_of("lope", {"experts": False, "earns": "none"}, tiny, tmp_path / "run"), watch=watch)
+    assert "lope needs experts of its training tasks or own episodes that succeed" in watch.said[-1]
+    assert "own episodes earn 0, and there are no experts" in watch.said[-1]
+
+
+def test_other_settings_of_the_method_itself_are_called_its_defaults() -> None:
+    assert ", oparl as by default, " in advice(Need.REPLAY, "oparl") and ", oparl, " in advice(Need.REPLAY)
 
 
 def test_dev_tasks_are_missed_when_the_recipe_is_read() -> None:

@@ -97,3 +97,7 @@ def test_what_cannot_be_swept_is_refused_before_anything_runs(tmp_path: Path, pa
     )
     source = ["--from", tmp_path]
     refused("--vary", "method.least_reward=0.7", *source, says=["no run here to take stages from"])
+    bound = ["--set", "method={name: best_of_n}"]
+    refused(
+        "--vary", "method.sft.epochs=2", *bound, says=["best_of_n is judged on test tasks", "eto compare"]
+    )

@@ -6,10 +6,14 @@ import pytest
 
 from eto.errors import InputError
 from eto.methods import METHODS, load_method
+from eto.methods.early_experience import EarlyExperienceSettings
 from eto.methods.eto import EtoSettings
+from eto.methods.hpl import HplSettings
 from eto.methods.ipr import IprSettings
+from eto.methods.lope import LopeSettings
+from eto.methods.lope import needs as needs_of_lope
 from eto.methods.practice import PracticeSettings
-from eto.protocols import Method
+from eto.protocols import Method, Need
 from eto.settings import (
     ContrastSettings,
     DpoSettings,
@@ -214,4 +218,24 @@ def test_what_a_method_asks_for():
         *("explore", "granularity", "contrast", "accumulate", "dpo", "guard"),
     }
     idle = EtoSettings(granularity="step").without_effect()
-    assert "contrast.margin_turns" in idle and "contrast.min_gap" not in idle
+    assert {"contrast.margin_turns", "contrast.match"} <= set(idle) and "contrast.min_gap" not in idle
+
+
+def test_what_a_method_does_not_read():
+    several = {"contrast.match", "contrast.agent_pairs", "contrast.per_task"}
+    for single in (IprSettings(), HplSettings()):
+        assert several <= set(single.without_effect()), "one episode of each task that has an expert"
+    assert "contrast.both_directions" in PracticeSettings().without_effect(), "there the better one is chosen"
+    assert set(EarlyExperienceSettings().without_effect()) == {
+        "world.observation_weight",
+        "world.zero_reward",
+    }
+
+
+def test_lope_without_ties_needs_what_eto_needs():
+    ties = LopeSettings(contrast={"agent_pairs": False})
+    assert ties.idle_without_expert() == "" and needs_of_lope(ties) == [Need.EXPERTS | Need.REWARD]
+    neither = ties.replace(similarity={"ties": 0})
+    assert "agent_pairs" in neither.idle_without_expert()
+    assert needs_of_lope(neither) == [Need.EXPERTS, Need.SPREAD]
+    assert needs_of_lope(LopeSettings(similarity={"ties": 0})) == [Need.SPREAD]

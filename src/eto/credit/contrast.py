@@ -131,8 +131,8 @@ def contrast_result(
 
 
 def accumulated(earlier: Iterable[Pair], pairs: Iterable[Pair]) -> list[Pair]:
-    """The pairs of earlier rounds, then those of this one. What is said and heard alike on both sides is one
-    pair, however often it was played; the latest stays."""
+    """The pairs of earlier rounds, or made in another way, then `pairs`. What is said and heard alike on both
+    sides is one pair, however often it was played; the latest stays."""
     distinct: dict[tuple[object, ...], Pair] = {}
     for pair in (*earlier, *pairs):
         key = (pair.task.id, pair.kind, _heard(pair.chosen), _heard(pair.rejected))

@@ -171,7 +171,8 @@ def _no_experts(recipe: Recipe) -> str | None:
     """What to do without experts; None where the method can do without."""
     if (need := unmet(recipe.method, Need.EXPERTS)) is None:
         return None
-    return f"{unmet_text(recipe.method.name, need)}; take tasks that have some; or {advice(need)}"
+    name = recipe.method.name
+    return f"{unmet_text(name, need)}; take tasks that have some; or {advice(need, name)}"
 
 
 def _loaded(loading: PolicyLoading, watch: Watcher) -> Learner:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from eto.errors import InputError
 from eto.experiment.acting import Acting
 from eto.experiment.compose import cloned_part, policy_of, training_arguments
 from eto.experiment.recipe import Recipe
@@ -48,8 +49,17 @@ class Lab:
 
     @cached_property
     def cloned(self) -> list[Trajectory]:
-        """The experts to clone: all but the share that the recipe keeps for exploring unseen tasks."""
-        return cloned_part(self.recipe, self.experts)
+        """The experts to clone: all but the share that the recipe keeps for exploring unseen tasks. Raises
+        `InputError` where there are experts and that leaves none of them."""
+        cloned = cloned_part(self.recipe, self.experts)
+        if self.experts and not cloned:
+            share = self.recipe.tasks.explore_unseen
+            raise InputError(
+                f"{share:g} leaves none of the {len(self.experts)} experts to clone",
+                where="tasks.explore_unseen",
+                hint="lower it, or take more training tasks of a type",
+            )
+        return cloned
 
     @property
     def training(self) -> dict[str, Any]:

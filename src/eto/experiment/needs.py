@@ -82,9 +82,10 @@ def would_work(lacking: Need) -> list[str]:
     return names
 
 
-def advice(lacking: Need) -> str:
-    """The methods that would work, as a sentence."""
-    names = would_work(lacking)
+def advice(lacking: Need, own: str = "") -> str:
+    """The methods that would work, as a sentence. own: the method that lacks something; where it would work,
+    other settings of it do."""
+    names = [f"{name} as by default" if name == own else name for name in would_work(lacking)]
     if not names:
         return "no installed method would work here"
     return f"methods that would work here: {', '.join(names)}"
@@ -97,7 +98,9 @@ def unmet_text(method: str, need: Need) -> str:
 
 def unmet_error(settings: MethodSettings, need: Need, found: str, *, where: str) -> InputError:
     """The error for a `need` that is not met. found: what there is instead."""
-    return InputError(f"{unmet_text(settings.name, need)}: {found}", where=where, hint=advice(need))
+    return InputError(
+        f"{unmet_text(settings.name, need)}: {found}", where=where, hint=advice(need, settings.name)
+    )
 
 
 def check_replay(

@@ -89,7 +89,7 @@ class Recipe(Settings):
     def _dev_tasks_where_needed(self) -> Self:
         if self.tasks.dev_per_kind == 0 and (field := self.method.needs_dev()):
             problem = f"method.{field} needs dev tasks, but tasks.dev_per_kind is 0"
-            raise Conflict(f"{problem}; {advice(Need.DEV)}")
+            raise Conflict(f"{problem}; {advice(Need.DEV, self.method.name)}")
         return self
 
     @model_validator(mode="after")
@@ -105,7 +105,7 @@ class Recipe(Settings):
     def _experts_where_needed(self) -> Self:
         if self.tasks.experts_per_kind == 0 and (need := unmet(self.method, Need.EXPERTS)):
             problem = f"{unmet_text(self.method.name, need)}, but tasks.experts_per_kind is 0"
-            raise Conflict(f"{problem}; {advice(need)}")
+            raise Conflict(f"{problem}; {advice(need, self.method.name)}")
         return self
 
     @model_validator(mode="after")

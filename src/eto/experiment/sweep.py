@@ -18,6 +18,7 @@ from eto.experiment.fork import FIRST_STAGE
 from eto.experiment.recipe import Recipe, recipe_diff
 from eto.experiment.sources import best_source, equal_recipes
 from eto.experiment.watch import Watcher
+from eto.methods import load_method
 
 BASE = "base"
 """Label of the recipe as it is."""
@@ -77,9 +78,12 @@ def sweep(
 
 
 def check_variants(variants: Sequence[Variant]) -> None:
-    """Raises `InputError` where dev tasks are missing, two variants are equal or share a place, or a setting
-    that only the test reads is varied."""
+    """Raises `InputError` where dev tasks are missing, two variants are equal or share a place, a setting
+    that only the test reads is varied, or the method is judged on test tasks."""
     for number, one in enumerate(variants):
+        if load_method(one.recipe.method.name).best_of is not None:
+            problem = f"{one.recipe.method.name} is judged on test tasks, and a sweep plays none"
+            raise InputError(problem, where="method.name", hint="take another method, or `eto compare`")
         if one.recipe.tasks.dev_per_kind == 0:
             hint = "give it some: a sweep is judged on them"
             raise InputError("there are no dev tasks", where="tasks.dev_per_kind", hint=hint)

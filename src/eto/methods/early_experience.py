@@ -9,6 +9,7 @@ No reward is used. Read second-hand; no official code was found.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
 from eto import steps
@@ -33,6 +34,10 @@ class EarlyExperienceSettings(MethodSettings):
     """K own actions in each state. Paper: gains grow with K; up to 8 there."""
     world: SftSettings = SftSettings(epochs=1)
     """Learning the observations. Paper: one epoch."""
+
+    def without_effect(self) -> Mapping[str, str]:
+        idle = ("world.observation_weight", "world.zero_reward")
+        return dict.fromkeys(idle, "set it in method.sft: only observations are learnt here, of any reward")
 
 
 def train(lab: Lab, settings: EarlyExperienceSettings) -> Outcome:

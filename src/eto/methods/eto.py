@@ -69,7 +69,7 @@ class EtoSettings(MethodSettings):
             return dict.fromkeys(idle, "set method.iterations above 0")
         change = {} if self.iterations > 1 else {"accumulate": "set method.iterations above 1"}
         if self.granularity == "step":
-            for name in ("margin_turns", "agent_pairs", "per_task", "per_kind"):
+            for name in ("margin_turns", "match", "agent_pairs", "per_task", "per_kind"):
                 change[f"contrast.{name}"] = "set method.granularity to mixture"
         return change
 
@@ -87,11 +87,10 @@ def train(lab: Lab, settings: EtoSettings) -> Outcome:
             explored = steps.explore(lab, settings.explore, iteration)
         if settings.granularity != "trajectory":
             actions = single_actions(lab, settings, iteration)
-        pairs, left_out = steps.contrast(
+        pairs, why = steps.contrast(
             lab, lab.experts, explored, settings.contrast, settings.dpo, iteration, further=actions
         )
         if not pairs:
-            why = _no_pairs(left_out)
             if explored and (lacks := steps.lacks(lab, settings, explored)):
                 why += f" ({lacks})"
             note = f"round {iteration} gave no pairs: {why}; {shipped} is the result"
@@ -127,12 +126,6 @@ def single_actions(lab: Lab, settings: EtoSettings, iteration: int) -> list[Pair
     )
     rules = settings.contrast
     return action_pairs(found, rules.min_gap, both_directions=rules.both_directions)
-
-
-def _no_pairs(left_out: Mapping[str, list[str]]) -> str:
-    if not left_out:
-        return "every task was won or tied"
-    return f"{sum(map(len, left_out.values()))} had nothing to contrast within the context"
 
 
 def stages(settings: EtoSettings) -> list[Stage]:

@@ -63,8 +63,10 @@ class HplSettings(MethodSettings):
     def needs_dev(self) -> str:
         return "guard.dev_every_epoch" if self.guard.dev_every_epoch else ""
 
-    def without_effect(self) -> dict[str, str]:
-        return {"guard.ship_only_if_better": "leave it to the dev tasks: the best of all agents ships"}
+    def without_effect(self) -> Mapping[str, str]:
+        several = (f"contrast.{name}" for name in ContrastSettings.of_several)
+        idle = dict.fromkeys(several, "take method eto, which plays a task several times")
+        return idle | {"guard.ship_only_if_better": "leave it to the dev tasks: the best of all agents ships"}
 
 
 def train(lab: Lab, settings: HplSettings) -> Outcome:
@@ -86,11 +88,11 @@ def train(lab: Lab, settings: HplSettings) -> Outcome:
     )
     groups = group_wise(lab, settings, base, values)
     for phase, current in enumerate(curriculum(groups), start=1):
-        pairs, _ = steps.contrast(
+        pairs, why = steps.contrast(
             lab, lab.experts, whole, settings.contrast, settings.dpo, phase, further=[*step_wise, *current]
         )
         if not pairs:
-            lab.watch.say(f"phase {phase} gave no pairs")
+            lab.watch.say(f"phase {phase} gave no pairs: {why}")
             continue
         agent, result = steps.prefer(
             lab,

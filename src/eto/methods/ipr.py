@@ -65,7 +65,9 @@ class IprSettings(MethodSettings):
         return "guard.ship_only_if_better" if self.guard.ship_only_if_better else ""
 
     def without_effect(self) -> Mapping[str, str]:
-        return {} if self.iterations > 1 else {"accumulate": "set method.iterations above 1"}
+        several = (f"contrast.{name}" for name in ContrastSettings.of_several)
+        idle = dict.fromkeys(several, "take method eto, which plays a task several times")
+        return idle if self.iterations > 1 else idle | {"accumulate": "set method.iterations above 1"}
 
 
 def train(lab: Lab, settings: IprSettings) -> Outcome:
@@ -87,11 +89,11 @@ def train(lab: Lab, settings: IprSettings) -> Outcome:
             seed=iteration,
         )
         whole = [each.episode for each in found if each.at == 0]
-        pairs, left_out = steps.contrast(
+        pairs, why = steps.contrast(
             lab, lab.experts, whole, settings.contrast, settings.dpo, iteration, further=step_wise
         )
         if not pairs:
-            note = f"round {iteration} gave no pairs: {_no_pairs(left_out)}; {shipped} is the result"
+            note = f"round {iteration} gave no pairs: {why}; {shipped} is the result"
             if lacks := steps.lacks(lab, settings, whole):
                 note += f"; {lacks}"
             return Outcome(tuple(agents), shipped, note, note)
@@ -113,12 +115,6 @@ def train(lab: Lab, settings: IprSettings) -> Outcome:
             return Outcome(tuple(agents), shipped, note, note)
         shipped, reward, reason = agent.name, result.dev_reward, result.reason
     return Outcome(tuple(agents), shipped, reason)
-
-
-def _no_pairs(left_out: Mapping[str, list[str]]) -> str:
-    if not left_out:
-        return "no outcome and no step is worth less than the expert's"
-    return f"{sum(map(len, left_out.values()))} had nothing to contrast within the context"
 
 
 def stages(settings: IprSettings) -> list[Stage]:

@@ -71,6 +71,10 @@ class LopeSettings(MethodSettings):
     def needs_dev(self) -> str:
         return "guard.dev_every_epoch" if self.guard.dev_every_epoch else ""
 
+    def idle_without_expert(self) -> str:
+        paired = self.contrast.agent_pairs or self.similarity.ties
+        return "" if paired else "set method.contrast.agent_pairs to true, or method.similarity.ties above 0"
+
     def without_effect(self) -> Mapping[str, str]:
         idle = {"guard.ship_only_if_better": "leave it to the dev tasks: the best of all agents ships"}
         like = self.similarity
@@ -90,20 +94,23 @@ def train(lab: Lab, settings: LopeSettings) -> Outcome:
     steps.check_encoder(like)
     acting = steps.clone(lab, lab.cloned, settings.sft)
     rewards = {acting: steps.evaluate(lab, acting)}
-    known = list(lab.experts)
+    known, note = list(lab.experts), ""
     for iteration in range(1, settings.iterations + 1):
         explored = steps.explore(lab, settings.explore, iteration)
         known += explored
         preferred = preferred_by_kind(known, like.least_reward, like.preferred)
         near = steps.nearness(lab, explored, preferred, like, iteration)
         own = pairs_of_own(explored, near, settings, iteration)
+        paired = explored
         if like.hardest is not None:
-            explored = hardest(explored, near, like.least_reward, like.hardest)
-        pairs, _ = steps.contrast(
-            lab, lab.experts, explored, settings.contrast, settings.dpo, iteration, further=own
+            paired = hardest(explored, near, like.least_reward, like.hardest)
+        pairs, why = steps.contrast(
+            lab, lab.experts, paired, settings.contrast, settings.dpo, iteration, further=own
         )
         if not pairs:
-            lab.watch.say(f"round {iteration} gave no pairs, neither by reward nor by closeness")
+            why = steps.lacks(lab, settings, explored, least_reward=like.least_reward) or why
+            note = f"round {iteration} gave no pairs, neither by reward nor by closeness: {why}"
+            lab.watch.say(note)
             continue
         start = rewards[acting]
         acting, result = steps.prefer(
@@ -117,7 +124,7 @@ def train(lab: Lab, settings: LopeSettings) -> Outcome:
             iteration=iteration,
         )
         rewards[acting] = result.dev_reward
-    return steps.select(lab, rewards)
+    return steps.select(lab, rewards, note if len(rewards) == 1 else "")
 
 
 def pairs_of_own(
@@ -147,6 +154,13 @@ def stages(settings: LopeSettings) -> list[Stage]:
     return declared
 
 
+def needs(settings: LopeSettings) -> list[Need]:
+    """Something to be near to; without pairs by closeness, what ETO needs."""
+    if settings.similarity.ties:
+        return [Need.EXPERTS | Need.REWARD]
+    return [Need.SPREAD] if settings.contrast.agent_pairs else [Need.EXPERTS, Need.SPREAD]
+
+
 METHOD = Method(
     name="lope",
     summary="pairs of two failures, by closeness to preferred trajectories",
@@ -154,5 +168,5 @@ METHOD = Method(
     train=train,
     stages=stages,
     extent=("iterations",),
-    needs=lambda settings: [Need.EXPERTS | Need.REWARD],
+    needs=needs,
 )

@@ -75,7 +75,10 @@ class PracticeSettings(MethodSettings):
             idle = ("contrast", "fresh_pairs", "accumulate", "guard")
             return dict.fromkeys(idle, "give method.dpo settings")
         change = {} if self.iterations > 1 else {"accumulate": "set method.iterations above 1"}
-        return change | {"guard.ship_only_if_better": "leave it to the dev tasks: the best agent ships"}
+        return change | {
+            "contrast.both_directions": "take method eto, which compares with the expert",
+            "guard.ship_only_if_better": "leave it to the dev tasks: the best agent ships",
+        }
 
     @model_validator(mode="after")
     def _pairs_of_own_episodes(self) -> Self:
@@ -115,9 +118,8 @@ def train(lab: Lab, settings: PracticeSettings) -> Outcome:
             continue
         if second != first:
             explored = steps.explore(lab, settings.explore, second)
-        pairs, left_out = steps.contrast(lab, [], explored, settings.contrast, settings.dpo, iteration)
+        pairs, why = steps.contrast(lab, [], explored, settings.contrast, settings.dpo, iteration)
         if not pairs:
-            why = "sides that differ lie outside the context" if left_out else "no task was both won and lost"
             lab.watch.say(f"round {iteration} gave no pairs: {why}")
             continue
         trained_on = accumulated(trained_on, pairs) if settings.accumulate else pairs

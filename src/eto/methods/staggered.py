@@ -97,10 +97,10 @@ def train(lab: Lab, settings: StaggeredSettings) -> Outcome:
         for turn in turns:
             lab.become(acting[turn.chain])
             own = steps.explore(lab, settings.explore, turn.number)
-            pairs, _ = steps.contrast(lab, lab.experts, own, settings.contrast, settings.dpo, turn.number)
+            pairs, why = steps.contrast(lab, lab.experts, own, settings.contrast, settings.dpo, turn.number)
             mixed, explored = accumulated(mixed, pairs), [*explored, *own]
         if not mixed:
-            why = steps.lacks(lab, settings, explored) or "nothing to contrast lies within the context"
+            why = steps.lacks(lab, settings, explored) or why
             return steps.select(lab, rewards, f"time {time} gave no pairs: {why}")
         for turn in turns:
             start = acting[turn.chain]

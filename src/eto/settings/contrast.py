@@ -19,6 +19,8 @@ class ContrastSettings(Settings):
 
     of_turns: ClassVar = ("gap_weights", "turns", "window", "discount", "discount_kind", "repeats")
     """Fields that weigh pairs and their turns; the others decide which pairs are made."""
+    of_several: ClassVar = ("match", "agent_pairs", "per_task")
+    """Fields that count where tasks have several explored episodes, or no expert."""
 
     margin_turns: Whole | None = 5
     """Rejected is cut at the chosen's turns plus this many; null does not cut. Paper's code: 5."""

@@ -179,11 +179,14 @@ def _played(
     inner = [at for at, state in enumerate(states) if state.turns]
     count, left = (sum(len(each[at]) for at in inner) for each in (played, kept))
     if count and not left:
+        method, lacking = lab.recipe.method.name, Need.REPLAY
+        if not lab.experts:
+            lacking |= Need.EXPERTS
         raise InputError(
             f"none of {count} episodes came to the state from which it was to go on: the environment "
             "answered the same actions otherwise, or ended",
             where=f"environment {lab.suite.name}",
-            hint=f"{unmet_text(lab.recipe.method.name, Need.REPLAY)}; {advice(Need.REPLAY)}",
+            hint=f"{unmet_text(method, Need.REPLAY)}; {advice(lacking, method)}",
         )
     if left < count:
         lab.watch.say(f"{stage}: {count - left} of {count} episodes came to another state and are left out")

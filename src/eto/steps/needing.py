@@ -29,7 +29,8 @@ def lacks(
         lacking |= Need.EXPERTS
     if (need := unmet(settings, lacking)) is None:
         return ""
-    return f"{unmet_text(settings.name, need)}, but {_earned(explored, lab.experts)}; {advice(lacking)}"
+    problem = f"{unmet_text(settings.name, need)}, but {_earned(explored, lab.experts)}"
+    return f"{problem}; {advice(lacking, settings.name)}"
 
 
 def _earned(explored: Sequence[Trajectory], experts: Sequence[Trajectory]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 
 from eto.data.files import read_object, write_json
 from eto.experiment.lab import Lab
@@ -31,9 +31,14 @@ class Round:
     dev_reward: float
     start_reward: float
     shipped: bool
+    dev_tasks: bool = True
+    """Whether there are any; without, rewards are 0 and the only checkpoint is the end of training."""
 
     @property
     def reason(self) -> str:
+        if not self.dev_tasks:
+            stopped = f"; training was stopped ({self.fired})" if self.fired else ""
+            return f"the last, as there are no dev tasks{stopped}"
         verdict = "better than" if self.dev_reward > self.start_reward else "not better than"
         reason = f"dev reward {self.dev_reward:.3f}, {verdict} the starting agent's {self.start_reward:.3f}"
         if not self.fired:
@@ -95,11 +100,13 @@ def keep_round(
     `count` pairs or trajectories."""
     stage.played(*map(checks.phase, checks.rewards))
     (best, step), reward = checks.best()
-    start = checks.start_reward
+    start, measured = checks.start_reward, bool(checks.lab.splits["dev"])
     ships = reward > start or not guard.ship_only_if_better
-    done = Round(agent, count, fit.stopped, best, reward, start, ships)
+    done = Round(agent, count, fit.stopped, best, reward, start, ships, measured)
     write_json(stage.directory / "round.json", asdict(done))
-    stage.note(guard=done.fired, best_epoch=best, dev_reward=reward, start_reward=start, tokens=fit.tokens)
+    stage.note(guard=done.fired, best_epoch=best, tokens=fit.tokens)
+    if measured:
+        stage.note(dev_reward=reward, start_reward=start)
     if step is not None:
         stage.note(best_step=step)
     stage.makes(agent)
@@ -108,8 +115,9 @@ def keep_round(
 def kept_round(stage: OpenStage) -> Round:
     """What `keep_round` wrote down."""
     names = [field.name for field in fields(Round)]
-    noted = read_object(stage.directory / "round.json", *names)
-    return Round(**{name: noted[name] for name in names})
+    required = [field.name for field in fields(Round) if field.default is MISSING]
+    noted = read_object(stage.directory / "round.json", *required)  # earlier versions wrote these alone
+    return Round(**{name: noted[name] for name in names if name in noted})
 
 
 def train_checked(lab: Lab, stage: OpenStage, fit: Fit, checks: Checks, guard: GuardSettings) -> None:
@@ -136,10 +144,8 @@ def train_checked(lab: Lab, stage: OpenStage, fit: Fit, checks: Checks, guard: G
                 fit.stop(bound)
             elif every and step.step % every == 0 and not fit.at_epoch_end:
                 check(epoch.number, step.step)
-        ends = guard.dev_every_epoch or epoch.number == last
+        ends = guard.dev_every_epoch or epoch.number == last or fit.stopped is not None
         if ends and (epoch.number, fit.step) not in checks.rewards:
             check(epoch.number)
-    if not checks.rewards:  # the guard ended training before the only check
-        checks.measure(last)
     if fit.stopped:
         lab.watch.say(f"{stage.name} was stopped: {fit.stopped}")

@@ -11,6 +11,7 @@ from eto.data.files import read_json, write_json
 from eto.data.retrieval import Addressing, ByReturn, Draw, Learned, Memory, Vector, draw, query_vector
 from eto.engines.actor import unmark
 from eto.experiment.lab import Lab
+from eto.experiment.play import in_task_order
 from eto.settings import ExploreSettings
 from eto.settings.retrieval import RetrievalSettings
 from eto.types import Message, Phase, Trajectory
@@ -56,7 +57,7 @@ def show(
             for sample, place in enumerate(given)
         }
         if stage.done:
-            played = lab.run.store.get(phase)
+            played = in_task_order(lab.run.store.get(phase), lab.splits["train"])
         else:
             played = lab.play(
                 "train",

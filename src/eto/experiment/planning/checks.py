@@ -70,7 +70,7 @@ def check_lengths(
     if not experts:
         if need := unmet(recipe.method, Need.EXPERTS):
             text = f"{unmet_text(recipe.method.name, need)}, and none of the sampled tasks has one"
-            problems.append(Problem(text, f"environment {suite.name}", advice(need)))
+            problems.append(Problem(text, f"environment {suite.name}", advice(need, recipe.method.name)))
         return
     if lengths.longest > context:
         problems.append(
