@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import date
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -21,9 +23,10 @@ from eto.data.formats import read_trajectories
 from eto.engines.chat import chat_actor
 from eto.environments import SUITES
 from eto.errors import EngineFailure, EtoError, InputError
+from eto.protocols import Sampling
 from eto.rollout.rollouts import rollouts
 from eto.settings.engines import ChatSettings
-from eto.types import StopReason
+from eto.types import Message, StopReason
 
 from corridor import Corridor  # isort: skip
 
@@ -90,6 +93,32 @@ def test_its_episodes_are_text_of_a_whole_conversation():
     assert [each["role"] for each in longest["messages"]] == ["system", *["user", "assistant"] * 2, "user"]
     assert longest["model"] == "big" and longest["top_k"] == 5 and "seed" not in longest
     assert longest["max_tokens"] == 32 and longest["temperature"] == 0
+
+
+def test_half_a_character_does_not_end_the_command():
+    """Such text has no UTF-8 form, so it could be neither sent nor written."""
+    with chat_server(lambda body: said("move \ud83d")) as (url, asked):
+        engine = chat_actor(settings(url)).engine
+        talk = engine.renderer.talk([Message("user", "a \udc00 door")])
+        answer = asyncio.run(engine.generate(talk.ids, Sampling(5)))
+        asyncio.run(engine.close())
+    assert asked[0]["messages"][0]["content"] == "a \N{REPLACEMENT CHARACTER} door"
+    assert engine.renderer.text(answer.ids) == "move \N{REPLACEMENT CHARACTER}"
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ({"messages": []}, "must leave messages to eto"),
+        ({"stream": True, "model": "other"}, "must leave model, stream to eto"),
+        ({"temperature": float("nan")}, "must hold what JSON has"),
+        ({"until": date(2026, 1, 1)}, "must hold what JSON has"),
+    ],
+)
+def test_fields_that_cannot_be_sent(body, says):
+    with pytest.raises(InputError, match=says) as error:
+        settings("http://127.0.0.1:1", body=body)
+    assert error.value.where == "ChatSettings: body" and error.value.hint
 
 
 def test_a_service_that_is_asked_too_often_is_asked_again():

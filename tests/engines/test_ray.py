@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
-import re
 import signal
-import socket
-import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -26,11 +21,9 @@ from token_server import TokenServer
 from eto.engines.actor import Actor
 from eto.engines.opening import Needs, open_engine, simulator_start
 from eto.engines.ray.cluster import Membership
-from eto.engines.ray.greeting import Hello, check_versions, versions
-from eto.engines.ray.weights import landed, sent
 from eto.engines.served import TEXT, differs
 from eto.environments.hosting.pool import EnvironmentPool
-from eto.errors import EngineFailure, InputError, MissingRequirement
+from eto.errors import EngineFailure, InputError
 from eto.protocols import Sampling
 from eto.rollout.rollouts import rollouts, stream_rollouts
 from eto.settings import EnvironmentLimits, RaySettings, RolloutSettings, ServerSettings
@@ -222,44 +215,6 @@ def test_a_cluster_without_room_is_one_message(cluster, trained_path):
         pass
 
 
-@pytest.mark.parametrize(
-    ("address", "says"),
-    [
-        ("127.0.0.1:1", "no cluster answers at 127.0.0.1:1"),
-        ("cluster", "is not host:port"),
-        ("ray://127.0.0.1:10001", "Ray Client"),
-    ],
-)
-def test_an_address_that_cannot_be_used(address, says):
-    with pytest.raises(InputError, match=says) as error:
-        Membership(RaySettings(address=address))
-    assert error.value.where == "rollout.ray.address" and error.value.hint
-
-
-@pytest.mark.parametrize("answer", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b""], ids=["a page", "nothing"])
-def test_an_address_where_something_else_listens(answer, monkeypatch):
-    """Ray itself would try for minutes, silently."""
-    monkeypatch.setattr("eto.engines.ray.cluster.REACH_SECONDS", 1.0)
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-
-        def serve() -> None:
-            taken, _ = listening.accept()
-            with taken:
-                taken.recv(1000)
-                taken.sendall(answer)
-                taken.recv(1000)
-
-        thread = threading.Thread(target=serve, daemon=True)
-        thread.start()
-        address = f"127.0.0.1:{listening.getsockname()[1]}"
-        with pytest.raises(InputError, match=address) as error:
-            Membership(RaySettings(address=address))
-        thread.join()
-    assert ("is not the head of a cluster" if answer else "timed out") in str(error.value)
-    assert error.value.where == "rollout.ray.address" and "ray start --head" in error.value.hint
-    assert not ray.is_initialized()
-
-
 def test_another_version_of_ray_on_the_cluster(cluster, monkeypatch):
     monkeypatch.setattr(ray, "__version__", "2.0.0")
     with pytest.raises(InputError, match=r"ersion mismatch(.|\n)*2\.0\.0") as error:
@@ -276,37 +231,3 @@ def test_a_process_uses_one_cluster(cluster):
     membership.leave()
     membership.leave()
     assert not ray.is_initialized()
-
-
-def test_without_the_package(monkeypatch):
-    monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(MissingRequirement, match="ray is not installed") as error:
-        Membership(RaySettings())
-    assert "eto-agent[ray]" in error.value.hint
-
-
-def test_other_versions_on_a_node_are_named():
-    ours = versions()
-    check_versions(Hello("id", "node-7", 1, dict(ours)), ours)
-    with pytest.raises(InputError, match=f"node-7 has torch 1.0, not {re.escape(ours['torch'])}"):
-        check_versions(Hello("id", "node-7", 1, ours | {"torch": "1.0"}), ours)
-
-
-def test_shared_weights_are_told_apart_by_their_content(tmp_path):
-    (tmp_path / "model.safetensors").write_bytes(b"abc")
-    (tmp_path / "config.json").write_text("{}")
-    weights = sent(tmp_path, shared=True)
-    each = {"config.json": b"{}", "model.safetensors": b"abc"}
-    lines = "".join(f"{name}\0{hashlib.sha256(text).hexdigest()}\0" for name, text in each.items())
-    assert weights.content == hashlib.sha256(lines.encode()).hexdigest()
-    assert landed(weights, tmp_path / "unused") == tmp_path
-    (tmp_path / "model.safetensors").write_bytes(b"abd")
-    with pytest.raises(EngineFailure, match="reads other files"):
-        landed(weights, tmp_path / "unused")
-    with pytest.raises(EngineFailure, match="reads other files"):
-        landed(replace(weights, directory=tmp_path / "nowhere"), tmp_path)
-
-
-def test_a_replica_that_acts_with_a_server_needs_one():
-    with pytest.raises(InputError, match="urls names none"):
-        RolloutSettings(engine="ray", ray=RaySettings(engine="server"))

@@ -285,3 +285,29 @@ def test_certificates_that_cannot_be_read(server, tmp_path, monkeypatch):
         with pytest.raises(InputError, match=r"certificates\.pem") as error, engine_at(server.url):
             pass
         assert error.value.where == "SSL_CERT_FILE" and error.value.hint
+
+
+# -- pauses --------------------------------------------------------------------------------------
+
+
+def test_a_server_that_a_killed_run_left_paused_goes_on(server):
+    server.paused = True
+    with engine_at(server.url) as engine:
+        asyncio.run(engine.greet(PROMPT))
+    assert not server.paused
+
+
+def test_a_pause_that_is_not_answered_is_taken_back(server, tiny_path, monkeypatch):
+    in_time = server.control
+
+    def late(path: str, body: dict[str, Any]) -> tuple[int, Any]:
+        answer = in_time(path, body)
+        time.sleep(1.0 if path.startswith("/pause") else 0.0)
+        return answer
+
+    server.control = late
+    monkeypatch.setattr("eto.engines.server.replica.CONTROL_SECONDS", 0.5)
+    with engine_at(server.url, seconds=0.5) as engine:
+        with pytest.raises(EngineFailure, match=r"no answer within 0\.5 seconds"):
+            asyncio.run(engine.load(tiny_path))
+        assert not server.paused

@@ -17,6 +17,7 @@ from eto.engines.server.wire import (
     read_scores,
     request_shape,
     scoring_request,
+    versions_of,
 )
 from eto.protocols import Completion, EngineFault, Sampling
 
@@ -120,7 +121,20 @@ def test_no_answer_is_an_exception(field, value, whole):
     for answer in (whole, changed(**{field: value}), {"choices": [value]}):
         for read in (read_completion(answer, IDS, SAMPLING), read_scores(answer, IDS)):
             assert isinstance(read, Completion | EngineFault | list)
+        versions_of(answer)
     error_message(whole)
+
+
+def test_a_whole_number_too_large_for_a_float_is_no_log_prob():
+    huge = changed(logprobs={"token_logprobs": [-1, -(10**400)]})
+    fault = read_completion(huge, IDS, SAMPLING)
+    assert isinstance(fault, EngineFault) and "no logarithms" in fault.problem
+
+
+def test_the_weights_that_wrote_an_answer_are_read():
+    spans = [{"version": "a", "start": 0}, {"version": ["b"]}, None, {}]
+    assert versions_of(changed(weight_versions=spans)) == ["a", ["b"], None]
+    assert versions_of(RIGHT) == versions_of({"choices": 5}) == []
 
 
 def test_scores_are_read_by_id():

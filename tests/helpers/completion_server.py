@@ -81,7 +81,9 @@ class CompletionServer:
         if self.key and handler.headers.get("Authorization") != f"Bearer {self.key}":
             send(handler, 401, {"error": {"message": f"wrong key {handler.headers.get('Authorization')}"}})
         elif handler.path == "/v1/completions":
-            if self.fault is None or not self.fault(handler, body):
+            if self.paused:
+                send(handler, 503, {"error": {"message": "generation is paused"}})
+            elif self.fault is None or not self.fault(handler, body):
                 send(handler, *self.complete(body))
         elif not self.development:
             send(handler, 404, {"detail": "Not Found"})

@@ -248,6 +248,24 @@ def test_a_rank_that_is_killed(tiny_path, tmp_path):
     assert torch.isfinite(weights(learner)["model.embed_tokens.weight"]).all()
 
 
+def test_damaged_moments_are_named_by_the_rank_that_reads_them(tiny_path, tmp_path):
+    """It is alone, launched by accelerate without torchrun; what a killed driver left is removed."""
+    config, place = tmp_path / "accelerate.yaml", tmp_path / "fit"
+    config.write_text("distributed_type: 'NO'\nnum_processes: 1\n")
+    settings = {"directory": place, "checkpoint_seconds": -1.0}
+    for _ in trained(cloning(learner_of(tiny_path), episodes(5), CLONING.replace(epochs=1), **settings)):
+        pass
+    (place / "state" / "moments.safetensors").write_bytes(b"damaged")
+    (place / "weights-left").mkdir()
+    distribution = DistributedSettings(backend="ddp", accelerate_config=str(config))
+    learner = load_learner(tiny_path, dtype="float32", distribution=distribution)
+    fit = cloning(learner, episodes(5), CLONING.replace(epochs=1), **settings)
+    with pytest.raises(InputError, match="the state of training cannot be read") as caught:
+        list(fit.epochs())
+    assert caught.value.where == str(place / "state") and "delete this directory" in caught.value.hint
+    assert not list(place.glob("weights-*"))
+
+
 def _fails_on_one(example, outputs):
     if os.environ["RANK"] == "1":
         raise ValueError("this rank\nfails")

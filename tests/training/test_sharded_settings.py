@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from eto.errors import InputError, MissingRequirement, RecipeError
+from eto.errors import EngineFailure, InputError, MissingRequirement, RecipeError
 from eto.experiment.loading import check_optimisers
 from eto.experiment.recipe import parse_recipe
 from eto.settings import DistributedSettings
@@ -103,7 +103,8 @@ def test_what_is_missing_is_told_before_the_run(monkeypatch, tmp_path):
         ("distributed_type: DEEPSPEED", "distributed_type: DEEPSPEED is not supported"),
         ("num_machines: 2", "num_machines: 2"),
         ("num_processes: many", "is no number of processes"),
-        ("num_processes: 3", "num_processes is 3, but train.processes 2"),
+        ("num_processes: 2", "distributed_type: NO is one process"),
+        ("num_processes: 3\ndistributed_type: MULTI_GPU", "num_processes is 3, but train.processes 2"),
     ],
 )
 def test_accelerate_configs_that_are_refused(tmp_path, text, says):
@@ -113,6 +114,35 @@ def test_accelerate_configs_that_are_refused(tmp_path, text, says):
     with pytest.raises(InputError, match=says) as caught:
         launched_by(settings)
     assert caught.value.where == str(path)
+
+
+def test_an_accelerate_config_that_is_no_text(tmp_path):
+    path = tmp_path / "accelerate.yaml"
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError, match="is not YAML") as caught:
+        launched_by(DistributedSettings(backend="ddp", accelerate_config=str(path)))
+    assert caught.value.where == str(path)
+
+
+def test_steps_are_large_enough_for_the_processes_of_an_accelerate_config(tmp_path):
+    path = tmp_path / "accelerate.yaml"
+    path.write_text("distributed_type: MULTI_GPU\nnum_processes: 4\n")
+    text = f"train: {{backend: ddp, accelerate_config: {path}}}\nmethod: {{sft: {{batch_size: 2}}}}"
+    with pytest.raises(InputError, match=r"method\.sft: 4 processes, but steps of 2 examples") as caught:
+        check_optimisers(parse_recipe(RECIPE + text))
+    assert caught.value.where == str(path)
+
+
+def test_a_rank_that_is_gone_at_once_is_told_by_its_launcher(monkeypatch, tmp_path):
+    """It said who it is, or not even that; what it wrote says why."""
+    program = (
+        "import os, sys, socket; from multiprocessing.connection import Connection\n"
+        "rank = socket.socket(socket.AF_UNIX); rank.connect(sys.argv[-1])\n"
+        "sys.exit('no such device')"
+    )
+    monkeypatch.setattr(sharded_launch, "launched_by", lambda _: ([sys.executable, "-c", program], 1))
+    with pytest.raises(EngineFailure, match=r"did not start: no such device"):
+        sharded_launch.Processes(DistributedSettings(backend="ddp"))
 
 
 def test_an_accelerate_config_of_gpus_is_launched_by_accelerate(tmp_path):

@@ -12,9 +12,10 @@ from eto.cli.tables import print_parts
 from eto.cli.terminal import say, terminal
 from eto.evaluation.parts import Rows
 from eto.evaluation.table import Cell
+from eto.experiment.planning.acting import SERVER
 from eto.experiment.planning.hardware import named_hardware
 from eto.experiment.planning.memory import Memory
-from eto.experiment.planning.plan import SERVER, Plan, plan_run
+from eto.experiment.planning.plan import Plan, plan_run
 from eto.experiment.planning.work import total
 
 PARTS = {
@@ -63,7 +64,8 @@ def _print(plan: Plan) -> None:
     )
     for problem in plan.problems:
         console.print(f"problem: {problem}", soft_wrap=True)
-    console.print(f"{len(plan.problems) or 'no'} problems found", soft_wrap=True)
+    found = len(plan.problems)
+    console.print(f"{found or 'no'} problem{'' if found == 1 else 's'} found", soft_wrap=True)
 
 
 def _heading(plan: Plan) -> Iterator[str]:

@@ -6,10 +6,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from eto.errors import InputError
 from eto.experiment.compose import policy_of
 from eto.experiment.recipe import Recipe
 from eto.experiment.recipe_fields import learned_optimisers, training_sections
 from eto.methods import declared_stages
+from eto.settings.distributed import unfit
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -87,9 +89,13 @@ def check_optimisers(recipe: Recipe) -> None:
     accelerate config that cannot be used; `MissingRequirement` for the package of an optimiser, or of weights
     in 4 bits."""
     if recipe.train.accelerate_config is not None:
-        from eto.training.backends.sharded_config import launched_by
+        from eto.training.backends.sharded_config import counted
 
-        launched_by(recipe.train)
+        train = counted(recipe.train)
+        for name, section in training_sections(recipe.method).items():
+            if problem := unfit(train, section):
+                text, _, hint = problem
+                raise InputError(f"method.{name}: {text}", where=recipe.train.accelerate_config, hint=hint)
     if recipe.model.lora is not None and recipe.model.lora.frozen == "nf4":
         from eto.models import frozen
 

@@ -67,11 +67,9 @@ class Origins:
             return f"a key must be text, but is {brief(detail['loc'][-1])}", where, "put it in quotes"
         if error_type == "extra_forbidden":
             return "unknown key", where, self._nearest(location)
-        if error_type == "value_error":
-            error = detail["ctx"]["error"]
+        if isinstance(error := detail.get("ctx", {}).get("error"), Conflict):
             place = f"{dotted(location)}." if location else ""
-            problem = error.at(place) if isinstance(error, Conflict) else str(error)
-            return problem, where, "change one of the two"
+            return error.at(place), where, "change one of the two"
         message = wanted(detail)
         if error_type != "missing":
             message += f", but is {brief(detail['input'])}"

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any, Literal
 
-from annotated_types import MinLen
-from pydantic import Field
+from annotated_types import Ge
+from pydantic import Field, field_validator
 
 from eto.settings.base import Free, Most, Settings
 from eto.settings.limits import Count, Names, NotNegative, Positive, Whole
 
 EngineName = Literal["in_process", "server", "vllm", "ray", "chat"]
 
+TAKEN = {"messages", "model", "stream"}
+"""Fields of a chat request that no setting replaces: the conversation, who answers, and in which form."""
+LEAST = 0.0001
+"""Of a processor or a GPU that Ray reserves."""
 _LONGEST = Most(2_592_000)  # 30 days, in seconds
 
 
@@ -49,7 +54,20 @@ class ChatSettings(ClientSettings):
     """Environment variable that holds the key; null: the server asks for none."""
     body: dict[str, Any] = Field(default={})
     """Further fields of each request; null leaves one of ours out: {max_tokens: null,
-    max_completion_tokens: 512}."""
+    max_completion_tokens: 512}. Not `messages`, `model` and `stream`."""
+
+    @field_validator("body")
+    @classmethod
+    def _can_be_sent(cls, body: dict[str, Any]) -> dict[str, Any]:
+        if taken := sorted(TAKEN & body.keys()):
+            raise ValueError(f"must leave {', '.join(taken)} to eto")
+        try:
+            json.dumps(body, allow_nan=False)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise ValueError(
+                "must hold what JSON has: text, numbers, true, false, lists, mappings"
+            ) from error
+        return body
 
 
 class VllmSettings(ClientSettings):
@@ -59,11 +77,11 @@ class VllmSettings(ClientSettings):
     """Servers; each holds the whole model."""
     devices_each: Annotated[Count, Most(64), Free()] = 1
     """GPUs of one server, where the machine has any (`--tensor-parallel-size`)."""
-    packages: Annotated[list[str], MinLen(1), Free()] = Field(default=["vllm==0.33.0"])
+    packages: Annotated[Names, Free()] = Field(default=["vllm==0.33.0"])
     """What pip installs into the servers' own environment."""
     without: Annotated[list[str], Free()] = Field(default=[])
     """Dependencies that are removed from it again."""
-    command: Annotated[list[str] | None, Free()] = None
+    command: Annotated[Names | None, Free()] = None
     """Starts a server of your own installation, such as [/opt/vllm/bin/vllm, serve]; the model and the
     arguments follow. Null: an environment is built from `packages`."""
     arguments: Annotated[list[str], Free()] = Field(default=[])
@@ -86,7 +104,7 @@ class RaySettings(Settings):
     """What acts in each replica, with the settings of `rollout.server` or `rollout.vllm`."""
     replicas: Annotated[Count, Most(1024), Free()] = 1
     """Actors that hold the whole model."""
-    cpus_each: Annotated[Positive, Most(1024), Free()] = 1.0
+    cpus_each: Annotated[float, Ge(LEAST), Most(1024), Free()] = 1.0
     """Processors that Ray reserves for a replica, and threads it computes with."""
     gpus_each: Annotated[NotNegative, Most(64), Free()] = 0.0
     """GPUs that Ray reserves for a replica."""
@@ -102,3 +120,10 @@ class RaySettings(Settings):
     """Longest wait for a replica to find a place, start and take the weights."""
     restarts: Annotated[Whole, Most(1000), Free()] = 3
     """Times in a row, without an answer in between, that a replica is started again."""
+
+    @field_validator("gpus_each")
+    @classmethod
+    def _can_be_reserved(cls, value: float) -> float:
+        if 0 < value < LEAST or (value > 1 and value % 1):
+            raise ValueError(f"must be 0, {LEAST:g} to 1, or a whole number above: Ray divides one GPU alone")
+        return value

@@ -47,6 +47,7 @@ _WANTED = {
     "dict_type": "must be a mapping of keys to values",
     "model_type": "must be a mapping of keys to values",
     "model_attributes_type": "must be a mapping of keys to values",
+    "too_short": "must not be empty",
     "missing": "is missing",
 }
 
@@ -80,6 +81,8 @@ def check_values(
 
 def wanted(detail: Mapping[str, Any]) -> str:
     """What a value must be, by one of pydantic's error details."""
+    if detail["type"] == "value_error":
+        return str(detail["ctx"]["error"])
     return _WANTED.get(detail["type"]) or detail["msg"][0].lower() + detail["msg"][1:]
 
 

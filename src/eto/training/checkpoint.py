@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -62,18 +63,27 @@ def load_state(
             where=str(state),
             hint="resume with the same data and settings, or delete it to train again",
         )
-    try:
+    with damage_named(state, RuntimeError):
         read_weights(state, model)
         if optimiser is not None:
             read_moments(state, model, optimiser)
-    except (SafetensorError, RuntimeError, EOFError, KeyError, ValueError, OSError) as error:
+    return progress
+
+
+@contextmanager
+def damage_named(state: Path, *more: type[Exception]) -> Iterator[None]:
+    """A block that reads the state in `state`. Raises `InputError` where that is damaged. `more`: errors that
+    say so besides; `RuntimeError` may also mean that another process is gone, where there are several."""
+    signs: tuple[type[Exception], ...] = (SafetensorError, EOFError, KeyError, ValueError, OSError, *more)
+    try:
+        yield
+    except signs as error:
         fault = (str(error) or type(error).__name__).splitlines()[0]
         raise InputError(
             f"the state of training cannot be read: {fault}",
             where=str(state),
             hint="delete this directory; the training then begins again",
         ) from error
-    return progress
 
 
 def fingerprint(examples: Iterable[Example], *settings: object) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from eto.data.texts import brief
+from eto.data.texts import brief, whole
 from eto.engines.event_loop import LoopThread
 from eto.engines.scripted import CONTEXT, END, TextRenderer
 from eto.engines.server.connection import SHOWN, Answer, Connection, Lost
@@ -70,7 +70,8 @@ class ChatEngine:
             self._loop.close()
 
     def _body(self, ids: Sequence[int], sampling: Sampling) -> dict[str, Any]:
-        messages = [{"role": each.role, "content": each.content} for each in self.renderer.messages(ids)]
+        talk = self.renderer.messages(ids)
+        messages = [{"role": each.role, "content": whole(each.content)} for each in talk]
         body: dict[str, Any] = {
             "model": self._settings.model,
             "messages": messages,
@@ -132,4 +133,4 @@ def _text(answer: Answer) -> tuple[str | EngineFault, bool]:
     if not isinstance(text, str):
         problem = f"its answer has no text: {brief(message, SHOWN)}"
         return EngineFault(problem, hint="let a model answer that writes text"), False
-    return text, cut
+    return whole(text), cut

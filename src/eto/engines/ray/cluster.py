@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import signal
 import socket
@@ -13,6 +14,7 @@ from importlib import metadata, util
 from typing import Any
 
 from eto.errors import EngineFailure, InputError, MissingRequirement
+from eto.machine import gpus
 from eto.settings.engines import RaySettings
 
 WHERE = "rollout.ray"
@@ -32,12 +34,10 @@ class Membership:
     """A use of the cluster; the last one to leave disconnects. A cluster started here ends then."""
 
     def __init__(self, settings: RaySettings) -> None:
-        """Raises `MissingRequirement` without the package, `InputError` where no cluster of its version
-        answers at the address, or this process uses another one."""
+        """Raises `MissingRequirement` without the package or the GPUs, `InputError` where no cluster of its
+        version answers at the address, or this process uses another one."""
         global _members, _ours, _address
-        if util.find_spec("ray") is None:
-            hint = "pip install 'eto-agent[ray]', here and on every node"
-            raise MissingRequirement("the package ray is not installed", where=WHERE, hint=hint)
+        check_package()
         with _lock:
             if _members == 0:
                 _ours, _address = _connect(settings), settings.address
@@ -77,11 +77,28 @@ def _connect(settings: RaySettings) -> bool:
     return True
 
 
+def check_package() -> None:
+    """Raises `MissingRequirement` without the package."""
+    if util.find_spec("ray") is None:
+        hint = "pip install 'eto-agent[ray]', here and on every node"
+        raise MissingRequirement("the package ray is not installed", where=WHERE, hint=hint)
+
+
+def check_gpus(settings: RaySettings, there: int) -> None:
+    """Raises `MissingRequirement` where a cluster of one machine has fewer GPUs than replicas take."""
+    if settings.replicas * settings.gpus_each > there:
+        asked = f"{settings.replicas} replicas with {settings.gpus_each:g} GPUs each"
+        hint = "lower it or rollout.ray.replicas, or give rollout.ray.address of a cluster that has them"
+        problem = f"{asked} need more than the {there} there are"
+        raise MissingRequirement(problem, where=f"{WHERE}.gpus_each", hint=hint)
+
+
 def _start(settings: RaySettings, quiet: dict[str, Any]) -> None:
     import ray
 
+    check_gpus(settings, sum(gpu["count"] for gpu in gpus()))
     # Replicas share the processors of this machine, however many they say they take.
-    cpus = max(os.cpu_count() or 1, round(settings.replicas * settings.cpus_each))
+    cpus = max(os.cpu_count() or 1, math.ceil(settings.replicas * settings.cpus_each))
     memory = settings.object_store_mb * MB
     try:
         ray.init("local", num_cpus=cpus, object_store_memory=memory, include_dashboard=False, **quiet)

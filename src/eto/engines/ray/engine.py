@@ -41,12 +41,16 @@ class RayEngine(ReplicaEngine[RayReplica]):
 
     async def close(self) -> None:
         """End the replicas, and the connection to the cluster."""
-        await super().close()
-        self._membership.leave()
+        try:
+            await super().close()
+        finally:
+            self._membership.leave()
 
     def wait_closed(self) -> None:
-        super().wait_closed()
-        self._membership.leave()
+        try:
+            super().wait_closed()
+        finally:
+            self._membership.leave()
 
     # -- in the event loop ------------------------------------------------------------
 

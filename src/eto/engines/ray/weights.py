@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from eto.data.files import disk_errors
+from eto.environments.hosting.failures import one_line
 from eto.errors import EngineFailure
 
 CHUNK = 1 << 22
@@ -42,27 +44,36 @@ def files_of(directory: Path) -> list[Path]:
 
 
 def sent(directory: Path, *, shared: bool) -> Weights:
-    """The weights in `directory` as replicas get them; `shared`: by their path alone."""
+    """The weights in `directory` as replicas get them; `shared`: by their path alone. Raises `EngineFailure`
+    where Ray has no room for them."""
     content = content_of(directory)
     if shared:
         return Weights(directory, content)
     import numpy as np
     import ray
 
-    files = ((path.name, ray.put(np.fromfile(path, np.uint8))) for path in files_of(directory))
-    return Weights(directory, content, tuple(files))
+    try:
+        files = tuple((path.name, ray.put(np.fromfile(path, np.uint8))) for path in files_of(directory))
+    except ray.exceptions.RayError as error:
+        raise EngineFailure(
+            f"Ray has no room for the weights in {directory}: {one_line(str(error))[:300]}",
+            where="rollout.ray",
+            hint="free space below /tmp/ray, or raise rollout.ray.object_store_mb",
+        ) from error
+    return Weights(directory, content, files)
 
 
 def landed(weights: Weights, directory: Path) -> Path:
     """On a node: where the weights are, written into `directory` unless they are shared. Raises
-    `EngineFailure` where they are not those that were sent."""
+    `EngineFailure` where they are not those that were sent, `MissingRequirement` where its disk is full."""
     if not weights.files:
         directory = weights.directory
     else:
         import ray
 
-        for name, reference in weights.files:
-            ray.get(reference).tofile(directory / name)
+        with disk_errors(directory):
+            for name, reference in weights.files:
+                (directory / name).write_bytes(memoryview(ray.get(reference)))
     found = content_of(directory) if directory.is_dir() else "no such directory"
     if found != weights.content:
         raise EngineFailure(

@@ -111,15 +111,19 @@ class ReplicaEngine(Generic[R]):
         """End the servers that are ours, and the connections."""
         if not self._closed:
             self._closed = True
-            await self._loop.run(self._each("close"))
-            self._loop.close()
+            try:
+                await self._loop.run(self._each("close"))
+            finally:
+                self._loop.close()
 
     def wait_closed(self) -> None:
         """`close`, for callers without an event loop."""
         if not self._closed:
             self._closed = True
-            self._loop.wait(self._each("close"))
-            self._loop.close()
+            try:
+                self._loop.wait(self._each("close"))
+            finally:
+                self._loop.close()
 
     # -- in the event loop ------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from eto.engines.server.wire import (
     read_scores,
     request_shape,
     scoring_request,
+    versions_of,
 )
 from eto.errors import EngineFailure, InputError
 from eto.protocols import Completion, EngineFault, Sampling
@@ -126,6 +127,7 @@ class Replica:
     async def check_ids(self, probe: Sequence[int]) -> None:
         """Raises `InputError` where it does not take and return token ids, `EngineFailure` where it does not
         answer."""
+        await self._resume()  # a run that was killed while it changed the weights left it paused
         ids, sampling = probe[:4], Sampling(1)
         asked = f"\n  asked: {request_shape(self.url, ids, sampling)}"
         answer = await self._ask(completion_request(self.model, ids, sampling), ids, sampling)
@@ -141,8 +143,11 @@ class Replica:
         fails."""
         check_weights(directory)
         seconds = max(self.settings.seconds, CONTROL_SECONDS)
-        self._check_done(await self.connection.control("/pause?mode=wait", {}, seconds=seconds), directory)
-        try:  # paused with `wait`, it has dropped what it cached under the old weights
+        try:
+            self._check_done(
+                await self.connection.control("/pause?mode=wait", {}, seconds=seconds), directory
+            )
+            # Paused with `wait`, it has dropped what it cached under the old weights.
             call = {"method": "reload_weights", "kwargs": {"weights_path": str(directory)}}
             reloaded = await self.connection.control("/collective_rpc", call, seconds=seconds)
             self._check_done(reloaded, directory)
@@ -152,7 +157,7 @@ class Replica:
             )
             self.version_name = name if isinstance(told, Answer) and told.status == 200 else ""
         finally:
-            resumed = await self.connection.control("/resume", {}, seconds=CONTROL_SECONDS)
+            resumed = await self._resume()
         self._check_done(resumed, directory)
 
     async def renew(self, directory: Path) -> None:
@@ -198,6 +203,9 @@ class Replica:
             return EngineFault(problem, hint=NO_TOKEN_SERVER)
         return answer
 
+    async def _resume(self) -> Answer | Lost:
+        return await self.connection.control("/resume", {}, seconds=CONTROL_SECONDS)
+
     async def _gone(self) -> bool:
         return isinstance(await self.connection.control("/health", seconds=CONTROL_SECONDS), Lost)
 
@@ -216,12 +224,7 @@ class Replica:
     def _check_version(self, content: Any) -> None:
         """Another run, or a restart by somebody else, has changed its weights: nothing it says is the
         agent's."""
-        choices = content.get("choices") if isinstance(content, dict) else None
-        spans = choices[0].get("weight_versions") if choices and isinstance(choices[0], dict) else None
-        if not self.version_name or not isinstance(spans, list):
-            return
-        others = {span.get("version") for span in spans if isinstance(span, dict)} - {self.version_name}
-        if others:
+        if self.version_name and any(name != self.version_name for name in versions_of(content)):
             raise EngineFailure(
                 "its weights were changed by somebody else in the meantime",
                 where=self.url,

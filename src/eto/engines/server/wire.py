@@ -7,7 +7,7 @@ last id is a stop id exactly where the answer says that it stopped.
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any, cast
@@ -107,6 +107,15 @@ def read_scores(answer: Any, ids: Sequence[int]) -> list[float] | EngineFault:
     return [float(each) for each in scores]
 
 
+def versions_of(answer: Any) -> list[Any]:
+    """The names of the weights that wrote an answer; none where it does not tell."""
+    choice = _only_choice(answer)
+    spans = None if isinstance(choice, EngineFault) else choice.get("weight_versions")
+    return (
+        [span.get("version") for span in spans if isinstance(span, dict)] if isinstance(spans, list) else []
+    )
+
+
 def error_message(answer: Any) -> str:
     """The message of an error in OpenAI's form, or in FastAPI's; "" where there is none."""
     message = _field(_field(answer, "error"), "message") or _field(answer, "detail")
@@ -157,4 +166,4 @@ def _are_ids(value: Any) -> bool:
 
 def _is_log_prob(value: Any) -> bool:
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number and math.isfinite(value) and value <= ROUNDING
+    return number and -sys.float_info.max <= value <= ROUNDING  # whole numbers of JSON have any size

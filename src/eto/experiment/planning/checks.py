@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from eto.engines.chat import UNTRAINED
 from eto.errors import EtoError
 from eto.experiment.loading import check_optimisers
 from eto.experiment.needs import advice, unmet, unmet_text
@@ -15,7 +16,7 @@ from eto.experiment.planning.hardware import Hardware
 from eto.experiment.planning.work import Lengths
 from eto.experiment.recipe import Recipe
 from eto.protocols import Need
-from eto.settings import VllmSettings
+from eto.settings import DistributedSettings, RaySettings, VllmSettings
 from eto.types import Trajectory
 
 if TYPE_CHECKING:
@@ -106,16 +107,30 @@ def check_room(
     problems.append(Problem(text, f"memory of {hardware.name}", hint))
 
 
-def check_processes(recipe: Recipe, hardware: Hardware, problems: list[Problem]) -> None:
-    """That each process that trains has a GPU."""
-    asked = recipe.train.processes
+def check_processes(train: DistributedSettings, hardware: Hardware, problems: list[Problem]) -> None:
+    """That each process that trains has a GPU. `train`: with the number that is launched."""
+    asked = train.processes
     if not hardware.is_cpu and asked > hardware.count:
+        where = train.accelerate_config or "train.processes"
         hint = "lower it: each process takes a GPU"
-        problems.append(Problem(f"{asked} processes on {hardware.count} GPUs", "train.processes", hint))
+        problems.append(Problem(f"{asked} processes on {hardware.count} GPUs", where, hint))
 
 
 def check_engine(recipe: Recipe, hardware: Hardware, problems: list[Problem]) -> None:
-    """That the servers' command is there, and as many GPUs as they ask for."""
+    """That the engine takes weights, its package or the servers' command is there, and as many GPUs as it
+    asks for."""
+    if recipe.rollout.engine == "chat":
+        hint = "let it play with `eto explore` or `eto evaluate`; take another engine here"
+        problems.append(Problem(UNTRAINED, "rollout.engine chat", hint))
+    elif recipe.rollout.engine == "ray":
+        from eto.engines.ray.cluster import check_gpus, check_package
+
+        ray = recipe.rollout.ray or RaySettings()
+        with noted(problems):
+            check_package()
+        if ray.address is None:  # of a cluster elsewhere nothing is known here
+            with noted(problems):
+                check_gpus(ray, 0 if hardware.is_cpu else hardware.count)
     if recipe.rollout.engine != "vllm":
         return
     vllm = recipe.rollout.vllm or VllmSettings()

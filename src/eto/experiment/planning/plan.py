@@ -5,12 +5,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from eto.errors import EtoError
 from eto.experiment.compose import expert_tasks, suite_of, tasks_of
 from eto.experiment.loading import agents_left
+from eto.experiment.planning.acting import SERVER, acting_of, devices_of
 from eto.experiment.planning.checks import (
     Problem,
     check_disk,
@@ -26,29 +29,21 @@ from eto.experiment.planning.lengths import ASSUMED, sampled_lengths
 from eto.experiment.planning.memory import (
     Memory,
     Spread,
-    Storage,
-    acting_memory,
     processes_that_fit,
-    server_memory,
     training_memory,
-    with_agent,
     with_driver,
 )
+from eto.experiment.planning.storage import compute_bytes, storage_of
 from eto.experiment.planning.work import Counts, Lengths, Pace, Work, works
 from eto.experiment.recipe import Recipe
 from eto.experiment.recipe_fields import learned_optimisers
 from eto.methods import declared_stages
 from eto.models.shape import ModelShape, config_folder, empty_model, frozen_linear, shape_of
-from eto.settings import TrainingSettings, VllmSettings
+from eto.settings import DistributedSettings, TrainingSettings
 from eto.types import Task
 
 ROOM = 0.92
 """Share of a device's memory that a plan may fill; the rest is lost between blocks."""
-DEV, SERVER = "dev check", "server"
-LEARNED_BYTES = 64
-"""What the learned optimiser keeps of a weight."""
-EIGHT_BIT_BYTES = 2
-"""What AdamW in 8 bits keeps of a weight."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,20 +87,25 @@ def plan_run(recipe: Recipe, hardware: Hardware) -> Plan:
 
     Raises `InputError` where the model's configuration cannot be used: without it there is no plan.
     """
+    from eto.training.backends.sharded_config import counted
+
     problems: list[Problem] = []
     folder = config_folder(recipe.model.path)
     model = empty_model(folder, recipe.model.lora.model_dump() if recipe.model.lora else None)
     shape, context = shape_of(model), check_recipe(recipe, model, problems)
     lengths, counts = _tasks(recipe, folder, context, problems)
-    compute = _compute_bytes(recipe, hardware)
-    training = _Training(recipe, hardware, model, shape, lengths, context, compute)
+    compute, train = compute_bytes(recipe, hardware), recipe.train
+    with suppress(EtoError):  # a file that cannot be used is among the problems already
+        train = counted(train)
+    training = _Training(recipe, train, hardware, model, shape, lengths, context, compute)
     trained, recomputes = training.memory()
-    memory = {"training": trained} | _acting(
+    memory = {"training": trained} | acting_of(
         recipe, hardware, trained, shape, lengths, counts, context, compute
     )
     room = int(ROOM * hardware.memory)
     fits_on = processes_that_fit(shape, trained.activations, training.storage, room, context=hardware.context)
-    pace, stages = _pace(recipe, hardware, shape, compute, recomputes), declared_stages(recipe.method)
+    stages = declared_stages(recipe.method)
+    pace = _pace(recipe, train, hardware, shape, compute, recomputes)
     plan = Plan(
         recipe.name,
         hardware,
@@ -121,39 +121,12 @@ def plan_run(recipe: Recipe, hardware: Hardware) -> Plan:
         works(stages, recipe.method, counts, lengths, pace),
         problems,
     )
-    wider = fits_on if fits_on is not None and fits_on > recipe.train.processes else None
+    wider = fits_on if fits_on is not None and fits_on > train.processes else None
     check_room(plan.peak, room, hardware, wider, problems)
     check_engine(recipe, hardware, problems)
-    check_processes(recipe, hardware, problems)
+    check_processes(train, hardware, problems)
     check_disk(recipe, plan.disk, problems)
     return plan
-
-
-def _acting(
-    recipe: Recipe,
-    hardware: Hardware,
-    training: Memory,
-    shape: ModelShape,
-    lengths: Lengths,
-    counts: Counts,
-    context: int,
-    compute: int,
-) -> dict[str, Memory]:
-    """What acting takes, by where it is done. The first server takes the first device, which is the
-    learner's too."""
-    slots, longest = recipe.rollout.slots, min(context, round(lengths.tokens(lengths.most_turns)))
-    if recipe.rollout.engine == "in_process":
-        storage = Storage(frozen=_frozen_bytes(recipe, shape, compute) or 4, compute=compute)
-        acting = acting_memory(shape, slots, longest, storage, context=hardware.context)
-        checked = any("*" in phase.name for each in declared_stages(recipe.method) for phase in each.phases)
-        if checked and counts.dev:
-            return {DEV: with_agent(training, acting), "acting": acting}
-        return {"acting": acting}
-    if recipe.rollout.engine == "server":
-        return {}
-    vllm = recipe.rollout.vllm or VllmSettings()
-    each, devices = -(-slots // vllm.replicas), vllm.devices_each
-    return {SERVER: server_memory(shape, each, longest, compute, devices=devices, context=hardware.context)}
 
 
 def _tasks(recipe: Recipe, folder: Path, context: int, problems: list[Problem]) -> tuple[Lengths, Counts]:
@@ -178,20 +151,15 @@ def _counts(recipe: Recipe, splits: dict[str, list[Task]], with_expert: Sequence
     return Counts(len(splits["train"]), len(with_expert), cloned, len(splits["dev"]), len(splits["test"]))
 
 
-def _compute_bytes(recipe: Recipe, hardware: Hardware) -> int:
-    """Bytes of a number in the computation."""
-    if recipe.model.dtype == "auto" and hardware.is_cpu:
-        import torch
-
-        from eto.models.dtype import compute_dtype
-
-        return compute_dtype("auto", torch.device("cpu")).itemsize
-    return 4 if recipe.model.dtype == "float32" else 2
-
-
-def _pace(recipe: Recipe, hardware: Hardware, shape: ModelShape, compute: int, recomputes: bool) -> Pace:
-    vllm = recipe.rollout.vllm or VllmSettings()
-    acting = vllm.replicas * vllm.devices_each if recipe.rollout.engine == "vllm" else 1
+def _pace(
+    recipe: Recipe,
+    train: DistributedSettings,
+    hardware: Hardware,
+    shape: ModelShape,
+    compute: int,
+    recomputes: bool,
+) -> Pace:
+    most = 1 if hardware.is_cpu else hardware.count
     return Pace(
         parameters=shape.parameters,
         operations=hardware.operations,
@@ -201,32 +169,9 @@ def _pace(recipe: Recipe, hardware: Hardware, shape: ModelShape, compute: int, r
         slots=recipe.rollout.slots,
         compute=compute,
         recomputes=recomputes,
-        acting_devices=1 if hardware.is_cpu else min(acting, hardware.count),
+        training_devices=min(train.processes, most),
+        acting_devices=min(devices_of(recipe.rollout), most),
     )
-
-
-def _storage(recipe: Recipe, shape: ModelShape, compute: int) -> Storage:
-    """What is kept of each parameter."""
-    sections = [getattr(recipe.method, name) for name in type(recipe.method).model_fields]
-    given = [each.optimiser for each in sections if isinstance(each, TrainingSettings)]
-    kept: float = LEARNED_BYTES if learned_optimisers(recipe.method) else 8
-    if given and all(each == "adamw8bit" for each in given):
-        kept = EIGHT_BIT_BYTES
-    if recipe.train.weights == "bfloat16":
-        return Storage(2, 2, compute, 2, min(kept, 4))
-    frozen = _frozen_bytes(recipe, shape, compute)
-    return Storage(4, frozen or 4, compute, state=kept, narrow=frozen is not None)
-
-
-def _frozen_bytes(recipe: Recipe, shape: ModelShape, compute: int) -> float | None:
-    """Of a frozen weight on average, where they are narrow; else None."""
-    kind = recipe.model.lora.frozen if recipe.model.lora else "float32"
-    if kind == "float32":
-        return None
-    from eto.models.frozen import NF4_BYTES
-
-    small = shape.linear if kind == "nf4" else 0
-    return (NF4_BYTES * small + compute * (shape.frozen - small)) / shape.frozen
 
 
 class _Training:
@@ -235,6 +180,7 @@ class _Training:
     def __init__(
         self,
         recipe: Recipe,
+        train: DistributedSettings,
         hardware: Hardware,
         model: Any,
         shape: ModelShape,
@@ -247,8 +193,8 @@ class _Training:
         from eto.training.backends import core_groups, single
 
         self._recipe, self._hardware, self._model, self._shape = recipe, hardware, model, shape
-        self.storage = _storage(recipe, shape, compute)
-        self._distribution = recipe.train
+        self.storage = storage_of(recipe, shape, compute)
+        self._distribution = train
         quantised = recipe.model.lora is not None and recipe.model.lora.frozen == "nf4"
         self._fast = hardware.is_cpu and recipe.model.fast_paths and not recipe.train.on and not quantised
         self._read_back = compute * max(frozen_linear(model)) if quantised else 0

@@ -24,10 +24,14 @@ from eto.settings import DistributedSettings, TrainingSettings
 from eto.settings.distributed import QUANTISED, unfit
 from eto.tokens.prefix_tree import Tree
 from eto.training.backends.base import Backend
+from eto.training.backends.sharded_config import counted
 from eto.training.backends.sharded_launch import Processes
 from eto.training.batches import split
 from eto.training.example import Example, Objective, mean_figures
 from eto.training.optimiser import Optimiser, check_adapters, check_installed, state_bytes
+
+ON_THE_WAY = "weights-"
+"""Begins the name of the folder in which weights go to and fro."""
 
 
 class Owner(Protocol):
@@ -77,7 +81,9 @@ class Sharded:
         with disk_errors(place or Path(tempfile.gettempdir())):
             if place is not None:
                 place.mkdir(parents=True, exist_ok=True)
-            self._folder = Path(tempfile.mkdtemp(prefix="weights-", dir=place))
+                for left in place.glob(f"{ON_THE_WAY}*"):  # by a driver that was killed
+                    shutil.rmtree(left, ignore_errors=True)
+            self._folder = Path(tempfile.mkdtemp(prefix=ON_THE_WAY, dir=place))
             model = self._folder / "model.pt"
             torch.save(self._owner.model, model)
         self._processes = Processes(distribution, log)
@@ -260,8 +266,9 @@ def scored_by_ranks(
 
 
 def check_distributed(distribution: DistributedSettings, settings: TrainingSettings, model: Any) -> None:
-    """Raises `InputError` for settings of a training that do not go with several processes."""
-    problem = QUANTISED if is_quantised(model) else unfit(distribution, settings)
+    """Raises `InputError` for settings of a training that do not go with several processes, and what
+    `launched_by` raises."""
+    problem = QUANTISED if is_quantised(model) else unfit(counted(distribution), settings)
     if problem:
         raise InputError(problem[0], where=f"train.{problem[1]}", hint=problem[2])
     check_installed(settings)

@@ -46,6 +46,11 @@ def launched_by(settings: DistributedSettings) -> tuple[list[str], int]:
     return [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(path)], count
 
 
+def counted(settings: DistributedSettings) -> DistributedSettings:
+    """`settings` with as many processes as will be launched. Raises as `launched_by`."""
+    return settings.replace(processes=launched_by(settings)[1]) if settings.on else settings
+
+
 def _torchrun(count: int) -> list[str]:
     local = ["--standalone", "--local-addr=127.0.0.1", "--nnodes=1", "--max-restarts=0"]
     return [sys.executable, "-m", "torch.distributed.run", *local, f"--nproc-per-node={count}"]
@@ -56,10 +61,10 @@ def _read(path: Path) -> dict[str, Any]:
     with disk_errors(path):
         if not path.is_file():
             raise _refused(path, "there is no such file", "`accelerate config --config_file FILE` writes one")
-        text = path.read_text(encoding="utf-8")
+        content = path.read_bytes()
     try:
-        config = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        config = yaml.safe_load(content.decode())
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
         raise _refused(path, f"is not YAML: {' '.join(str(error).split())[:200]}", "correct it") from error
     if not isinstance(config, dict):
         raise _refused(path, "is not an accelerate config", "`accelerate config` writes one")
@@ -71,6 +76,9 @@ def _read(path: Path) -> dict[str, Any]:
     count = config.get("num_processes", 1)
     if not isinstance(count, int) or isinstance(count, bool) or count < 1:
         raise _refused(path, f"num_processes: {count!r} is no number of processes", "give 1 or more")
+    if kind == "NO" and count > 1 and not config.get("use_cpu"):
+        hint = "set distributed_type to MULTI_GPU, or num_processes to 1"
+        raise _refused(path, f"num_processes: {count}, but distributed_type: NO is one process", hint)
     return config
 
 

@@ -66,7 +66,7 @@ class Processes:
                 listener.listen(self.count)
                 listener.settimeout(0.2)
                 self._launch([*command, "-m", WORKER, address])
-                self._connect(listener, settings.start_seconds)
+                self._connect(listener, settings)
         except BaseException:
             self.kill()
             raise
@@ -155,9 +155,10 @@ class Processes:
                 start_new_session=True,
             )
 
-    def _connect(self, listener: socket.socket, seconds: float) -> None:
+    def _connect(self, listener: socket.socket, settings: DistributedSettings) -> None:
         """Accept all ranks. Raises `EngineFailure` if the launcher ends, or time is over, before."""
         assert self._launched is not None
+        seconds = settings.start_seconds
         deadline = time.monotonic() + seconds
         found: dict[int, Connection] = {}
         while len(found) < self.count:
@@ -165,16 +166,17 @@ class Processes:
                 late = f"not ready after {seconds:g} s" if self._launched.poll() is None else "did not start"
                 raise EngineFailure(
                     f"the {self.count} processes of training {late}: {self._tail()}",
-                    where="train.processes",
+                    where="train.accelerate_config" if settings.accelerate_config else "train.processes",
                     hint="see what they wrote, above; train.start_seconds waits longer",
                 )
             with suppress(TimeoutError):
                 accepted, _ = listener.accept()
                 accepted.setblocking(True)
                 connection = Connection(accepted.detach())
-                rank, pid = connection.recv()
-                found[rank] = connection
-                self._processes.append(psutil.Process(pid))
+                with suppress(EOFError, OSError, psutil.NoSuchProcess):  # one that ends: so does the launcher
+                    rank, pid = connection.recv()
+                    self._processes.append(psutil.Process(pid))
+                    found[rank] = connection
         self._ranks = [found[rank] for rank in range(self.count)]
 
     def _first(self, rank: int, error: Any, others: dict[Connection, int]) -> tuple[int, Any]:

@@ -24,6 +24,7 @@ from eto.models.private_interfaces import forget_passes
 from eto.settings import TrainingSettings
 from eto.tokens.prefix_tree import Tree
 from eto.training.backends.sharded_layout import Sharding, distributed
+from eto.training.checkpoint import damage_named
 from eto.training.dropout import without_dropout
 from eto.training.example import Example, Objective, summed_loss
 from eto.training.log_probs import TreeLogProbs
@@ -86,7 +87,8 @@ class Rank:
         self._model = self._scorer.model
         self._optimiser = Optimiser(self._model, training.settings)
         if training.state is not None:
-            read_moments(training.state, self._model, self._optimiser.algorithm)
+            with damage_named(training.state):
+                read_moments(training.state, self._model, self._optimiser.algorithm)
 
     def gradients(
         self,

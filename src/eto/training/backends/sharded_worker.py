@@ -50,7 +50,19 @@ class Reporting:
         return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:500]}"
 
 
+ALONE = {
+    "RANK": "0",
+    "LOCAL_RANK": "0",
+    "WORLD_SIZE": "1",
+    "MASTER_ADDR": "127.0.0.1",
+    "MASTER_PORT": "0",
+}
+"""What torchrun says to each rank; accelerate says nothing to a process that is alone."""
+
+
 def main(address: str) -> None:
+    if "RANK" not in os.environ:
+        os.environ.update(ALONE)
     rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     driver = socket.socket(socket.AF_UNIX)
     driver.connect(address)
