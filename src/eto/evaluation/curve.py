@@ -56,6 +56,7 @@ def draw_curve(results: Row, rows: Sequence[Row], *paths: Path) -> Path:
             kind = path.suffix.removeprefix(".").lower()
             figure.savefig(content, format=kind, dpi=110, metadata={"Date": None} if kind == "svg" else None)
             write_atomic(path, content.getvalue())
+            figure.set_layout_engine("none")  # the others keep the places that this one found
     return paths[0]
 
 

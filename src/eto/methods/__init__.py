@@ -37,6 +37,11 @@ class _Methods(MutableMapping[str, Method]):
     def __delitem__(self, name: str) -> None:
         del self._loaded[name]
 
+    def __contains__(self, name: object) -> bool:
+        """Whether there is one; entry points are only looked up for names that no file here has, for every
+        lookup searches all installed packages."""
+        return name in self._loaded or name in _files() or name in _installed()
+
     def __iter__(self) -> Iterator[str]:
         return iter(dict.fromkeys([*_files(), *_installed(), *self._loaded]))
 
@@ -50,7 +55,7 @@ METHODS: MutableMapping[str, Method] = _Methods()
 
 def load_method(name: str) -> Method:
     """The method called `name`. Raises `InputError` with the nearest name where there is none."""
-    if name not in list(METHODS):
+    if name not in METHODS:
         near = difflib.get_close_matches(name, METHODS, n=1)
         hint = f"did you mean {near[0]}?" if near else f"methods: {', '.join(sorted(METHODS))}"
         raise InputError(f"unknown method {name!r}", where="method.name", hint=hint)
