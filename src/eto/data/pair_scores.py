@@ -68,6 +68,10 @@ class PairScores:
     rejected: SideScores
 
 
+_UNSCORED = {"place", "task"}
+"""All that a line has of a pair that could not be scored."""
+
+
 def write_scores(path: Path, scores: Iterable[PairScores], unscored: Mapping[int, str] | None = None) -> None:
     """unscored: place -> task of the pairs that were tried and could not be scored. Raises `InputError` where
     it may not write, `MissingRequirement` on a full disk."""
@@ -81,12 +85,12 @@ def write_scores(path: Path, scores: Iterable[PairScores], unscored: Mapping[int
 def read_scores(path: Path) -> dict[int, PairScores]:
     """Place of a pair -> its scores; empty where none are kept. Raises `InputError` for a damaged file."""
     with _damage(path):
-        return {row["place"]: _scores(row) for row in _rows(path) if "chosen" in row}
+        return {row["place"]: _scores(row) for row in _rows(path) if row.keys() != _UNSCORED}
 
 
 def read_unscored(path: Path) -> dict[int, str]:
     """Place -> task of the pairs that were tried and could not be scored. Raises as `read_scores`."""
-    return {row["place"]: row["task"] for row in _rows(path) if "chosen" not in row}
+    return {row["place"]: row["task"] for row in _rows(path) if row.keys() == _UNSCORED}
 
 
 def sums_of(scores: Iterable[PairScores]) -> dict[Key, Scored | None]:
@@ -145,7 +149,7 @@ def _row(scores: PairScores) -> dict[str, Any]:
 
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:
-    return read_rows(path, "place", "task")
+    return read_rows(path, "place")
 
 
 def _scores(row: Mapping[str, Any]) -> PairScores:

@@ -47,14 +47,8 @@ def build_app(roots: Iterable[Path], hosts: Iterable[str] = ()) -> Starlette:
     def run_of(request: Request) -> Shown:
         return library.run(request.path_params["run"])
 
-    def number(request: Request, name: str) -> int:
-        if (found := pages.whole_number(request.path_params[name])) is None:
-            hint = "go back to the run"
-            raise InputError("there is no such page", where=request.url.path, hint=hint)
-        return found
-
     def episode_pair(request: Request) -> Mapping[str, Any]:
-        return pages.compared_page(run_of(request), number(request, "left"), number(request, "right"))
+        return pages.compared_page(run_of(request), _number(request, "left"), _number(request, "right"))
 
     def changes(request: Request) -> Mapping[str, Any]:
         asked = request.query_params
@@ -63,7 +57,7 @@ def build_app(roots: Iterable[Path], hosts: Iterable[str] = ()) -> Starlette:
         )
 
     def pair(request: Request) -> Mapping[str, Any]:
-        return pages.pair_page(run_of(request), request.path_params["round"], number(request, "place"))
+        return pages.pair_page(run_of(request), request.path_params["round"], _number(request, "place"))
 
     def task(request: Request) -> Mapping[str, Any]:
         name = request.query_params.get("id", "")
@@ -78,11 +72,11 @@ def build_app(roots: Iterable[Path], hosts: Iterable[str] = ()) -> Starlette:
         ),
         Route(
             "/run/{run:path}/-/episode/{row}",
-            page("episode.html", lambda request: pages.episode_page(run_of(request), number(request, "row"))),
+            page("episode.html", lambda request: pages.episode_page(run_of(request), _number(request, "row"))),
         ),
         Route(
             "/run/{run:path}/-/tokens/{row}",
-            page("tokens.html", lambda request: pages.tokens_page(run_of(request), number(request, "row"))),
+            page("tokens.html", lambda request: pages.tokens_page(run_of(request), _number(request, "row"))),
         ),
         Route("/run/{run:path}/-/beside/{left}/{right}", page("beside.html", episode_pair)),
         Route("/run/{run:path}/-/task", page("task.html", task)),
@@ -96,3 +90,10 @@ def build_app(roots: Iterable[Path], hosts: Iterable[str] = ()) -> Starlette:
         Mount("/static", StaticFiles(directory=HERE / "static")),
     ]
     return Starlette(routes=routes, middleware=[Middleware(Guard, hosts=tuple(hosts))])
+
+
+def _number(request: Request, name: str) -> int:
+    if (found := pages.whole_number(request.path_params[name])) is None:
+        hint = "go back to the run"
+        raise InputError("there is no such page", where=request.url.path, hint=hint)
+    return found
