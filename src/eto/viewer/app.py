@@ -72,11 +72,11 @@ def build_app(roots: Iterable[Path], hosts: Iterable[str] = ()) -> Starlette:
         ),
         Route(
             "/run/{run:path}/-/episode/{row}",
-            page("episode.html", lambda request: pages.episode_page(run_of(request), _number(request, "row"))),
+            page("episode.html", lambda r: pages.episode_page(run_of(r), _number(r, "row"))),
         ),
         Route(
             "/run/{run:path}/-/tokens/{row}",
-            page("tokens.html", lambda request: pages.tokens_page(run_of(request), _number(request, "row"))),
+            page("tokens.html", lambda r: pages.tokens_page(run_of(r), _number(r, "row"))),
         ),
         Route("/run/{run:path}/-/beside/{left}/{right}", page("beside.html", episode_pair)),
         Route("/run/{run:path}/-/task", page("task.html", task)),
