@@ -105,7 +105,7 @@ def of_run(directory: Path, episodes: Sequence[str]) -> Found:
     for each in episodes:
         name, _, file = each.partition("=")
         by_agent[name] = read_trajectories(file)
-    with TrajectoryStore(directory / "trajectories.sqlite", create=False) as store:
+    with TrajectoryStore(directory / "trajectories.sqlite", read_only=True) as store:
         for phase in store.phases():
             if phase == Phase.evaluate(phase.name, "test"):
                 by_agent[phase.name] = store.get(phase)

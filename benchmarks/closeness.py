@@ -88,7 +88,7 @@ def rounds(run: Path, settings: SimilaritySettings) -> list[Found]:
     """Every round of a run whose own episodes are in its store. Raises `InputError` where there is none."""
     embed: Embed = turn_vectors if settings.encoder is None else TurnEncoder(settings.encoder)
     found = []
-    with TrajectoryStore(run / "trajectories.sqlite", create=False) as store:
+    with TrajectoryStore(run / "trajectories.sqlite", read_only=True) as store:
         experts = store.get(Phase.expert())
         numbers = sorted(int(phase.name) for phase in store.phases() if phase.purpose == "explore")
         if not numbers:

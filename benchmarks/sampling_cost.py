@@ -64,7 +64,7 @@ def points(run: Path) -> list[Point]:
     noted = {stage["stage"]: stage.get("phases", ()) for stage in read_stages(run)}
     sampled = [0, 0, 0]
     found = []
-    with TrajectoryStore(run / "trajectories.sqlite", create=False) as store:
+    with TrajectoryStore(run / "trajectories.sqlite", read_only=True) as store:
         for stage in declared_stages(recipe.method):
             for phase in map(Phase.parse, noted.get(stage.name, ())):
                 if phase.purpose == "evaluate" and phase.split == "dev" and phase.name in measured:

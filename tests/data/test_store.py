@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -70,11 +71,33 @@ def test_a_reopened_store_goes_on(tmp_path: Path) -> None:
     path = tmp_path / "s.sqlite"
     with TrajectoryStore(path) as store:
         store.add(Phase("p"), episode("a"))
-    with TrajectoryStore(path, create=False) as store:
+    with TrajectoryStore(path) as store:
         assert not store.add(Phase("p"), episode("a"))
         assert store.add(Phase("p"), episode("b"))
         assert store.count(Phase("p")) == 2
     store.close()
+
+
+def test_a_store_that_is_only_read(tmp_path: Path) -> None:
+    from unwritable import unwritable  # not above: child processes import this module
+
+    path = tmp_path / "run" / "s.sqlite"
+    with TrajectoryStore(path) as writer:
+        writer.add(Phase("p"), episode("a"))
+        writer._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        with TrajectoryStore(path, read_only=True) as store:
+            writer.add(Phase("p"), episode("b"))
+            assert store.count(Phase("p")) == 2, "a run that goes on"
+            with pytest.raises(InputError, match="cannot open or write"):
+                store.add(Phase("p"), episode("c"))
+        copy = tmp_path / "copy"
+        copy.mkdir()
+        for name in ("s.sqlite", "s.sqlite-wal"):  # without the file by which processes share the log
+            shutil.copy(path.with_name(name), copy)
+    with unwritable(path.parent), TrajectoryStore(path, read_only=True) as store:
+        assert store.get(Phase("p")) == [episode("a"), episode("b")]
+    with unwritable(copy), pytest.raises(InputError, match=r"latest episodes.*without write access"):
+        TrajectoryStore(copy / "s.sqlite", read_only=True)
 
 
 def test_kill_9_loses_nothing_that_was_added(tmp_path: Path) -> None:
@@ -148,7 +171,7 @@ def test_a_file_of_another_kind_is_refused(tmp_path: Path, content: bytes) -> No
 def test_another_version_and_a_missing_file_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "s.sqlite"
     with pytest.raises(InputError, match="no trajectory store"):
-        TrajectoryStore(path, create=False)
+        TrajectoryStore(path, read_only=True)
     assert not path.exists()
     TrajectoryStore(path).close()
     with sqlite3.connect(path) as raw:

@@ -93,6 +93,12 @@ def test_damaged_tables(saved: Path) -> None:
     arrow.unlink()
     with pytest.raises(InputError, match="No such file"):
         read_items(saved / "one")
+    (saved / "outside.arrow").write_bytes(b"")
+    for files in ('[{"file": "x"}]', '"x"', "3", '[{"filename": "../outside.arrow"}]', '[{"filename": 1}]'):
+        (saved / "one" / "state.json").write_text(f'{{"_data_files": {files}}}')
+        with pytest.raises(InputError, match="no name of a file in this directory") as caught:
+            read_items(saved / "one")
+        assert caught.value.where.endswith("state.json")
     (saved / "one" / "state.json").write_text('{"_data_files": [')
     with pytest.raises(InputError, match="state"):
         read_items(saved / "one")

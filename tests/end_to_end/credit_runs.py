@@ -36,7 +36,7 @@ def write_recipe(path: Path, model: Path, run: Path, method: dict[str, Any], **o
 
 def played(run: Path, phase: str) -> list[Trajectory]:
     """Episodes of a phase of a run's store."""
-    with TrajectoryStore(run / "trajectories.sqlite", create=False) as store:
+    with TrajectoryStore(run / "trajectories.sqlite", read_only=True) as store:
         return store.get(Phase.parse(phase))
 
 

@@ -81,7 +81,7 @@ def test_from_ucb_to_eto(tmp_path: Path, model: Path, command, context: str) -> 
 
     results = build_results(run)["splits"]["test"]["agents"]
     assert set(results) == {"sft", "eto-1"}
-    with TrajectoryStore(run / "trajectories.sqlite", create=False) as store:
+    with TrajectoryStore(run / "trajectories.sqlite", read_only=True) as store:
         for agent in results:
             episodes = store.get(Phase.evaluate(agent, "test"))
             [found] = measured(suite, episodes).values()
@@ -100,7 +100,7 @@ def test_oracle_fine_tuning_alone(tmp_path: Path, model: Path, command) -> None:
     path, run = write_recipe(tmp_path, model, "summary", name="sft", sft=cloning)
     command.succeeds("run", path)
     assert set(build_results(run)["splits"]["test"]["agents"]) == {"sft"}
-    with TrajectoryStore(run / "trajectories.sqlite", create=False) as store:
+    with TrajectoryStore(run / "trajectories.sqlite", read_only=True) as store:
         episodes = store.get(Phase.evaluate("sft", "test"))
     suite = load_suite("bandit", context="summary", **OPTIONS)
     [found] = measured(suite, episodes).values()

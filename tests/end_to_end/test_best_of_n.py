@@ -26,7 +26,7 @@ def test_the_best_counts_apart(tmp_path: Path, model: Path, command) -> None:
     path, run = tmp_path / "recipe.yaml", tmp_path / "run"
     path.write_text(yaml.safe_dump(values))
     command.succeeds("run", path)
-    with TrajectoryStore(run / "trajectories.sqlite", create=False) as store:
+    with TrajectoryStore(run / "trajectories.sqlite", read_only=True) as store:
         played = store.get(Phase.continued("best-of-n"))
     best = best_rewards(played)
     assert len(played) == 3 * len(best) and len({t.reward for t in played}) > 1

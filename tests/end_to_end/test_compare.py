@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 from coin_game import RECIPE, environment_of_child
+from unwritable import unwritable
 
 from eto.data.files import read_json
 from eto.data.store import TrajectoryStore
@@ -46,7 +47,7 @@ def sampling(**more: Any) -> dict[str, Any]:
 
 
 def episodes(run: Path, phase: Phase) -> list[Trajectory]:
-    with TrajectoryStore(run / "trajectories.sqlite", create=False) as store:
+    with TrajectoryStore(run / "trajectories.sqlite", read_only=True) as store:
         return store.get(phase)
 
 
@@ -108,6 +109,27 @@ def test_a_comparison(tmp_path: Path, model: Path, command) -> None:
     assert "| sampled | 2 |" in command.succeeds("join-comparisons", out, "--out", tmp_path / "joined")
     assert read_json(tmp_path / "joined" / "comparison.json") == read_json(out / "comparison.json")
     command.fails("join-comparisons", out, "--out", out, says=["more than a comparison's tables"])
+
+
+def test_finished_runs_are_compared_where_nothing_may_be_written(
+    tmp_path: Path, model: Path, command
+) -> None:
+    out = tmp_path / "out"
+    path = write(tmp_path / "r.yaml", model, {"name": "sft", "sft": TWO_EPOCHS})
+    arguments = "compare", path, "--seeds", 1, "--out", out
+    table = [line for line in command.succeeds(*arguments).splitlines() if line.startswith("| sampled")]
+    before = read_json(out / "comparison.json")
+    (out / "comparison.json").unlink()
+    with unwritable(out / "sampled"):
+        assert set(table) <= set(command.succeeds(*arguments).splitlines())
+    assert table and read_json(out / "comparison.json") == before
+    with unwritable(out):
+        done = command(*arguments)
+        assert done.code == 2 and set(table) <= set(done.out.splitlines()), "printed, though not written"
+        assert "cannot write here" in done.error and str(out) in done.error
+        [run] = (out / "sampled").iterdir()
+        forked = write(tmp_path / "fork.yaml", model, {"name": "sft", "sft": TWO_EPOCHS | {"epochs": 1}})
+        command.succeeds("run", forked, "--from", run, f"run_directory={tmp_path / 'fork'}")
 
 
 def test_methods_on_one_recipe_share_what_is_equal(tmp_path: Path, model: Path, command) -> None:

@@ -50,7 +50,7 @@ def metrics(run: str) -> dict[tuple[Any, ...], dict[str, Any]]:
 
 
 def episodes(run: str, phase: str) -> list[Trajectory]:
-    with TrajectoryStore(Path(run, "trajectories.sqlite"), create=False) as store:
+    with TrajectoryStore(Path(run, "trajectories.sqlite"), read_only=True) as store:
         return store.get(Phase.parse(phase))
 
 

@@ -29,7 +29,7 @@ def test_a_run_learns_what_its_actions_lead_to(tmp_path: Path, model: Path, comm
     command.succeeds("run", path)
 
     experts = {t.task.id: t for t in read_trajectories(run / "stages" / "expert" / "expert.jsonl")}
-    with TrajectoryStore(run / "trajectories.sqlite", create=False) as store:
+    with TrajectoryStore(run / "trajectories.sqlite", read_only=True) as store:
         tried = store.get(Phase.continued("branch-own"))
     assert len(tried) == 2 * sum(len(expert.turns) for expert in experts.values())
     for each in tried:

@@ -25,7 +25,7 @@ def test_successes_and_failures_are_separated(tmp_path: Path, model: Path, comma
     path, run = tmp_path / "recipe.yaml", tmp_path / "run"
     path.write_text(yaml.safe_dump(values))
     command.succeeds("run", path)
-    with TrajectoryStore(run / "trajectories.sqlite", create=False) as store:
+    with TrajectoryStore(run / "trajectories.sqlite", read_only=True) as store:
         explored = store.get(Phase.explore(1))
     lost = [episode for episode in explored if episode.reward < 0.9]
     noted = read_done(run / "stages" / "kto" / "DONE")["metrics"]

@@ -80,5 +80,5 @@ def episodes(run: Path, phase: str) -> list:
     from eto.data.store import TrajectoryStore
     from eto.types import Phase
 
-    with TrajectoryStore(run / "trajectories.sqlite", create=False) as store:
+    with TrajectoryStore(run / "trajectories.sqlite", read_only=True) as store:
         return store.get(Phase.parse(phase))

@@ -50,7 +50,7 @@ def recipe(tmp_path: Path, model: Path):
 
 
 def played(run: Path, phase: str) -> list[Trajectory]:
-    with TrajectoryStore(run / "trajectories.sqlite", create=False) as store:
+    with TrajectoryStore(run / "trajectories.sqlite", read_only=True) as store:
         return store.get(Phase.parse(phase))
 
 

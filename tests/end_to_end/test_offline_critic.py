@@ -31,7 +31,7 @@ def test_a_run_over_stored_episodes(tmp_path: Path, model: Path, command) -> Non
     path.write_text(yaml.safe_dump(values))
     command.succeeds("run", path)
     assert set(build_results(run)["splits"]["test"]["agents"]) == {"sft", "updated-1", "updated-2"}
-    with TrajectoryStore(run / "trajectories.sqlite", create=False) as store:
+    with TrajectoryStore(run / "trajectories.sqlite", read_only=True) as store:
         assert [phase.text for phase in store.phases() if phase.purpose == "explore"] == ["explore/1"]
     with np.load(run / "stages" / "critic-1" / "advantages.npz") as kept:
         gained = np.concatenate([kept[name] for name in kept.files if name != MARK])

@@ -216,6 +216,8 @@ def test_mistakes_of_an_import(tmp_path: Path, command) -> None:
     )
     assert "1 pairs" in command.succeeds("import", both, "--out", tmp_path / "data")
     command.fails("import", both, "--out", tmp_path / "data", says=["something here already", "--overwrite"])
+    command.succeeds("import", lines(tmp_path / "one.jsonl", ITEM), "--out", tmp_path / "data", "--overwrite")
+    assert [path.name for path in (tmp_path / "data").iterdir()] == ["successes.jsonl"], "no old pairs"
     odd = lines(tmp_path / "odd.jsonl", ITEM, ITEM | {"messages": [{"role": "narrator", "content": "x"}]})
     says = ["odd.jsonl, line 2, messages[0]", "'role'", "narrator", "assistant"]
     command.fails("import", odd, "--out", tmp_path / "b", says=says)

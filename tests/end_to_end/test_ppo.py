@@ -57,7 +57,7 @@ def test_a_run_credits_and_improves(finished: Path) -> None:
 def test_what_paid_becomes_likelier(finished: Path) -> None:
     """One update on a round's episodes: those above the mean gain likelihood, the others lose it."""
     learner = load_learner(finished / "stages" / "sft" / "model", dtype="float32")
-    with TrajectoryStore(finished / "trajectories.sqlite", create=False) as store:
+    with TrajectoryStore(finished / "trajectories.sqlite", read_only=True) as store:
         episodes = store.get(Phase.explore(1))
     examples = episode_examples(learner, episodes)
     rewards = np.array([reward for _, reward in examples])

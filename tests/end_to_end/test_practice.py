@@ -44,7 +44,7 @@ def test_tasks_without_experts_are_practised(tmp_path: Path, model: Path, comman
     command.succeeds("run", path)
 
     experts = {t.task.id for t in read_trajectories(run / "stages" / "expert" / "expert.jsonl")}
-    with TrajectoryStore(run / "trajectories.sqlite", create=False) as store:
+    with TrajectoryStore(run / "trajectories.sqlite", read_only=True) as store:
         explored = store.get(Phase.explore(1))
     played = {t.task.id for t in explored}
     assert len(experts) == 36 and len(played) == 48 and experts < played

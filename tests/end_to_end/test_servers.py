@@ -28,7 +28,7 @@ BEFORE = 30
 
 def episodes(run: Path) -> dict[tuple[str, str, int], Trajectory]:
     """All that was played, without what rounding decides."""
-    with TrajectoryStore(run / "trajectories.sqlite", create=False) as store:
+    with TrajectoryStore(run / "trajectories.sqlite", read_only=True) as store:
         phases = [Phase.explore(1), *(Phase.evaluate(agent, "test") for agent in ("sft", "eto-1"))]
         kept = {(phase.text, t.task.id, t.sample): t for phase in phases for t in store.get(phase)}
     return {
@@ -74,7 +74,7 @@ def test_a_server_that_keeps_its_old_weights_never_acts(model, tmp_path, command
         recipe = recipe_of(tmp_path / "a.yaml", model, tmp_path / "run", **at(server))
         says = ["still does not act with the weights", "same files"]
         command.fails("run", recipe, code=3, says=says)
-    with TrajectoryStore(tmp_path / "run" / "trajectories.sqlite", create=False) as store:
+    with TrajectoryStore(tmp_path / "run" / "trajectories.sqlite", read_only=True) as store:
         assert not store.get(Phase.evaluate("sft", "dev")) and not store.get(Phase.explore(1))
 
 

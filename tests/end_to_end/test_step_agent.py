@@ -26,7 +26,7 @@ def test_single_actions_are_reflected(tmp_path: Path, model: Path, command) -> N
     command.succeeds("run", path)
 
     experts = {t.task.id: t for t in read_trajectories(run / "stages" / "expert" / "expert.jsonl")}
-    with TrajectoryStore(run / "trajectories.sqlite", create=False) as store:
+    with TrajectoryStore(run / "trajectories.sqlite", read_only=True) as store:
         inspected = store.get(Phase.continued("inspect-1"))
     differing = [t for t in inspected if t.turns[-1].said != experts[t.task.id].turns[len(t.turns) - 1].said]
     pairs = read_pairs(run / "stages" / "contrast-1" / "pairs.jsonl")

@@ -38,7 +38,7 @@ def path(tmp_path: Path, model: Path) -> Path:
 
 
 def dev(run: Path, agent: str) -> dict[str, float]:
-    with TrajectoryStore(run / "trajectories.sqlite", create=False) as store:
+    with TrajectoryStore(run / "trajectories.sqlite", read_only=True) as store:
         assert not [phase for phase in store.phases() if phase.split == "test"], "no test task is played"
         return by_task(store.get(Phase.evaluate(agent, "dev")), reward)
 

@@ -11,7 +11,13 @@ import pytest
 
 from eto.data.files import read_json
 from eto.errors import InputError
-from eto.evaluation.comparison_files import Compared, join, read_comparison, write_comparison
+from eto.evaluation.comparison_files import (
+    Compared,
+    comparison_tables,
+    join,
+    read_comparison,
+    write_comparison,
+)
 from eto.evaluation.costs import Costs
 from eto.evaluation.outcomes import Outcome
 from eto.evaluation.parts import parts_markdown
@@ -39,7 +45,7 @@ def parts(*seeds: int, names: tuple[str, ...] = ("rft", "kto")) -> list[Compared
 
 def written(directory: Path, found: list[Compared]) -> Path:
     directory.mkdir()
-    write_comparison(found, max(len(part.shipped) for part in found), directory)
+    write_comparison(comparison_tables(found, max(len(part.shipped) for part in found)), directory)
     return directory
 
 
@@ -60,7 +66,7 @@ def test_recipes_of_several_places(tmp_path: Path) -> None:
     pieces = [written(tmp_path / name, parts(0, names=(name,))) for name in ("rft", "kto")]
     joined = join({str(piece): read_comparison(piece / "comparison.json") for piece in pieces})
     assert [part.label for part in joined] == ["rft", "rft: as many", "kto", "kto: as many"]
-    text = parts_markdown(write_comparison(joined, 1, tmp_path))
+    text = parts_markdown(comparison_tables(joined, 1).parts)
     assert "| kto: as many | 1 |" in text and "not finished" not in text
 
 

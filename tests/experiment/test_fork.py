@@ -109,7 +109,7 @@ def start(tmp_path: Path):
 
 def content(directory: Path) -> dict[str, Any]:
     """Everything a run knows, except for its starts."""
-    with TrajectoryStore(directory / "trajectories.sqlite", create=False) as store:
+    with TrajectoryStore(directory / "trajectories.sqlite", read_only=True) as store:
         episodes = {phase: (store.get(phase), store.failures(phase)) for phase in store.phases()}
     manifest = json.loads((directory / "manifest.json").read_text())
     manifest.pop("starts")

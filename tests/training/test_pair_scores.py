@@ -8,10 +8,20 @@ from pathlib import Path
 import pytest
 import torch
 
-from eto.data.pair_scores import PairScores, SideScores, read_scores, write_scores
+from eto.data.pair_scores import (
+    PairScores,
+    SideScores,
+    append_sums,
+    paired,
+    read_scores,
+    read_sums,
+    read_unscored,
+    sums_of,
+    write_scores,
+)
 from eto.errors import InputError
 from eto.training.learner import Learner
-from eto.training.pair_scores import paired, turn_log_probs
+from eto.training.pair_scores import turn_log_probs
 from eto.types import Pair, Trajectory, Turn
 from tests.helpers.tiny import tiny_model, tiny_tokenizer, trajectory
 
@@ -77,15 +87,27 @@ def test_changes_by_hand_kept_in_a_file(tmp_path: Path) -> None:
     write_scores(path, [scores])
     assert read_scores(path) == {4: scores} and read_scores(tmp_path / "none") == {}
     row = json.loads(path.read_text())
-    del row["chosen"]["after"]
-    path.write_text(json.dumps(row) + "\n")
-    with pytest.raises(InputError, match="damaged"):
-        read_scores(path)
+    for broken in (
+        {"tokens": [3], "before": [-2.0]},
+        {"tokens": [3], "before": [-2.0, 1.0], "after": [1.0]},
+        {"tokens": [3], "before": ["low"], "after": [1.0]},
+        "none",
+    ):
+        path.write_text(json.dumps(row | {"rejected": broken}) + "\n")
+        with pytest.raises(InputError, match="damaged"):
+            read_scores(path)
 
 
-def test_pairs_that_could_not_be_scored_are_left_out() -> None:
+def test_pairs_that_could_not_be_scored_are_kept_apart(tmp_path: Path) -> None:
     policy = learner()
     pair = Pair(WON.task, WON, LOST, 1)
-    scored = list(turn_log_probs(policy, [pair]))
-    rows = paired([(7, pair), (8, pair)], ("a", "b"), [*scored, None], [*scored, *scored])
-    assert [(each.place, each.chosen.change) for each in rows] == [(7, 0.0)]
+    [scored] = turn_log_probs(policy, [pair])
+    task, path = WON.task.id, tmp_path / "sums.jsonl"
+    sums = {("a", 7, task): scored, ("b", 7, task): scored, ("a", 8, task): None, ("b", 8, task): scored}
+    append_sums(path, sums)
+    assert read_sums(path) == sums and read_sums(tmp_path / "none") == {}
+    scores, unscored = paired([(7, task), (8, task)], ("a", "b"), sums)
+    assert [(each.place, each.chosen.change) for each in scores] == [(7, 0.0)] and unscored == {8: task}
+    write_scores(path, scores, unscored)
+    assert list(read_scores(path)) == [7] and read_unscored(path) == {8: task}
+    assert sums_of(scores) == {key: value for key, value in sums.items() if key[1] == 7}

@@ -60,3 +60,6 @@ def test_changes_of_turns_are_bars_from_zero() -> None:
     assert up.get("height") == down.get("height") and still.get("height") == "1.0"
     assert "rejected, turn 1: -1.00 nats" in texts(chart, "title")
     assert "change of log-prob (nats)" in texts(chart)
+    broken = SideScores((2, 2), (-1.0, -1.0), (float("-inf"), float("nan")))
+    chart = changes_chart(PairScores(0, "t", "sft", "eto-1", chosen, broken))
+    assert [each.get("class") for each in tree.fromstring(chart).iter("rect")] == ["bar chosen"]

@@ -36,6 +36,11 @@ def test_what_a_filter_lets_through(text: str, rows: list[int]) -> None:
     assert [entry.row for entry in ENTRIES if parse_filter(text)(entry)] == rows
 
 
+def test_a_filter_may_be_long() -> None:
+    text = " and ".join(["turns > 3"] * 3000 + [f"{'not ' * 3001} success = true"])
+    assert [entry.row for entry in ENTRIES if parse_filter(text)(entry)] == [1]
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [

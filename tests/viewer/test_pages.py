@@ -101,6 +101,9 @@ def test_text_from_episodes_stays_text(address: str) -> None:
     [
         "/run/other",
         "/run/small/-/episode/999",
+        "/run/small/-/episode/" + "9" * 5000,
+        "/run/small/-/beside/1/" + "9" * 30,
+        "/run/small/-/pair/1/²",
         "/run/small/-/pairs/7",
         "/run/small/-/pairs/..%2f..%2f..%2fetc",
         "/run/small/-/pair/1/5",
@@ -115,6 +118,20 @@ def test_text_from_episodes_stays_text(address: str) -> None:
 def test_what_is_not_there_is_not_shown(address: str, path: str) -> None:
     text = page(address, path, 404)
     assert "Traceback" not in text and "root:" not in text
+
+
+@pytest.mark.parametrize("number", ["", "x", "²", "0", "9" * 5000])
+def test_a_page_of_a_list_that_is_none_is_the_nearest(address: str, number: str) -> None:
+    assert "18 of 18 episodes" in page(address, f"/run/small/-/episodes?page={number}")
+
+
+@pytest.mark.parametrize("record", ["5", '"text"', "[]", '{"task":' + "[" * 5000, "{", b"\xff"])
+def test_a_damaged_episode_is_told_of(address: str, run: Path, record: str | bytes) -> None:
+    with sqlite3.connect(run / "trajectories.sqlite") as store:
+        store.execute("UPDATE episodes SET record = ? WHERE rowid = 1", (record,))
+    for path in ("episode/1", "beside/1/2"):
+        assert "the record is damaged" in page(address, f"/run/small/-/{path}", 404)
+    page(address, "/run/small")
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,16 @@ from eto.cli.terminal import say
 from eto.data.files import disk_errors
 from eto.errors import InputError, RunConflict
 from eto.evaluation import build_results
-from eto.evaluation.comparison_files import NAMES, Compared, join, read_comparison, write_comparison
+from eto.evaluation.comparison_files import (
+    NAMES,
+    Compared,
+    Tables,
+    comparison_tables,
+    join,
+    read_comparison,
+    write_comparison,
+)
 from eto.evaluation.outcomes import outcome_of
-from eto.evaluation.parts import Part
 from eto.evaluation.pooled import last_episodes
 from eto.experiment.recipe import Recipe, flat, free_fields, load_recipe
 
@@ -32,19 +39,21 @@ def compare_recipes(
     methods: str | None = None,
 ) -> None:
     """Run the recipes, or one recipe with `methods`, with `seeds` in `out`; write the tables and the figure
-    after each recipe and seed, and print the tables at the end."""
+    after each recipe and seed, and print the tables at the end, before they are written once more: runs that
+    are finished can be compared where nothing may be written."""
     from eto.experiment.comparison import compare
 
     with Progress() as progress:
         recipes = _recipes(paths, overrides, methods, progress)
 
         def write(entries: Mapping[str, Entry]) -> None:
-            _write(entries, len(seeds), out)
+            write_comparison(_tables(entries, len(seeds), out), out)
 
         entries = compare(recipes, seeds, out, progress, after_each=write)
-        parts = _write(entries, len(seeds), out)
+        tables = _tables(entries, len(seeds), out)
         progress.close()
-        print_parts(parts, progress.console)
+        print_parts(tables.parts, progress.console)
+        write_comparison(tables, out)
         _say_written(out, progress.say)
         _say_what_next(entries, out, progress.say)
 
@@ -86,7 +95,9 @@ def join_comparisons(paths: Sequence[Path], out: Path) -> None:
     parts = join(comparisons)
     with disk_errors(out):
         out.mkdir(parents=True, exist_ok=True)
-    print_parts(write_comparison(parts, max(len(part.shipped) for part in parts), out))
+    tables = comparison_tables(parts, max(len(part.shipped) for part in parts))
+    write_comparison(tables, out)
+    print_parts(tables.parts)
     _say_written(out, say)
 
 
@@ -105,9 +116,9 @@ def _say_written(out: Path, say: Callable[[str], None]) -> None:
     say("written: " + ", ".join(str(out / name) for name in NAMES))
 
 
-def _write(entries: Mapping[str, Entry], seeds: int, out: Path) -> list[Part]:
-    """Write what there is so far; returns the tables."""
-    return write_comparison([_part(entry, out) for entry in entries.values()], seeds, out)
+def _tables(entries: Mapping[str, Entry], seeds: int, out: Path) -> Tables:
+    """Of what there is so far."""
+    return comparison_tables([_part(entry, out) for entry in entries.values()], seeds)
 
 
 def _part(entry: Entry, out: Path) -> Compared:

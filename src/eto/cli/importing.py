@@ -73,8 +73,9 @@ def import_files(
     overwrite: bool = False,
 ) -> None:
     """`eto import`"""
+    places = _places(out)
     for path in files:
-        for place in _places(out):
+        for place in places:
             check_file(place, overwrite=overwrite, inputs=inputs_of(file=path), form=DATA)
     reader = ItemReader(source, by_success=True, reward=reward)
     with ExitStack() as stack:
@@ -88,6 +89,9 @@ def import_files(
         if not parts.counts.total() - parts.counts["failed"]:
             problem = f"all {parts.counts['failed']} episodes failed for the simulator or the engine"
             raise InputError(problem, where=str(files[0]), hint="give episodes that ended")
+    for place in places:
+        if is_directory(out) and not parts.counts[place.stem]:
+            place.unlink(missing_ok=True)  # of an earlier import, which is replaced
     _report(parts, out)
 
 

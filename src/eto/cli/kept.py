@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from eto.data.files import cut_torn_row, disk_errors, finite, read_json, read_rows, write_json
 from eto.data.oserrors import unwritable
+from eto.data.pair_scores import Key, Scored, read_sums
 from eto.data.store import TrajectoryStore
 from eto.errors import RunConflict
 from eto.experiment.recipe import Recipe, free_fields, recipe_diff
@@ -143,6 +144,25 @@ class KeptTraining(Beside):
         line = json.dumps(finite({"stage": stage, **step.row}), allow_nan=False) + "\n"
         with disk_errors(self.metrics), self.metrics.open("a", encoding="utf-8") as file:
             file.write(line)
+
+
+class KeptSums(Beside):
+    """As `Beside`, with what agents make of pairs, pair by pair."""
+
+    file: Path
+    sums: dict[Key, Scored | None]
+    """What an earlier start has left."""
+
+    def __enter__(self) -> KeptSums:
+        return self
+
+    def _open(self) -> None:
+        self.file = self.directory / "sums.jsonl"
+        cut_torn_row(self.file)
+        self.sums = read_sums(self.file)
+
+    def _close(self) -> bool:
+        return self.file.exists()
 
 
 _SECTIONS = {

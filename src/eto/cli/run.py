@@ -129,7 +129,7 @@ def what_changed(directory: Path, first: str, shipped: str) -> str:
     from eto.evaluation.changes import changes
     from eto.types import Phase
 
-    with TrajectoryStore(directory / "trajectories.sqlite", create=False) as store:
+    with TrajectoryStore(directory / "trajectories.sqlite", read_only=True) as store:
         before, after = (store.get(Phase.evaluate(agent, "test")) for agent in (first, shipped))
     found = changes(before, after)
     gained, lost, kept, missed = map(len, (found.gained, found.lost, found.kept, found.missed))

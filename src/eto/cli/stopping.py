@@ -25,7 +25,7 @@ GOES_ON = {
     "dpo": "no model was written; the same command resumes where its last checkpoint was",
     "pairs": "nothing was written; the same command begins again",
     "report": "the same command begins again",
-    "score-pairs": "rounds that it has named are kept; the same command begins again",
+    "score-pairs": KEEPS,
     "play": "the episode is not written; `:quit` ends and writes it",
     "export-model": "what was there before is unchanged; the same command begins again",
     "view": "nothing is kept by it",

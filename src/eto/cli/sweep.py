@@ -36,12 +36,13 @@ def sweep_settings(
     with Progress() as progress:
 
         def write() -> None:
-            _write(variants, seeds, out)
+            _write(*_tables(variants, seeds, out), out)
 
         sweep(variants, range(seeds), out, progress, _sources(source, seeds), write)
-        parts = _write(variants, seeds, out)
+        table, parts = _tables(variants, seeds, out)
         progress.close()
         print_parts(parts, progress.console)
+        _write(table, parts, out)
         progress.say(f"written: {out / 'sweep.md'}, {out / 'sweep.json'}")
 
 
@@ -89,8 +90,8 @@ def _sources(source: Path | None, seeds: int) -> dict[int, Path]:
     return {0: source}
 
 
-def _write(variants: Sequence[Variant], seeds: int, out: Path) -> list[Part]:
-    """Write what there is so far; returns the table."""
+def _tables(variants: Sequence[Variant], seeds: int, out: Path) -> tuple[dict[str, Any], list[Part]]:
+    """What there is so far, as `compared` has it, and for a reader."""
     base = variants[0].label
     outcomes = {
         each.label: [outcome_of(run, out, "dev", last_episodes) for run in each.directories]
@@ -102,7 +103,10 @@ def _write(variants: Sequence[Variant], seeds: int, out: Path) -> list[Part]:
     parts = compared_parts(
         table, seeds=seeds, notes=notes, split="dev", agents="Last agents", others="the recipe as it is"
     )
+    return table, parts
+
+
+def _write(table: dict[str, Any], parts: Sequence[Part], out: Path) -> None:
     with disk_errors(out):
         write_json(out / "sweep.json", table)
         write_atomic(out / "sweep.md", parts_markdown(parts))
-    return parts

@@ -21,6 +21,7 @@
 - `reference_pairs`: the pair rules of the authors' code, for comparison
 - `retrieval`: a memory of all trajectories, and how what is in it is found
 - `sinks`: files that items are written to one at a time
+- `store_files`: how a store is opened to be read
 - `store`: trajectories of a run in SQLite, committed one by one
 - `stored`: episodes of a store, read one at a time
 - `tables`: Parquet, Arrow and saved data sets

@@ -68,7 +68,8 @@ def read(record_type: type[T], record: Mapping[str, Any], where: str) -> T:
         return from_line(record_type, json.dumps(record))
     except ValidationError:  # the usual case first: it needs no second look at every field
         given = _without_nulls(record)
-    for episode in (given, given.get("chosen"), given.get("rejected")):
+    sides = (given.get("chosen"), given.get("rejected")) if isinstance(given, dict) else ()
+    for episode in (given, *sides):
         if isinstance(episode, dict) and "stop" in episode:
             episode.setdefault("success", None)
     try:

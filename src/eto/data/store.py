@@ -12,12 +12,11 @@ from pathlib import Path
 from types import TracebackType
 
 from eto.data.jsonfiles import json_line
-from eto.data.jsontext import parse_json
-from eto.data.records import trajectory_from_record, trajectory_to_record
+from eto.data.records import trajectory_to_record
+from eto.data.store_files import VERSION, check_version, connect_to_read, trajectory_in
 from eto.errors import EtoError, InputError, MissingRequirement, RunConflict
 from eto.types import Phase, Trajectory
 
-_VERSION = 1
 _SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS episodes (
     phase TEXT NOT NULL,
@@ -27,23 +26,13 @@ CREATE TABLE IF NOT EXISTS episodes (
     record TEXT NOT NULL,
     PRIMARY KEY (phase, task_id, sample)
 );
-PRAGMA user_version = {_VERSION};
+PRAGMA user_version = {VERSION};
 """
 _ADD = """
 INSERT INTO episodes VALUES (?, ?, ?, ?, ?)
 ON CONFLICT (phase, task_id, sample)
 DO UPDATE SET failed = excluded.failed, record = excluded.record WHERE episodes.failed
 """
-
-
-def check_version(version: int, path: Path) -> None:
-    """Raises `InputError` for the `user_version` of a store that this program does not read."""
-    if version != _VERSION:
-        raise InputError(
-            f"the store has version {version}, this program reads {_VERSION}",
-            where=str(path),
-            hint="use the version of the program that wrote it, or start a new run directory",
-        )
 
 
 class TrajectoryStore:
@@ -53,25 +42,22 @@ class TrajectoryStore:
     loses the episode. Threads may share a store. Episodes that failed are kept aside: only
     `failures` returns them, and a later success of the same key takes their place.
 
-    Raises `InputError` where `path` cannot be opened or is not such a store (with
-    `create=False` also where it is missing), `MissingRequirement` on a full disk,
-    `RunConflict` when another process keeps it locked.
+    read_only: the store must be there and is only read, as `connect_to_read` does it: of a run that goes on,
+    too, and where nothing may be written.
+
+    Raises `InputError` where `path` cannot be opened or is not such a store, `MissingRequirement` on
+    a full disk, `RunConflict` when another process keeps it locked.
     """
 
-    def __init__(self, path: str | Path, *, create: bool = True) -> None:
+    def __init__(self, path: str | Path, *, read_only: bool = False) -> None:
         self.path = Path(path)
-        if not create and not self.path.is_file():
-            raise InputError("there is no trajectory store", where=str(path), hint="check the run directory")
         self._lock = threading.Lock()
+        self._db = self._found() if read_only else self._opened()
         try:
-            if create:
-                self.path.parent.mkdir(parents=True, exist_ok=True)
-            # Autocommit: every statement is its own transaction.
-            self._db = sqlite3.connect(self.path, timeout=30, isolation_level=None, check_same_thread=False)
-        except (sqlite3.Error, OSError) as error:
-            raise self._refused(error) from error
-        try:
-            self._prepare()
+            if not read_only:
+                self._prepare()
+            (version,) = self._db.execute("PRAGMA user_version").fetchone()
+            check_version(version, self.path)
         except sqlite3.Error as error:
             self._db.close()
             raise self._refused(error) from error
@@ -79,14 +65,26 @@ class TrajectoryStore:
             self._db.close()
             raise
 
+    def _found(self) -> sqlite3.Connection:
+        if not self.path.is_file():
+            hint = "check the run directory"
+            raise InputError("there is no trajectory store", where=str(self.path), hint=hint)
+        return connect_to_read(self.path)
+
+    def _opened(self) -> sqlite3.Connection:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            # Autocommit: every statement is its own transaction.
+            return sqlite3.connect(self.path, timeout=30, isolation_level=None, check_same_thread=False)
+        except (sqlite3.Error, OSError) as error:
+            raise self._refused(error) from error
+
     def _prepare(self) -> None:
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = FULL")  # one fsync an episode, against a power cut
         (version,) = self._db.execute("PRAGMA user_version").fetchone()
         if version == 0:
             self._db.executescript(_SCHEMA)
-        else:
-            check_version(version, self.path)
 
     def add(self, phase: Phase, trajectory: Trajectory) -> bool:
         """Commit one trajectory under (phase, task id, sample).
@@ -152,12 +150,7 @@ class TrajectoryStore:
         trajectories = []
         for task_id, sample, record in self._query(statement, (phase.text, int(failed))):
             where = f"{self.path}, phase {phase.text}, task {task_id}, sample {sample}"
-            try:
-                value = parse_json(record, where)
-            except InputError as error:
-                problem = f"the record is damaged: {error.problem}"
-                raise InputError(problem, where=where, hint="restore the store") from error
-            trajectories.append(trajectory_from_record(value, where))
+            trajectories.append(trajectory_in(record, where))
         return trajectories
 
     def _query(self, statement: str, values: tuple[object, ...]) -> list[tuple]:

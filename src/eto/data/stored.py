@@ -4,59 +4,24 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from eto.data.jsontext import parse_json
 from eto.data.notes import Notes
-from eto.data.records import trajectory_from_record
-from eto.data.store import check_version
+from eto.data.store_files import check_version, connect_to_read, trajectory_in
 from eto.errors import InputError
 from eto.types import Phase, Trajectory
-
-_WAYS = (("mode=ro", False), ("mode=ro&immutable=1", False), ("mode=ro&immutable=1", True))
-"""How a store is opened, and whether a file that is shorter than its header says is taken as it is."""
 
 
 @contextmanager
 def opened(path: Path, notes: list[str] | None = None) -> Iterator[sqlite3.Connection]:
-    """The store at `path`, read-only; where its directory cannot be written, the file as it is, without
-    its log. Raises `InputError` where it cannot be read.
-
-    notes: takes what is not in it then; with it a file that was cut off is opened too.
-    """
-    problem = ""
-    for options, cut in _WAYS[: 2 if notes is None else 3]:
-        store = None
-        try:
-            store = sqlite3.connect(f"{path.absolute().as_uri()}?{options}", uri=True, timeout=10)
-            if cut:  # the one way in which SQLite opens it; nothing can be written
-                store.execute("PRAGMA writable_schema = ON")
-            store.execute("SELECT 1 FROM episodes NOT INDEXED LIMIT 1").fetchall()
-        except sqlite3.Error as error:
-            if store is not None:
-                store.close()
-            problem = problem or f"the episodes cannot be read: {error}"
-            continue
-        if notes is not None:
-            notes += _left_out(path, problem if cut else "", immutable="immutable" in options)
+    """`connect_to_read` for the time of a `with` block."""
+    with closing(connect_to_read(path, notes)) as store:
         try:
             yield store
         except sqlite3.Error as error:
             raise InputError(f"the episodes cannot be read: {error}", where=str(path)) from None
-        finally:
-            store.close()
-        return
-    raise InputError(problem, where=str(path), hint="check the run directory, or restore the file")
-
-
-def _left_out(path: Path, problem: str, *, immutable: bool) -> Iterator[str]:
-    log = Path(f"{path}-wal")
-    if problem:
-        yield f"{path}: some of {problem}"
-    elif immutable and log.exists() and log.stat().st_size:
-        yield f"{log}: the latest episodes cannot be read without write access to the directory"
 
 
 def stored_phases(path: Path) -> list[str]:
@@ -79,7 +44,7 @@ def stream_phases(path: Path, phases: list[str], notes: Notes) -> Iterator[tuple
             for task, sample, record in store.execute(statement, (phase,)):
                 where = f"phase {phase}, task {task}, sample {sample}"
                 try:
-                    yield phase, trajectory_from_record(parse_json(record, where), where)
+                    yield phase, trajectory_in(record, where)
                 except InputError as error:
                     damaged.append(f"{error.where}: {error.problem}" if not damaged else "")
     if damaged:
@@ -126,10 +91,9 @@ class StoredEpisodes:
         for task, sample, record in sorted(whole):
             where = f"{self.path}, phase {phase.text}, task {task}, sample {sample}"
             try:
-                found.append(trajectory_from_record(parse_json(record, where), where))
+                found.append(trajectory_in(record, where))
             except InputError as error:
-                problem = f"the record is damaged: {error.problem}"
-                self._note(InputError(problem, where=where, hint="restore the store"))
+                self._note(error)
         return found
 
     def _rows(self, select: str, wanted: str, values: tuple[object, ...]) -> list[tuple[Any, ...]]:
@@ -168,5 +132,5 @@ def spread_episodes(path: Path, phase: str, most: int) -> list[Trajectory]:
             [record] = store.execute(one, (phase, task, sample)).fetchone()
             where = f"phase {phase}, task {task}, sample {sample}"
             with suppress(InputError):
-                found.append(trajectory_from_record(parse_json(record, where), where))
+                found.append(trajectory_in(record, where))
     return found

@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from eto.data.jsontext import parse_json
+from eto.data.texts import brief
 from eto.errors import InputError, MissingRequirement
 
 PARQUET, ARROW = b"PAR1", b"ARROW1"
@@ -81,8 +82,22 @@ def stream_saved_dataset(path: Path) -> Iterator[dict[str, Any]]:
             where=str(path),
             hint="save it again with a current version of datasets, or write it with to_parquet()",
         )
-    for entry in state.get("_data_files") or ():
-        yield from stream_table(path / str(entry["filename"]))
+    for name in _data_files(state, path / "state.json"):
+        yield from stream_table(path / name)
+
+
+def _data_files(state: dict[str, Any], where: Path) -> list[str]:
+    """The names of a data set's tables, which stand beside its state."""
+    given = state.get("_data_files") or []
+    entries = given if isinstance(given, list) else [given]
+    names: list[str] = []
+    for entry in entries:
+        name = entry.get("filename") if isinstance(entry, dict) else None
+        if not isinstance(name, str) or Path(name).name != name:
+            problem = f"field '_data_files': {brief(name)} is no name of a file in this directory"
+            raise InputError(problem, where=str(where), hint="save the data set again")
+        names.append(name)
+    return names
 
 
 def _state_of(path: Path) -> dict[str, Any]:

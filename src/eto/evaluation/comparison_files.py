@@ -51,12 +51,19 @@ class Compared:
         return tuple(of_seed.values())
 
 
-def write_comparison(parts: Sequence[Compared], seeds: int, out: Path) -> list[Part]:
-    """Write comparison.json, .md and .png into `out`; returns the tables. seeds: how many there will be.
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """What a comparison comes to."""
 
-    A row of the JSON object is that of `compared` with, under `part`, what `read_comparison` reads, and
-    under `last` the figures of the last agents. Raises `MissingRequirement` on a full disk.
-    """
+    parts: list[Part]
+    """For a reader."""
+    rows: dict[str, Any]
+    """Label -> the row of `compared` with, under `part`, what `read_comparison` reads, and under `last` the
+    figures of the last agents."""
+
+
+def comparison_tables(parts: Sequence[Compared], seeds: int) -> Tables:
+    """The tables of `parts`. seeds: how many there will be."""
     recipes = [part.label for part in parts if not part.control]
     ordered = [part for label in recipes for part in parts if part.of == label]
     ordered.sort(key=lambda part: (recipes.index(part.of), bool(part.control)))
@@ -78,12 +85,17 @@ def write_comparison(parts: Sequence[Compared], seeds: int, out: Path) -> list[P
     for label, row in table.items():
         row["last"] = {key: last[label][key] for key in ("agents", "figures", "differences")}
         row["part"] = asdict(of_label[label])
+    return Tables(tables, table)
+
+
+def write_comparison(tables: Tables, out: Path) -> None:
+    """Write comparison.json, .md and .png into `out`. Raises `InputError` where it cannot be written,
+    `MissingRequirement` on a full disk."""
     with disk_errors(out):
-        write_json(out / "comparison.json", table)
-        draw_comparison(table, out / "comparison.png")
-        text = parts_markdown([*tables, "![reward against cost](comparison.png)"])
+        write_json(out / "comparison.json", tables.rows)
+        draw_comparison(tables.rows, out / "comparison.png")
+        text = parts_markdown([*tables.parts, "![reward against cost](comparison.png)"])
         write_atomic(out / "comparison.md", text)
-    return tables
 
 
 def read_comparison(path: Path) -> list[Compared]:

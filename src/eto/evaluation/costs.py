@@ -28,7 +28,7 @@ class Costs:
 def costs_of(directory: Path) -> Costs:
     """The costs of a finished run. Raises `InputError` where there is none."""
     steps = tokens = 0
-    with TrajectoryStore(directory / "trajectories.sqlite", create=False) as store:
+    with TrajectoryStore(directory / "trajectories.sqlite", read_only=True) as store:
         for phase in store.phases():
             if phase.purpose in ("expert", "evaluate"):
                 continue

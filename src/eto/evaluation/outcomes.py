@@ -45,7 +45,7 @@ def outcome_of(
     agent, episodes = episodes_of(directory, split)
     phase = load_method(recipe.method.name).best_of
     if phase is not None:
-        with TrajectoryStore(directory / "trajectories.sqlite", create=False) as store:
+        with TrajectoryStore(directory / "trajectories.sqlite", read_only=True) as store:
             episodes = best_of_each(store.get(phase))
     return Outcome(
         seed=recipe.seed,

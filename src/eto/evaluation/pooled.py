@@ -230,7 +230,7 @@ def shipped_episodes(directory: Path, split: str = "test") -> tuple[str, list[Tr
         hint = "start it again: it resumes where it stopped"
         raise InputError("the run is not finished", where=str(directory), hint=hint)
     agent = str(read_done(done)["metrics"]["shipped"])
-    with TrajectoryStore(directory / "trajectories.sqlite", create=False) as store:
+    with TrajectoryStore(directory / "trajectories.sqlite", read_only=True) as store:
         return agent, store.get(Phase.evaluate(agent, split))
 
 
@@ -238,7 +238,7 @@ def last_episodes(directory: Path, split: str) -> tuple[str, list[Trajectory]]:
     """The last agent that a run's method made and played on `split`, whichever was chosen, and its episodes.
     Raises `InputError` where none was played."""
     recipe = load_recipe(directory / "recipe.yaml", note=False)
-    with TrajectoryStore(directory / "trajectories.sqlite", create=False) as store:
+    with TrajectoryStore(directory / "trajectories.sqlite", read_only=True) as store:
         played = set(store.phases())
         for stage in reversed(declared_stages(recipe.method)):
             if stage.agent and (phase := Phase.evaluate(stage.agent, split)) in played:

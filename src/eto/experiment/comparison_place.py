@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +20,8 @@ _LOCK = "lock"
 
 @contextmanager
 def held(directory: Path, names: Sequence[str]) -> Iterator[None]:
-    """The directory of a comparison of the recipes `names`, for this process alone; made where missing.
+    """The directory of a comparison of the recipes `names`, for this process alone; made where missing. One
+    that is there and cannot be written is not locked: only finished runs can be taken from it.
 
     Raises `RunConflict` where it holds a run, other files, or is in use by another process.
     """
@@ -32,11 +34,21 @@ def held(directory: Path, names: Sequence[str]) -> Iterator[None]:
             problem = f"the directory holds files and no comparison: {', '.join(others[:5])}"
             raise RunConflict(problem, where=str(directory), hint=_ANOTHER)
         directory.mkdir(parents=True, exist_ok=True)
-        lock = acquire(directory / _LOCK)
+        lock = _acquired(directory / _LOCK)
     try:
         yield
     finally:
-        release(lock)
+        if lock is not None:
+            release(lock)
+
+
+def _acquired(path: Path) -> int | None:
+    try:
+        return acquire(path)
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            return None
+        raise
 
 
 _ANOTHER = "take an empty directory, or one that does not exist yet, as --out"

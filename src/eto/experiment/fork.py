@@ -71,7 +71,7 @@ def fork_stages(source: Path, run: Run) -> list[str]:
         raise _same_run(source)
     stages = _on_equal_tasks(source, run, forkable_stages(source, run.recipe))
     taken: list[str] = []
-    with TrajectoryStore(source / "trajectories.sqlite", create=False) as episodes:
+    with TrajectoryStore(source / "trajectories.sqlite", read_only=True) as episodes:
         for stage in stages:
             if not run.stage_directory(stage).exists():
                 _take(stage, source, episodes, run, earlier=taken)

@@ -51,8 +51,9 @@ def sweep(
     """Train every variant, the base first, with every seed in `directory`; what is finished stays.
 
     sources: seed -> a run outside from which stages may be taken. after_each: called when a variant is done
-    with a seed; `Variant.directories` then has what there is. Raises `InputError` for a recipe without dev
-    tasks and for variants that are equal, `RunConflict` where the directory holds other runs or is in use.
+    with a seed and was not before; `Variant.directories` then has what there is. Raises `InputError` for a
+    recipe without dev tasks and for variants that are equal, `RunConflict` where the directory holds other
+    runs or is in use.
     """
     check_variants(variants)
     places = {each.place: each for each in variants}
@@ -69,12 +70,14 @@ def sweep(
             begun = [source] if (source := (sources or {}).get(seed)) else []
             for place, each in places.items():
                 recipe = recipes[seed, place]
-                if not (recipe.directory / "stages" / TRAINED / "DONE").exists():
+                finished = (recipe.directory / "stages" / TRAINED / "DONE").exists()
+                if not finished:
                     watch.say(f"{each.label}, seed {seed}: {recipe.directory}")
                     perform(recipe, source=best_source(recipe, begun), watch=watch, test=False)
                 begun.append(recipe.directory)
                 each.directories.append(recipe.directory)
-                after_each()
+                if not finished:
+                    after_each()
 
 
 def check_variants(variants: Sequence[Variant]) -> None:

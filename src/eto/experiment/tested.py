@@ -31,7 +31,7 @@ def take_tests(source: Path, run: Run, taken: Iterable[str]) -> list[str]:
         return []
     of = set(taken)
     agents = [stage.agent for stage in stages_of(run.recipe) if stage.agent and stage.name in of]
-    with TrajectoryStore(source / "trajectories.sqlite", create=False) as episodes:
+    with TrajectoryStore(source / "trajectories.sqlite", read_only=True) as episodes:
         phases = {agent: Phase.evaluate(agent, "test") for agent in agents}
         found = [agent for agent in agents if phases[agent] in episodes.phases()]
         for agent in found:

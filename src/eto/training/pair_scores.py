@@ -4,11 +4,10 @@ turn, is the difference of two."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
-from eto.data.pair_scores import PairScores, SideScores, Sums
+from eto.data.pair_scores import Scored, SideSums
 from eto.errors import NothingLeft
 from eto.tokens.fitting import fitted
 from eto.tokens.prefix_tree import Leaf, Tree, tree_of
@@ -17,17 +16,6 @@ from eto.types import Pair
 
 AT_A_TIME = 16
 """Pairs whose trees are held at a time."""
-
-
-@dataclass(frozen=True, slots=True)
-class SideSums:
-    """One side, turn by turn."""
-
-    tokens: tuple[int, ...]
-    sums: Sums
-
-
-Scored = tuple[SideSums, SideSums]
 
 
 def turn_log_probs(learner: Learner, pairs: Sequence[Pair]) -> Iterator[Scored | None]:
@@ -65,20 +53,3 @@ def _by_turn(leaf: Leaf, log_probs: np.ndarray, turns: int) -> SideSums:
     sums = np.bincount(leaf.turns, weights=log_probs, minlength=turns)
     kept = [float(total) if count else None for total, count in zip(sums, tokens, strict=True)]
     return SideSums(tuple(map(int, tokens)), tuple(kept))
-
-
-def paired(
-    pairs: Sequence[tuple[int, Pair]],
-    names: tuple[str, str],
-    before: Sequence[Scored | None],
-    after: Sequence[Scored | None],
-) -> list[PairScores]:
-    """What was scored of (place, pair) before and after training, by the names of the two agents; without
-    pairs that could not be scored."""
-    rows = []
-    for (place, pair), old, new in zip(pairs, before, after, strict=True):
-        if old is None or new is None:
-            continue
-        chosen, rejected = (SideScores(a.tokens, a.sums, b.sums) for a, b in zip(old, new, strict=True))
-        rows.append(PairScores(place, pair.task.id, *names, chosen, rejected))
-    return rows

@@ -14,7 +14,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from eto.errors import EtoError
+from eto.errors import EtoError, InputError
 from eto.viewer import pages
 from eto.viewer.guard import Guard
 from eto.viewer.library import Library, Shown
@@ -34,7 +34,7 @@ def build_app(roots: Iterable[Path], hosts: Iterable[str] = ()) -> Starlette:
             try:
                 values, status = {**make(request)}, 200
                 name = template
-            except (EtoError, ValueError) as error:
+            except EtoError as error:
                 values, status, name = {"fault": str(error)}, 404, "fault.html"
             run = request.path_params.get("run")
             common: dict[str, Any] = {"path": request.url.path, "link": links_of(run or ""), "most": None}
@@ -47,11 +47,8 @@ def build_app(roots: Iterable[Path], hosts: Iterable[str] = ()) -> Starlette:
     def run_of(request: Request) -> Shown:
         return library.run(request.path_params["run"])
 
-    def number(request: Request, name: str) -> int:
-        return int(request.path_params[name])
-
     def episode_pair(request: Request) -> Mapping[str, Any]:
-        return pages.compared_page(run_of(request), number(request, "left"), number(request, "right"))
+        return pages.compared_page(run_of(request), _number(request, "left"), _number(request, "right"))
 
     def changes(request: Request) -> Mapping[str, Any]:
         asked = request.query_params
@@ -60,7 +57,7 @@ def build_app(roots: Iterable[Path], hosts: Iterable[str] = ()) -> Starlette:
         )
 
     def pair(request: Request) -> Mapping[str, Any]:
-        return pages.pair_page(run_of(request), request.path_params["round"], number(request, "place"))
+        return pages.pair_page(run_of(request), request.path_params["round"], _number(request, "place"))
 
     def task(request: Request) -> Mapping[str, Any]:
         name = request.query_params.get("id", "")
@@ -74,22 +71,29 @@ def build_app(roots: Iterable[Path], hosts: Iterable[str] = ()) -> Starlette:
             page("episodes.html", lambda request: pages.episodes_page(run_of(request), request.query_params)),
         ),
         Route(
-            "/run/{run:path}/-/episode/{row:int}",
-            page("episode.html", lambda request: pages.episode_page(run_of(request), number(request, "row"))),
+            "/run/{run:path}/-/episode/{row}",
+            page("episode.html", lambda r: pages.episode_page(run_of(r), _number(r, "row"))),
         ),
         Route(
-            "/run/{run:path}/-/tokens/{row:int}",
-            page("tokens.html", lambda request: pages.tokens_page(run_of(request), number(request, "row"))),
+            "/run/{run:path}/-/tokens/{row}",
+            page("tokens.html", lambda r: pages.tokens_page(run_of(r), _number(r, "row"))),
         ),
-        Route("/run/{run:path}/-/beside/{left:int}/{right:int}", page("beside.html", episode_pair)),
+        Route("/run/{run:path}/-/beside/{left}/{right}", page("beside.html", episode_pair)),
         Route("/run/{run:path}/-/task", page("task.html", task)),
         Route(
             "/run/{run:path}/-/pairs/{round}",
             page("pairs.html", lambda r: pages.pairs_page(run_of(r), r.path_params["round"])),
         ),
-        Route("/run/{run:path}/-/pair/{round}/{place:int}", page("pair.html", pair)),
+        Route("/run/{run:path}/-/pair/{round}/{place}", page("pair.html", pair)),
         Route("/run/{run:path}", page("run.html", lambda request: pages.run_page(run_of(request)))),
         Route("/favicon.ico", lambda request: RedirectResponse("/static/icon.svg")),
         Mount("/static", StaticFiles(directory=HERE / "static")),
     ]
     return Starlette(routes=routes, middleware=[Middleware(Guard, hosts=tuple(hosts))])
+
+
+def _number(request: Request, name: str) -> int:
+    if (found := pages.whole_number(request.path_params[name])) is None:
+        hint = "go back to the run"
+        raise InputError("there is no such page", where=request.url.path, hint=hint)
+    return found

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from math import ceil, floor, isfinite, log10
-from typing import Any
+from typing import Any, TypeGuard
 
 from eto.data.pair_scores import PairScores
 
@@ -139,7 +139,7 @@ def curve_chart(rows: Sequence[Mapping[str, Any]], names: Mapping[str, str], tit
 def changes_chart(scores: PairScores) -> str:
     """By how much training changed the log-prob of each turn of both sides, in nats; "" without turns."""
     sides = (("chosen", scores.chosen.changes), ("rejected", scores.rejected.changes))
-    values = [value for _, changes in sides for value in changes if value is not None]
+    values = [value for _, changes in sides for value in changes if _number(value)]
     if not values:
         return ""
     scale = Scale.over([0.0, *values])
@@ -150,7 +150,7 @@ def changes_chart(scores: PairScores) -> str:
     parts.append(f'<line class="axis" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{zero:.1f}" y2="{zero:.1f}"/>')
     for number, (side, changes) in enumerate(sides):
         for turn, value in enumerate(changes):
-            if value is None:
+            if not _number(value):
                 continue
             x = LEFT + step * (turn + 0.5) + (number - 1) * width
             top, height = min(zero, scale.y(value)), max(1.0, abs(zero - scale.y(value)))
@@ -191,7 +191,7 @@ def _thinned(points: Points, size: int) -> Points:
     return [(group[-1][0], sum(value for _, value in group) / len(group)) for group in groups]
 
 
-def _number(value: Any) -> bool:
+def _number(value: Any) -> TypeGuard[float]:
     return isinstance(value, int | float) and isfinite(value)
 
 

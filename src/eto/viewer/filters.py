@@ -47,13 +47,21 @@ def parse_filter(text: str) -> Test:
     tokens = _tokens(text)
     if not tokens:
         return lambda entry: True
-    found, at = _condition(tokens, 0)
+    first, at = _condition(tokens, 0)
+    others: list[tuple[str, Test]] = []
     while at < len(tokens):
         word = tokens[at].lower()
         if word not in ("and", "or"):
             raise _fault(f"{tokens[at]!r} stands where `and` or `or` is expected")
         other, at = _condition(tokens, at + 1)
-        found = _joined(found, other, word)
+        others.append((word, other))
+
+    def found(entry: Entry) -> bool:
+        fits = first(entry)
+        for word, other in others:
+            fits = fits and other(entry) if word == "and" else fits or other(entry)
+        return fits
+
     return found
 
 
@@ -63,16 +71,11 @@ def matching(index: EpisodeIndex, entries: Sequence[Entry], text: str) -> list[E
     return [entry for entry in entries if entry.row in rows]
 
 
-def _joined(one: Test, other: Test, word: str) -> Test:
-    if word == "and":
-        return lambda entry: one(entry) and other(entry)
-    return lambda entry: one(entry) or other(entry)
-
-
 def _condition(tokens: Sequence[str], at: int) -> tuple[Test, int]:
-    if at < len(tokens) and tokens[at].lower() == "not":
-        refused, after = _condition(tokens, at + 1)
-        return (lambda entry: not refused(entry)), after
+    begin = at
+    while at < len(tokens) and tokens[at].lower() == "not":
+        at += 1
+    refused = (at - begin) % 2 == 1
     if at + 3 > len(tokens):
         raise _fault("it ends in the middle of a condition")
     field, sign, given = tokens[at], tokens[at + 1], tokens[at + 2].strip("\"'")
@@ -85,7 +88,7 @@ def _condition(tokens: Sequence[str], at: int) -> tuple[Test, int]:
 
     def test(entry: Entry) -> bool:
         known = getattr(entry, field)
-        return known is not None and compare(known, value)
+        return (known is not None and compare(known, value)) != refused
 
     return test, at + 3
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from eto.data.records import trajectory_from_record
+from eto.data.store_files import trajectory_in
 from eto.data.stored import opened
 from eto.errors import InputError
 from eto.types import Phase, Trajectory
@@ -83,11 +83,7 @@ class EpisodeIndex:
             found = store.execute("SELECT record FROM episodes WHERE rowid = ?", (row,)).fetchone()
         if found is None:
             raise InputError("there is no such episode", where=f"{self.path}, row {row}")
-        where = f"{self.path}, row {row}"
-        try:
-            return trajectory_from_record(json.loads(found[0]), where)
-        except ValueError as error:
-            raise InputError(f"the record is damaged: {error}", where=where) from None
+        return trajectory_in(found[0], f"{self.path}, row {row}")
 
     def rows_with(self, text: str) -> set[int]:
         """Rows whose record contains `text`, in whatever case, as JSON writes it."""

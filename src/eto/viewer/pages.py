@@ -22,6 +22,8 @@ from eto.viewer.turns import beside, contrast_of, turn_figures
 
 PAGE = 50
 """Rows of a list on one page."""
+_DIGITS = 18
+"""Of the largest number in an address; the store takes no larger ones."""
 
 
 def runs_page(library: Library) -> dict[str, Any]:
@@ -153,9 +155,8 @@ def episodes_page(shown: Shown, query: Mapping[str, str]) -> dict[str, Any]:
     order = query.get("sort", "")
     if order:
         found.sort(key=lambda e: _sort_key(e, order.removeprefix("-")), reverse=order.startswith("-"))
-    number = max(1, int(query.get("page", "1") or 1)) if query.get("page", "1").isdigit() else 1
     pages = max(1, -(-len(found) // PAGE))
-    number = min(number, pages)
+    number = min(max(1, whole_number(query.get("page", "")) or 1), pages)
     return {
         "entries": found[(number - 1) * PAGE : number * PAGE],
         "count": len(found),
@@ -166,6 +167,11 @@ def episodes_page(shown: Shown, query: Mapping[str, str]) -> dict[str, Any]:
         "query": dict(query),
         "faults": shown.faults(),
     }
+
+
+def whole_number(text: str) -> int | None:
+    """The number that an address names; None for what is none, or larger than any row."""
+    return int(text) if text.isdecimal() and len(text) <= _DIGITS else None
 
 
 def episode_page(shown: Shown, row: int) -> dict[str, Any]:
