@@ -212,7 +212,9 @@ def test_what_cannot_be_compared_is_refused_before_anything_runs(
         assert not list(out.rglob("recipe.yaml"))
 
     refused(path, "--methods", "sft,rtf", says=["unknown method 'rtf'", "did you mean rft?"])
-    refused(path, "--methods", "", says=["no method is named"])
+    refused(path, "--methods", "", says=["--methods", "nothing is named"])
+    refused(path, "--controls", ",", says=["--controls", "nothing is named"])
+    refused(path, "--controls", "own,same", says=["there is no control 'same'", "same-tokens"])
     refused(path, "--seed", "-1", says=["there is no seed -1"])
     refused(path, path, says=["two recipes have one name, sampled"])
     refused(path, path, "--methods", "sft", says=["--methods takes one recipe"])
@@ -242,6 +244,12 @@ def test_practice_stands_beside_its_own_successes(tmp_path: Path, model: Path, c
     method |= {"explore": {"samples": 4, "temperature": 1.0}, "dpo": {"batch_size": 2}}
     tasks = {"train_per_kind": 16, "experts_per_kind": 8, "dev_per_kind": 4, "test_per_kind": 4}
     path = write(tmp_path / "r.yaml", model, method, tasks=tasks, environment=game)
+    command.succeeds("compare", path, "--seeds", 1, "--controls", "all-experts,same-tokens", "--out", out)
+    assert set(read_json(out / "comparison.json")) == {
+        "sampled",
+        "sampled: all experts cloned",
+        "sampled: cloned for as many tokens",
+    }
     command.succeeds("compare", path, "--seeds", 1, "--out", out)
     run = out / "sampled" / "seed-0"
     control = out / "sampled" / "own-successes-cloned-for-as-many-tokens-seed-0"

@@ -84,6 +84,14 @@ def compare_methods(
             autocompletion=completion.methods,
         ),
     ] = None,
+    controls: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME,...",
+            help="Of all-experts, same-tokens and own, those of the method. [all]",
+            autocompletion=completion.some_of("all-experts", "same-tokens", "own"),
+        ),
+    ] = None,
     out: Annotated[Path, typer.Option("--out", help="Directory of the runs and of the table.")],
     seeds: Annotated[int, typer.Option(min=1, help="Seeds 0 to N - 1.")] = 3,
     only: Annotated[
@@ -95,7 +103,7 @@ def compare_methods(
     what each is worth; tables of paired intervals and costs, and a figure. The same command resumes."""
     from eto.cli.compare import chosen_seeds, compare_recipes
 
-    compare_recipes(recipes, change or [], chosen_seeds(seeds, only or []), out, methods)
+    compare_recipes(recipes, change or [], chosen_seeds(seeds, only or []), out, methods, controls)
 
 
 @app.command("join-comparisons")

@@ -37,19 +37,22 @@ def compare_recipes(
     seeds: Sequence[int],
     out: Path,
     methods: str | None = None,
+    controls: str | None = None,
 ) -> None:
-    """Run the recipes, or one recipe with `methods`, with `seeds` in `out`; write the tables and the figure
+    """Run the recipes, or one recipe with `methods`, with `seeds` in `out`, beside all `controls` or those
+    named; write the tables and the figure
     after each recipe and seed, and print the tables at the end, before they are written once more: runs that
     are finished can be compared where nothing may be written."""
-    from eto.experiment.comparison import compare
+    from eto.experiment.comparison import CONTROLS, compare
 
+    beside = CONTROLS if controls is None else _names(controls, "--controls", f"one of {', '.join(CONTROLS)}")
     with Progress() as progress:
         recipes = _recipes(paths, overrides, methods, progress)
 
         def write(entries: Mapping[str, Entry]) -> None:
             write_comparison(_tables(entries, len(seeds), out), out)
 
-        entries = compare(recipes, seeds, out, progress, after_each=write)
+        entries = compare(recipes, seeds, out, progress, after_each=write, controls=beside)
         tables = _tables(entries, len(seeds), out)
         progress.close()
         print_parts(tables.parts, progress.console)
@@ -76,14 +79,19 @@ def _recipes(
         raise InputError(f"--methods takes one recipe, here are {len(recipes)}", where="--methods", hint=hint)
     from eto.experiment.variants import with_methods
 
-    names = [name for name in (part.strip() for part in methods.split(",")) if name]
-    if not names:
-        hint = "for example --methods sft,rft,eto"
-        raise InputError("no method is named", where="--methods", hint=hint)
+    names = _names(methods, "--methods", "for example --methods sft,rft,eto")
     recipes, unable = with_methods(recipes[0], names)
     for name, why in unable.items():
         progress.say(f"left out: {name}: {why}")
     return recipes
+
+
+def _names(given: str, option: str, hint: str) -> list[str]:
+    """The names that a comma parts. Raises `InputError` for none."""
+    names = [name for name in (part.strip() for part in given.split(",")) if name]
+    if not names:
+        raise InputError("nothing is named", where=option, hint=hint)
+    return names
 
 
 def join_comparisons(paths: Sequence[Path], out: Path) -> None:

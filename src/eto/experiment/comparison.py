@@ -10,7 +10,7 @@ agent, what it explored, its test; of equal controls one is run.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,6 +27,8 @@ from eto.settings import SftSettings
 
 ALL_EXPERTS, SAME_TOKENS = "all experts cloned", "cloned for as many tokens"
 _DIRECTORIES = {ALL_EXPERTS: "all-experts", SAME_TOKENS: "same-tokens"}
+CONTROLS = (*_DIRECTORIES.values(), "own")
+"""What controls are asked for by; `own`: those that the method declares."""
 
 
 @dataclass(slots=True)
@@ -51,16 +53,20 @@ def compare(
     directory: Path,
     watch: Watcher,
     after_each: Callable[[Mapping[str, Entry]], None] = lambda entries: None,
+    controls: Collection[str] = CONTROLS,
 ) -> dict[str, Entry]:
-    """Run every recipe and its controls with every seed in `directory`; label -> its runs, seed by seed.
+    """Run every recipe and its `controls` with every seed in `directory`; label -> its runs, seed by seed.
 
     What is finished stays; an interrupted comparison is resumed by the same call. after_each: called with
     what there is so far whenever a recipe and its controls are done with a seed and were not before.
 
-    Raises `InputError` for recipes that share a name or differ in their environment or test tasks,
-    `RunConflict` where the directory holds other runs or is in use.
+    Raises `InputError` for recipes that share a name or differ in their environment or test tasks and for
+    controls that are none, `RunConflict` where the directory holds other runs or is in use.
     """
     check_comparable(recipes)
+    if unknown := sorted(set(controls) - {*CONTROLS}):
+        hint = f"controls: {', '.join(CONTROLS)}"
+        raise InputError(f"there is no control {unknown[0]!r}", where="eto compare", hint=hint)
     placed = {seed: [_with_seed(recipe, seed, directory) for recipe in recipes] for seed in seeds}
     entries = {recipe.name: Entry(recipe.name, recipe.name) for recipe in recipes}
     with held(directory, [recipe.name for recipe in recipes]):
@@ -69,7 +75,7 @@ def compare(
             made: list[Recipe] = []
             # Plain cloning first: it may be the control of others.
             for recipe in sorted(group, key=lambda recipe: not isinstance(recipe.method, CloningSettings)):
-                if _run_beside_controls(recipe, made, entries, watch):
+                if _run_beside_controls(recipe, made, entries, watch, controls):
                     after_each(entries)
     return entries
 
@@ -79,14 +85,20 @@ def _with_seed(recipe: Recipe, seed: int, directory: Path) -> Recipe:
 
 
 def _run_beside_controls(
-    recipe: Recipe, made: list[Recipe], entries: dict[str, Entry], watch: Watcher
+    recipe: Recipe,
+    made: list[Recipe],
+    entries: dict[str, Entry],
+    watch: Watcher,
+    controls: Collection[str],
 ) -> bool:
-    """Perform the recipe and those of its controls that no run `made` of this seed is equal to; whether any
+    """Perform the recipe and those of its `controls` that no run `made` of this seed is equal to; whether any
     of them was not finished before."""
     anew = _perform(recipe, recipe.name, made, watch)
     entries[recipe.name].directories.append(recipe.directory)
     cloning = _cloning_of(recipe)
     for name, control in controls_of(recipe):
+        if _DIRECTORIES.get(name, "own") not in controls:
+            continue
         label = f"{recipe.name}: {name}"
         entry = entries.setdefault(label, Entry(label, recipe.name, name))
         entry.own_clone = cloning is not None and equal_recipes(
