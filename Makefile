@@ -1,4 +1,4 @@
-# make quickstart   install into .venv and run the first experiment
+# make quickstart   install into .venv and run the first experiment beside its controls
 # make test         install what the tests need, then style checks and tests
 # make lint         style and type checks alone
 # make test-lower   core tests with the oldest versions that pyproject.toml admits, in .venv-lower
@@ -37,7 +37,7 @@ help:
 	@sed -n '/^# make/s/^# /  /p' Makefile
 
 quickstart: install
-	$(BIN)/eto run recipes/quickstart.yaml
+	$(BIN)/eto compare recipes/quickstart.yaml --seeds 1 --controls all-experts,same-tokens --out runs/first
 
 install: $(VENV)/.installed
 

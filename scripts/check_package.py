@@ -159,7 +159,7 @@ def check_first_steps(trial: Trial, model: Path) -> None:
     if unknown:
         sys.exit(f"`eto doctor` says nothing of {', '.join(unknown)}\n{told}")
     refused = trial.eto("run", "quickstart", f"model.path={model}", code=2)
-    if "pip install 'eto-agent[scienceworld]'" not in refused:
+    if "pip install 'eto-agent[textworld-express]'" not in refused:
         sys.exit(f"no remedy where an extra is missing:\n{refused}")
     trial.eto("run", "recipes/bandit.yaml", f"model.path={model}", *SMALL)
     results = json.loads((trial.work / "runs" / "bandit" / "results.json").read_text(encoding="utf-8"))

@@ -141,10 +141,10 @@ def _about(kind: Any, section: str) -> list[str]:
     return [" ".join(description.split()), ""]
 
 
-def quickstart_table() -> str:
-    """Every field that recipes/quickstart.yaml sets to other than its default."""
-    lines = ["| field | default | quickstart |", "|---|---|---|"]
-    recipe = load_recipe(ROOT / "recipes" / "quickstart.yaml")
+def small_model_table() -> str:
+    """Every field that recipes/scienceworld_six.yaml sets to other than its default."""
+    lines = ["| field | default | recipe |", "|---|---|---|"]
+    recipe = load_recipe(ROOT / "recipes" / "scienceworld_six.yaml")
     for path, field in (*fields(), *method_fields(recipe.method.name)):
         *sections, name = path.split(".")
         holder: Any = recipe
@@ -195,7 +195,7 @@ def _names(names: tuple[str, ...]) -> str:
 
 PARTS: dict[str, tuple[str, Callable[[], str]]] = {
     "docs/recipes.md": ("fields", recipe_tables),
-    "docs/eto.md": ("quickstart", quickstart_table),
+    "docs/eto.md": ("small model", small_model_table),
     "docs/files.md": ("fields", data_tables),
 }
 
