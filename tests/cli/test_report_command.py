@@ -56,6 +56,8 @@ def test_several_runs_as_pages_and_as_a_table(run: Path, tmp_path: Path) -> None
     assert "agent minus that of other" in page.read_text(encoding="utf-8")
     with pytest.raises(InputError, match="named twice"):
         printed("report", run, run)
+    with pytest.raises(InputError, match="report of one run"):
+        printed("report", run, other, "--format", "csv")
 
 
 def test_pages_of_one_run_elsewhere(run: Path, tmp_path: Path) -> None:

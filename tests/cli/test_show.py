@@ -109,6 +109,9 @@ def test_pairs(run: Path) -> None:
         (["--task", "toy/find/77"], "5 tasks were played, such as toy/find/0"),
         (["--pairs", 3], "there are contrast-1"),
         (["--gained", "--agent", "sft"], "name another agent: eto-1"),
+        (["--pairs", 1, "--lost"], "no effect on --pairs"),
+        (["--pairs", 1, "--outcome", "won"], "--outcome: it has no effect"),
+        (["--pairs", 1, "--agent", "sft"], "--agent: it has no effect"),
     ],
 )
 def test_what_is_not_there_is_said(run: Path, arguments: list[object], says: str) -> None:

@@ -158,6 +158,12 @@ def test_mistakes_of_an_export(run: Path, tmp_path: Path, command, arguments: tu
     assert not (tmp_path / "a.jsonl").exists()
 
 
+def test_records_of_a_file_have_no_phase(run: Path, tmp_path: Path, command) -> None:
+    command.succeeds("export", run, "--out", tmp_path / "a.jsonl")
+    words = ("export", tmp_path / "a.jsonl", "--out", tmp_path / "b.jsonl")
+    command.fails(*words, "--phase", "explore/*", says=["--phase", "records of a file have no phase"])
+
+
 def test_places_that_an_export_leaves_alone(run: Path, tmp_path: Path, command) -> None:
     for place in (run, tmp_path, run / "stages" / "new"):
         command.fails("export", run, "--out", place, "--overwrite", says=["--out", "another place"])

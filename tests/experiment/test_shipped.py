@@ -77,3 +77,5 @@ def test_the_command_lists_and_writes(tmp_path):
     assert (tmp_path / "recipes" / "quickstart.yaml").is_file()
     again = eto("quickstart", "--out", "recipes")
     assert (again.returncode, "exists already" in again.stderr) == (2, True)
+    nowhere = eto("quickstart", "--overwrite")
+    assert (nowhere.returncode, "give --out FOLDER" in nowhere.stderr) == (2, True)

@@ -9,6 +9,7 @@ import typer
 
 from eto.cli import completion
 from eto.cli.commands import Model, Overrides, Overwrite, RecipePath, RunDirectory, Split, app
+from eto.errors import InputError
 
 
 @app.command()
@@ -28,14 +29,14 @@ def report(
         Path | None, typer.Option("--html", help="File for the pages of the run, or of several pooled.")
     ] = None,
     form: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--format",
             metavar="NAME,...",
-            help="Of one run: md, html, csv, latex.",
+            help="Of one run: md, html, csv, latex. [md,html]",
             autocompletion=completion.some_of("md", "html", "csv", "latex"),
         ),
-    ] = "md,html",
+    ] = None,
     episodes: Annotated[
         int, typer.Option(min=0, help="Tasks, episodes and pairs of a run that HTML shows, of each.")
     ] = 12,
@@ -46,7 +47,10 @@ def report(
     from eto.cli.report import report_run, report_runs
 
     if len(directories) == 1 and out is None and not against:
-        report_run(directories[0], form, episodes, html, overwrite)
+        report_run(directories[0], "md,html" if form is None else form, episodes, html, overwrite)
+    elif form is not None:
+        hint = "leave it out: --out writes the table of several runs, --html their pages"
+        raise InputError("it is for the report of one run", where="--format", hint=hint)
     else:
         report_runs(directories, against or [], out=out, html=html, episodes=episodes, overwrite=overwrite)
 
@@ -63,6 +67,8 @@ def recipes(
     """List the recipes that come with eto, or write them to a folder, to be changed."""
     from eto.cli.recipes import list_recipes, write_recipes
 
+    if out is None and overwrite:
+        raise InputError("nothing is written", where="--overwrite", hint="give --out FOLDER")
     if out is None:
         list_recipes(names or [])
     else:

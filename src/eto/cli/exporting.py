@@ -157,6 +157,9 @@ def open_source(source: Path, what: str, wanted: Filter, notes: Notes) -> tuple[
         hint = "use one of episodes, experts, pairs"
         raise InputError(f"unknown records {what!r}", where="--what", hint=hint)
     if not (source / STORE).is_file() and not (source / "stages").is_dir():
+        if wanted.phase:
+            hint = "leave it out, or export from the directory of a run"
+            raise InputError("records of a file have no phase", where="--phase", hint=hint)
         return _of_files([source], what, notes)
     if what == "pairs":
         found = _named(sorted(source.glob("stages/*/pairs.jsonl")), wanted.phase)

@@ -45,6 +45,8 @@ def show_run(directory: Path, wanted: Wanted) -> None:
         raise InputError("both are asked for", where="--gained, --lost", hint="give one of the two")
     if wanted.outcome not in ("", "won", "lost"):
         raise InputError(f"unknown outcome {wanted.outcome!r}", where="--outcome", hint="won or lost")
+    if wanted.pairs is not None:
+        _check_of_pairs(wanted)
     path = directory / "recipe.yaml"
     if not path.is_file():
         hint = "give the directory of a run: it holds recipe.yaml"
@@ -162,6 +164,21 @@ class _Run:
 
 def _has(phases: Sequence[Phase], split: str) -> bool:
     return any(phase.split == split for phase in phases)
+
+
+def _check_of_pairs(wanted: Wanted) -> None:
+    """Raises `InputError` for what chooses among episodes of agents."""
+    given = {
+        "--gained, --lost": wanted.group,
+        "--outcome": wanted.outcome,
+        "--agent": wanted.agent,
+        "--against": wanted.against,
+        "--split": wanted.split,
+    }
+    for option, value in given.items():
+        if value:
+            hint = "leave it out: --task and --limit choose among pairs"
+            raise InputError("it has no effect on --pairs", where=option, hint=hint)
 
 
 def _print_pairs(console: Console, directory: Path, wanted: Wanted) -> None:
