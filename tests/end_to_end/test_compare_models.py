@@ -41,5 +41,10 @@ def test_what_cannot_be_compared_is_said(command, tiny_path: Path, tmp_path: Pat
     command.fails("compare-models", tiny_path, tmp_path / "none", *common, says=["none"])
     assert not out.exists(), "the first model played before the second was looked for"
     other = save_tiny(tmp_path / "other", initializer_range=0.1)
+    out.mkdir()
+    (out / "first.jsonl").write_text("mine")
+    command.fails("compare-models", tiny_path, other, *common, says=["first.jsonl", "none of a comparison's"])
+    assert (out / "first.jsonl").read_text() == "mine"
+    (out / "first.jsonl").unlink()
     command.succeeds("compare-models", tiny_path, other, *common)
     command.fails("compare-models", other, tiny_path, *common, says=["another comparison is kept here"])

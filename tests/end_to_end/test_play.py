@@ -84,3 +84,10 @@ def test_mistakes_are_told(tmp_path, command):
     command.fails("play", GAME, "--split", "exam", says=["train, dev, test"])
     command.fails("play", GAME, "--expert", "--model", "embedded", says=["one of the two"])
     command.fails("play", GAME, "--out", tmp_path, says=["directory"])
+
+
+def test_input_that_is_none_is_told(monkeypatch, command):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"1\xff\n"), "utf-8"))
+    command.fails("play", GAME, says=["standard input: it is no text", "write it in utf-8"])
+    monkeypatch.setattr(sys, "stdin", None)
+    command.fails("play", GAME, says=["standard input: it is closed", "pipe actions into it"])

@@ -148,7 +148,11 @@ class _Session:
                 self._say(HELP)
 
     def _read(self, prompt: str) -> str | None:
-        """A line of the person's; None at the end of the input."""
+        """A line of the person's; None at the end of the input. Raises `InputError` where there is none, or
+        no text."""
+        if sys.stdin is None:
+            hint = "start it in a terminal, or pipe actions into it"
+            raise InputError("it is closed", where="standard input", hint=hint)
         interactive = sys.stdin.isatty()
         if interactive:
             with suppress(ImportError):
@@ -158,6 +162,9 @@ class _Session:
         except EOFError:
             self._say("")
             return None
+        except UnicodeDecodeError as error:
+            hint = f"write it in {error.encoding}"
+            raise InputError(f"it is no text: {error.reason}", where="standard input", hint=hint) from None
         if not interactive:  # a terminal has shown it already
             self._say(line)
         return line
