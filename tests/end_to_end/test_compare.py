@@ -214,7 +214,9 @@ def test_what_cannot_be_compared_is_refused_before_anything_runs(
     refused(path, "--methods", "sft,rtf", says=["unknown method 'rtf'", "did you mean rft?"])
     refused(path, "--methods", "", says=["--methods", "nothing is named"])
     refused(path, "--controls", ",", says=["--controls", "nothing is named"])
-    refused(path, "--controls", "own,same", says=["there is no control 'same'", "same-tokens"])
+    refused(path, "--controls", "same", says=["there is no control 'same'", "same-tokens"])
+    says = ["no recipe here has the control 'own'", "controls here: all-experts, same-tokens"]
+    refused(path, "--controls", "all-experts,own", says=says)
     refused(path, "--seed", "-1", says=["there is no seed -1"])
     refused(path, path, says=["two recipes have one name, sampled"])
     refused(path, path, "--methods", "sft", says=["--methods takes one recipe"])

@@ -43,7 +43,9 @@ def test_what_cannot_be_compared_is_said(command, tiny_path: Path, tmp_path: Pat
     other = save_tiny(tmp_path / "other", initializer_range=0.1)
     out.mkdir()
     (out / "first.jsonl").write_text("mine")
-    command.fails("compare-models", tiny_path, other, *common, says=["first.jsonl", "none of a comparison's"])
+    command.fails(
+        "compare-models", tiny_path, other, *common, says=["first.jsonl", "no comparison was begun here"]
+    )
     assert (out / "first.jsonl").read_text() == "mine"
     (out / "first.jsonl").unlink()
     command.succeeds("compare-models", tiny_path, other, *common)

@@ -39,6 +39,7 @@ NOT_HERE = {
     "eto serve-environment *": SERVES,
     "eto report runs/seed-0 *": MANY,
     "eto report runs/scienceworld_six *": LONG,
+    "eto report runs/quickstart-seeds/*": MANY,
     "eto export runs/mine --format inspect *": "test_own_data.py writes such logs",
     "eto doctor": "looks at the machine; tests/cli/test_doctor.py",
     "eto recipes --out recipes": "tests/experiment/test_shipped.py writes them",

@@ -88,6 +88,6 @@ def test_mistakes_are_told(tmp_path, command):
 
 def test_input_that_is_none_is_told(monkeypatch, command):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"1\xff\n"), "utf-8"))
-    command.fails("play", GAME, says=["standard input: it is no text", "write it in utf-8"])
+    command.fails("play", GAME, says=["standard input: it is not text", "write it in utf-8"])
     monkeypatch.setattr(sys, "stdin", None)
     command.fails("play", GAME, says=["standard input: it is closed", "pipe actions into it"])

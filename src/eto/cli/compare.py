@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from eto.cli.compose import read_recipe
 from eto.cli.progress import Progress
-from eto.cli.run import what_changed
+from eto.cli.run import first_and_shipped, what_changed
 from eto.cli.tables import print_parts
 from eto.cli.terminal import say
 from eto.data.files import disk_errors
 from eto.errors import InputError, RunConflict
-from eto.evaluation import build_results
 from eto.evaluation.comparison_files import (
     NAMES,
     Compared,
@@ -39,13 +38,12 @@ def compare_recipes(
     methods: str | None = None,
     controls: str | None = None,
 ) -> None:
-    """Run the recipes, or one recipe with `methods`, with `seeds` in `out`, beside all `controls` or those
-    named; write the tables and the figure
-    after each recipe and seed, and print the tables at the end, before they are written once more: runs that
-    are finished can be compared where nothing may be written."""
+    """Run the recipes, or one recipe with `methods`, with `seeds` in `out`, beside all controls or those that
+    `controls` names. Write the tables and the figure after each recipe and seed, and print the tables at the
+    end, before they are written once more: finished runs can be compared where nothing may be written."""
     from eto.experiment.comparison import CONTROLS, compare
 
-    beside = CONTROLS if controls is None else _names(controls, "--controls", f"one of {', '.join(CONTROLS)}")
+    beside = None if controls is None else _names(controls, "--controls", f"controls: {', '.join(CONTROLS)}")
     with Progress() as progress:
         recipes = _recipes(paths, overrides, methods, progress)
 
@@ -112,12 +110,11 @@ def join_comparisons(paths: Sequence[Path], out: Path) -> None:
 def _say_what_next(entries: Mapping[str, Entry], out: Path, say: Callable[[str], None]) -> None:
     """What to look at: all runs, and what the first recipe's run gained on the agent that it began with."""
     run = next(entry.directories[0] for entry in entries.values() if not entry.control)
-    results = build_results(run)
-    shipped = results["shipped"]["agent"] if results["shipped"] else results["baseline"]
+    first, shipped = first_and_shipped(run)
     say("what next:")
     say(f"  eto view {out}   # in the browser")
-    if shipped != results["baseline"]:
-        say(f"  eto show {run} --gained   # {what_changed(run, results['baseline'], shipped)}")
+    if shipped != first:
+        say(f"  eto show {run} --gained   # {what_changed(run, first, shipped)}")
 
 
 def _say_written(out: Path, say: Callable[[str], None]) -> None:

@@ -90,7 +90,9 @@ def _played(
             return read_trajectories(file)
     elif file.exists():
         hint = "take another --out, or move the file"
-        raise RunConflict("there is a file that is none of a comparison's", where=str(file), hint=hint)
+        raise RunConflict(
+            "there is a file already, and no comparison was begun here", where=str(file), hint=hint
+        )
     with disk_errors(file):
         file.parent.mkdir(parents=True, exist_ok=True)
         write_json(noted, command)

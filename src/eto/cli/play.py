@@ -164,7 +164,7 @@ class _Session:
             return None
         except UnicodeDecodeError as error:
             hint = f"write it in {error.encoding}"
-            raise InputError(f"it is no text: {error.reason}", where="standard input", hint=hint) from None
+            raise InputError(f"it is not text: {error.reason}", where="standard input", hint=hint) from None
         if not interactive:  # a terminal has shown it already
             self._say(line)
         return line

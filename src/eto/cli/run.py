@@ -104,14 +104,11 @@ def print_pooled(
 
 
 def _say_what_next(recipe: Recipe, path: Path, progress: Progress) -> None:
-    from eto.evaluation import build_results
-
-    results = build_results(recipe.directory)
-    shipped = results["shipped"]["agent"] if results["shipped"] else results["baseline"]
+    first, shipped = first_and_shipped(recipe.directory)
     [stage] = (stage.name for stage in stages_of(recipe) if stage.agent == shipped)
     model = recipe.directory / "stages" / stage / "model"
-    if shipped != results["baseline"]:
-        progress.say(what_changed(recipe.directory, results["baseline"], shipped))
+    if shipped != first:
+        progress.say(what_changed(recipe.directory, first, shipped))
     progress.say("what next:")
     progress.say(
         f"  eto view {recipe.directory}   # in the browser; here: eto show {recipe.directory} --gained"
@@ -121,6 +118,14 @@ def _say_what_next(recipe: Recipe, path: Path, progress: Progress) -> None:
     value = value.removesuffix(f"-seed{recipe.seed}")
     progress.say(f"  eto run {path} seed={recipe.seed + 1} {key}={value}-seed{recipe.seed + 1}")
     progress.say("  eto doctor; eto --help; docs/ tells how to bring your own model and tasks")
+
+
+def first_and_shipped(directory: Path) -> tuple[str, str]:
+    """The agent that others of a run are compared with, and the one that it ships."""
+    from eto.evaluation import build_results
+
+    results = build_results(directory)
+    return results["baseline"], results["shipped"]["agent"] if results["shipped"] else results["baseline"]
 
 
 def what_changed(directory: Path, first: str, shipped: str) -> str:

@@ -53,20 +53,19 @@ def compare(
     directory: Path,
     watch: Watcher,
     after_each: Callable[[Mapping[str, Entry]], None] = lambda entries: None,
-    controls: Collection[str] = CONTROLS,
+    controls: Collection[str] | None = None,
 ) -> dict[str, Entry]:
-    """Run every recipe and its `controls` with every seed in `directory`; label -> its runs, seed by seed.
+    """Run every recipe and its controls with every seed in `directory`; label -> its runs, seed by seed.
 
     What is finished stays; an interrupted comparison is resumed by the same call. after_each: called with
     what there is so far whenever a recipe and its controls are done with a seed and were not before.
+    controls: those of `CONTROLS` to run; None: all that each recipe has.
 
     Raises `InputError` for recipes that share a name or differ in their environment or test tasks and for
-    controls that are none, `RunConflict` where the directory holds other runs or is in use.
+    controls that no recipe has, `RunConflict` where the directory holds other runs or is in use.
     """
     check_comparable(recipes)
-    if unknown := sorted(set(controls) - {*CONTROLS}):
-        hint = f"controls: {', '.join(CONTROLS)}"
-        raise InputError(f"there is no control {unknown[0]!r}", where="eto compare", hint=hint)
+    _check_controls(controls or (), recipes)
     placed = {seed: [_with_seed(recipe, seed, directory) for recipe in recipes] for seed in seeds}
     entries = {recipe.name: Entry(recipe.name, recipe.name) for recipe in recipes}
     with held(directory, [recipe.name for recipe in recipes]):
@@ -75,7 +74,8 @@ def compare(
             made: list[Recipe] = []
             # Plain cloning first: it may be the control of others.
             for recipe in sorted(group, key=lambda recipe: not isinstance(recipe.method, CloningSettings)):
-                if _run_beside_controls(recipe, made, entries, watch, controls):
+                wanted = CONTROLS if controls is None else controls
+                if _run_beside_controls(recipe, made, entries, watch, wanted):
                     after_each(entries)
     return entries
 
@@ -96,9 +96,7 @@ def _run_beside_controls(
     anew = _perform(recipe, recipe.name, made, watch)
     entries[recipe.name].directories.append(recipe.directory)
     cloning = _cloning_of(recipe)
-    for name, control in controls_of(recipe):
-        if _DIRECTORIES.get(name, "own") not in controls:
-            continue
+    for name, control in controls_of(recipe, controls):
         label = f"{recipe.name}: {name}"
         entry = entries.setdefault(label, Entry(label, recipe.name, name))
         entry.own_clone = cloning is not None and equal_recipes(
@@ -111,11 +109,36 @@ def _run_beside_controls(
     return anew
 
 
-def controls_of(recipe: Recipe) -> Iterator[tuple[str, Recipe]]:
-    """Name and recipe of each control of a recipe whose run is finished, for its training tokens are theirs.
-    None where it only clones, or where its figure is no agent's; without experts the method's own alone."""
-    cloning, method = _cloning_of(recipe), load_method(recipe.method.name)
+def _check_controls(controls: Collection[str], recipes: Sequence[Recipe]) -> None:
+    """Raises `InputError` for a control that is none, or that no recipe has."""
+    for name in controls:
+        if name not in CONTROLS:
+            hint = f"controls: {', '.join(CONTROLS)}"
+            raise InputError(f"there is no control {name!r}", where="eto compare", hint=hint)
+        if not any(name in _has(recipe) for recipe in recipes):
+            there = [each for each in CONTROLS if any(each in _has(recipe) for recipe in recipes)]
+            problem = f"no recipe here has the control {name!r}"
+            raise InputError(
+                problem, where="eto compare", hint=f"controls here: {', '.join(there) or 'none'}"
+            )
+
+
+def _has(recipe: Recipe) -> set[str]:
+    """Which of `CONTROLS` stand beside a recipe. None where it only clones, or where its figure is no
+    agent's; without experts the method's own alone."""
+    method = load_method(recipe.method.name)
     if isinstance(recipe.method, CloningSettings) or method.best_of is not None:
+        return set()
+    cloned = _cloning_of(recipe) is not None and recipe.tasks.experts_per_kind != 0
+    return {*(_DIRECTORIES.values() if cloned else ()), *(["own"] if method.controls else ())}
+
+
+def controls_of(recipe: Recipe, controls: Collection[str]) -> Iterator[tuple[str, Recipe]]:
+    """Name and recipe of each of the `controls` that a recipe has, whose run is finished, for its training
+    tokens are theirs."""
+    cloning, method = _cloning_of(recipe), load_method(recipe.method.name)
+    wanted = _has(recipe) & {*controls}
+    if not wanted:
         return
     tokens = training_tokens(recipe.directory)
     if not tokens:
@@ -128,12 +151,14 @@ def controls_of(recipe: Recipe) -> Iterator[tuple[str, Recipe]]:
         place = recipe.directory.parent / f"{home}-seed-{recipe.seed}"
         return name, recipe.replace(**changes, run_directory=str(place))
 
-    if cloning is not None and recipe.tasks.experts_per_kind != 0:
+    if cloning is not None and "all-experts" in wanted:
         everything = recipe.tasks.replace(explore_unseen=0.0)
         yield control(ALL_EXPERTS, method=CloningSettings(sft=cloning), tasks=everything)
+    if cloning is not None and "same-tokens" in wanted:
         longer = cloning.replace(epochs=as_many_epochs(cloning.epochs, tokens))
         yield control(SAME_TOKENS, method=CloningSettings(sft=longer))
-    for name, settings in method.controls(recipe.method, tokens).items() if method.controls else ():
+    own = method.controls(recipe.method, tokens) if method.controls and "own" in wanted else {}
+    for name, settings in own.items():
         yield control(name, method=settings)
 
 
