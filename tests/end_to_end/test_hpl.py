@@ -57,3 +57,10 @@ def test_groups_are_learnt_from_clear_to_close(tmp_path: Path, model: Path, comm
 
 def keyed(pair) -> tuple[object, ...]:
     return pair.task.id, pair.kind, context(pair), pair.chosen.actions, pair.rejected.actions
+
+
+def test_groups_of_equal_outcome_keep_their_weight(tmp_path: Path, model: Path, command) -> None:
+    run, path = tmp_path / "run", tmp_path / "recipe.yaml"
+    write_recipe(path, model, run, {"name": "hpl", "contrast": {"gap_weights": True}})
+    command.fails("run", path, says=["gap_weights gives groups of equal outcome no weight"])
+    assert not (run / "stages" / "sft").exists(), "before anything is trained"

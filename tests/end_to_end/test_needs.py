@@ -152,6 +152,24 @@ def test_lope_with_nothing_to_be_near_to_says_so(tiny: Path, tmp_path: Path) -> 
     assert "own episodes earn 0, and there are no experts" in watch.said[-1]
 
 
+def test_estimates_of_all_tasks_need_no_task_with_two_rewards(tiny: Path, tmp_path: Path) -> None:
+    """OPARL with adapters compares actions by estimates that are fitted over all tasks; without, and in ETO,
+    pairs are of one task's episodes."""
+    plain = recipe_of("oparl", {"experts": False, "earns": "by task"}, tiny, tmp_path / "plain")
+    watch = Heard()
+    perform(plain, watch=watch)
+    assert "own episodes earn between 0 and 1, those of a task alike, and there are no" in watch.said[-1]
+    values = yaml.safe_load(plain.model_dump_json()) | {"run_directory": str(tmp_path / "run")}
+    values["model"]["lora"] = {"rank": 4}
+    values["method"]["adapters"] = {"least_gap": 0.0}
+    del values["method"]["contrast"]
+    values["method"]["explore"] = {"samples": 1, "temperature": 1.0}
+    perform(parse_recipe(yaml.safe_dump(values)), watch=watch)
+    results = build_results(tmp_path / "run")
+    assert {"dpo-1", "dpo-2"} <= {stage["stage"] for stage in results["stages"]}, "explorer and executor"
+    assert "oparl-1" in results["splits"]["test"]["agents"]
+
+
 def test_other_settings_of_the_method_itself_are_called_its_defaults() -> None:
     assert ", oparl as by default, " in advice(Need.REPLAY, "oparl") and ", oparl, " in advice(Need.REPLAY)
 

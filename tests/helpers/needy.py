@@ -13,7 +13,8 @@ WAY = ("look around", "take the cup")
 
 class Needy:
     """Two turns. experts: whether there are some. earns: `differ` for rewards by what the agent says, 0 to 1;
-    `all` or `none` where every own episode earns 1 or 0. restless: no two visits are answered alike."""
+    `all` or `none` where every own episode earns 1 or 0, `by task` where those of a task earn the same.
+    restless: no two visits are answered alike."""
 
     name = "needy"
     splits = ("train", "dev", "test")
@@ -46,7 +47,7 @@ class NeedyEnvironment:
         self.suite, self.visits = suite, 0
 
     def reset(self, task):
-        self.said = []
+        self.said, self.number = [], task.payload["n"]
         return f"You are in the kitchen {task.payload['n']}."
 
     def step(self, action):
@@ -57,10 +58,12 @@ class NeedyEnvironment:
         return Step(heard, reward * ended, ended, success=bool(ended and reward == 1))
 
     def worth(self) -> float:
-        if self.suite.earns == "all" or tuple(self.said) == WAY:
+        if self.suite.earns == "all" or (tuple(self.said) == WAY and self.suite.earns != "by task"):
             return 1.0
         if self.suite.earns == "none":
             return 0.0
+        if self.suite.earns == "by task":
+            return self.number % 3 / 2
         return sha256(" ".join(self.said).encode()).digest()[0] % 3 / 2
 
     def close(self):

@@ -420,10 +420,25 @@ def test_bounds_on_actions(bounds, fired):
 
 def test_a_loss_that_is_no_number_is_an_engines_failure(tiny_path):
     learner = policy(tiny_path)
+    sft(learner, episodes(1), FAST.replace(epochs=1))  # damaged before the first training, it is refused
     with torch.no_grad():
         learner.model.get_output_embeddings().weight[3] = torch.nan
     with pytest.raises(EngineFailure, match="not a number"):
         sft(learner, episodes(), FAST)
+
+
+def test_a_gradient_that_is_no_number_moves_no_weight(tiny_path):
+    """The last step's loss may be finite and its gradient not; no further loss would tell."""
+
+    def steep(example, outputs):
+        return (0.0 * outputs[0].log_probs.sum()).sqrt(), {}
+
+    learner = policy(tiny_path)
+    before = [weight.clone() for weight in learner.model.parameters()]
+    fit = learner.fit([sft_example(learner, episodes(1)[0])], steep, FAST.replace(epochs=1))
+    with pytest.raises(EngineFailure, match="gradient is not a number"):
+        list(fit)
+    assert all(map(torch.equal, before, learner.model.parameters()))
 
 
 def test_no_pairs_is_an_error(tiny_path):

@@ -11,9 +11,9 @@ where the groups of phase s go from short ones with a large difference to all (`
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from eto import steps
 from eto.credit.groups import PHASES, GroupPair, curriculum, distinct_groups, group_pairs
@@ -27,6 +27,7 @@ from eto.settings import (
     MonteCarloSettings,
     SftSettings,
 )
+from eto.settings.base import Conflict
 from eto.settings.limits import Count, Positive, Share
 
 if TYPE_CHECKING:
@@ -59,6 +60,14 @@ class HplSettings(MethodSettings):
     beta 0.3."""
     guard: GuardSettings = GuardSettings()
     """Bounds on preference training. The best of all agents on dev ships."""
+
+    @model_validator(mode="after")
+    def _groups_have_weight(self) -> Self:
+        if self.contrast.gap_weights:
+            raise Conflict(
+                "{place}contrast.gap_weights gives groups of equal outcome no weight; set it to false"
+            )
+        return self
 
     def needs_dev(self) -> str:
         return "guard.dev_every_epoch" if self.guard.dev_every_epoch else ""

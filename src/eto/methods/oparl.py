@@ -97,13 +97,15 @@ def train(lab: Lab, settings: OparlSettings) -> Outcome:
     rank = partial(
         steps.rank, lab, two or ActorPairSettings(), settings.explorer, settings.ensemble, settings.dpo
     )
+    # Estimates are fitted over all tasks; pairs by reward are of one.
+    lacks = partial(steps.lacks, lab, settings, by_task=two is None)
     for iteration in range(1, settings.iterations + 1):
         first, second = halves(iteration)
         exploited = steps.explore(lab, settings.explore, first)
         known += exploited
         ensemble = steps.estimate(lab, known, settings.ensemble, first)
         lab.act_as(explorer)
-        if two and not steps.lacks(lab, settings, exploited):
+        if two and not lacks(exploited):
             pairs = rank(exploited, known, optimistic, executor, first)
             explorer = learn(lab, settings, pairs, explorer, f"explorer-{iteration}", dev, first)
         choice = steps.Disputed(ensemble, settings.explorer.candidates)
@@ -112,7 +114,7 @@ def train(lab: Lab, settings: OparlSettings) -> Outcome:
         lab.act_as(executor)
         further = [replace(each, sample=settings.explore.samples + each.sample) for each in explored]
         own = [*exploited, *further]
-        if note := steps.lacks(lab, settings, own):
+        if note := lacks(own):
             return steps.select(lab, rewards, note)
         if two:
             pairs = rank(own, known, pessimistic, executor, second)

@@ -29,14 +29,18 @@ def lacks(
         lacking |= Need.EXPERTS
     if (need := unmet(settings, lacking)) is None:
         return ""
-    problem = f"{unmet_text(settings.name, need)}, but {_earned(explored, lab.experts)}"
+    alike = by_task and bool(need & (Need.SPREAD | Need.OWN_SPREAD))
+    problem = f"{unmet_text(settings.name, need)}, but {_earned(explored, lab.experts, alike)}"
     return f"{problem}; {advice(lacking, settings.name)}"
 
 
-def _earned(explored: Sequence[Trajectory], experts: Sequence[Trajectory]) -> str:
+def _earned(explored: Sequence[Trajectory], experts: Sequence[Trajectory], alike: bool) -> str:
+    """What own episodes earn. alike: those of each task one reward."""
     rewards = sorted({each.reward for each in explored})
     if not rewards:
         return "no own episode was played"
     among = f"{rewards[0]:g}" if len(rewards) == 1 else f"between {rewards[0]:g} and {rewards[-1]:g}"
+    if alike and len(rewards) > 1:
+        among += ", those of a task alike"
     beside = "" if experts else ", and there are no experts"
     return f"its {len(explored)} own episodes earn {among}{beside}"

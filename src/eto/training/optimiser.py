@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from importlib.util import find_spec
 from typing import Any
 
 import torch
 
-from eto.errors import InputError, MissingRequirement
+from eto.errors import EngineFailure, InputError, MissingRequirement
 from eto.settings import TrainingSettings
 from eto.training.learned_optimiser import STATE_BYTES, LearnedOptimiser, load_rule
 
@@ -47,12 +48,18 @@ class Optimiser:
             )
 
     def step(self, rate: float, max_grad_norm: float) -> float:
-        """Update the weights at learning rate `rate`; returns the gradient's norm before clipping."""
-        norm = torch.nn.utils.clip_grad_norm_(self.trained, max_grad_norm)
+        """Update the weights at learning rate `rate`; returns the gradient's norm before clipping. Raises
+        `EngineFailure`, and leaves the weights as they are, if that is not a number: a finite loss may have
+        such a gradient, and after the last step no other loss would tell."""
+        norm = float(torch.nn.utils.clip_grad_norm_(self.trained, max_grad_norm))
+        if not math.isfinite(norm):
+            raise EngineFailure(
+                "the gradient is not a number", hint="lower the learning rate, or use float32"
+            )
         for group in self.algorithm.param_groups:
             group["lr"] = rate
         self.algorithm.step()
-        return float(norm)
+        return norm
 
     def check_trains(self, model: Any) -> None:
         """Raises `InputError` where it is not the optimiser of this model's weights."""

@@ -111,6 +111,11 @@ def test_a_suite_plays_over_files(tmp_path: Path) -> None:
         ("ratings.csv", "userId,movieId,rating\n1,1,good\n", "line 2: 'good' is not a rating"),
         ("ratings.csv", "userId,movieId,rating\n1,1,nan\n", "'nan' is not a rating"),
         ("ratings.csv", "userId,movieId,rating\n1,1,6\n", "'6' is not a rating"),
+        ("ratings.csv", "userId,movieId,rating\n,1,5\n", "line 2: names no user"),
+        ("ratings.csv", "userId,movieId,rating\n1, ,5\n", "line 2: names no film"),
+        ("ratings.csv", 'userId,movieId,rating,note\n1,1,5,"good\n1,2,5,\n', "line 3: is no line of a CSV"),
+        ("movies.csv", 'movieId,title\n1,"a\n2,b\n' + "3,c\n" * 50_000, "is no line of a CSV"),
+        ("movies.csv", 'movieId,"title"x\n1,a\n', "line 1: is no line of a CSV"),
         ("ratings.csv", "userId,movieId,rating\n1,1,5\n", "fewer than the 3 arms"),
         ("ratings.csv", "userId,movieId,rating\n1,1,5\n1,2,5\n1,3,5\n", "has 1 users"),
         ("movies.csv", "movieId,name\n1,x\n", "has no column title"),
@@ -131,6 +136,28 @@ def test_damaged_files_are_named(tmp_path: Path, name: str, content: str | None,
         load_suite("bandit", kinds=["ratings-3"], ratings=str(tmp_path))
     said = f"{error.value.where}: {error.value.problem}"
     assert says in said and str(tmp_path) in said and error.value.hint
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_byte_order_mark_is_no_part_of_the_first_column(tmp_path: Path, form: str) -> None:
+    write_files(tmp_path, form)
+    plain = load_movielens(tmp_path, 2, rank=2, seed=0)
+    for path in tmp_path.iterdir():
+        text = path.read_text()
+        quoted = text.replace("userId", '"userId"').replace("movieId,title", '"movieId",title')
+        path.write_text(quoted, encoding="utf-8-sig")
+    marked = load_movielens(tmp_path, 2, rank=2, seed=0)
+    assert marked.films == plain.films and (marked.table == plain.table).all()
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_second_rating_of_a_film_by_a_user_is_named(tmp_path: Path, form: str) -> None:
+    write_files(tmp_path, form)
+    path = tmp_path / form
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([*lines, lines[-1]]) + "\n")
+    with pytest.raises(InputError, match=f"line {len(lines) + 1}: user .* rates film 2 a second time"):
+        load_movielens(tmp_path, 2, rank=2, seed=0)
 
 
 def test_a_directory_that_is_not_there_is_named(tmp_path: Path) -> None:

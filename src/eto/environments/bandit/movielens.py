@@ -6,6 +6,7 @@ Three forms are read: `ratings.csv` with `movies.csv` (ml-latest, 25m, 32m), `ra
 
 from __future__ import annotations
 
+import codecs
 import csv
 import math
 from collections import Counter
@@ -42,7 +43,8 @@ FORMS = (
 def load_movielens(directory: Path, films: int, rank: int, seed: int) -> Ratings:
     """The `films` rated most often in the files of `directory`, users in an order drawn by `seed`.
 
-    Raises `InputError` for missing files and columns, and for values that are no ratings.
+    Raises `InputError` for missing files and columns, for values that are no ratings, and for a film that a
+    user rates twice.
     """
     form = next((form for form in FORMS if (directory / form.ratings).is_file()), None)
     if form is None:
@@ -53,7 +55,7 @@ def load_movielens(directory: Path, films: int, rank: int, seed: int) -> Ratings
     # The largest files hold 30 million lines: they are read twice and not kept.
     counts: Counter[str] = Counter()
     seen: set[str] = set()
-    for user, film, _ in _ratings(path, form):
+    for _, user, film, _ in _ratings(path, form):
         counts[film] += 1
         seen.add(user)
     _check_size(path, len(counts), len(seen), films)
@@ -63,11 +65,15 @@ def load_movielens(directory: Path, films: int, rank: int, seed: int) -> Ratings
     np.random.default_rng(seed).shuffle(users)
     row = {user: number for number, user in enumerate(users)}
     column = {film: number for number, film in enumerate(top)}
-    table = np.zeros((len(users), films))
-    for user, film, rating in _ratings(path, form):
+    table = np.full((len(users), films), np.nan)
+    for place, user, film, rating in _ratings(path, form):
         if film in column:
-            table[row[user], column[film]] = rating
-    return low_rank(titles, table, rank)
+            at = row[user], column[film]
+            if not np.isnan(table[at]):
+                problem = f"user {user[:40]} rates film {film[:40]} a second time"
+                raise InputError(problem, where=place, hint="keep one rating of each film by a user")
+            table[at] = rating
+    return low_rank(titles, np.nan_to_num(table), rank)
 
 
 def _check_size(path: Path, films: int, users: int, arms: int) -> None:
@@ -81,9 +87,12 @@ def _check_size(path: Path, films: int, users: int, arms: int) -> None:
         raise InputError(f"has {users} users", where=str(path), hint=f"at least {LEAST_USERS}")
 
 
-def _ratings(path: Path, form: _Form) -> Iterator[tuple[str, str, float]]:
-    """(user, film, rating) of each line."""
+def _ratings(path: Path, form: _Form) -> Iterator[tuple[str, str, str, float]]:
+    """(place, user, film, rating) of each line."""
     for place, (user, film, rating) in _columns(path, form, ("userId", "movieId", "rating"), 0):
+        if not user or not film:
+            missing = "film" if user else "user"
+            raise InputError(f"names no {missing}", where=place, hint="restore the file, or delete the line")
         try:
             value = float(rating)
         except ValueError:
@@ -91,7 +100,7 @@ def _ratings(path: Path, form: _Form) -> Iterator[tuple[str, str, float]]:
         if not 0.0 <= value <= 5.0:
             hint = "ratings are numbers from 0 to 5"
             raise InputError(f"{rating[:40]!r} is not a rating", where=place, hint=hint)
-        yield user, film, value
+        yield place, user, film, value
 
 
 def _titles(path: Path, form: _Form, wanted: Sequence[str]) -> tuple[str, ...]:
@@ -116,28 +125,43 @@ def _columns(
     """(place, the columns `names`) of each line; without a header they are the first ones. `part`: 0 for the
     file of ratings, 1 for that of titles."""
     separator = form.separator if len(form.separator) != 2 or form.separator == "::" else form.separator[part]
-    with path.open(encoding=form.encoding, errors="replace", newline="") as file:
-        lines = (
-            csv.reader(file) if form.has_header else (line.rstrip("\r\n").split(separator) for line in file)
-        )
-        places = list(range(len(names)))
-        if form.has_header:
-            header = [each.strip().removeprefix("\ufeff") for each in next(lines, [])]
-            if missing := [name for name in names if name not in header]:
-                problem = (
-                    f"has no column {', '.join(missing)}; its columns: {', '.join(header)[:200] or 'none'}"
-                )
-                hint = f"its first line names {', '.join(names)}, as in the files of MovieLens"
-                raise InputError(problem, where=str(path), hint=hint)
-            places = [header.index(name) for name in names]
-        for number, line in enumerate(lines, 2 if form.has_header else 1):
-            if not line or line == [""]:
-                continue
-            place = f"{path}, line {number}"
-            if len(line) <= max(places):
-                problem = f"has {len(line)} columns, not the {max(places) + 1} of {', '.join(names)}"
-                raise InputError(problem, where=place, hint="restore the file, or delete the line")
-            yield place, tuple(line[index].strip() for index in places)
+    lines = _lines(path, form, separator)
+    places = list(range(len(names)))
+    if form.has_header:
+        header = [each.strip() for each in next(lines, (1, []))[1]]
+        if missing := [name for name in names if name not in header]:
+            problem = f"has no column {', '.join(missing)}; its columns: {', '.join(header)[:200] or 'none'}"
+            hint = f"its first line names {', '.join(names)}, as in the files of MovieLens"
+            raise InputError(problem, where=str(path), hint=hint)
+        places = [header.index(name) for name in names]
+    for number, line in lines:
+        if not line or line == [""]:
+            continue
+        place = f"{path}, line {number}"
+        if len(line) <= max(places):
+            problem = f"has {len(line)} columns, not the {max(places) + 1} of {', '.join(names)}"
+            raise InputError(problem, where=place, hint="restore the file, or delete the line")
+        yield place, tuple(line[index].strip() for index in places)
+
+
+def _lines(path: Path, form: _Form, separator: str) -> Iterator[tuple[int, list[str]]]:
+    """(number, columns) of each line, a header included. A file with a byte order mark is UTF-8."""
+    with path.open("rb") as begun:
+        marked = begun.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8
+    encoding = "utf-8-sig" if marked else form.encoding
+    with path.open(encoding=encoding, errors="replace", newline="") as file:
+        if not form.has_header:
+            for number, line in enumerate(file, 1):
+                yield number, line.rstrip("\r\n").split(separator)
+            return
+        reader = csv.reader(file, strict=True)  # else an open quotation mark swallows the lines after it
+        try:
+            for columns in reader:
+                yield reader.line_num, columns
+        except csv.Error as error:
+            place = f"{path}, line {reader.line_num}"
+            hint = "close each quotation mark, and double those within a text"
+            raise InputError(f"is no line of a CSV file: {error}", where=place, hint=hint) from error
 
 
 def _spoken(title: str) -> str:
