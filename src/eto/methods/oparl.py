@@ -119,7 +119,9 @@ def train(lab: Lab, settings: OparlSettings) -> Outcome:
         if two:
             pairs = rank(own, known, pessimistic, executor, second)
         else:
-            pairs, _ = steps.contrast(lab, lab.experts, own, settings.contrast, settings.dpo, iteration)
+            pairs, why = steps.contrast(lab, lab.experts, own, settings.contrast, settings.dpo, iteration)
+            if not pairs:
+                lab.watch.say(f"round {iteration}: {why}")
         number = second if two else iteration
         executor = learn(lab, settings, pairs, executor, f"oparl-{iteration}", dev, number)
         rewards[executor] = dev[executor]

@@ -103,9 +103,9 @@ def train(lab: Lab, settings: StepAgentSettings) -> Outcome:
         else:
             reflected, nothing = by_discriminator(lab, settings, inspected, base, agent, iteration)
         rules = ContrastSettings()
-        pairs, _ = steps.contrast(lab, [], [], rules, settings.dpo, iteration, further=reflected)
+        pairs, why = steps.contrast(lab, [], [], rules, settings.dpo, iteration, further=reflected)
         if not pairs:
-            return replace(steps.select(lab, rewards), note=f"round {iteration}: {nothing}")
+            return replace(steps.select(lab, rewards), note=f"round {iteration}: {why if reflected else nothing}")
         agent, result = steps.prefer(
             lab,
             pairs,
