@@ -124,6 +124,12 @@ def test_an_adapter_merged_or_by_itself(model, tmp_path, command):
         *("export-model", adapter, "--out", tmp_path / "kept", "--adapter", "keep", "--overwrite"),
         *("--dtype", "bfloat16"),
     )
+    large = {name: each * 1e6 for name, each in load_file(adapter / "adapter_model.safetensors").items()}
+    save_file(large, adapter / "adapter_model.safetensors", metadata={"format": "pt"})
+    for how in ("keep", "merge"):
+        words = ("--out", tmp_path / "large", "--adapter", how, "--dtype", "float16")
+        command.fails("export-model", adapter, *words, says=["too large for float16"])
+    assert not list((tmp_path / "large").iterdir())
 
 
 def test_gguf_by_the_converter_where_there_is_one(model, tmp_path, command, monkeypatch):
