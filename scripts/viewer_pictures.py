@@ -12,20 +12,16 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from threading import Thread
-from time import sleep
 
-import uvicorn
 from playwright.sync_api import Page, sync_playwright
 
-from eto.data.formats import read_pairs
-from eto.viewer.app import build_app
-from eto.viewer.report import report_page
-
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+from eto.data.formats import read_pairs  # noqa: E402
+from eto.viewer.report import report_page  # noqa: E402
+from tests.helpers.viewing import viewer  # noqa: E402
+
 PICTURES = ROOT / "docs" / "images"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 SMALL = (
@@ -42,7 +38,7 @@ def main() -> None:
         run = Path(sys.argv[1]).resolve() if len(sys.argv) > 1 else _small_run(Path(scratch) / "text-game")
         report = Path(scratch) / "report.html"
         report.write_text(report_page(run), encoding="utf-8")
-        with _viewer(run) as address, sync_playwright() as engine:
+        with viewer(run) as address, sync_playwright() as engine:
             program = next(filter(None, map(shutil.which, BROWSERS)), None)
             if program is None:
                 sys.exit(f"there is no Chromium here: install one of {', '.join(BROWSERS)}")
@@ -61,20 +57,6 @@ def _small_run(directory: Path) -> Path:
     ):
         subprocess.run([sys.executable, "-m", "eto", *command], check=True)
     return directory
-
-
-@contextmanager
-def _viewer(run: Path) -> Iterator[str]:
-    """Address of a viewer of the run."""
-    server = uvicorn.Server(uvicorn.Config(build_app([run]), port=0, log_level="error"))
-    thread = Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        sleep(0.01)
-    [place] = server.servers[0].sockets
-    yield f"http://127.0.0.1:{place.getsockname()[1]}"
-    server.should_exit = True
-    thread.join()
 
 
 def _shortest(run: Path) -> int:

@@ -33,6 +33,9 @@ class StopReason(StrEnum):
 
 FAILED = frozenset({StopReason.ENVIRONMENT_FAILED, StopReason.ENGINE_FAILED})
 
+Outcome = Literal["won", "lost", "failed", ""]
+"""How an episode ended: "" where the environment does not say whether its task was solved."""
+
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
@@ -147,12 +150,23 @@ class Trajectory:
         return self.stop in FAILED
 
     @property
+    def outcome(self) -> Outcome:
+        return outcome_of(self.failed, self.success)
+
+    @property
     def truncated(self) -> bool:
         return self.stop in (StopReason.OUT_OF_TURNS, StopReason.OUT_OF_TOKENS)
 
     @property
     def actions(self) -> tuple[str, ...]:
         return tuple(turn.action for turn in self.turns)
+
+
+def outcome_of(failed: bool, success: bool | None) -> Outcome:
+    """In a word, how an episode ended."""
+    if failed:
+        return "failed"
+    return "" if success is None else "won" if success else "lost"
 
 
 @dataclass(frozen=True, slots=True)

@@ -147,3 +147,9 @@ def test_bash_itself(place: Path) -> None:
         "two words.yaml",
         "complete -o default -F _eto_completion eto",
     ]
+
+
+def test_a_module_that_is_run_has_the_commands_name() -> None:
+    """What `python -m eto --install-completion` writes is then a script that shells can read."""
+    done = subprocess.run([sys.executable, "-m", "eto", "nosuch"], capture_output=True, text=True)
+    assert done.returncode == 2 and done.stderr.startswith("Usage: eto [OPTIONS]")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -123,6 +124,50 @@ def test_a_new_model_leaves_nothing_of_the_old_one(model):
         (fresh / "model.safetensors").write_text("new")
     found = {path.name: path.read_text() for path in model.iterdir()}
     assert found == {"config.json": "new", "model.safetensors": "new", "notes.txt": "old"}
+
+
+def test_folders_of_a_model_take_the_place_of_earlier_ones(model):
+    for weights in ("old", "new"):
+        with new_model(model) as fresh:
+            (fresh / "adapters").mkdir()
+            (fresh / "adapters" / "adapters.safetensors").write_text(weights)
+            (fresh / "config.json").write_text(weights)
+    assert (model / "adapters" / "adapters.safetensors").read_text() == "new"
+
+
+@pytest.mark.parametrize("moved", range(4))
+def test_a_model_stopped_as_it_is_written_may_be_written_again(moved, tmp_path, monkeypatch):
+    """Killed before a file was moved, between two, and after the last."""
+    out, replace, left = tmp_path / "new", Path.replace, iter(range(moved))
+
+    def save() -> None:
+        with new_model(out) as fresh:
+            for name in ("config.json", "model.safetensors", "tokenizer.json"):
+                (fresh / name).write_text("new")
+
+    def killed(path: Path, target: Path) -> Path:
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", killed)
+    with nullcontext() if moved == 3 else pytest.raises(KeyboardInterrupt):
+        save()
+    assert (out / "config.json").exists() == (moved == 3), "what looks whole is whole"
+    monkeypatch.undo()
+    check_directory(out, overwrite=moved == 3, inputs={})
+    save()
+    assert {path.name for path in out.iterdir()} == {"config.json", "model.safetensors", "tokenizer.json"}
+
+
+def test_models_of_runs_are_not_replaced(model):
+    stage = model.parent / "run" / "stages" / "sft"
+    stage.mkdir(parents=True)
+    (stage / "DONE").write_text("{}")
+    model.rename(stage / "model")
+    (model.parent / "link").symlink_to(stage / "model")
+    for out in (stage / "model", stage / "other", model.parent / "link"):
+        refused_directory(out, "belongs to a stage of a run")
 
 
 def test_a_save_that_fails_leaves_the_old_model(model):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from typer.testing import CliRunner
 from eto.cli import app
 from eto.cli.run import what_changed
 from eto.data.formats import write_pairs
+from eto.data.store import TrajectoryStore
 from eto.errors import EtoError
 from eto.experiment.recipe import parse_recipe
 from eto.experiment.run import Run
@@ -89,6 +91,20 @@ def test_episodes(run: Path) -> None:
     lost = shown(run, "--agent", "eto-1", "--outcome", "lost", "--limit", 9)
     assert lost.startswith("2 episodes on test, 2 of them shown") and "toy/find/4" in lost
     assert "by sft" not in lost
+
+
+def test_an_unknown_success_is_neither_won_nor_lost(run: Path, tmp_path: Path) -> None:
+    """As in `eto export` and in the filters of `eto view`, whatever the reward."""
+    with TrajectoryStore(run / "trajectories.sqlite") as store:
+        for number in (1, 2):
+            unknown = replace(episode(number, number == 1, "eto-2"), success=None)
+            store.add(Phase.evaluate("eto-2", "test"), unknown)
+            assert unknown.outcome == ""
+    (run / "recipe.yaml").write_text("no recipe\n", encoding="utf-8")  # all agents that played count
+    assert shown(run, "--agent", "eto-2", "--limit", 9).startswith("2 episodes")
+    for outcome in ("won", "lost"):
+        with pytest.raises(EtoError, match="leave --outcome out: the environment does not say"):
+            shown(run, "--agent", "eto-2", "--outcome", outcome)
 
 
 def test_pairs(run: Path) -> None:

@@ -14,7 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from eto.data.notes import Notes
 from eto.data.store import TrajectoryStore
+from eto.data.stored import stream_phases
 from eto.errors import InputError, MissingRequirement
 from eto.types import Message, Phase, StopReason, Task, Trajectory, Turn
 
@@ -100,6 +102,21 @@ def test_a_store_that_is_only_read(tmp_path: Path) -> None:
         TrajectoryStore(copy / "s.sqlite", read_only=True)
 
 
+def test_a_finished_store_is_one_file_and_stays_one(tmp_path: Path) -> None:
+    path = tmp_path / "s.sqlite"
+    with TrajectoryStore(path) as store:
+        for number in range(250):
+            store.add(Phase("p"), episode(f"task-{number:03}"))
+    with TrajectoryStore(path, read_only=True) as store:
+        assert store.count(Phase("p")) == 250
+    read = stream_phases(path, ["p"], Notes())
+    first = next(read)
+    with TrajectoryStore(path) as writer:  # while somebody reads
+        writer.add(Phase("p"), episode("task-999"))
+        assert len([first, *read]) == 251
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_kill_9_loses_nothing_that_was_added(tmp_path: Path) -> None:
     path = tmp_path / "s.sqlite"
     script = (
@@ -177,8 +194,10 @@ def test_another_version_and_a_missing_file_are_refused(tmp_path: Path) -> None:
     with sqlite3.connect(path) as raw:
         raw.execute("PRAGMA user_version = 99")
     raw.close()
+    content = path.read_bytes()
     with pytest.raises(InputError, match="version 99"):
         TrajectoryStore(path)
+    assert path.read_bytes() == content
 
 
 def test_an_unwritable_place_is_named(tmp_path: Path) -> None:

@@ -124,6 +124,12 @@ def test_an_adapter_merged_or_by_itself(model, tmp_path, command):
         *("export-model", adapter, "--out", tmp_path / "kept", "--adapter", "keep", "--overwrite"),
         *("--dtype", "bfloat16"),
     )
+    large = {name: each * 1e6 for name, each in load_file(adapter / "adapter_model.safetensors").items()}
+    save_file(large, adapter / "adapter_model.safetensors", metadata={"format": "pt"})
+    for how in ("keep", "merge"):
+        words = ("--out", tmp_path / "large", "--adapter", how, "--dtype", "float16")
+        command.fails("export-model", adapter, *words, says=["too large for float16"])
+    assert not list((tmp_path / "large").iterdir())
 
 
 def test_gguf_by_the_converter_where_there_is_one(model, tmp_path, command, monkeypatch):
@@ -145,6 +151,7 @@ def test_gguf_by_the_converter_where_there_is_one(model, tmp_path, command, monk
         *("export-model", model, "--out", out, "--overwrite", "--gguf", "--converter", script),
         says=["LlamaX is not supported", "the folder itself is whole"],
     )
+    assert not list(out.glob("*.gguf")), "no GGUF of an earlier model, and no half of one"
 
 
 @pytest.mark.parametrize(
@@ -153,8 +160,21 @@ def test_gguf_by_the_converter_where_there_is_one(model, tmp_path, command, monk
         (["nowhere/run"], "nowhere"),
         (["--dtype", "int4"], "unknown type"),
         (["--agent", "sft"], "no run here"),
+        (["--converter", "convert.py"], "--converter: it concerns GGUF"),
+        (["--push", "mine"], "give OWNER/NAME"),
+        (["--push", "me/mine/too"], "give OWNER/NAME"),
     ],
 )
 def test_mistakes_are_told(model, tmp_path, command, words, says):
     arguments = words if not words[0].startswith("--") else [model, *words]
     command.fails("export-model", *arguments, "--out", tmp_path / "out", says=[says])
+
+
+def test_a_push_without_a_login_is_told_before_the_work(model, tmp_path, command, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.get_token", lambda: None)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    words = ("export-model", model, "--out", tmp_path / "out", "--push", "me/mine")
+    command.fails(*words, says=["nobody is logged in", "HF_TOKEN"])
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    command.fails(*words, says=["HF_HUB_OFFLINE is set"])
+    assert not (tmp_path / "out").exists()

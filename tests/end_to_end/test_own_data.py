@@ -130,6 +130,13 @@ def test_a_damaged_episode_is_left_out(run: Path, tmp_path: Path, command) -> No
     assert len(read_trajectories(tmp_path / "a.jsonl")) == 2
 
 
+def test_a_recipe_that_is_no_text_is_told_before_a_card(run: Path, tmp_path: Path, command) -> None:
+    (run / "recipe.yaml").write_bytes(b"name: caf\xe9\n")
+    command.fails("export", run, "--out", tmp_path / "data", "--card", says=["recipe.yaml", "not UTF-8"])
+    assert not (tmp_path / "data").exists()
+    command.succeeds("export", run, "--out", tmp_path / "data.jsonl")
+
+
 def test_a_run_that_goes_on_is_read(run: Path, tmp_path: Path, command) -> None:
     """Another connection has the store open, with an episode that stands in its log alone."""
     with TrajectoryStore(run / "trajectories.sqlite") as store:

@@ -6,7 +6,7 @@ import json
 import pytest
 from rich.console import Console
 
-from eto.errors import InputError
+from eto.errors import InputError, RecipeError
 from eto.evaluation import build_results, markdown, terminal, write_report
 from eto.experiment.recipe import parse_recipe
 from eto.experiment.run import Run
@@ -146,6 +146,15 @@ def test_agents_sort_by_number(tmp_path):
     agents = build_results(tmp_path / "run")["splits"]["test"]["agents"]
     assert list(agents) == ["sft", "base", "eto-2", "eto-10"]
     assert agents["eto-2"]["success"]["low"] < 1  # one task: Wilson, not a point
+
+
+@pytest.mark.parametrize("content", ["", "- a list\n"])
+def test_a_damaged_recipe_of_a_run_is_to_be_restored(directory, content):
+    (directory / "recipe.yaml").write_text(content, encoding="utf-8")
+    with pytest.raises(RecipeError, match="restore it from a copy"):
+        build_results(directory)
+    with pytest.raises(RecipeError, match="restore it from a copy"):
+        Run.open(directory, RECIPE)
 
 
 def test_no_run_is_said(tmp_path):

@@ -271,6 +271,8 @@ def test_the_command_prints_a_table_or_json(config_only, tmp_path):
     assert done.exit_code == 0, done.output
     for said in ("2 x L4-24GB", "activations", "explore-1", "disk", "no problems found"):
         assert said in done.output
+    for without in (["--quiet"], ["--from", tmp_path]):
+        assert f"{without[0]}: it has no effect on --plan" in str(planned(path, "--plan", *without).exception)
     done = planned(path, "model.max_context=64", "--plan", "--hardware", "L4-24GB", "--json")
     assert done.exit_code == 2
     told = json.loads(done.output)

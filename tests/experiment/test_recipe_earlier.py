@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from eto.errors import RecipeError
-from eto.experiment.recipe import load_recipe, parse_recipe, recipe_diff, recorded, resolved_yaml
+from eto.experiment.recipe import parse_recipe, recipe_diff, recipe_of_run, recorded, resolved_yaml
 from eto.experiment.recipe_earlier import MOVED, RENAMED
 
 SMALL = "name: small\nenvironment: {name: toy}\n"
@@ -134,7 +134,7 @@ def test_without_a_note(tmp_path: Path):
     (tmp_path / "recipe.yaml").write_text(EARLIER)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert load_recipe(tmp_path / "recipe.yaml", note=False) == parse_recipe(PRESENT)
+        assert recipe_of_run(tmp_path) == parse_recipe(PRESENT)
 
 
 def test_names_of_the_present_form_are_all_there():

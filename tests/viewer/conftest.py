@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from threading import Thread
-from time import sleep
 
 import pytest
-import uvicorn
+from viewing import viewer
 
 from eto.data.formats import write_pairs
 from eto.experiment.recipe import parse_recipe
 from eto.experiment.run import Run
 from eto.types import Message, Pair, Phase, StopReason, Task, Trajectory, Turn
-from eto.viewer.app import build_app
 
 HOSTILE = '<script>document.title = "broken"</script> "quoted" \x1b[31m'
 
@@ -57,13 +54,6 @@ def run(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def address(run: Path) -> Iterator[str]:
-    """Of a viewer over the directory that holds the run, as `eto view` serves it."""
-    server = uvicorn.Server(uvicorn.Config(build_app([run.parent]), port=0, log_level="error"))
-    thread = Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        sleep(0.01)
-    [place] = server.servers[0].sockets
-    yield f"http://127.0.0.1:{place.getsockname()[1]}"
-    server.should_exit = True
-    thread.join()
+    """Of a viewer over the directory that holds the run."""
+    with viewer(run.parent) as place:
+        yield place

@@ -104,7 +104,7 @@ def run_whole(
         from eto.cli.plan import print_plan
 
         stopping.begin("run", "nothing was begun")
-        raise typer.Exit(print_plan(recipe, overrides or [], hardware, as_json))
+        raise typer.Exit(print_plan(recipe, overrides or [], hardware, as_json, quiet=quiet, source=source))
     if hardware != "this":
         from eto.errors import InputError
 

@@ -24,7 +24,7 @@ from eto.evaluation.comparison_files import (
 )
 from eto.evaluation.outcomes import outcome_of
 from eto.evaluation.pooled import last_episodes
-from eto.experiment.recipe import Recipe, flat, free_fields, load_recipe
+from eto.experiment.recipe import Recipe, flat, free_fields, recipe_of_run
 
 if TYPE_CHECKING:
     from eto.experiment.comparison import Entry
@@ -135,9 +135,7 @@ def _part(entry: Entry, out: Path) -> Compared:
         of=entry.of,
         control=entry.control,
         own_clone=entry.own_clone,
-        recipe={}
-        if entry.control or not runs
-        else _deciding(load_recipe(runs[0] / "recipe.yaml", note=False)),
+        recipe={} if entry.control or not runs else _deciding(recipe_of_run(runs[0])),
         shipped=tuple(shipped),
         others=tuple(last for last, one in zip(others, shipped, strict=True) if last != one),
     )

@@ -37,7 +37,7 @@ def _exit_code() -> int | str | None:
 
     try:
         try:
-            app()
+            app(prog_name="eto")  # not `python -m eto`, of which no shell completes the words
         finally:
             flush_output()
     except EtoError as error:

@@ -11,14 +11,16 @@ from typing import Any, Literal
 
 import yaml
 
-from eto.cli.outputs import check_directory, inputs_of, new_model
+from eto.cli.hub import check_push, push
+from eto.cli.outputs import check_directory, new_model
 from eto.cli.progress import Progress
+from eto.cli.stopping import stopping
 from eto.data.files import disk_errors, write_atomic
 from eto.errors import InputError, MissingRequirement
 from eto.evaluation import build_results
 from eto.evaluation.model_card import CardFacts, model_card
 from eto.experiment.fork import stages_of
-from eto.experiment.recipe import Recipe, load_recipe
+from eto.experiment.recipe import RUN_FILE, Recipe, recipe_of_run
 from eto.experiment.run_records import read_done
 
 Adapter = Literal["merge", "keep"]
@@ -60,9 +62,12 @@ class Given:
 def export_model(what: str, out: Path, wanted: Wanted, overwrite: bool = False) -> None:
     """Write the agent of the run `what`, or the model `what`, to `out`. Raises `InputError` for what is not
     there or cannot be written so, `MissingRequirement` for a converter that is not installed."""
-    script = _converter(wanted) if wanted.gguf else None
+    script = _converter(wanted)
+    if wanted.push:
+        check_push(wanted.push)
     given = given_model(what, wanted.agent)
-    check_directory(out, overwrite=overwrite, inputs=inputs_of(model=given.model))
+    local = Path(given.model).expanduser()
+    check_directory(out, overwrite=overwrite, inputs={"the model": local if local.is_dir() else None})
     from eto.models.exporting import TYPES, stored_dtype, write_adapter, write_model
     from eto.models.loading import find_model
     from eto.training.learner import load_learner
@@ -93,11 +98,10 @@ def export_model(what: str, out: Path, wanted: Wanted, overwrite: bool = False) 
         with disk_errors(fresh):
             write_atomic(fresh / "README.md", card)
     progress.say(f"model written: {out}")
+    stopping.begin("export-model", f"the model in {out} is whole, what --gguf and --push add is not")
     if script is not None:
         progress.say(f"GGUF written: {_to_gguf(script, out, dtype)}")
     if wanted.push:
-        from eto.cli.hub import push
-
         push(out, wanted.push, "model")
         progress.say(f"pushed: {wanted.push}")
 
@@ -106,23 +110,24 @@ def given_model(what: str, agent: str = "") -> Given:
     """The agent of the run in the directory `what`, by default the one it ships; or the model `what`. Raises
     `InputError` where a run has no such agent."""
     directory = Path(what).expanduser()
-    if not (directory / "recipe.yaml").is_file():
+    if not (directory / RUN_FILE).is_file():
         if agent:
             hint = "give the directory of a run, or leave --agent out"
             raise InputError("there is no run here", where=f"--agent, {what}", hint=hint)
         return Given(what, what)
-    recipe = load_recipe(directory / "recipe.yaml", note=False)
+    recipe = recipe_of_run(directory)
     models = {
         stage.agent: directory / "stages" / stage.name / "model"
         for stage in stages_of(recipe)
         if stage.agent and (directory / "stages" / stage.name / "model" / "config.json").is_file()
     }
     results = build_results(directory)
-    known = f"its agents: {', '.join(models)}" if models else "let the run go on first"
+    known = f"its agents: {', '.join(models)}" if models else "no stage holds one: let the run go on first"
     if not agent:
         if not results["shipped"]:
             problem = "the run is not finished, so that it ships no agent yet"
-            raise InputError(problem, where=what, hint=f"name one with --agent; {known}")
+            hint = f"name one with --agent; {known}" if models else known
+            raise InputError(problem, where=what, hint=hint)
         agent = results["shipped"]["agent"]
     if agent not in models:
         raise InputError(f"there is no model of an agent {agent!r}", where=f"--agent, {what}", hint=known)
@@ -157,7 +162,8 @@ def _facts(given: Given, base: str, out: Path, wanted: Wanted, dtype: str) -> Ca
         if local and given.base != "embedded":
             values["model"] = {**values.get("model", {}), "path": name}
         recipe = yaml.safe_dump(values, sort_keys=False)
-    title = f"{given.recipe.name}: {given.agent}" if given.recipe else out.name
+    place = out.resolve().name
+    title = f"{given.recipe.name}: {given.agent}" if given.recipe else place
     options = {"--agent": given.agent, "--dtype": dtype, "--adapter": wanted.adapter}
     words = ["eto", "export-model", Path(given.model).name if not given.recipe else given.recipe.name]
     words += [word for option, value in options.items() if value for word in (option, value)]
@@ -167,7 +173,7 @@ def _facts(given: Given, base: str, out: Path, wanted: Wanted, dtype: str) -> Ca
         base_on_hub=on_hub,
         licence=wanted.licence or _licence_of(given.base, base),
         dtype=dtype,
-        command=shlex.join([*words, "--out", out.name]),
+        command=shlex.join([*words, "--out", place]),
         adapter=wanted.adapter == "keep",
         agent=given.agent,
         recipe=recipe,
@@ -192,9 +198,15 @@ def _licence_of(named: str, base: str) -> str:
     return "unknown"
 
 
-def _converter(wanted: Wanted) -> Path:
+def _converter(wanted: Wanted) -> Path | None:
+    """llama.cpp's script, where GGUF is asked for."""
     from eto.models.exporting import convert_script
 
+    if not wanted.gguf:
+        if wanted.converter:
+            hint = "add --gguf, or leave it out"
+            raise InputError("it concerns GGUF", where="--converter", hint=hint)
+        return None
     if wanted.adapter == "keep":
         hint = "leave --adapter keep out"
         raise InputError("an adapter alone is no GGUF model", where="--gguf", hint=hint)
@@ -209,15 +221,17 @@ def _converter(wanted: Wanted) -> Path:
 
 
 def _to_gguf(script: Path, folder: Path, dtype: str) -> Path:
-    target = folder / f"{folder.name}.gguf"
+    name = folder.resolve().name
+    target, making = folder / f"{name}.gguf", folder / f".{name}.part.gguf"
     form = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}[dtype]
-    command = [sys.executable, str(script), str(folder), "--outfile", str(target), "--outtype", form]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode or not target.is_file():
+    command = [sys.executable, str(script), str(folder), "--outfile", str(making), "--outtype", form]
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace")
+    if done.returncode or not making.is_file():
+        making.unlink(missing_ok=True)
         said = (done.stderr.strip() or done.stdout.strip() or "it wrote no file").splitlines()[-1]
         raise InputError(
             f"llama.cpp's converter failed: {said[:300]}",
             where=str(script),
             hint="it must know the architecture and the tokenizer; the folder itself is whole",
         )
-    return target
+    return making.replace(target)

@@ -42,7 +42,7 @@ class Filter:
             return False
         if isinstance(record, Pair):
             return True
-        if self.outcome and record.success is not (self.outcome == "won"):
+        if self.outcome and record.outcome != self.outcome:
             return False
         return (self.least is None or record.reward >= self.least) and (
             self.most is None or record.reward <= self.most
@@ -72,6 +72,10 @@ def export_records(
     source: Path, out: Path, form: str, what: str, wanted: Filter, hub: Hub, overwrite: bool = False
 ) -> None:
     """`eto export`"""
+    if hub.push:
+        from eto.cli.hub import check_push
+
+        check_push(hub.push)
     notes = Notes()
     kind, records = open_source(source, what, wanted, notes)
     wanted.check(kind)

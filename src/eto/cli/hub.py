@@ -12,8 +12,11 @@ from eto.data.atomic import atomic_directory
 from eto.data.exports import TABLE, Kind, export, left_behind
 from eto.data.files import disk_errors
 from eto.data.notes import Notes
+from eto.data.texts import shown
 from eto.errors import EtoError, InputError
 from eto.evaluation.data_card import Counts, DataFacts, data_card
+from eto.experiment.recipe import RUN_FILE
+from eto.experiment.recipe_yaml import read_text
 from eto.types import Pair, Trajectory
 
 
@@ -45,6 +48,20 @@ def write_folder(
     return written
 
 
+def check_push(name: str) -> None:
+    """Raises `InputError` for a name without an owner and where nobody is logged in: before the work."""
+    from huggingface_hub import constants, get_token
+
+    where = f"--push {shown(name, line=True)}"
+    if name.count("/") != 1 or not all(name.split("/")):
+        raise InputError("the Hub has no such names", where=where, hint="give OWNER/NAME")
+    if constants.HF_HUB_OFFLINE:
+        raise InputError("HF_HUB_OFFLINE is set", where=where, hint="unset it, or leave --push out")
+    if get_token() is None:
+        hint = "log in with `hf auth login`, or set HF_TOKEN"
+        raise InputError("nobody is logged in to the Hub", where=where, hint=hint)
+
+
 def push(folder: Path, name: str, kind: Literal["dataset", "model"] = "dataset") -> None:
     """Upload the folder as a private data set or model of the Hub. Raises `InputError` where that does not
     work."""
@@ -60,7 +77,7 @@ def push(folder: Path, name: str, kind: Literal["dataset", "model"] = "dataset")
         raise InputError(
             f"the folder is written, but could not be pushed: {' '.join(str(error).split())[:200]}",
             where=f"--push {name}",
-            hint="log in with `hf auth login`, give OWNER/NAME, and check the network",
+            hint="check the network and what the token may do; then the same command with --overwrite",
         ) from error
 
 
@@ -68,10 +85,11 @@ def _of_run(source: Path) -> tuple[str, dict[str, Any] | None]:
     """The recipe and the results of a run; "" and None of what is none, or not far enough."""
     from eto.evaluation.results import build_results
 
-    recipe = source / "recipe.yaml"
-    if not recipe.is_file():
+    path = source / RUN_FILE
+    if not path.is_file():
         return "", None
+    recipe = read_text(path)
     try:
-        return recipe.read_text(encoding="utf-8"), build_results(source)
+        return recipe, build_results(source)
     except EtoError:
-        return recipe.read_text(encoding="utf-8"), None
+        return recipe, None

@@ -59,10 +59,14 @@ _OF_A_MODEL = (
     *("config.json", "generation_config.json", "*.safetensors", "*.safetensors.index.json", "*.bin"),
     *("*.bin.index.json", "adapter_*", "tokenizer*", "special_tokens_map.json", "added_tokens.json"),
     *("vocab*", "merges.txt", "chat_template*", "additional_chat_templates"),
-    *("training.json", "metrics.jsonl"),
+    *("training.json", "metrics.jsonl", "adapters", "*.gguf"),
 )
-"""Files that a loader of models reads, and what `eto` writes of a training: none of an earlier model may stay
-beside a new one's."""
+"""Files that a loader of models reads, and what `eto` writes of a training or of a model: none of an earlier
+model may stay beside a new one's."""
+_HEADS = ("config.json", "adapter_config.json")
+"""A directory with one of them holds a whole model: they are the first to go and the last to come."""
+_SAVING = ".saving"
+"""Where a model is written, in its directory. One that is still there was stopped."""
 
 
 def check_file(
@@ -115,11 +119,16 @@ def check_directory(out: Path, *, overwrite: bool, inputs: Mapping[str, Path | N
         _check_apart(out, inputs, "--out")
         if out.exists() and not out.is_dir():
             raise InputError("this is a file already", where=str(out), hint="give --out a new directory")
+        if (out.resolve().parent / "DONE").exists():
+            hint = "give --out another place"
+            where = f"--out {shown(out, line=True)}"
+            raise InputError("this belongs to a stage of a run", where=where, hint=hint)
         if out.is_dir() and any(out.iterdir()):
-            if not any((out / name).is_file() for name in ("config.json", "adapter_config.json")):
+            whole = any((out / name).is_file() for name in _HEADS)
+            if not whole and not (out / _SAVING).is_dir():
                 hint = "give --out a new directory"
                 raise InputError("the directory holds other files and no model", where=str(out), hint=hint)
-            if not overwrite:
+            if whole and not overwrite:
                 raise _here_already(out, "--out")
         out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=out):
@@ -132,27 +141,31 @@ def check_directory(out: Path, *, overwrite: bool, inputs: Mapping[str, Path | N
 def new_model(out: Path) -> Iterator[Path]:
     """A directory to save a model in; its files then take the place of an earlier model's in `out`.
 
-    A save that fails leaves `out` as it was.
+    A save that fails leaves `out` as it was. Stopped at any point, `check_directory` admits it again.
     """
-    fresh = out / ".saving"
+    fresh = out / _SAVING
     shutil.rmtree(fresh, ignore_errors=True)
     try:
         with disk_errors(out):
             fresh.mkdir(parents=True)
         yield fresh
-        with disk_errors(out):
-            _move_model(fresh, out)
-    finally:
+    except BaseException:
         shutil.rmtree(fresh, ignore_errors=True)
+        raise
+    with disk_errors(out):
+        _move_model(fresh, out)
+        fresh.rmdir()
 
 
 def _move_model(fresh: Path, out: Path) -> None:
-    for earlier in [path for pattern in _OF_A_MODEL for path in out.glob(pattern)]:
-        if earlier.is_dir() and not earlier.is_symlink():
-            shutil.rmtree(earlier)
+    made = sorted(fresh.iterdir(), key=lambda path: path.name in _HEADS)
+    earlier = [path for pattern in (*_HEADS, *_OF_A_MODEL) for path in out.glob(pattern)]
+    for path in [*earlier, *(out / each.name for each in made)]:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
         else:
-            earlier.unlink(missing_ok=True)
-    for path in fresh.iterdir():
+            path.unlink(missing_ok=True)
+    for path in made:
         path.replace(out / path.name)
 
 

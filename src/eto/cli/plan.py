@@ -10,6 +10,7 @@ from pathlib import Path
 from eto.cli.compose import read_recipe
 from eto.cli.tables import print_parts
 from eto.cli.terminal import say, terminal
+from eto.errors import InputError
 from eto.evaluation.parts import Rows
 from eto.evaluation.table import Cell
 from eto.experiment.planning.acting import SERVER
@@ -31,9 +32,20 @@ PARTS = {
 """Parts of a device's memory, as they are shown."""
 
 
-def print_plan(path: Path, overrides: Sequence[str], hardware: str, as_json: bool) -> int:
+def print_plan(
+    path: Path,
+    overrides: Sequence[str],
+    hardware: str,
+    as_json: bool,
+    *,
+    quiet: bool = False,
+    source: Path | None = None,
+) -> int:
     """Print the plan of a run of the recipe at `path`; returns the exit code: 2 where something stands in its
-    way."""
+    way. Raises `InputError` for what has no effect on a plan: quiet, and a run in `source` to begin with."""
+    for option, given in (("--quiet", quiet), ("--from", source)):
+        if given:
+            raise InputError("it has no effect on --plan", where=option, hint="leave one of the two out")
     recipe = read_recipe(path, overrides, "run")
     plan = plan_run(recipe, named_hardware(hardware))
     if as_json:

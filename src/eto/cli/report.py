@@ -13,6 +13,7 @@ from eto.cli.run import print_pooled, print_report
 from eto.cli.terminal import say
 from eto.data.files import disk_errors, read_json, write_atomic
 from eto.errors import EtoError, InputError, MissingRequirement
+from eto.experiment.recipe import RUN_FILE
 
 FORMS = ("md", "html", "csv", "latex")
 
@@ -31,7 +32,7 @@ def report_run(directory: Path, form: str, episodes: int, html: Path | None, ove
         print_report(directory)
         _write_tables(directory, forms)
     except EtoError as error:
-        if not (directory / "recipe.yaml").is_file():
+        if not (directory / RUN_FILE).is_file():
             raise
         kept = error
     writable = os.access(directory, os.W_OK)

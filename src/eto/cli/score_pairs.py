@@ -26,7 +26,7 @@ from eto.data.pair_scores import (
 from eto.errors import InputError
 from eto.evaluation.results import natural
 from eto.experiment.compose import policy_of
-from eto.experiment.recipe import Recipe, load_recipe
+from eto.experiment.recipe import RUN_FILE, Recipe, recipe_of_run
 from eto.methods import declared_stages
 from eto.protocols import Stage
 
@@ -63,9 +63,9 @@ class _Round:
 def score_run(run: Path, number: int | None, limit: int, before: str) -> None:
     """Score the first `limit` pairs of a round, or of all rounds, under the agent that training began with
     and the one that it made; keep the sums of each turn beside the latter. What was scored before stays."""
-    if not (run / "recipe.yaml").is_file():
+    if not (run / RUN_FILE).is_file():
         raise InputError("there is no run", where=str(run), hint="name the directory of a run")
-    recipe = load_recipe(run / "recipe.yaml", note=False)
+    recipe = recipe_of_run(run)
     numbers = _rounds(run) if number is None else [number]
     if not numbers:
         raise InputError(

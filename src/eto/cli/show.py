@@ -18,6 +18,7 @@ from eto.evaluation.changes import GROUPS, Change, Changes, changes
 from eto.evaluation.facts import read_facts
 from eto.evaluation.parts import Rows
 from eto.evaluation.results import natural
+from eto.experiment.recipe import RUN_FILE
 from eto.types import Pair, Phase, Trajectory, Turn
 
 
@@ -47,8 +48,7 @@ def show_run(directory: Path, wanted: Wanted) -> None:
         raise InputError(f"unknown outcome {wanted.outcome!r}", where="--outcome", hint="won or lost")
     if wanted.pairs is not None:
         _check_of_pairs(wanted)
-    path = directory / "recipe.yaml"
-    if not path.is_file():
+    if not (directory / RUN_FILE).is_file():
         hint = "give the directory of a run: it holds recipe.yaml"
         raise InputError("there is no run here", where=str(directory), hint=hint)
     console = terminal(soft_wrap=True)
@@ -137,10 +137,13 @@ class _Run:
     def print_episodes(self, console: Console) -> None:
         """Episodes that fit, of the agent named or of all."""
         names = [self.agent] if self.wanted.agent else self.agents
-        found = [each for name in names for each in self._episodes(name) if self._fits(each)]
+        played = [each for name in names for each in self._episodes(name)]
+        found = [each for each in played if self._fits(each)]
         if not found:
-            tasks = sorted({each.task.id for name in names for each in self._episodes(name)})
+            tasks = sorted({each.task.id for each in played})
             hint = f"{len(tasks)} tasks were played, such as {', '.join(tasks[:3])}"
+            if self.wanted.outcome and not any(each.outcome for each in played):
+                hint = "leave --outcome out: the environment does not say what it calls solved"
             raise InputError("no episode fits", where=f"{self.split}, {', '.join(names)}", hint=hint)
         limit = max(self.wanted.limit, len(names) if self.wanted.task else 1)
         console.print(f"{len(found)} episodes on {self.split}, {min(limit, len(found))} of them shown")
@@ -148,9 +151,7 @@ class _Run:
             _print_episode(console, each)
 
     def _fits(self, episode: Trajectory) -> bool:
-        won = bool(episode.success) if episode.success is not None else episode.reward >= 1
-        by_outcome = {"": True, "won": won, "lost": not won}[self.wanted.outcome]
-        return by_outcome and self.wanted.task in ("", episode.task.id)
+        return self.wanted.outcome in ("", episode.outcome) and self.wanted.task in ("", episode.task.id)
 
     def _episodes(self, agent: str) -> list[Trajectory]:
         return self.store.get(Phase.evaluate(agent, self.split))

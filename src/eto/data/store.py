@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -51,13 +52,14 @@ class TrajectoryStore:
 
     def __init__(self, path: str | Path, *, read_only: bool = False) -> None:
         self.path = Path(path)
-        self._lock = threading.Lock()
+        self._lock, self._read_only = threading.Lock(), read_only
         self._db = self._found() if read_only else self._opened()
         try:
-            if not read_only:
-                self._prepare()
             (version,) = self._db.execute("PRAGMA user_version").fetchone()
-            check_version(version, self.path)
+            if version or read_only:
+                check_version(version, self.path)
+            if not read_only:
+                self._prepare(empty=version == 0)
         except sqlite3.Error as error:
             self._db.close()
             raise self._refused(error) from error
@@ -79,11 +81,10 @@ class TrajectoryStore:
         except (sqlite3.Error, OSError) as error:
             raise self._refused(error) from error
 
-    def _prepare(self) -> None:
+    def _prepare(self, *, empty: bool) -> None:
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = FULL")  # one fsync an episode, against a power cut
-        (version,) = self._db.execute("PRAGMA user_version").fetchone()
-        if version == 0:
+        if empty:
             self._db.executescript(_SCHEMA)
 
     def add(self, phase: Phase, trajectory: Trajectory) -> bool:
@@ -186,7 +187,14 @@ class TrajectoryStore:
         )
 
     def close(self) -> None:
-        """Close the file. Safe to call twice."""
+        """Close the file. Safe to call twice.
+
+        After the last writer it is one file without a log: who reads it then need not make one.
+        """
+        if not self._read_only:
+            with self._lock, suppress(sqlite3.Error):  # it is read now, closed already, or the disk is full
+                self._db.execute("PRAGMA busy_timeout = 0")
+                self._db.execute("PRAGMA journal_mode = DELETE")
         self._db.close()
 
     def __enter__(self) -> TrajectoryStore:

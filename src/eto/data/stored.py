@@ -13,6 +13,9 @@ from eto.data.store_files import check_version, connect_to_read, trajectory_in
 from eto.errors import InputError
 from eto.types import Phase, Trajectory
 
+_PAGE = 100
+"""Episodes that are read at once."""
+
 
 @contextmanager
 def opened(path: Path, notes: list[str] | None = None) -> Iterator[sqlite3.Connection]:
@@ -34,14 +37,10 @@ def stored_phases(path: Path) -> list[str]:
 def stream_phases(path: Path, phases: list[str], notes: Notes) -> Iterator[tuple[str, Trajectory]]:
     """Finished episodes of `phases`, each with its phase, by task and sample within each. Those that are
     damaged are left out and counted in `notes`, with the place of the first."""
-    statement = """
-        SELECT task_id, sample, record FROM episodes
-        WHERE phase = ? AND NOT failed ORDER BY task_id, sample
-    """
     damaged: list[str] = []
     with opened(path) as store:
         for phase in phases:
-            for task, sample, record in store.execute(statement, (phase,)):
+            for task, sample, record in _paged(store, phase):
                 where = f"phase {phase}, task {task}, sample {sample}"
                 try:
                     yield phase, trajectory_in(record, where)
@@ -49,6 +48,20 @@ def stream_phases(path: Path, phases: list[str], notes: Notes) -> Iterator[tuple
                     damaged.append(f"{error.where}: {error.problem}" if not damaged else "")
     if damaged:
         notes.events[f"damaged episodes left out (the first: {damaged[0]})"] += len(damaged)
+
+
+def _paged(store: sqlite3.Connection, phase: str) -> Iterator[tuple[str, int, object]]:
+    """Task, sample and record of a phase's finished episodes. No lock is held between pages: a run may begin
+    to write, however long this takes."""
+    statement = f"""
+        SELECT task_id, sample, record FROM episodes
+        WHERE phase = ? AND NOT failed AND (task_id, sample) > (?, ?)
+        ORDER BY task_id, sample LIMIT {_PAGE}
+    """
+    last: tuple[str, int] = ("", -1)
+    while page := store.execute(statement, (phase, *last)).fetchall():
+        yield from page
+        last = page[-1][:2]
 
 
 class StoredEpisodes:

@@ -10,12 +10,10 @@ from typing import Any
 from eto.errors import EtoError
 from eto.evaluation.results import natural
 from eto.evaluation.table import UNKNOWN
-from eto.experiment.recipe import Recipe, load_recipe
+from eto.experiment.recipe import RUN_FILE, Recipe, recipe_of_run
 from eto.experiment.recipe_yaml import read_text, read_yaml
 from eto.experiment.run_records import read_done, read_manifest
 from eto.methods import declared_stages
-
-RUN_FILE = "recipe.yaml"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +47,7 @@ def read_facts(directory: Path) -> Facts:
     faults: list[str] = []
     recipe, declared = None, []
     try:
-        recipe = load_recipe(directory / RUN_FILE, note=False)
+        recipe = recipe_of_run(directory)
         declared = [stage.agent for stage in declared_stages(recipe.method) if stage.agent]
         said: Mapping[str, Any] = recipe.model_dump(mode="json")
     except EtoError as error:

@@ -11,7 +11,7 @@ from eto.data.store import TrajectoryStore
 from eto.evaluation import statistics
 from eto.evaluation.costs import Costs, costs_of
 from eto.evaluation.pooled import shipped_episodes
-from eto.experiment.recipe import load_recipe
+from eto.experiment.recipe import recipe_of_run
 from eto.methods import load_method
 from eto.types import Trajectory
 
@@ -41,7 +41,7 @@ def outcome_of(
 ) -> Outcome:
     """The outcome of the run in `directory`, of a comparison in `place`; of a method that chooses by reward,
     that of the episodes it chose. Raises `InputError` for a run that is not finished."""
-    recipe = load_recipe(directory / "recipe.yaml", note=False)
+    recipe = recipe_of_run(directory)
     agent, episodes = episodes_of(directory, split)
     phase = load_method(recipe.method.name).best_of
     if phase is not None:

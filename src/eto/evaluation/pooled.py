@@ -23,7 +23,7 @@ from eto.evaluation.table import (
     interval_cell,
     kind_rows,
 )
-from eto.experiment.recipe import load_recipe
+from eto.experiment.recipe import recipe_of_run
 from eto.experiment.run_records import read_done
 from eto.machine import hardware_line
 from eto.methods import declared_stages
@@ -237,7 +237,7 @@ def shipped_episodes(directory: Path, split: str = "test") -> tuple[str, list[Tr
 def last_episodes(directory: Path, split: str) -> tuple[str, list[Trajectory]]:
     """The last agent that a run's method made and played on `split`, whichever was chosen, and its episodes.
     Raises `InputError` where none was played."""
-    recipe = load_recipe(directory / "recipe.yaml", note=False)
+    recipe = recipe_of_run(directory)
     with TrajectoryStore(directory / "trajectories.sqlite", read_only=True) as store:
         played = set(store.phases())
         for stage in reversed(declared_stages(recipe.method)):

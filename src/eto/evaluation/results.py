@@ -11,7 +11,7 @@ import eto.evaluation.statistics as statistics
 from eto.data.files import read_rows
 from eto.data.stored import StoredEpisodes
 from eto.errors import InputError
-from eto.experiment.recipe import Recipe, load_recipe
+from eto.experiment.recipe import RUN_FILE, Recipe, recipe_of_run
 from eto.experiment.run_records import read_done, read_manifest
 from eto.methods import declared_stages
 from eto.protocols import Stage
@@ -36,11 +36,11 @@ def build_results(run_directory: str | Path) -> dict[str, Any]:
     where there is no run, or a part of it cannot be read.
     """
     directory = Path(run_directory)
-    recipe_path, store_path = directory / "recipe.yaml", directory / "trajectories.sqlite"
-    if not recipe_path.is_file():
+    store_path = directory / "trajectories.sqlite"
+    if not (directory / RUN_FILE).is_file():
         hint = "give the directory of a run: it holds recipe.yaml"
         raise InputError("there is no run here", where=str(directory), hint=hint)
-    recipe = load_recipe(recipe_path, note=False)
+    recipe = recipe_of_run(directory)
     there = (directory / "manifest.json").exists()  # not yet, where it was stopped as it began
     manifest = read_manifest(directory) if there else {}
     stages = read_stages(directory)
@@ -93,7 +93,7 @@ def baseline_of(recipe: Recipe) -> str:
 def agents_of(run_directory: Path) -> set[str]:
     """The agents of a run, those that its method makes and those that its stages have noted; no checkpoints
     on the way to them."""
-    recipe = load_recipe(run_directory / "recipe.yaml", note=False)
+    recipe = recipe_of_run(run_directory)
     noted = {stage.get("agent", "") for stage in read_stages(run_directory)}
     return {stage.agent for stage in declared_stages(recipe.method)} | noted
 

@@ -24,7 +24,7 @@ from eto.data.atomic import atomic_directory
 from eto.data.files import disk_errors, read_rows
 from eto.data.store import TrajectoryStore
 from eto.errors import InputError, RunConflict
-from eto.experiment.recipe import Recipe, free_fields, recipe_diff, recorded
+from eto.experiment.recipe import RUN_FILE, Recipe, free_fields, recipe_diff, recorded
 from eto.experiment.recipe_yaml import read_text
 from eto.experiment.run import Run
 from eto.experiment.run_records import read_done, read_manifest
@@ -94,7 +94,7 @@ def forkable_stages(source: Path, recipe: Recipe) -> list[str]:
     Raises `InputError` where there is no run, no finished stage, or the recipe's own directory;
     `RunConflict` naming the fields where their difference leaves nothing to take.
     """
-    if not all((source / name).is_file() for name in ("recipe.yaml", "manifest.json")):
+    if not all((source / name).is_file() for name in (RUN_FILE, "manifest.json")):
         hint = "give the directory of a run: it holds recipe.yaml and manifest.json"
         raise InputError("there is no run here to take stages from", where=str(source), hint=hint)
     if source.resolve() == recipe.directory.resolve():
@@ -113,7 +113,7 @@ def forkable_stages(source: Path, recipe: Recipe) -> list[str]:
         raise RunConflict(
             "nothing can be taken from the run: fields differ that decide its first stage\n  "
             + "\n  ".join(lines),
-            where=str(source / "recipe.yaml"),
+            where=str(source / RUN_FILE),
             hint="give these fields the values of that run, or run without --from",
         )
     hint = "wait until its stage 'expert' is done, or run without --from"
@@ -126,7 +126,7 @@ def changed_fields(source: Path, recipe: Recipe) -> list[str]:
 
 
 def _recorded(source: Path) -> Mapping[str, Any]:
-    path = source / "recipe.yaml"
+    path = source / RUN_FILE
     return recorded(read_text(path), source=str(path))
 
 

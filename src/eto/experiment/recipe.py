@@ -21,6 +21,9 @@ from eto.settings import MethodSettings
 
 MOST_SHOWN = 120
 """Characters of an override that a message repeats."""
+RUN_FILE = "recipe.yaml"
+"""Where a run's directory holds the recipe, with every default written out."""
+_RESTORE = "restore it from a copy: the run wrote it when it began"
 
 __all__ = [
     "Recipe",
@@ -29,41 +32,58 @@ __all__ = [
     "load_recipe",
     "parse_recipe",
     "recipe_diff",
+    "recipe_of_run",
     "recorded",
     "resolved_yaml",
 ]
 
 
-def load_recipe(path: str | Path, overrides: Sequence[str] = (), *, note: bool = True) -> Recipe:
+def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """The recipe in the YAML file `path`, with `key.path=value` overrides (values are YAML). Where there is
     no such file, a name such as `quickstart` stands for the recipe that the package carries.
 
-    A warning says how keys of the earlier form are written now, unless `note` is false.
+    A warning says how keys of the earlier form are written now.
     Raises `RecipeError` naming the file, line and field, what is allowed, and the nearest known key;
     `InputError` when the file cannot be read.
     """
-    return parse_recipe(read_text(recipe_path(path)), overrides, source=str(path), note=note)
+    return parse_recipe(read_text(recipe_path(path)), overrides, source=str(path))
 
 
-def parse_recipe(
-    text: str, overrides: Sequence[str] = (), *, source: str = "recipe", note: bool = True
-) -> Recipe:
+def recipe_of_run(directory: Path) -> Recipe:
+    """The recipe that the run in `directory` wrote down; of an earlier form without a warning. Raises as
+    `load_recipe`."""
+    path = directory / RUN_FILE
+    values, lines = _mapping(read_text(path), str(path), _RESTORE)
+    origins = Rewriting(str(path)).file(values, _places(lines, str(path)))
+    return _validated(values, origins, str(path))
+
+
+def parse_recipe(text: str, overrides: Sequence[str] = (), *, source: str = "recipe") -> Recipe:
     """As `load_recipe`, from text; `source` stands for the file in error messages."""
-    values, lines = read_yaml(text, source)
-    if not isinstance(values, dict):
-        what = "is empty" if values is None else "is not a mapping of keys to values"
-        raise RecipeError(f"the recipe {what}", where=source, hint="`eto recipes` lists some to start from")
-    values = _unshared(values)
+    values, lines = _mapping(text, source, "`eto recipes` lists some to start from")
     rewriting = Rewriting(source)
-    origins = rewriting.file(values, {location: f"{source}:{line}" for location, line in lines.items()})
+    origins = rewriting.file(values, _places(lines, source))
     for override in overrides:
         for keys in _apply_override(values, override, rewriting):
             for length in range(len(keys), 0, -1):
                 if length == len(keys) or keys[:length] not in origins:
                     origins[keys[:length]] = _named(override)
-    if note and rewriting.note:
+    if rewriting.note:
         warnings.warn(rewriting.note, stacklevel=2)
     return _validated(values, origins, source)
+
+
+def _mapping(text: str, source: str, hint: str) -> tuple[dict[str, Any], Mapping[Location, int]]:
+    """The values of a recipe, and the line of every field; `hint` tells what to do where it is none."""
+    values, lines = read_yaml(text, source)
+    if not isinstance(values, dict):
+        what = "is empty" if values is None else "is not a mapping of keys to values"
+        raise RecipeError(f"the recipe {what}", where=source, hint=hint)
+    return _unshared(values), lines
+
+
+def _places(lines: Mapping[Location, int], source: str) -> dict[Location, str]:
+    return {location: f"{source}:{line}" for location, line in lines.items()}
 
 
 def _validated(values: dict[str, Any], origins: Mapping[Location, str], source: str) -> Recipe:
@@ -97,11 +117,9 @@ def recorded(text: str, *, source: str = "recipe") -> Mapping[str, Any]:
     """The values of a resolved recipe that was written before, in the present form; fields it did not know
     have their defaults.
 
-    Raises `RecipeError`, naming `source`, where it is not YAML.
+    Raises `RecipeError`, naming `source`, where it is not a mapping in YAML.
     """
-    values, _ = read_yaml(text, source)
-    if not isinstance(values, dict):
-        return {}
+    values, _ = _mapping(text, source, _RESTORE)
     rewriting = Rewriting(source)
     rewriting.file(values, {})
     method = values.get("method")

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from eto.data.files import cut_torn_row, disk_errors, finite, read_rows, write_atomic, write_json
 from eto.errors import RunConflict
-from eto.experiment.recipe import Recipe, free_fields, recipe_diff, recorded, resolved_yaml
+from eto.experiment.recipe import RUN_FILE, Recipe, free_fields, recipe_diff, recorded, resolved_yaml
 from eto.experiment.recipe_yaml import read_text
 from eto.experiment.run_records import check_place, read_done, read_manifest
 from eto.experiment.stage import OpenStage, stopwatch
@@ -183,7 +183,7 @@ class Run:
         write_json(self.directory / "manifest.json", manifest)
 
     def _accept_recipe(self) -> None:
-        path = self.directory / "recipe.yaml"
+        path = self.directory / RUN_FILE
         if path.exists():
             lines = recipe_diff(recorded(read_text(path), source=str(path)), self.recipe)
             free = free_fields(self.recipe)

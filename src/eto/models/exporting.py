@@ -52,9 +52,7 @@ def write_model(
     """
     weights_in(model, TYPES[dtype])
     for name, weight in model.named_parameters():
-        if dtype != "float32" and not torch.isfinite(weight).all():
-            hint = "use --dtype bfloat16 or float32"
-            raise InputError(f"{name} is too large for {dtype}", where="--dtype", hint=hint)
+        _check_finite(name, weight, dtype)
     model.config.dtype = TYPES[dtype]
     how = model.generation_config
     how.eos_token_id = sorted(stops)
@@ -67,13 +65,22 @@ def write_model(
 
 
 def write_adapter(source: Path, base: str, tokenizer: Any, directory: Path, dtype: str) -> None:
-    """Write the LoRA adapter in `source`, in `dtype`, as one of `base`, with the tokenizer."""
+    """Write the LoRA adapter in `source`, in `dtype`, as one of `base`, with the tokenizer. Raises as
+    `write_model`."""
     config = {**read_json(source / ADAPTER), "base_model_name_or_path": base}
     tensors = {name: each.to(TYPES[dtype]) for name, each in load_file(source / ADAPTER_WEIGHTS).items()}
+    for name, each in tensors.items():
+        _check_finite(name, each, dtype)
     with disk_errors(directory):
         write_json(directory / ADAPTER, config)
         save_file(tensors, directory / ADAPTER_WEIGHTS, metadata={"format": "pt"})
         tokenizer.save_pretrained(directory)
+
+
+def _check_finite(name: str, weight: torch.Tensor, dtype: str) -> None:
+    if dtype != "float32" and not torch.isfinite(weight).all():
+        hint = "use --dtype bfloat16 or float32"
+        raise InputError(f"{name} is too large for {dtype}", where="--dtype", hint=hint)
 
 
 def convert_script(given: Path | None = None) -> Path | None:

@@ -15,7 +15,7 @@ from typing import Any
 from eto.data.store_files import trajectory_in
 from eto.data.stored import opened
 from eto.errors import InputError
-from eto.types import Phase, Trajectory
+from eto.types import Outcome, Phase, Trajectory, outcome_of
 
 _SELECT = """
     SELECT rowid, phase, task_id, sample, failed,
@@ -49,14 +49,8 @@ class Entry:
     source: str
 
     @property
-    def outcome(self) -> str:
-        """`won`, `lost`, `failed`, or "" where the environment does not say."""
+    def outcome(self) -> Outcome:
         return outcome_of(self.failed, self.success)
-
-
-def outcome_of(failed: bool, success: bool | None) -> str:
-    """How an episode ended, in a word; see `Entry.outcome`."""
-    return "failed" if failed else {True: "won", False: "lost", None: ""}[success]
 
 
 class EpisodeIndex:

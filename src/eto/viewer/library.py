@@ -16,7 +16,8 @@ from eto.data.formats import read_pairs
 from eto.data.pair_scores import FILE as SCORES
 from eto.data.pair_scores import PairScores, read_scores
 from eto.errors import InputError
-from eto.evaluation.facts import RUN_FILE, Facts, read_facts
+from eto.evaluation.facts import Facts, read_facts
+from eto.experiment.recipe import RUN_FILE
 from eto.types import Pair, Phase
 from eto.viewer.index import EpisodeIndex
 

@@ -15,7 +15,7 @@ from markupsafe import Markup, escape
 
 from eto.data.texts import shown as as_text
 from eto.errors import EtoError, InputError
-from eto.evaluation.facts import RUN_FILE
+from eto.experiment.recipe import RUN_FILE
 from eto.viewer import pages
 from eto.viewer.index import EpisodeIndex
 from eto.viewer.library import Shown

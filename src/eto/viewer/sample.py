@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from eto.data.texts import shown as as_text
 from eto.errors import EtoError
 from eto.types import Phase, Trajectory
-from eto.viewer.index import Entry, outcome_of, phases_of
+from eto.viewer.index import Entry, phases_of
 from eto.viewer.library import Shown
 
 T = TypeVar("T")
@@ -147,5 +147,4 @@ def _side_of(entry: Entry) -> dict[str, str]:
 
 
 def _side(episode: Trajectory) -> dict[str, str]:
-    outcome = outcome_of(episode.failed, episode.success)
-    return {"agent": as_text(episode.source), "outcome": outcome, "stop": episode.stop.value}
+    return {"agent": as_text(episode.source), "outcome": episode.outcome, "stop": episode.stop.value}
