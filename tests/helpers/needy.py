@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hashlib import sha256
+from time import monotonic_ns
 
 from eto.protocols import Step
 from eto.types import Message, Task
@@ -44,7 +45,7 @@ class Needy:
 
 class NeedyEnvironment:
     def __init__(self, suite: Needy) -> None:
-        self.suite, self.visits = suite, 0
+        self.suite = suite
 
     def reset(self, task):
         self.said, self.number = [], task.payload["n"]
@@ -52,9 +53,8 @@ class NeedyEnvironment:
 
     def step(self, action):
         self.said.append(action)
-        self.visits += 1
         ended, reward = len(self.said) == len(WAY), self.worth()
-        heard = f"The {self.visits}" if self.suite.restless else "The cup is on the table."
+        heard = f"The {monotonic_ns()}" if self.suite.restless else "The cup is on the table."
         return Step(heard, reward * ended, ended, success=bool(ended and reward == 1))
 
     def worth(self) -> float:
