@@ -105,7 +105,8 @@ def train(lab: Lab, settings: StepAgentSettings) -> Outcome:
         rules = ContrastSettings()
         pairs, why = steps.contrast(lab, [], [], rules, settings.dpo, iteration, further=reflected)
         if not pairs:
-            return replace(steps.select(lab, rewards), note=f"round {iteration}: {why if reflected else nothing}")
+            note = why if reflected else nothing
+            return replace(steps.select(lab, rewards), note=f"round {iteration}: {note}")
         agent, result = steps.prefer(
             lab,
             pairs,
