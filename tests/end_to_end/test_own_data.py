@@ -327,9 +327,15 @@ def test_a_model_is_pushed(tiny_path: Path, tmp_path: Path, hub) -> None:
     assert {"README.md", "config.json", "tokenizer.json"} <= set(sent)
 
 
+def test_a_licence_needs_a_card(run: Path, tmp_path: Path, command) -> None:
+    out = tmp_path / "cups.jsonl"
+    command.fails("export", run, "--out", out, "--license", "mit", says=["--license", "add --card or --push"])
+    assert not out.exists()
+
+
 def test_a_folder_is_pushed(run: Path, tmp_path: Path, hub) -> None:
     out = tmp_path / "cups"
-    exported = ("export", run, "--phase", "explore/*", "--out", out, "--licence", "mit")
+    exported = ("export", run, "--phase", "explore/*", "--out", out, "--license", "mit")
     said, created, sent = pushed(hub, *exported)
     assert "pushed, private: me/cups" in said
     assert created["visibility"] == "private" and created["type"] == "dataset"

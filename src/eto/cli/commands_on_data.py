@@ -81,7 +81,7 @@ def export_data(
     push: Annotated[
         str, typer.Option(metavar="OWNER/NAME", help="Such a folder, uploaded as a private data set.")
     ] = "",
-    licence: Annotated[str, typer.Option(help="For the card, such as apache-2.0.")] = "unknown",
+    licence: Annotated[str, typer.Option("--license", help="For the card, such as apache-2.0.")] = "",
     overwrite: Overwrite = False,
 ) -> None:
     """Episodes, expert trajectories or pairs in the forms of other tools, as lines, tables or data sets."""

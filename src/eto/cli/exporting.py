@@ -65,13 +65,16 @@ class Hub:
 
     card: bool = False
     push: str = ""
-    licence: str = "unknown"
+    licence: str = ""
 
 
 def export_records(
     source: Path, out: Path, form: str, what: str, wanted: Filter, hub: Hub, overwrite: bool = False
 ) -> None:
     """`eto export`"""
+    if hub.licence and not (hub.card or hub.push):
+        hint = "add --card or --push, or leave it out"
+        raise InputError("there is no card to name it on", where="--license", hint=hint)
     if hub.push:
         from eto.cli.hub import check_push
 
@@ -96,7 +99,7 @@ def export_records(
         if not is_directory(out):
             problem = "a folder is written for the Hub, and this is the name of a file"
             raise InputError(problem, where=f"--out {shown(out, line=True)}", hint="give a directory")
-        written = write_folder(taken, kind, form, out, notes, source=source, licence=hub.licence)
+        written = write_folder(taken, kind, form, out, notes, source=source, licence=hub.licence or "unknown")
     else:
         written = export(taken, kind, form, out, notes)
     _tell(source, notes, kind, form, f"{written} {PLURAL[kind]} written: {out}")
