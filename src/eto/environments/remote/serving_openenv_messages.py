@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
 from eto.data.texts import brief, whole
+from eto.environments.remote.serving import faults
 from eto.protocols import TaskSuite
 from eto.types import Message, Task
 
@@ -130,11 +131,6 @@ def invalid(error: ValidationError | Refusal) -> dict[str, Any]:
     placed = [(".".join(str(part) for part in each["loc"]), each["msg"]) for each in errors]
     said = "; ".join(what if what.startswith(f"{where} ") else f"{where}: {what}" for where, what in placed)
     return refused("VALIDATION_ERROR", f"Invalid message: {said}", errors=errors)
-
-
-def faults(errors: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Type, place and words of each, without what was sent, which may be of any size."""
-    return [{name: each[name] for name in ("type", "loc", "msg")} for each in errors]
 
 
 def prompt(messages: Sequence[Message]) -> list[dict[str, str]]:
