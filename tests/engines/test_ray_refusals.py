@@ -88,7 +88,7 @@ def test_a_cluster_that_is_started_here_has_room_for_all_replicas(monkeypatch):
 def test_too_few_gpus_for_a_cluster_that_is_started_here(monkeypatch):
     monkeypatch.setattr("eto.engines.ray.cluster.gpus", lambda: [{"count": 2}])
     with pytest.raises(
-        MissingRequirement, match=r"5 replicas with 0.5 GPUs each need more than the 2"
+        MissingRequirement, match=r"5 replicas with 0.5 GPUs each need more than 2 GPUs"
     ) as error:
         Membership(RaySettings(replicas=5, gpus_each=0.5))
     assert error.value.where == "rollout.ray.gpus_each" and "rollout.ray.replicas" in error.value.hint

@@ -7,7 +7,7 @@ from typing import Literal
 
 from rich.console import Console
 
-from eto.data.texts import brief
+from eto.data.texts import brief, counted
 from eto.environments import load_suite, required_options, suite_names
 from eto.environments.hosting.boundary import listed_tasks
 from eto.environments.toolkit.conformance import Check
@@ -101,7 +101,7 @@ def serve(
         app = serving_openenv.build_app(suite, tasks, split, idle_seconds, most)
     else:
         app = serving_agentgym.build_app(suite, tasks, idle_seconds)
-    run_server(app, host, port, f"{suite.name}, {len(tasks)} tasks of {split}, over {protocol}: ")
+    run_server(app, host, port, f"{suite.name}, {counted(len(tasks), 'task')} of {split}, over {protocol}: ")
 
 
 def suite_with(name: str, options: Sequence[str]) -> TaskSuite:

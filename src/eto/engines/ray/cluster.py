@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from importlib import metadata, util
 from typing import Any
 
+from eto.data.texts import counted
 from eto.errors import EngineFailure, InputError, MissingRequirement
 from eto.machine import gpus
 from eto.settings.engines import RaySettings
@@ -87,9 +88,9 @@ def check_package() -> None:
 def check_gpus(settings: RaySettings, there: int) -> None:
     """Raises `MissingRequirement` where a cluster of one machine has fewer GPUs than replicas take."""
     if settings.replicas * settings.gpus_each > there:
-        asked = f"{settings.replicas} replicas with {settings.gpus_each:g} GPUs each"
+        asked = f"{counted(settings.replicas, 'replica')} with {counted(settings.gpus_each, 'GPU')} each"
         hint = "lower it or rollout.ray.replicas, or give rollout.ray.address of a cluster that has them"
-        problem = f"{asked} need more than the {there} there are"
+        problem = f"{asked} need more than {counted(there, 'GPU')} here"
         raise MissingRequirement(problem, where=f"{WHERE}.gpus_each", hint=hint)
 
 

@@ -20,6 +20,7 @@ import httpx2
 from websockets.exceptions import ConnectionClosed, WebSocketException
 from websockets.sync.client import ClientConnection, connect
 
+from eto.data.texts import counted
 from eto.environments.remote.openenv_fields import Fields, find_fields
 from eto.environments.remote.proxies import (
     check_address,
@@ -154,7 +155,9 @@ class OpenEnvEnvironment(EpisodeEnvironment):
                 raise self._failure(error)
             self._hang_up()
             if time.monotonic() > until:
-                problem = f"it holds {error.get('max_sessions', 'no more')} sessions at a time, all taken"
+                most = error.get("max_sessions")
+                held = counted(most, "session") if isinstance(most, int) else "no more sessions"
+                problem = f"it holds {held} at a time, all taken"
                 hint = "start it with a larger max_concurrent_envs, or lower rollout.slots"
                 raise InputError(problem, where=self._address, hint=hint)
             time.sleep(0.1)

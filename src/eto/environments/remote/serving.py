@@ -13,6 +13,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
+from eto.data.texts import counted
 from eto.environments.hosting.boundary import Begun, checked_environment, user_code
 from eto.environments.hosting.host import begin, take_step
 from eto.errors import EnvironmentFailure, EtoError
@@ -30,7 +31,7 @@ class Full(Exception):
     """All sessions that the server may hold are taken."""
 
     def __init__(self, limit: int) -> None:
-        super().__init__(f"the server holds {limit} sessions at a time, all taken")
+        super().__init__(f"the server holds {counted(limit, 'session')} at a time, all taken")
         self.limit = limit
 
 

@@ -14,7 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
-from eto.data.texts import whole
+from eto.data.texts import counted, whole
 from eto.environments.remote.serving import NotThere, Sessions, faults, lifespan
 from eto.errors import EtoError
 from eto.protocols import TaskSuite
@@ -69,7 +69,7 @@ def build_app(suite: TaskSuite, tasks: Sequence[Task], idle_seconds: float = 600
     def reset(body: ResetBody) -> dict[str, Any]:
         session = sessions.find(body.id)
         if not 0 <= body.data_idx < len(tasks):
-            raise NotThere(f"data_idx {body.data_idx}: there are {len(tasks)} tasks")
+            raise NotThere(f"data_idx {body.data_idx}: the server has {counted(len(tasks), 'task')}")
         task = tasks[body.data_idx]
         observation = session.reset(task).observation
         return {"observation": observation, "reward": 0.0, "done": False, "task": task.id}

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
-from eto.data.texts import brief, whole
+from eto.data.texts import brief, counted, whole
 from eto.environments.remote.serving import faults
 from eto.protocols import TaskSuite
 from eto.types import Message, Task
@@ -107,7 +107,7 @@ class Tasks:
     def within(self, name: str, number: int) -> int:
         """`number`, which the client calls `name`. Raises `Refusal` where no task has it."""
         if not 0 <= number < len(self):
-            there = f"split {self.split} has {len(self)} tasks, from 0 to {len(self) - 1}"
+            there = f"split {self.split} has {counted(len(self), 'task')}, from 0 to {len(self) - 1}"
             raise Refusal(name, f"{name} {brief(number)}: {there}")
         return number
 
@@ -148,7 +148,7 @@ def schemas() -> dict[str, Any]:
 
 def about(suite: TaskSuite, tasks: Tasks) -> dict[str, Any]:
     """`/metadata`."""
-    described = f"{len(tasks)} tasks of split {tasks.split}, by seeds from 0 to {len(tasks) - 1}"
+    described = f"{counted(len(tasks), 'task')} of split {tasks.split}, by seeds from 0 to {len(tasks) - 1}"
     return {
         "name": suite.name,
         "description": described,
