@@ -80,7 +80,7 @@ def hardware_line(hardware: Mapping[str, Any]) -> str:
     if hardware.get("cpus") is None:
         return UNKNOWN
     name, features = hardware.get("processor"), hardware.get("cpu_features")
-    parts = [f"{hardware['cpus']} CPUs"]
+    parts = [f"{hardware['cpus']} CPU{'s' * (hardware['cpus'] != 1)}"]
     if features is not None:
         matrix = [feature for feature in features if "bf16" in feature] or ["no bf16 instructions"]
         parts[0] += f" ({', '.join([str(name), *matrix])})"

@@ -69,6 +69,14 @@ def test_gated_products_are_exact(act):
     assert_same(plain, again, torch.randn(1, 7, 64) * 3)
 
 
+def test_a_product_is_not_written_over_its_own_factor():
+    torch.manual_seed(0)
+    plain = mlp(hidden_act="linear")
+    again = copy.deepcopy(plain)
+    recompute_cheaply(again)
+    assert_same(plain, again, torch.randn(1, 7, 64))
+
+
 def assert_same(plain, again, inputs) -> None:
     found = []
     for module in (plain, again):

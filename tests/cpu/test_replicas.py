@@ -47,7 +47,8 @@ def autograd(model, trees) -> dict[str, torch.Tensor]:
 def assert_close(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
     assert found.keys() == expected.keys()
     for name, gradient in expected.items():
-        torch.testing.assert_close(found[name], gradient, atol=1e-5, rtol=1e-4, msg=name)
+        atol = max(1e-5, 1e-6 * gradient.abs().max().item())  # sums of another order round otherwise
+        torch.testing.assert_close(found[name], gradient, atol=atol, rtol=1e-4, msg=name)
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,8 @@ ARGUMENTS = {
         ("sft", "tasks.explore_unseen=0.5", "read by `eto run`"),
         ("expert", "model.path=embedded", "model.path has no effect on `eto expert`"),
         ("expert", "tasks.dev_per_kind=2", "tasks.dev_per_kind has no effect"),
+        ("explore", "rollout.vllm.replicas=2", "no effect with rollout.engine=in_process"),
+        ("evaluate", "rollout.ray={replicas: 2}", "rollout.ray.replicas has no effect with rollout.engine"),
         ("replay", "method.explore.temperature=0.5", "method.explore.temperature has no effect"),
         ("explore", "method.iterations=3", "read by `eto run`"),
         ("explore", "evaluation.temperature=0.5", "use method.explore.temperature"),

@@ -227,7 +227,7 @@ def test_mistakes_of_an_import(tmp_path: Path, command) -> None:
     command.fails(
         "import", both, "--out", tmp_path / "a.jsonl", says=["both trajectories and pairs", "directory"]
     )
-    assert "1 pairs" in command.succeeds("import", both, "--out", tmp_path / "data")
+    assert "1 pair" in command.succeeds("import", both, "--out", tmp_path / "data")
     command.fails("import", both, "--out", tmp_path / "data", says=["something here already", "--overwrite"])
     command.succeeds("import", lines(tmp_path / "one.jsonl", ITEM), "--out", tmp_path / "data", "--overwrite")
     assert [path.name for path in (tmp_path / "data").iterdir()] == ["successes.jsonl"], "no old pairs"

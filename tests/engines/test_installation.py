@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
+import sys
 import threading
+import time
 import zipfile
 from pathlib import Path
 
+import psutil
 import pytest
 
 from eto.engines.vllm.installation import COMPLETE, installed_python, place_of
@@ -66,3 +70,29 @@ def test_other_pins_have_another_place(tmp_path):
     }
     assert len(places) == 4
     assert place_of(["b", "a==1"], [], tmp_path) == place_of(["a==1", "b"], [], tmp_path)
+
+
+INSTALLING = """
+import sys
+from pathlib import Path
+from eto.engines.vllm import installation
+note = f"open({sys.argv[1]!r}, 'w').write(str(os.getpid()))"
+installation.INSTALL = ("-c", f"import os, time; {note}; time.sleep(600)")
+installation.installed_python(["x"], say=lambda text: None, cache=Path(sys.argv[2]))
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_pip_ends_with_whoever_asked_for_it(how, tmp_path):
+    noted = tmp_path / "pid"
+    asking = subprocess.Popen([sys.executable, "-c", INSTALLING, str(noted), str(tmp_path / "cache")])
+    until = time.monotonic() + 60
+    while not (noted.exists() and noted.read_text()):
+        assert time.monotonic() < until and asking.poll() is None
+        time.sleep(0.1)
+    pip = psutil.Process(int(noted.read_text()))
+    asking.send_signal(how)
+    asking.wait(30)
+    pip.wait(30)
+    left = [path.name for path in (tmp_path / "cache" / "engines").iterdir() if path.is_dir()]
+    assert bool(left) is (how == signal.SIGKILL)  # removed by the next start then

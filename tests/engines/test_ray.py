@@ -209,7 +209,7 @@ def test_a_cluster_without_room_is_one_message(cluster, trained_path):
     learner = load_learner(trained_path, dtype="float32")
     settings = settings_for(cluster, start_seconds=1.0)
     says = (
-        "does not start: no answer within 1 s; a replica takes 1 CPUs and 0 GPUs of one node, and the cluster"
+        "does not start: no answer within 1 s; a replica takes 1 CPU and 0 GPUs of one node, and the cluster"
     )
     with pytest.raises(EngineFailure, match=says), opened(settings, learner, trained_path, []):
         pass

@@ -85,10 +85,23 @@ def test_a_cluster_that_is_started_here_has_room_for_all_replicas(monkeypatch):
     assert started["num_cpus"] == 3
 
 
+@pytest.mark.parametrize("kind", [Exception, RuntimeError, OSError])
+def test_a_cluster_that_does_not_start_here(kind, monkeypatch):
+    def late(*_, **__):
+        raise kind("The current node timed out during startup.")
+
+    ended = []
+    monkeypatch.setattr(ray, "init", late)
+    monkeypatch.setattr(ray, "shutdown", lambda: ended.append(True))
+    with pytest.raises(EngineFailure, match="no cluster could be started here: The current node timed out"):
+        Membership(RaySettings())
+    assert ended
+
+
 def test_too_few_gpus_for_a_cluster_that_is_started_here(monkeypatch):
     monkeypatch.setattr("eto.engines.ray.cluster.gpus", lambda: [{"count": 2}])
     with pytest.raises(
-        MissingRequirement, match=r"5 replicas with 0.5 GPUs each need more than the 2"
+        MissingRequirement, match=r"5 replicas with 0.5 GPUs each need more than 2 GPUs"
     ) as error:
         Membership(RaySettings(replicas=5, gpus_each=0.5))
     assert error.value.where == "rollout.ray.gpus_each" and "rollout.ray.replicas" in error.value.hint

@@ -31,7 +31,7 @@ def test_processes_share_the_hours_and_are_counted_in_an_accelerate_config(confi
         ("{replicas: 2, gpus_each: 1}", 1, ""),
         ("{replicas: 4, gpus_each: 0.5}", 2, ""),
         ("{replicas: 4}", 0, ""),
-        ("{replicas: 4, gpus_each: 1}", 1, "4 replicas with 1 GPUs each need more than the 2 there are"),
+        ("{replicas: 4, gpus_each: 1}", 1, "4 replicas with 1 GPU each need more than 2 GPUs here"),
     ],
 )
 def test_replicas_of_ray_on_the_learners_device(ray, servers, problem, config_only, tmp_path):  # noqa: F811

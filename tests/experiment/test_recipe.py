@@ -136,6 +136,17 @@ def test_malformed_override(override):
         (["tasks.dev_per_kind=0"], "needs dev tasks"),
         (["tasks.experts_per_kind=1"], "set method.contrast.agent_pairs to true"),
         (
+            [
+                *("tasks.experts_per_kind=0", "method.contrast.agent_pairs=true"),
+                *(
+                    "method.explore.samples=2",
+                    "method.explore.temperature=1",
+                    "method.dpo.rehearsal_weight=1",
+                ),
+            ],
+            "method.dpo.rehearsal_weight has no effect without experts",
+        ),
+        (
             ["method.guard.dev_every_epoch=false", "method.guard.patience=1"],
             "needs method.guard.dev_every_epoch",
         ),

@@ -154,7 +154,7 @@ def test_an_accelerate_config_of_gpus_is_launched_by_accelerate(tmp_path):
 
 def test_more_processes_than_gpus(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    with pytest.raises(InputError, match="2 processes, but 1 GPUs here"):
+    with pytest.raises(InputError, match="2 processes, but 1 GPU here"):
         sharded_launch.Processes(DistributedSettings(processes=2))
 
 
@@ -177,3 +177,21 @@ def test_a_rank_without_an_example_keeps_step():
     one, two = divided([example(3, 1)], 10, 2)
     assert one["counted"] + two["counted"] == 1
     assert len(one["passes"]) == len(two["passes"]) == 1
+
+
+def test_what_accelerate_refuses_is_told_without_its_traceback(tmp_path):
+    path = tmp_path / "accelerate.yaml"
+    path.write_text("distributed_type: MULTI_GPU\nnum_processes: 1\nno_such_key: 3\n")
+    with pytest.raises(EngineFailure, match=r"did not start: ValueError: .*no_such_key") as caught:
+        sharded_launch.Processes(DistributedSettings(backend="ddp", accelerate_config=str(path)))
+    assert len(caught.value.problem.splitlines()) == 1 and "correct what it names" in caught.value.hint
+
+
+def test_what_a_process_raised_is_told_and_not_that_torchrun_counts_it():
+    written = (
+        'Traceback (most recent call last):\n  File "a.py", line 1\nRuntimeError: no room\n'
+        "torch.distributed.elastic.multiprocessing.errors.ChildFailedError: \n=====\nexitcode  : 1\n"
+    )
+    assert sharded_launch._raised_in(written) == "RuntimeError: no room"
+    assert sharded_launch._raised_in(f"[rank1]: {written.splitlines()[2]}") == "RuntimeError: no room"
+    assert sharded_launch._raised_in("killed") == ""

@@ -34,6 +34,7 @@ transformers.
 - `run`: `eto run`
 - `runs`: `eto runs`
 - `score_pairs`: `eto score-pairs`
+- `serving`: servers of ours, until they are interrupted
 - `show`: `eto show`
 - `show_mask`: `eto show-mask`
 - `stages`: single stages on files

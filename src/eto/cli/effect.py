@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 from eto.engines.chat import UNTRAINED
 from eto.errors import InputError
@@ -17,7 +17,8 @@ from eto.experiment.recipe_earlier import present
 from eto.experiment.recipe_yaml import dotted, read_yaml
 from eto.methods import declared_stages
 from eto.protocols import CLONED
-from eto.settings import ContrastSettings, GuardSettings
+from eto.settings import ContrastSettings, GuardSettings, RaySettings
+from eto.settings.engines import EngineName
 
 _TURNS = tuple(f"method.contrast.{name}" for name in ContrastSettings.of_turns)
 _BOUNDS = tuple(f"method.guard.{name}" for name in GuardSettings.bounds)
@@ -91,8 +92,19 @@ def check_effect(
                 reason, hint = _unread_by_run(path, recipe)
             elif not _reads(command, path, recipe, split):
                 reason, hint = f"has no effect on `eto {command}`", _hint(command, path, recipe)
+            if not reason and (engine := _other_engine(path, recipe)):
+                reason = f"has no effect with rollout.engine={recipe.rollout.engine}"
+                hint = f"set rollout.engine={engine} too, or leave it out"
             if reason:
                 raise InputError(f"{path} {reason}", where=f"override {override}", hint=hint)
+
+
+def _other_engine(path: str, recipe: Recipe) -> str:
+    """The engine that a field is of, where the recipe names another; a file may hold some to choose from."""
+    rollout = recipe.rollout
+    named = {rollout.engine, (rollout.ray or RaySettings()).engine if rollout.engine == "ray" else ""}
+    others = [name for name in get_args(EngineName) if name not in named]
+    return next((name for name in others if _is_of(path, (f"rollout.{name}",))), "")
 
 
 def _unread_by_run(path: str, recipe: Recipe) -> tuple[str, str]:

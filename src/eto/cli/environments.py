@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Sequence
 from typing import Literal
 
 from rich.console import Console
 
-from eto.data.oserrors import reason
-from eto.data.texts import brief
+from eto.data.texts import brief, counted
 from eto.environments import load_suite, required_options, suite_names
 from eto.environments.hosting.boundary import listed_tasks
 from eto.environments.toolkit.conformance import Check
@@ -83,7 +81,7 @@ def serve(
         hint = "leave out --sessions, or take --protocol openenv"
         raise InputError("AgentGym's protocol does not limit sessions", where="--sessions", hint=hint)
     try:
-        import uvicorn
+        from eto.cli.serving import check_free, run_server
 
         if protocol == "openenv":
             from eto.environments.remote import serving_openenv
@@ -95,25 +93,15 @@ def serve(
     check_free(host, port)
     suite = suite_with(name, options)
     tasks = listed_tasks(suite, split)
+    if not tasks:
+        where = f"environment {suite.name}, split {split}"
+        raise InputError("there are no tasks to serve", where=where, hint="take another --split")
     if protocol == "openenv":
         most = serving_openenv.SESSIONS if sessions is None else sessions
         app = serving_openenv.build_app(suite, tasks, split, idle_seconds, most)
     else:
         app = serving_agentgym.build_app(suite, tasks, idle_seconds)
-    uvicorn.run(app, host=host, port=port, log_level="warning")
-
-
-def check_free(host: str, port: int) -> None:
-    """Refuse a place where no server can listen, before the suite is loaded."""
-    try:
-        family, _, _, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(place)
-    except (OSError, UnicodeError) as error:
-        why = reason(error) if isinstance(error, OSError) else "no name of a host"
-        hint = "take another --port, or a --host of this machine"
-        raise InputError(f"cannot listen: {why}", where=f"{host}:{port}", hint=hint) from None
+    run_server(app, host, port, f"{suite.name}, {counted(len(tasks), 'task')} of {split}, over {protocol}: ")
 
 
 def suite_with(name: str, options: Sequence[str]) -> TaskSuite:

@@ -18,7 +18,7 @@ from eto.data.items import ItemReader
 from eto.data.notes import Notes
 from eto.data.sinks import is_directory
 from eto.data.stored import stored_phases, stream_phases
-from eto.data.texts import shown
+from eto.data.texts import counted, shown
 from eto.errors import InputError
 from eto.types import Pair, Trajectory
 
@@ -88,7 +88,13 @@ def export_records(
         played = (Played(each, phase) for phase, each in kept if wanted.takes(each))
         written, logs = write_logs(played, out, source.resolve().name.split(".")[0])
         many = f", in {logs} logs" if logs > 1 else ""
-        _tell(source, notes, kind, form, f"{written} trajectories written{many}: {out}")
+        _tell(
+            source,
+            notes,
+            kind,
+            form,
+            f"{counted(written, 'trajectory', 'trajectories')} written{many}: {out}",
+        )
         return
     maker_of(kind, form)
     check_place(out, source, overwrite=overwrite)

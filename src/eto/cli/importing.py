@@ -13,7 +13,7 @@ from eto.data.columns import columns_of
 from eto.data.items import ItemReader
 from eto.data.records import pair_to_record, trajectory_to_record
 from eto.data.sinks import Write, is_directory, open_sink
-from eto.data.texts import shown
+from eto.data.texts import counted, shown
 from eto.errors import InputError
 from eto.types import Pair, Trajectory
 
@@ -105,6 +105,6 @@ def _report(parts: _Parts, out: Path) -> None:
             place = out / f"{part}.jsonl" if is_directory(out) else out
             say(f"{parts.counts[part]} {part}: {place}")
     if parts.counts["failed"]:
-        say(f"{parts.counts['failed']} episodes left out: simulator or engine failed")
+        say(f"{counted(parts.counts['failed'], 'episode')} left out: simulator or engine failed")
     if parts.counts["successes"] and parts.counts["failures"]:
         say(f"{parts.tasks_with_both} tasks have both a success and a failure: `eto pairs` contrasts these")

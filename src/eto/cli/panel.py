@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.text import Text
 
 from eto.cli.progress import Progress, Row, as_grid, clock
-from eto.data.texts import shown
+from eto.data.texts import counted, shown
 from eto.protocols import Stage
 
 MOST_ROWS = 12
@@ -57,7 +57,7 @@ class Panel(Progress):
     def _head(self) -> str:
         failed = sum(int(row.figures.get("failed", 0)) for row in self._rows.values())
         parts = [shown(self._title, line=True), clock(time.monotonic() - self._begun)]
-        parts += [f"{failed} episodes failed"] if failed else []
+        parts += [f"{counted(failed, 'episode')} failed"] if failed else []
         parts += [f"then {', '.join(names)}"] if (names := self._to_come()) else []
         return "  ".join(filter(None, parts))
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from eto.cli.outputs import check_file, inputs_of
 from eto.cli.terminal import terminal
 from eto.data.formats import write_trajectories
-from eto.data.texts import shown
+from eto.data.texts import counted, shown
 from eto.environments.hosting.boundary import checked_environment, listed_tasks, user_code
 from eto.environments.hosting.host import begin, take_step, verified_expert
 from eto.errors import EngineFailure, EtoError, InputError, PromptTooLong
@@ -103,7 +103,7 @@ class _Session:
         begun = begin(self._suite, self._environment, episode.task)
         episode.messages = begun.messages
         episode.tokenizer = self._player.tokenizer if self._player else None
-        self._say(f"{episode.task.id}, at most {begun.max_turns} turns")
+        self._say(f"{episode.task.id}, at most {counted(begun.max_turns, 'turn')}")
         for message in episode.messages:
             self._say(f"[{message.role}]\n{message.content}")
         self._say(HELP if self._player is None else f"Enter takes what {self._player.name} proposes; {HELP}")
@@ -123,7 +123,8 @@ class _Session:
             episode.source = f"{episode.source}+{HAND}" if own else HAND
         ended = episode.ended(stop or StopReason.OUT_OF_TURNS)
         solved = {True: "solved", False: "not solved", None: "success not told"}[ended.success]
-        self._say(f"ended ({ended.stop.value}): reward {ended.reward:g}, {solved}, {len(ended.turns)} turns")
+        turns = counted(len(ended.turns), "turn")
+        self._say(f"ended ({ended.stop.value}): reward {ended.reward:g}, {solved}, {turns}")
         return ended
 
     def _choose(self, number: int) -> tuple[Turn, bool] | None:

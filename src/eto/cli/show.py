@@ -13,6 +13,7 @@ from eto.cli.tables import print_parts
 from eto.cli.terminal import terminal
 from eto.data.formats import read_pairs
 from eto.data.stored import StoredEpisodes
+from eto.data.texts import counted
 from eto.errors import InputError
 from eto.evaluation.changes import GROUPS, Change, Changes, changes
 from eto.evaluation.facts import read_facts
@@ -146,7 +147,9 @@ class _Run:
                 hint = "leave --outcome out: the environment does not say what it calls solved"
             raise InputError("no episode fits", where=f"{self.split}, {', '.join(names)}", hint=hint)
         limit = max(self.wanted.limit, len(names) if self.wanted.task else 1)
-        console.print(f"{len(found)} episodes on {self.split}, {min(limit, len(found))} of them shown")
+        console.print(
+            f"{counted(len(found), 'episode')} on {self.split}, {min(limit, len(found))} of them shown"
+        )
         for each in found[:limit]:
             _print_episode(console, each)
 
@@ -193,7 +196,8 @@ def _print_pairs(console: Console, directory: Path, wanted: Wanted) -> None:
         raise InputError(f"round {wanted.pairs} has no pairs", where=str(directory), hint=hint)
     found = [pair for pair in read_pairs(path) if wanted.task in ("", pair.task.id)]
     console.print(
-        f"{len(found)} pairs of round {wanted.pairs}, {min(len(found), wanted.limit)} of them shown"
+        f"{counted(len(found), 'pair')} of round {wanted.pairs}, "
+        f"{min(len(found), wanted.limit)} of them shown"
     )
     for pair in found[: wanted.limit]:
         _print_pair(console, pair)
@@ -205,7 +209,7 @@ def _print_pair(console: Console, pair: Pair) -> None:
     for message in pair.chosen.messages:
         console.print(f"[{message.role}] {message.content}", style="dim")
     if pair.shared_turns:
-        console.print(f"--- the same on both sides, {pair.shared_turns} turns", style="bold")
+        console.print(f"--- the same on both sides, {counted(pair.shared_turns, 'turn')}", style="bold")
         _print_turns(console, pair.chosen.turns[: pair.shared_turns], 0)
     for name, side in (("chosen", pair.chosen), ("rejected", pair.rejected)):
         console.print(f"--- {name} ({side.source}, reward {side.reward:g})", style="bold")
@@ -216,7 +220,9 @@ def _print_episode(console: Console, trajectory: Trajectory, shared: int = 0) ->
     """One episode; `shared` turns are like those of the one beside it."""
     success = {True: ", solved", False: ", not solved", None: ""}[trajectory.success]
     head = f"=== {trajectory.task.id} by {trajectory.source}: reward {trajectory.reward:g}{success}"
-    console.print(f"\n{head}, {len(trajectory.turns)} turns, {trajectory.stop.value}", style="bold")
+    console.print(
+        f"\n{head}, {counted(len(trajectory.turns), 'turn')}, {trajectory.stop.value}", style="bold"
+    )
     for message in trajectory.messages:
         console.print(f"[{message.role}] {message.content}", style="dim")
     if shared:

@@ -16,6 +16,7 @@ from eto.cli.outputs import check_file, check_results, inputs_of, write_results
 from eto.cli.progress import Progress
 from eto.cli.terminal import say, terminal
 from eto.data.formats import PairForm, read_trajectories, write_pairs, write_trajectories
+from eto.data.texts import counted
 from eto.engines.actor import Actor
 from eto.errors import InputError
 from eto.experiment.acting import Acting
@@ -89,7 +90,10 @@ def explore_tasks(
         samples=explore.samples,
     )
     failed = sum(t.failed for t in played)
-    say(f"{len(played)} trajectories written: {out}" + (f" ({failed} failed and set aside)" * bool(failed)))
+    say(
+        f"{counted(len(played), 'trajectory', 'trajectories')} written: {out}"
+        + (f" ({failed} failed and set aside)" * bool(failed))
+    )
 
 
 def evaluate_model(
@@ -192,7 +196,7 @@ def make_pairs(
         items = reference_pairs(read_reference_items(expert), read_reference_items(explored))
         write_reference_pairs(out, items)
         write_results(results, {"pairs": len(items)})
-        say(f"{len(items)} pairs by the reference's rules: {out}")
+        say(f"{counted(len(items), 'pair')} by the reference's rules: {out}")
         return
     if rules != "eto":
         raise InputError(f"unknown rules {rules!r}", where="--rules", hint="use eto or reference")
@@ -209,7 +213,7 @@ def make_pairs(
     )
     write_pairs(out, result.pairs, form=cast(PairForm, form))
     write_results(results, {"pairs": len(result.pairs), **asdict(result.summary)})
-    say(f"{len(result.pairs)} pairs written: {out}")
+    say(f"{counted(len(result.pairs), 'pair')} written: {out}")
     for name, count in asdict(result.summary).items():
         if count:
             say(f"  {name.replace('_', ' ')}: {count}")

@@ -13,6 +13,7 @@ from eto.cli.kept import KeptTraining, stopped_writing, training_of
 from eto.cli.outputs import check_directory, inputs_of, new_model
 from eto.cli.progress import Progress
 from eto.data.formats import read_pairs, read_trajectories
+from eto.data.texts import counted
 from eto.errors import InputError
 from eto.experiment.compose import policy_of, section, training_arguments
 from eto.experiment.loading import check_for_training
@@ -101,7 +102,7 @@ def optimise(
                 fit.stop(bound)
         _save(learner, out, kept, command, name)
     if fit.stopped:
-        progress.say(f"stopped after {fit.step} steps: {fit.stopped}")
+        progress.say(f"stopped after {counted(fit.step, 'step')}: {fit.stopped}")
     progress.say(f"model written: {out}")
 
 

@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from eto.cli.environments import check_free
-from eto.cli.terminal import say
 from eto.errors import InputError, MissingRequirement
 
 
 def view_runs(directories: Sequence[Path], host: str, port: int) -> None:
     """Serve pages of the runs below `directories`, by default `runs`, until interrupted."""
     try:
-        import uvicorn
-
+        from eto.cli.serving import check_free, run_server
         from eto.viewer.app import build_app
     except ModuleNotFoundError as error:
         hint = "pip install 'eto-agent[view]'"
@@ -24,6 +21,4 @@ def view_runs(directories: Sequence[Path], host: str, port: int) -> None:
         hint = "name the directory of a run, or one that holds runs"
         raise InputError("there is no directory `runs` here", where="eto view", hint=hint)
     check_free(host, port)
-    app = build_app(roots, hosts=[host])
-    say(f"http://{f'[{host}]' if ':' in host else host}:{port}   Ctrl-C ends it")
-    uvicorn.run(app, host=host, port=port, log_level="warning")
+    run_server(build_app(roots, hosts=[host]), host, port)

@@ -167,7 +167,8 @@ class _Norm(torch.autograd.Function):
 
 
 def is_gated_mlp(module: nn.Module) -> bool:
-    """Whether a module computes down(act(gate(x)) * up(x)) of its four parts, and nothing else."""
+    """Whether a module computes down(act(gate(x)) * up(x)) of its four parts, and nothing else. Not with an
+    act that gives back its input, such as the identity: the product is written over what it gives."""
     parts = dict(module.named_children())
     if set(parts) != _MLP or any(True for _ in parts["act_fn"].parameters()) or module._parameters:
         return False
@@ -187,7 +188,11 @@ def is_gated_mlp(module: nn.Module) -> bool:
         found = twin(inputs)
     except FOREIGN:
         return False
-    wanted = down(_product(parts["act_fn"], gate(inputs), up(inputs)))
+    gated = gate(inputs)
+    acted = parts["act_fn"](gated)
+    if acted.untyped_storage().data_ptr() == gated.untyped_storage().data_ptr():
+        return False
+    wanted = down(acted * up(inputs))
     return (
         isinstance(found, Tensor)
         and found.shape == wanted.shape

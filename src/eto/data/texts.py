@@ -39,6 +39,12 @@ def markdown_code(text: object) -> str:
     return f"{fence}{space}{code}{space}{fence}"
 
 
+def counted(number: float, noun: str, nouns: str = "") -> str:
+    """`1 task`, `2 tasks`; `nouns` where an s makes no plural."""
+    shown = f"{number:g}" if isinstance(number, float) else number
+    return f"{shown} {noun if number == 1 else nouns or f'{noun}s'}"
+
+
 def brief(value: object, longest: int = 80) -> str:
     """`repr(value)`, shortened in its middle: for messages about values of any size."""
     try:

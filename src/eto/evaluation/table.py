@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from eto.data.texts import markdown_code, markdown_text, shown
+from eto.data.texts import counted, markdown_code, markdown_text, shown
 from eto.machine import hardware_line
 
 if TYPE_CHECKING:
@@ -204,7 +204,7 @@ def _notes(results: Mapping[str, Any]) -> list[str]:
         pairs = metrics["pairs"]
         total = sum(pairs.values()) if isinstance(pairs, Mapping) else pairs
         kinds = f" ({', '.join(f'{kind} {n}' for kind, n in pairs.items())})" if pairs != total else ""
-        notes.append(f"iteration {iteration}: {total} pairs{kinds}")
+        notes.append(f"iteration {iteration}: {counted(total, 'pair')}{kinds}")
     notes += [f"{stage} was stopped: {rule}" for stage, rule in results["guard"].items()]
     for split, content in results["splits"].items():
         for agent, figures in content["agents"].items():

@@ -20,6 +20,7 @@ from eto.methods import load_method
 from eto.protocols import Need
 from eto.settings import (
     DistributedSettings,
+    DpoSettings,
     EnvironmentSettings,
     EvaluationSettings,
     MethodSettings,
@@ -106,6 +107,15 @@ class Recipe(Settings):
         if self.tasks.experts_per_kind == 0 and (need := unmet(self.method, Need.EXPERTS)):
             problem = f"{unmet_text(self.method.name, need)}, but tasks.experts_per_kind is 0"
             raise Conflict(f"{problem}; {advice(need, self.method.name)}")
+        return self
+
+    @model_validator(mode="after")
+    def _experts_are_there_to_rehearse(self) -> Self:
+        for name, section in training_sections(self.method).items():
+            rehearses = isinstance(section, DpoSettings) and section.rehearsal_weight > 0
+            if self.tasks.experts_per_kind == 0 and rehearses:
+                problem = f"method.{name}.rehearsal_weight has no effect without experts"
+                raise Conflict(f"{problem}; set it to 0, or raise tasks.experts_per_kind")
         return self
 
     @model_validator(mode="after")

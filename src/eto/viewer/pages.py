@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from eto.data.files import read_rows
+from eto.data.texts import counted
 from eto.errors import EtoError, InputError
 from eto.evaluation.changes import GROUPS, verdict
 from eto.evaluation.curve import CURVES
@@ -215,7 +216,7 @@ def pair_page(shown: Shown, number: str, place: int) -> dict[str, Any]:
     """One pair of a round, side by side."""
     pairs, scored = shown.pairs(number), shown.scores(number)
     if not 0 <= place < len(pairs):
-        raise InputError(f"round {number} has {len(pairs)} pairs", where=shown.name)
+        raise InputError(f"round {number} has {counted(len(pairs), 'pair')}", where=shown.name)
     pair, scores, recipe = pairs[place], scored.get(place), shown.facts().recipe
     return {
         "pair": pair,

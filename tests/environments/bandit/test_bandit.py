@@ -195,7 +195,7 @@ def test_react_answers_are_read_after_their_label() -> None:
         ({"kinds": []}, "bandit.kinds", "no task type"),
         ({"kinds": ["bernoulli-easy"]}, "bandit.kinds", "unknown task type"),
         ({"kinds": ["bernoulli-easy-21-clothes"]}, "bandit.kinds", "21 arms"),
-        ({"kinds": ["bernoulli-easy-1-video"]}, "bandit.kinds", "1 arms"),
+        ({"kinds": ["bernoulli-easy-1-video"]}, "bandit.kinds", "1 arm"),
         ({"kinds": ["bernoulli-easy-3-own"]}, "bandit.names", "have no names"),
         ({"kinds": ["bernoulli-easy-3-own"], "names": ["a", "b"]}, "bandit.kinds", "3 arms"),
         ({"kinds": ["bernoulli-easy-2-own"], "names": ["a", " "]}, "bandit.names", "empty name"),

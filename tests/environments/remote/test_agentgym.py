@@ -25,9 +25,9 @@ from eto.rollout.rollouts import rollouts
 
 
 @contextmanager
-def serving(app: FastAPI):
+def serving(app: FastAPI, port: int = 0):
     """The address of a server in a thread of this process."""
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error"))
+    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="error"))
     thread = threading.Thread(target=server.run)
     thread.start()
     try:

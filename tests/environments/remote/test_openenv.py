@@ -177,7 +177,7 @@ def test_a_server_that_is_full(kind, monkeypatch):
         task = suite.tasks("train")[0]
         with closing(suite.environment()) as one, closing(suite.environment()) as two:
             one.reset(task)
-            with pytest.raises(InputError, match=r"(?s)holds 1 sessions.*max_concurrent_envs"):
+            with pytest.raises(InputError, match=r"(?s)holds 1 session.*max_concurrent_envs"):
                 two.reset(task)
             one.close()
             assert two.reset(task) == "Count to 1."

@@ -75,7 +75,7 @@ def test_its_clients_are_told_of_a_full_server():
     )
     with serving(build_app(suite, suite.tasks("train"), "train", limit=1)) as address:
         played = subprocess.run([PYTHON, "-c", script, address], capture_output=True, text=True, timeout=60)
-    assert "holds 1 sessions at a time, all taken (code: CAPACITY_REACHED)" in played.stdout, played.stderr
+    assert "holds 1 session at a time, all taken (code: CAPACITY_REACHED)" in played.stdout, played.stderr
 
 
 def test_its_validation_of_running_servers_passes():

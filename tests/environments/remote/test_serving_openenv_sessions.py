@@ -55,7 +55,7 @@ def test_a_server_that_is_full():
                 with pytest.raises(ConnectionClosed):
                     two.hear()
             full = httpx2.post(f"{address}/reset", json={})
-            assert full.status_code == 503 and "holds 1 sessions" in full.json()["detail"]
+            assert full.status_code == 503 and "holds 1 session" in full.json()["detail"]
         until_open(sessions, 0)
         remote = client(address)
         with closing(remote.environment()) as environment:
@@ -192,6 +192,7 @@ def test_agentgyms_sessions_are_not_limited(command):
 @pytest.mark.parametrize("package", ["uvicorn", "websockets"])
 def test_what_serving_needs_is_named(package, monkeypatch):
     monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.delitem(sys.modules, "eto.cli.serving", raising=False)
     monkeypatch.delitem(sys.modules, "eto.environments.remote.serving_openenv")
     monkeypatch.delattr("eto.environments.remote.serving_openenv")
     with pytest.raises(MissingRequirement, match=rf"'{package}' is not installed(?s:.)*eto-agent\[serve\]"):

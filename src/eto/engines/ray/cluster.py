@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from importlib import metadata, util
 from typing import Any
 
+from eto.data.texts import counted
 from eto.errors import EngineFailure, InputError, MissingRequirement
 from eto.machine import gpus
 from eto.settings.engines import RaySettings
@@ -28,6 +29,10 @@ _lock = threading.RLock()
 _members = 0
 _ours = False
 _address: str | None = None
+
+
+class _NoCluster(Exception):
+    """Ray has not begun."""
 
 
 class Membership:
@@ -87,9 +92,9 @@ def check_package() -> None:
 def check_gpus(settings: RaySettings, there: int) -> None:
     """Raises `MissingRequirement` where a cluster of one machine has fewer GPUs than replicas take."""
     if settings.replicas * settings.gpus_each > there:
-        asked = f"{settings.replicas} replicas with {settings.gpus_each:g} GPUs each"
+        asked = f"{counted(settings.replicas, 'replica')} with {counted(settings.gpus_each, 'GPU')} each"
         hint = "lower it or rollout.ray.replicas, or give rollout.ray.address of a cluster that has them"
-        problem = f"{asked} need more than the {there} there are"
+        problem = f"{asked} need more than {counted(there, 'GPU')} here"
         raise MissingRequirement(problem, where=f"{WHERE}.gpus_each", hint=hint)
 
 
@@ -101,8 +106,9 @@ def _start(settings: RaySettings, quiet: dict[str, Any]) -> None:
     cpus = max(os.cpu_count() or 1, math.ceil(settings.replicas * settings.cpus_each))
     memory = settings.object_store_mb * MB
     try:
-        ray.init("local", num_cpus=cpus, object_store_memory=memory, include_dashboard=False, **quiet)
-    except (RuntimeError, ValueError, OSError, ray.exceptions.RayError) as error:
+        with _told():
+            ray.init("local", num_cpus=cpus, object_store_memory=memory, include_dashboard=False, **quiet)
+    except _NoCluster as error:
         hint = "see what Ray wrote below /tmp/ray, or give rollout.ray.address of a cluster that runs"
         raise EngineFailure(f"no cluster could be started here: {error}", where=WHERE, hint=hint) from error
 
@@ -128,15 +134,30 @@ def _join(address: str, quiet: dict[str, Any]) -> None:
             problem = f"what answers at {address} is not the head of a cluster"
             raise InputError(problem, where=where, hint=hint)
     try:
-        ray.init(address, **quiet)
-    except (RuntimeError, ValueError, OSError, ray.exceptions.RayError) as error:
-        ray.shutdown()  # what a failed start left
+        with _told():
+            ray.init(address, **quiet)
+    except _NoCluster as error:
         problem = str(error).strip()
         if "ersion mismatch" in problem:
             hint = "install the same versions of Python and ray here and on every node"
         raise InputError(
             f"the cluster at {address} cannot be used: {problem}", where=where, hint=hint
         ) from error
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """What Ray raises where it cannot begin becomes `_NoCluster`, and what it left behind ends."""
+    import ray
+
+    known = (RuntimeError, ValueError, OSError, ray.exceptions.RayError)
+    try:
+        yield
+    except Exception as error:
+        ray.shutdown()
+        if type(error) is Exception or isinstance(error, known):  # where a node is late it has no class
+            raise _NoCluster(str(error)) from error
+        raise
 
 
 def _speaks_grpc(head: socket.socket) -> bool:

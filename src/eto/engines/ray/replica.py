@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
+from eto.data.texts import counted
 from eto.engines.opening import Needs
 from eto.engines.ray.acting_node import ActingNode
 from eto.engines.ray.cluster import WHERE
@@ -224,7 +225,8 @@ def _room(settings: RaySettings) -> str:
     import ray
 
     free = ray.available_resources()
+    taken = f"{counted(settings.cpus_each, 'CPU')} and {counted(settings.gpus_each, 'GPU')}"
     return (
-        f"a replica takes {settings.cpus_each:g} CPUs and {settings.gpus_each:g} GPUs of one node, and the "
+        f"a replica takes {taken} of one node, and the "
         f"cluster has {free.get('CPU', 0):g} and {free.get('GPU', 0):g} free"
     )

@@ -12,6 +12,7 @@ import os
 import shutil
 from typing import TYPE_CHECKING
 
+from eto.data.texts import counted
 from eto.errors import InputError, MissingRequirement
 
 if TYPE_CHECKING:
@@ -85,8 +86,8 @@ def _cards(vllm: VllmSettings, number: int) -> list[str] | None:
     first = number * vllm.devices_each
     if len(chosen := devices[first : first + vllm.devices_each]) < vllm.devices_each:
         raise MissingRequirement(
-            f"{vllm.replicas} servers with {vllm.devices_each} GPUs each need more than the "
-            f"{len(devices)} there are",
+            f"{counted(vllm.replicas, 'server')} with {counted(vllm.devices_each, 'GPU')} each need more "
+            f"than {counted(len(devices), 'GPU')} here",
             where="rollout.vllm.replicas",
             hint="lower rollout.vllm.replicas or rollout.vllm.devices_each",
         )

@@ -12,13 +12,15 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from filelock import FileLock
 
 from eto.data.files import disk_errors
+from eto.engines.vllm import guard
+from eto.engines.vllm.process import GRACE_SECONDS
 from eto.errors import MissingRequirement
 from eto.paths import cache_dir
 
@@ -85,14 +87,35 @@ def _run(command: Sequence[str], packages: Sequence[str]) -> str:
     """What it wrote to its standard output."""
     # Variables of the environment that eto runs in would point pip at ours.
     clean = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")}
-    ended = subprocess.run(
-        command, env=clean, stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8", errors="replace"
-    )
-    if ended.returncode == 0:
-        return ended.stdout
-    said = [line for line in (ended.stdout + ended.stderr).splitlines() if line.strip()][-TAIL:]
+    status, out, errors = _guarded(command, clean)
+    if status == 0:
+        return out
+    said = [line for line in (out + errors).splitlines() if line.strip()][-TAIL:]
     raise MissingRequirement(
         "\n".join([f"{' '.join(packages)} could not be installed", *(f"  {line}" for line in said)]),
         where="rollout.vllm.packages",
         hint="correct the pins, or name a vLLM of your own in rollout.vllm.command",
     )
+
+
+def _guarded(command: Sequence[str], environment: Mapping[str, str]) -> tuple[int, str, str]:
+    """Exit status, standard output and error of a command that ends with this process, however that ends:
+    left alone it would build on beside the next start, in a place that is removed."""
+    held, hold = os.pipe()
+    with subprocess.Popen(
+        [sys.executable, "-I", guard.__file__, str(GRACE_SECONDS), *command],
+        env=dict(environment),
+        stdin=held,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+        errors="replace",
+        start_new_session=True,
+    ) as running:
+        os.close(held)
+        try:
+            out, errors = running.communicate()
+        finally:
+            os.close(hold)
+            running.wait()
+    return running.returncode, out, errors

@@ -12,6 +12,7 @@ from uuid import uuid4
 
 from safetensors import SafetensorError, safe_open
 
+from eto.data.texts import counted
 from eto.engines.server.connection import Answer, Connection, Lost
 from eto.engines.server.replica import Replica, check_weights
 from eto.engines.server.wire import COMPLETIONS, completion_request, request_shape
@@ -147,7 +148,7 @@ class VllmReplica(Replica):
         if self._restarts > self._vllm.restarts or self.directory is None:
             tail = self.process.tail() if self.process else ""
             raise EngineFailure(
-                f"vLLM failed {self._restarts} times in a row: {why}\n{tail}",
+                f"vLLM failed {counted(self._restarts, 'time')} in a row: {why}\n{tail}",
                 where=WHERE,
                 hint=f"its log is {self.start.log}; the same command goes on where this one stopped",
             )

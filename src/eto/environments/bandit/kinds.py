@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 
+from eto.data.texts import counted
 from eto.environments.bandit.prompts import CLOTHES, LETTERS
 from eto.errors import InputError
 
@@ -57,7 +58,7 @@ def kind_of(name: str, own: Sequence[str]) -> Kind:
         hint = "name the arms: environment.options.names=[...]"
         raise InputError(f"the arms of {name} have no names", where="bandit.names", hint=hint)
     if not 2 <= kind.arms <= most:
-        problem = f"{name} has {kind.arms} arms"
+        problem = f"{name} has {counted(kind.arms, 'arm')}"
         named = f", as many as there are names: {most}" if kind.scene == "own" else f" to {most}"
         raise InputError(problem, where="bandit.kinds", hint=f"2{named}")
     return kind

@@ -5,6 +5,7 @@
 - `openenv`: environments behind an OpenEnv server
 - `openenv_fields`: which of its fields carry text
 - `proxies`: no proxy for servers on this machine
+- `reaching`: servers that are started again meanwhile
 - `serving`: the sessions of a server over a suite of ours
 - `serving_agentgym`: our environments over AgentGym's protocol
 - `serving_openenv`: our environments over OpenEnv's protocol

@@ -20,7 +20,8 @@ from urllib.parse import urlsplit
 
 import httpx2
 
-from eto.environments.remote.proxies import check_address, client, usable_proxy
+from eto.environments.remote.proxies import check_address, client, refusal, usable_proxy
+from eto.environments.remote.reaching import Reach
 from eto.environments.toolkit.scoring import clipped, episode_score
 from eto.environments.toolkit.suite import INSTRUCTION, EpisodeEnvironment, NumberedSuite, options_of
 from eto.errors import EnvironmentFailure, InputError
@@ -30,6 +31,8 @@ from eto.types import Task
 SCORES = ("reward", "score")
 TASK_FIELDS = ("data_idx", "session_id", "item_id", "game", "seed", "id")
 """What servers call a task's number, the surest first."""
+CLOSE_SECONDS = 5.0
+"""Longest wait for the end of a session: a server that is at work on it ends it afterwards."""
 FIXED = {"world_type": "Text"}
 """Further fields that a server's `/reset` may ask for."""
 
@@ -72,16 +75,17 @@ class AgentGym(NumberedSuite):
         self._check_options(options_of(locals()))
         self._check_choice("score", SCORES)
         check_address(address, "agentgym.address")
+        self._reach = Reach()
 
     def environment(self) -> AgentGymEnvironment:
-        return AgentGymEnvironment(self._options)
+        return AgentGymEnvironment(self._options, self._reach)
 
 
 class AgentGymEnvironment(EpisodeEnvironment):
     """One session of the server, opened at the first reset."""
 
-    def __init__(self, options: Mapping[str, Any]) -> None:
-        self._options = options
+    def __init__(self, options: Mapping[str, Any], reach: Reach) -> None:
+        self._options, self._reach = options, reach
         self._client = client(options["address"], options["seconds"])
         self._session: dict[str, int] | None = None  # its id, under the server's word for it
         self._task_field = ""
@@ -93,11 +97,9 @@ class AgentGymEnvironment(EpisodeEnvironment):
 
         Raises `InputError` where the server's `/reset` has no field for the task's number.
         """
-        if self._session is None:
-            self._create()
         self._rewards = []
-        number = {self._task_field: task.payload["data_idx"]}
-        begun = self._ask("reset", {**self._fixed, **number, **(self._session or {})})
+        number = task.payload["data_idx"]
+        begun = self._reach.patiently(lambda: self._begin(number))
         if isinstance(begun, list) and begun:
             begun = begun[0]
         texts = [begun]
@@ -133,12 +135,32 @@ class AgentGymEnvironment(EpisodeEnvironment):
 
     def close(self) -> None:
         """End the session on the server; a server without `/close` keeps it."""
-        session, self._session, self._last = self._session, None, None
+        self._last = None
+        self._end_session()
+        self._client.close()
+
+    def _begin(self, number: int) -> Any:
+        """The answer to a reset. A session of earlier episodes may be gone, with its server or for being
+        idle while a model was trained: then in a new one."""
+        if self._session is not None:
+            try:
+                return self._reset(number)
+            except EnvironmentFailure as failure:
+                if isinstance(failure.__cause__, httpx2.TimeoutException):
+                    raise
+                self._end_session()
+        self._create()
+        return self._reset(number)
+
+    def _reset(self, number: int) -> Any:
+        return self._ask("reset", {**self._fixed, self._task_field: number, **(self._session or {})})
+
+    def _end_session(self) -> None:
+        session, self._session = self._session, None
         if session is not None:
             # Where the server is gone, so is the session.
             with suppress(httpx2.HTTPError):
-                self._client.post("/close", json=session)
-        self._client.close()
+                self._client.post("/close", json=session, timeout=CLOSE_SECONDS)
 
     def _create(self) -> None:
         """A new session, and how its server wants to be asked."""
@@ -184,7 +206,8 @@ class AgentGymEnvironment(EpisodeEnvironment):
         try:
             with usable_proxy():
                 reply = self._client.post(f"/{command}", json=dict(body))
-            reply.raise_for_status()
+            if not reply.is_success:
+                raise EnvironmentFailure(refusal(reply), where=self._where(command))
             answer = reply.json()
         except (httpx2.HTTPError, ValueError) as error:
             problem = f"{type(error).__name__}: {error}"

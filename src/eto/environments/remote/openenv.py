@@ -20,8 +20,16 @@ import httpx2
 from websockets.exceptions import ConnectionClosed, WebSocketException
 from websockets.sync.client import ClientConnection, connect
 
+from eto.data.texts import counted
 from eto.environments.remote.openenv_fields import Fields, find_fields
-from eto.environments.remote.proxies import check_address, client, on_this_machine, usable_proxy
+from eto.environments.remote.proxies import (
+    check_address,
+    client,
+    on_this_machine,
+    refusal,
+    usable_proxy,
+)
+from eto.environments.remote.reaching import Reach
 from eto.environments.toolkit.scoring import clipped, episode_score
 from eto.environments.toolkit.suite import INSTRUCTION, EpisodeEnvironment, NumberedSuite, options_of
 from eto.errors import EnvironmentFailure, InputError
@@ -75,16 +83,17 @@ class OpenEnv(NumberedSuite):
     ) -> None:
         self._check_options(options_of(locals()))
         check_address(address, "openenv.address")
+        self._reach = Reach()
 
     def environment(self) -> OpenEnvEnvironment:
-        return OpenEnvEnvironment(self._options)
+        return OpenEnvEnvironment(self._options, self._reach)
 
 
 class OpenEnvEnvironment(EpisodeEnvironment):
     """One session of the server, opened at the first reset and again after a failure."""
 
-    def __init__(self, options: Mapping[str, Any]) -> None:
-        self._options = options
+    def __init__(self, options: Mapping[str, Any], reach: Reach) -> None:
+        self._options, self._reach = options, reach
         self._address = options["address"].rstrip("/")
         self._fields: Fields | None = None
         self._session = ExitStack()
@@ -97,11 +106,9 @@ class OpenEnvEnvironment(EpisodeEnvironment):
         Raises `InputError` for fields that the server's actions or observations do not have, and
         where it has no room for another session.
         """
-        if self._fields is None:
-            self._fields = find_fields(self._schema(), self._options, self._address)
         self._rewards, self._last = [], None
-        begun = self._begin({**(self._options["reset"] or {}), "seed": task.payload["seed"]})
-        observation = self._fields.show(begun)
+        fields, begun = self._reach.patiently(lambda: self._begin(task.payload["seed"]))
+        observation = fields.show(begun)
         self._last = Step(observation, 0.0, terminated=bool(begun.get("done")), success=False)
         return observation
 
@@ -135,20 +142,37 @@ class OpenEnvEnvironment(EpisodeEnvironment):
                 self._socket.send(json.dumps({"type": "close"}))
         self._hang_up()
 
-    def _begin(self, parameters: dict[str, Any]) -> dict[str, Any]:
-        """The answer to a reset, waiting a little for a session that has just been closed elsewhere."""
+    def _begin(self, seed: int) -> tuple[Fields, dict[str, Any]]:
+        """The fields there are and the answer to a reset, waiting a little for a session that has just been
+        closed elsewhere."""
+        if self._fields is None:
+            self._fields = find_fields(self._schema(), self._options, self._address)
+        parameters = {**(self._options["reset"] or {}), "seed": seed}
         until = time.monotonic() + ROOM_SECONDS
-        while (reply := self._ask("reset", parameters))["type"] == "error":
+        while (reply := self._reset(parameters))["type"] == "error":
             error = reply["data"]
             if error.get("code") != "CAPACITY_REACHED":
                 raise self._failure(error)
             self._hang_up()
             if time.monotonic() > until:
-                problem = f"it holds {error.get('max_sessions', 'no more')} sessions at a time, all taken"
+                most = error.get("max_sessions")
+                held = counted(most, "session") if isinstance(most, int) else "no more sessions"
+                problem = f"it holds {held} at a time, all taken"
                 hint = "start it with a larger max_concurrent_envs, or lower rollout.slots"
                 raise InputError(problem, where=self._address, hint=hint)
             time.sleep(0.1)
-        return reply["data"]
+        return self._fields, reply["data"]
+
+    def _reset(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """The reply to a reset. The connection of earlier episodes may be gone, with its server or for being
+        idle while a model was trained: then over a new one."""
+        earlier = self._socket is not None
+        try:
+            return self._ask("reset", parameters)
+        except EnvironmentFailure as failure:
+            if not earlier or not isinstance(failure.__cause__, ConnectionClosed):
+                raise
+            return self._ask("reset", parameters)
 
     def _ask(self, message_type: str, data: Mapping[str, Any]) -> dict[str, Any]:
         """The server's reply, an observation or an error."""
@@ -198,7 +222,8 @@ class OpenEnvEnvironment(EpisodeEnvironment):
                 reply = asking.get("/schema")
             if reply.status_code == httpx2.codes.NOT_FOUND:
                 return None
-            reply.raise_for_status()
+            if not reply.is_success:
+                raise EnvironmentFailure(refusal(reply), where=where)
             schema = reply.json()
         except (httpx2.HTTPError, ValueError) as error:
             raise EnvironmentFailure(f"{type(error).__name__}: {error}", where=where) from error

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import httpx2
 
+from eto.environments.hosting.failures import one_line
 from eto.errors import InputError, MissingRequirement
 
 PROXIES = ("http_proxy", "https_proxy", "ws_proxy", "wss_proxy", "all_proxy")
@@ -46,6 +47,11 @@ def check_address(address: str, where: str = "address") -> None:
         raise InputError(
             f"{address!r} is not an address", where=where, hint="for example http://127.0.0.1:8000"
         )
+
+
+def refusal(reply: httpx2.Response) -> str:
+    """What a server says that answers with the status of an error."""
+    return f"HTTP status {reply.status_code}: {one_line(reply.text) or 'nothing said'}"
 
 
 @contextmanager

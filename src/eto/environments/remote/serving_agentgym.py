@@ -10,16 +10,17 @@ from dataclasses import asdict
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
-from eto.data.texts import whole
-from eto.environments.remote.serving import NotThere, Sessions, lifespan
+from eto.data.texts import counted, whole
+from eto.environments.remote.serving import NotThere, Sessions, faults, lifespan
 from eto.errors import EtoError
 from eto.protocols import TaskSuite
 from eto.types import Task
 
-GONE = 404
+GONE, INVALID = 404, 422
 
 
 class ResetBody(BaseModel):
@@ -46,6 +47,10 @@ def build_app(suite: TaskSuite, tasks: Sequence[Task], idle_seconds: float = 600
     def unknown(_request: Any, error: NotThere) -> JSONResponse:
         return JSONResponse({"error": str(error)}, GONE)
 
+    @app.exception_handler(RequestValidationError)
+    def invalid(_request: Any, error: RequestValidationError) -> JSONResponse:
+        return JSONResponse({"detail": faults(error.errors())}, INVALID)
+
     @app.exception_handler(EtoError)
     def broken(_request: Any, error: EtoError) -> JSONResponse:
         return JSONResponse({"error": whole(str(error))})
@@ -64,14 +69,14 @@ def build_app(suite: TaskSuite, tasks: Sequence[Task], idle_seconds: float = 600
     def reset(body: ResetBody) -> dict[str, Any]:
         session = sessions.find(body.id)
         if not 0 <= body.data_idx < len(tasks):
-            raise NotThere(f"data_idx {body.data_idx}: there are {len(tasks)} tasks")
+            raise NotThere(f"data_idx {body.data_idx}: the server has {counted(len(tasks), 'task')}")
         task = tasks[body.data_idx]
         observation = session.reset(task).observation
         return {"observation": observation, "reward": 0.0, "done": False, "task": task.id}
 
     @app.post("/step")
     def step(body: StepBody) -> dict[str, Any]:
-        step = sessions.find(body.id).step(body.action)
+        step = sessions.find(body.id).step(whole(body.action))
         return asdict(step) | {"done": step.terminated or step.truncated}
 
     @app.post("/close")

@@ -22,10 +22,10 @@ from pydantic import BaseModel
 
 from eto.data.texts import brief, whole
 from eto.environments.remote import serving_openenv_messages as messages
-from eto.environments.remote.serving import Full, Sessions, lifespan
+from eto.environments.remote.serving import Full, Sessions, faults, lifespan
 from eto.environments.remote.serving_openenv_messages import Action, Refusal, Reset, State, Tasks
 from eto.environments.remote.serving_openenv_session import Player, play
-from eto.errors import EtoError, InputError
+from eto.errors import EtoError
 from eto.protocols import TaskSuite
 from eto.types import Task
 
@@ -60,13 +60,7 @@ def build_app(
     idle_seconds: float = 600.0,
     limit: int = SESSIONS,
 ) -> FastAPI:
-    """A web application that serves `tasks` of `suite`, at most `limit` sessions at a time.
-
-    Raises `InputError` where there are no tasks.
-    """
-    if not tasks:
-        where = f"environment {suite.name}, split {split}"
-        raise InputError("there are no tasks to serve", where=where, hint="take another --split")
+    """A web application that serves `tasks` of `suite`, at most `limit` sessions at a time."""
     sessions, known = Sessions(suite, limit), Tasks(tasks, split)
     app = FastAPI(title=f"eto: {suite.name}", lifespan=lifespan(sessions, None))
     app.state.sessions = sessions
@@ -152,7 +146,7 @@ def _tell_faults(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     def invalid(_request: Any, error: RequestValidationError) -> Response:
-        return told(INVALID, messages.faults(error.errors()))
+        return told(INVALID, faults(error.errors()))
 
     @app.exception_handler(Refusal)
     def unusable(_request: Any, error: Refusal) -> Response:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
-from eto.data.texts import brief, whole
+from eto.data.texts import brief, counted, whole
+from eto.environments.remote.serving import faults
 from eto.protocols import TaskSuite
 from eto.types import Message, Task
 
@@ -106,7 +107,7 @@ class Tasks:
     def within(self, name: str, number: int) -> int:
         """`number`, which the client calls `name`. Raises `Refusal` where no task has it."""
         if not 0 <= number < len(self):
-            there = f"split {self.split} has {len(self)} tasks, from 0 to {len(self) - 1}"
+            there = f"split {self.split} has {counted(len(self), 'task')}, from 0 to {len(self) - 1}"
             raise Refusal(name, f"{name} {brief(number)}: {there}")
         return number
 
@@ -132,11 +133,6 @@ def invalid(error: ValidationError | Refusal) -> dict[str, Any]:
     return refused("VALIDATION_ERROR", f"Invalid message: {said}", errors=errors)
 
 
-def faults(errors: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Type, place and words of each, without what was sent, which may be of any size."""
-    return [{name: each[name] for name in ("type", "loc", "msg")} for each in errors]
-
-
 def prompt(messages: Sequence[Message]) -> list[dict[str, str]]:
     return [{"role": message.role, "content": message.content} for message in messages]
 
@@ -152,7 +148,7 @@ def schemas() -> dict[str, Any]:
 
 def about(suite: TaskSuite, tasks: Tasks) -> dict[str, Any]:
     """`/metadata`."""
-    described = f"{len(tasks)} tasks of split {tasks.split}, by seeds from 0 to {len(tasks) - 1}"
+    described = f"{counted(len(tasks), 'task')} of split {tasks.split}, by seeds from 0 to {len(tasks) - 1}"
     return {
         "name": suite.name,
         "description": described,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from functools import partial
 from typing import Any
 from uuid import uuid4
@@ -16,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 
 from eto.data.texts import brief
 from eto.environments.remote import serving_openenv_messages as messages
-from eto.environments.remote.serving import Full, Session, Sessions
+from eto.environments.remote.serving import ENDED, Full, Session, Sessions
 from eto.environments.remote.serving_openenv_messages import (
     Action,
     FirstObservation,
@@ -27,10 +27,8 @@ from eto.environments.remote.serving_openenv_messages import (
     Tasks,
     refused,
 )
-from eto.errors import EnvironmentFailure, EtoError
-from eto.types import Task
+from eto.errors import EtoError
 
-ENDED = "The episode has ended."
 NORMAL, GOING_AWAY = 1000, 1001
 """WebSocket close codes, RFC 6455."""
 
@@ -45,8 +43,6 @@ class Player:
 
     def __init__(self, session: Session, tasks: Tasks) -> None:
         self._session, self._tasks = session, tasks
-        self._task: Task | None = None
-        self._broken = False
         self._state = State()
         self._max_turns = 0
         self._ended: dict[str, Any] = {}
@@ -79,13 +75,9 @@ class Player:
     def reset(self, wanted: Reset) -> dict[str, Any]:
         """Begin an episode. Raises `Refusal` for a task that is not there, and `EnvironmentFailure`."""
         number, task = self._tasks.choose(wanted)
-        self._task, self._state = None, State()
-        with self._watched():
-            if self._broken:
-                self._session.renew()
-            begun = self._session.reset(task)
-        self._broken = False
-        self._task, self._max_turns = task, begun.max_turns
+        self._state = State()
+        begun = self._session.reset(task)
+        self._max_turns = begun.max_turns
         self._state = State(episode_id=wanted.episode_id or str(uuid4()), task_id=task.id)
         told = self._tasks.described(number) | {"max_turns": begun.max_turns}
         prompt = messages.prompt(begun.messages)
@@ -93,13 +85,9 @@ class Player:
 
     def step(self, action: Action) -> dict[str, Any]:
         """Raises `EnvironmentFailure`, also where no episode is under way."""
-        if self._task is None:
-            raise EnvironmentFailure("no episode is under way", hint="reset before the first step")
         if self._state.done:
             return messages.observed(Observation(text=ENDED, done=True, metadata=self._ended))
-        task = self._task
-        with self._watched():
-            step = self._session.step(action.message)
+        step = self._session.step(action.message)
         turns = self._state.step_count + 1
         limited = step.truncated or (turns >= self._max_turns and not step.terminated)
         done = step.terminated or limited
@@ -107,7 +95,7 @@ class Player:
             update={"step_count": turns, "reward": step.reward, "done": done}
         )
         told = {
-            "task_id": task.id,
+            "task_id": self._state.task_id,
             "success": step.success,
             "score": step.score,
             "reward": step.reward,
@@ -118,15 +106,6 @@ class Player:
         self._ended = told
         paid = step.reward if done else None
         return messages.observed(Observation(text=step.observation, reward=paid, done=done, metadata=told))
-
-    @contextmanager
-    def _watched(self) -> Iterator[None]:
-        """For calls of the environment: one that failed plays no further episode."""
-        try:
-            yield
-        except EtoError:
-            self._task, self._broken = None, True
-            raise
 
 
 async def play(socket: WebSocket, sessions: Sessions, tasks: Tasks, idle_seconds: float) -> None:

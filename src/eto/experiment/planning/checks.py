@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from eto.data.texts import counted
 from eto.engines.chat import UNTRAINED
 from eto.errors import EtoError
 from eto.experiment.loading import check_optimisers
@@ -113,7 +114,7 @@ def check_processes(train: DistributedSettings, hardware: Hardware, problems: li
     if not hardware.is_cpu and asked > hardware.count:
         where = train.accelerate_config or "train.processes"
         hint = "lower it: each process takes a GPU"
-        problems.append(Problem(f"{asked} processes on {hardware.count} GPUs", where, hint))
+        problems.append(Problem(f"{asked} processes on {counted(hardware.count, 'GPU')}", where, hint))
 
 
 def check_engine(recipe: Recipe, hardware: Hardware, problems: list[Problem]) -> None:
@@ -139,7 +140,8 @@ def check_engine(recipe: Recipe, hardware: Hardware, problems: list[Problem]) ->
         problems.append(Problem(f"{vllm.command[0]} is no program", "rollout.vllm.command", hint))
     asked = vllm.replicas * vllm.devices_each
     if not hardware.is_cpu and asked > hardware.count:
-        text = f"{vllm.replicas} servers with {vllm.devices_each} GPUs each, on {hardware.count}"
+        servers = f"{counted(vllm.replicas, 'server')} with {counted(vllm.devices_each, 'GPU')} each"
+        text = f"{servers}, on {hardware.count}"
         hint = "lower rollout.vllm.replicas or rollout.vllm.devices_each"
         problems.append(Problem(text, "rollout.vllm.replicas", hint))
 

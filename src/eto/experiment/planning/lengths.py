@@ -8,6 +8,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from eto.data.formats import read_trajectories
+from eto.data.texts import counted
 from eto.errors import EtoError
 from eto.experiment.planning.work import Lengths
 from eto.experiment.recipe import Recipe
@@ -50,7 +51,7 @@ def sampled_lengths(
         some = [tasks[number * len(tasks) // SAMPLED] for number in range(min(SAMPLED, len(tasks)))]
         some = list({task.id: task for task in some}.values())
         experts = collect_experts(suite, some, workers=min(2, recipe.environment.workers))
-        source = f"{len(experts)} experts played now"
+        source = f"{counted(len(experts), 'expert')} played now"
     if not experts:
         return ASSUMED, []
     count, how = _counter(recipe, folder)

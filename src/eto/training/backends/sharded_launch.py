@@ -24,6 +24,8 @@ from typing import Any
 import psutil
 import torch
 
+from eto.data.texts import counted
+from eto.environments.hosting.failures import one_line
 from eto.errors import EngineFailure, EtoError, InputError
 from eto.runtime import THREAD_VARIABLES
 from eto.settings import DistributedSettings
@@ -33,6 +35,7 @@ WORKER = "eto.training.backends.sharded_worker"
 END_SECONDS = 20.0
 """Until processes that were asked to end are killed."""
 _TAIL = 4000
+_RAISED = re.compile(r"^(?:\[rank\d+\]: ?)?((?:\w+\.)*\w*(?:Error|Exception)\b.*)$", re.MULTILINE)
 _OF_COLLECTIVES = "gloo|NCCL|Connection (reset|closed)"
 
 
@@ -50,7 +53,7 @@ class Processes:
         gpus = torch.cuda.device_count()
         if gpus and self.count > gpus:
             raise InputError(
-                f"{self.count} processes, but {gpus} GPUs here: each process takes one",
+                f"{self.count} processes, but {counted(gpus, 'GPU')} here: each process takes one",
                 where="train.processes",
                 hint=f"set it to {gpus} or less",
             )
@@ -163,11 +166,15 @@ class Processes:
         found: dict[int, Connection] = {}
         while len(found) < self.count:
             if self._launched.poll() is not None or time.monotonic() > deadline:
-                late = f"not ready after {seconds:g} s" if self._launched.poll() is None else "did not start"
+                ended = self._launched.poll() is not None
+                how = "did not start" if ended else f"not ready after {seconds:g} s"
+                said, hint = self._tail(), "see what they wrote, above; train.start_seconds waits longer"
+                if ended and (raised := _raised_in(said)):
+                    said, hint = raised, f"correct what it names; {self._where_log()}"
                 raise EngineFailure(
-                    f"the {self.count} processes of training {late}: {self._tail()}",
+                    f"{counted(self.count, 'process', 'processes')} of training {how}: {said}",
                     where="train.accelerate_config" if settings.accelerate_config else "train.processes",
-                    hint="see what they wrote, above; train.start_seconds waits longer",
+                    hint=hint,
                 )
             with suppress(TimeoutError):
                 accepted, _ = listener.accept()
@@ -228,6 +235,13 @@ class Processes:
     def _where_log(self) -> str:
         kept = self.log.parent != self._folder
         return f"{self.log} has its traceback" if kept else "give a directory to keep what it wrote"
+
+
+def _raised_in(written: str) -> str:
+    """What the last traceback in `written` says was raised; "" where there is none. Not torchrun's own, which
+    only counts the processes that failed."""
+    raised = [line for line in _RAISED.findall(written) if "ChildFailedError" not in line]
+    return one_line(raised[-1]) if raised else ""
 
 
 def _end(launched: subprocess.Popen[bytes], ranks: Sequence[psutil.Process]) -> None:
