@@ -26,7 +26,7 @@ from eto.environments.bandit.suite import Bandits
 from eto.errors import EtoError, InputError
 from eto.evaluation.statistics import mean_interval
 from eto.experiment.compose import suite_of
-from eto.experiment.recipe import load_recipe
+from eto.experiment.recipe import recipe_of_run
 from eto.types import Phase, Task, Trajectory
 
 TRIALS = 30
@@ -98,7 +98,7 @@ def on(suite: Bandits, tasks: Sequence[Task]) -> Found:
 
 def of_run(directory: Path, episodes: Sequence[str]) -> Found:
     """A run's agents on its test tasks, `episodes` (NAME=FILE) on the same, and the algorithms."""
-    suite = suite_of(load_recipe(directory / "recipe.yaml"))
+    suite = suite_of(recipe_of_run(directory))
     if not isinstance(suite, Bandits):
         raise InputError("is not a run on bandits", where=str(directory), hint="name another")
     by_agent: dict[str, list[Trajectory]] = {}

@@ -33,7 +33,7 @@ from eto.evaluation.compared_text import compared_markdown
 from eto.evaluation.outcomes import Outcome, outcome_of
 from eto.evaluation.statistics import Interval, mean_interval
 from eto.experiment.experiment import perform
-from eto.experiment.recipe import Recipe, load_recipe
+from eto.experiment.recipe import Recipe, recipe_of_run
 from eto.methods.lope import LopeSettings
 from eto.models.encoder import TurnEncoder
 from eto.settings import ContrastSettings
@@ -176,7 +176,7 @@ def line(found: Found) -> str:
 def trained(run: Path, out: Path) -> str:
     """RUN gone on with from its own episodes, without and with pairs out of ties; raises `InputError` where
     it is not of the method lope."""
-    recipe = load_recipe(run / "recipe.yaml", note=False)
+    recipe = recipe_of_run(run)
     if not isinstance(recipe.method, LopeSettings):
         hint = "run recipes/lope.yaml, and give its directory"
         raise InputError(f"the run is of the method {recipe.method.name}", where=str(run), hint=hint)

@@ -21,7 +21,7 @@ from eto.data.store import TrajectoryStore
 from eto.errors import EtoError, InputError
 from eto.evaluation.results import read_stages
 from eto.evaluation.table import markdown_table
-from eto.experiment.recipe import load_recipe
+from eto.experiment.recipe import recipe_of_run
 from eto.methods import declared_stages
 from eto.types import Phase
 
@@ -60,7 +60,7 @@ def points(run: Path) -> list[Point]:
     """The agents of a run that played dev, with what was sampled up to then. Raises `InputError` where none
     did."""
     measured = {row["agent"]: row for row in read_rows(run / "metrics.jsonl") if row["stage"] == "dev"}
-    recipe = load_recipe(run / "recipe.yaml", note=False)
+    recipe = recipe_of_run(run)
     noted = {stage["stage"]: stage.get("phases", ()) for stage in read_stages(run)}
     sampled = [0, 0, 0]
     found = []
