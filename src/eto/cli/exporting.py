@@ -88,13 +88,8 @@ def export_records(
         played = (Played(each, phase) for phase, each in kept if wanted.takes(each))
         written, logs = write_logs(played, out, source.resolve().name.split(".")[0])
         many = f", in {logs} logs" if logs > 1 else ""
-        _tell(
-            source,
-            notes,
-            kind,
-            form,
-            f"{counted(written, 'trajectory', 'trajectories')} written{many}: {out}",
-        )
+        trajectories = counted(written, "trajectory", "trajectories")
+        _tell(source, notes, kind, form, f"{trajectories} written{many}: {out}")
         return
     maker_of(kind, form)
     check_place(out, source, overwrite=overwrite)
