@@ -11,10 +11,11 @@ import pytest
 from rich.table import Table
 
 from eto.cli.progress import Progress
+from eto.cli.tables import print_parts
 from eto.cli.terminal import terminal
-from eto.evaluation import agent_table, draw_curve, markdown
-from eto.evaluation import terminal as report_tables
+from eto.evaluation import draw_curve, markdown
 from eto.evaluation.pooled import comparison_markdown
+from eto.evaluation.report_text import report_parts
 
 SOURCE = Path(__file__).resolve().parents[2] / "src" / "eto"
 HOSTILE = [
@@ -84,6 +85,17 @@ def results(text: str) -> dict:
     }
 
 
+def bars(lines: list[str]) -> list[int]:
+    """Of each line of Markdown, the bars that separate cells."""
+    return [len(re.findall(r"(?<!\\)(?:\\\\)*\|", line)) for line in lines]
+
+
+def parts_printed(found: dict, **options: object) -> str:
+    file = io.StringIO()
+    print_parts(report_parts(found), terminal(file, width=200, color_system=None, **options))
+    return file.getvalue()
+
+
 @pytest.mark.parametrize("text", [*HOSTILE, *CONTROLS, "two\nlines", "  "])
 def test_a_report_holds_names_of_any_content(text, tmp_path):
     found = results(text)
@@ -92,10 +104,14 @@ def test_a_report_holds_names_of_any_content(text, tmp_path):
     tables = [line for line in page.splitlines() if line.startswith("|")]
     # Eight columns of figures, six of differences, three of task types, five of actions, two of times: a name
     # makes no more.
-    bars = [len(re.findall(r"(?<!\\)(?:\\\\)*\|", line)) for line in tables]
-    assert bars == [9] * 3 + [7] * 3 + [4] * 3 + [6] * 3 + [3] * 4
-    printed(report_tables(found)).encode()
-    printed(agent_table({text: figures(text)}, text)).encode()
+    assert bars(tables) == [9] * 3 + [7] * 3 + [4] * 3 + [6] * 3 + [3] * 4
+    piped, shown = (parts_printed(found, force_terminal=each) for each in (False, True))
+    tables = [line for line in piped.splitlines() if line.startswith("|")]
+    assert bars(tables) == [9] * 3 + [7] * 3 + [4] * 3
+    assert "|---" not in shown
+    for each in (piped, shown):
+        each.encode()
+        assert not set(each) & set("\r\x07\x9b")
     comparison_markdown({text: figures(text)["difference"]}, [tmp_path / text.replace("/", "")]).encode()
     rows = [
         {"stage": text, "step": 1, "loss": 1.0, "margin": 0.1},

@@ -14,11 +14,13 @@ from eto.cli import app
 from eto.cli.progress import Progress
 from eto.cli.tables import print_parts
 from eto.cli.terminal import terminal
-from eto.evaluation import agent_table, build_results
+from eto.evaluation import build_results
 from eto.evaluation.compared import compared
 from eto.evaluation.compared_text import compared_parts
 from eto.evaluation.outcomes import outcome_of
-from eto.evaluation.table import comparison_tables
+from eto.evaluation.parts import Rows
+from eto.evaluation.report_text import summary_parts
+from eto.evaluation.table import agent_rows
 
 ROOT = Path(__file__).resolve().parents[2]
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -92,8 +94,8 @@ def test_what_is_printed_after_playing(width: int, runs: list[Path]) -> None:
     path = "models/of-somebody/a-model-with-a-long-name"
     file = io.StringIO()
     console = terminal(file, width=width, force_terminal=True, color_system=None)
-    console.print(agent_table({path: agents["sft"]}, title="test tasks"))
-    console.print(comparison_tables({path: agents["sft"], "eto-1": agents["eto-1"]}, path, "test tasks"))
+    print_parts([Rows(*agent_rows({path: agents["sft"]}), title="test tasks")], console)
+    print_parts(summary_parts({path: agents["sft"], "eto-1": agents["eto-1"]}, path, "test tasks"), console)
     outcomes = [outcome_of(run, run.parent) for run in runs]
     table = compared({NAME: outcomes, "control": outcomes[:1]}, {NAME: {"sft alone": "control"}})
     print_parts(compared_parts(table, seeds=2), console)

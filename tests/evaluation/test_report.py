@@ -6,8 +6,10 @@ import json
 import pytest
 from rich.console import Console
 
+from eto.cli.tables import print_parts
 from eto.errors import InputError, RecipeError
-from eto.evaluation import build_results, markdown, terminal, write_report
+from eto.evaluation import build_results, markdown, write_report
+from eto.evaluation.report_text import report_parts
 from eto.experiment.recipe import parse_recipe
 from eto.experiment.run import Run
 from eto.types import Message, Phase, StopReason, Task, Trajectory, Turn
@@ -121,8 +123,8 @@ def test_tables_show_what_results_hold(directory):
     assert "+0.250 [" in text and "iteration 1: 5 pairs (find 3, grow 2)" in text
     assert "dpo-1 was stopped: margin 11.0 above 10" in text and "shipped: eto-1: better on dev" in text
     assert "failed and set aside: 1 of eto-1's test episodes" in text
-    console = Console(width=80, record=True, file=io.StringIO())
-    console.print(terminal(results))
+    console = Console(width=80, record=True, file=io.StringIO(), force_terminal=True)
+    print_parts(report_parts(results), console)
     shown = console.export_text()
     assert all(part in shown for part in ("0.750", "+0.250", "disasters", "find", "shipped: eto-1"))
     assert max(len(line) for line in shown.splitlines()) <= 80
@@ -134,8 +136,8 @@ def test_a_run_that_has_only_begun(tmp_path):
     paths = write_report(tmp_path / "run")
     results = json.loads(paths.results.read_text())
     assert results["splits"] == {} and results["shipped"] is None and results["seconds"] == 0
-    console = Console(width=80, record=True, file=io.StringIO())
-    console.print(terminal(results))
+    console = Console(width=80, record=True, file=io.StringIO(), force_terminal=True)
+    print_parts(report_parts(results), console)
     assert "no agent was evaluated on the test split yet" in console.export_text()
 
 

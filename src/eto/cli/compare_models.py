@@ -10,14 +10,16 @@ from typing import Any
 from eto.cli.compose import read_recipe
 from eto.cli.export_model import given_model
 from eto.cli.stages import play_split, playing_command
-from eto.cli.terminal import say, terminal
+from eto.cli.tables import print_parts
+from eto.cli.terminal import say
 from eto.data.files import disk_errors, read_json, write_atomic, write_json
 from eto.data.formats import read_trajectories, write_trajectories
 from eto.errors import InputError, RunConflict
 from eto.evaluation.changes import GROUPS, changes
+from eto.evaluation.parts import Rows, parts_markdown
+from eto.evaluation.report_text import summary_parts
 from eto.evaluation.results import compare
 from eto.evaluation.statistics import summarise
-from eto.evaluation.table import agent_rows, comparison_tables, difference_rows, kind_rows, markdown_table
 from eto.experiment.recipe import Recipe, recipe_diff
 from eto.types import Trajectory
 
@@ -48,17 +50,13 @@ def compare_models(
     counts = {group: len(getattr(found, group)) for group in GROUPS}
     header = [f"{second} beside {first}", *GROUPS]
     parts = [
-        f"{split} tasks, mean and 95% interval.",
-        markdown_table(*agent_rows(figures)),
-        markdown_table(*difference_rows(figures, first)),
-        markdown_table(header, [[("tasks",), *((str(count),) for count in counts.values())]]),
-        markdown_table(*kind_rows(figures)),
+        *summary_parts(figures, first, f"{split} tasks, mean and 95% interval"),
+        Rows(header, [[("tasks",), *((str(count),) for count in counts.values())]]),
     ]
     with disk_errors(out):
         write_json(out / "comparison.json", {"split": split, "models": figures, "tasks": counts})
-        write_atomic(out / "comparison.md", "\n\n".join(parts) + "\n")
-    terminal().print(comparison_tables(figures, first, f"{split} tasks"))
-    say("tasks " + ", ".join(f"{group}: {count}" for group, count in counts.items()))
+        write_atomic(out / "comparison.md", parts_markdown(parts))
+    print_parts(parts)
     say(f"written: {out / 'comparison.md'}, {out / 'comparison.json'}; episodes beside them")
 
 

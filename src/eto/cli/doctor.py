@@ -7,7 +7,7 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,6 +32,7 @@ RUN_GB = 5.0
 """A run of the embedded model keeps a few checkpoints of 0.5 GB, its optimiser's state in one."""
 LOWEST_GB = 1.0
 GB = 1e9
+_HEADER = ("check", "state", "found")
 STATES = {True: ("ok", "green"), None: ("note", "yellow"), False: ("broken", "bold red")}
 
 
@@ -76,20 +77,35 @@ def checks(full: bool = False) -> list[Check]:
 def run_doctor(console: Console, full: bool = False) -> int:
     """Print the table; returns 0 where nothing is broken, else 1."""
     results = checks(full)
+    if console.is_terminal:
+        console.print(_table(results))
+    else:
+        for line in map(_lines, results):
+            console.print(Text(line), soft_wrap=True)
+    broken = [check.name for check in results if check.ok is False]
+    console.print(Text(f"broken: {', '.join(broken)}" if broken else "Nothing is broken."))
+    return 1 if broken else 0
+
+
+def _lines(check: Check) -> str:
+    """For a file or a pipe, where nothing may break or escape a command to copy."""
+    hint = f"\n  hint: {check.hint}" if check.hint else ""
+    return f"{check.name}: {STATES[check.ok][0]}: {check.detail}{hint}"
+
+
+def _table(results: Sequence[Check]) -> Table:
     table = Table(show_edge=False, pad_edge=False, header_style="bold")
-    for column in ("check", "state"):
+    *first, last = _HEADER
+    for column in first:
         table.add_column(column, no_wrap=True)
-    table.add_column("found", overflow="fold")
+    table.add_column(last, overflow="fold")
     for check in results:
         word, style = STATES[check.ok]
         detail = Text(shown(check.detail))
         if check.hint:
             detail.append(f"\nhint: {shown(check.hint)}", style="cyan")
         table.add_row(check.name, Text(word, style=style), detail)
-    console.print(table)
-    broken = [check.name for check in results if check.ok is False]
-    console.print(Text(f"broken: {', '.join(broken)}" if broken else "Nothing is broken."))
-    return 1 if broken else 0
+    return table
 
 
 def _python() -> Check:

@@ -10,11 +10,11 @@ from eto.cli.events import Events
 from eto.cli.outputs import MARKDOWN, check_file
 from eto.cli.panel import Panel
 from eto.cli.progress import Progress
-from eto.cli.terminal import say
-from eto.cli.terminal import terminal as open_terminal
+from eto.cli.tables import print_parts
+from eto.cli.terminal import say, terminal
 from eto.data.files import disk_errors
 from eto.errors import InputError
-from eto.evaluation import terminal, write_report
+from eto.evaluation import write_report
 from eto.experiment.experiment import perform
 from eto.experiment.fork import stages_of
 from eto.experiment.recipe import Recipe
@@ -49,7 +49,7 @@ def run_recipe(
 
 def _shown(recipe: Recipe) -> Progress:
     """A panel on a terminal, lines elsewhere."""
-    console = open_terminal()
+    console = terminal()
     if not console.is_terminal:
         return Progress(console)
     return Panel(console, planned=stages_of(recipe), title=recipe.name)
@@ -69,10 +69,11 @@ def print_report(directory: Path) -> None:
     """Print the table of a run directory and write its report."""
     from eto.data.files import finite
     from eto.evaluation import build_results
+    from eto.evaluation.report_text import report_parts
 
     results = finite(build_results(directory))
     progress = Progress()
-    progress.console.print(terminal(results))
+    print_parts(report_parts(results), progress.console)
     paths = write_report(directory, results)
     progress.say(f"figures {paths.results}")
     progress.say(f"report {paths.markdown}")
@@ -83,7 +84,6 @@ def print_pooled(
     directories: Sequence[Path], against: Sequence[Path], out: Path | None, overwrite: bool = False
 ) -> None:
     """Print the pooled table of several runs, or what sets them apart from others; or write it to `out`."""
-    from eto.cli.tables import print_parts
     from eto.data.files import write_atomic
     from eto.evaluation.parts import parts_markdown
     from eto.evaluation.pooled import compare_runs, comparison_parts, pool_runs, pooled_parts

@@ -14,7 +14,7 @@ from eto.cli.compose import read_recipe
 from eto.cli.kept import Kept, command_of, stopped_writing
 from eto.cli.outputs import check_file, check_results, inputs_of, write_results
 from eto.cli.progress import Progress
-from eto.cli.terminal import say, terminal
+from eto.cli.terminal import say
 from eto.data.formats import PairForm, read_trajectories, write_pairs, write_trajectories
 from eto.data.texts import counted
 from eto.engines.actor import Actor
@@ -107,7 +107,9 @@ def evaluate_model(
     results: Path | None = None,
 ) -> None:
     """`eto evaluate`"""
-    from eto.evaluation import agent_table
+    from eto.cli.tables import print_parts
+    from eto.evaluation.parts import Rows
+    from eto.evaluation.table import agent_rows
 
     recipe = read_recipe(recipe_path, overrides, "evaluate", split=split, model=model)
     _, figures = _played_and_written(
@@ -115,7 +117,7 @@ def evaluate_model(
         inputs=inputs_of(model=model or recipe.model.path, recipe=recipe_path),
         temperature=recipe.evaluation.temperature,
     )
-    terminal().print(agent_table({figures["agent"]: figures}, title=f"{split} tasks"))
+    print_parts([Rows(*agent_rows({figures["agent"]: figures}), title=f"{split} tasks")])
 
 
 def _played_and_written(

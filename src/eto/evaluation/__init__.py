@@ -16,6 +16,7 @@
 - `outcomes`: what a comparison needs of one run
 - `parts`: texts and tables one after another
 - `pooled`: several seeds of one recipe as one table
+- `report_text`: the report of a run, whole and in short
 - `results`: every figure of a run as one JSON object
 - `statistics`: means, confidence intervals, paired differences
 - `table`: the tables, for terminal and Markdown
@@ -30,10 +31,10 @@ from typing import Any
 
 from eto.data.files import disk_errors, read_rows, write_atomic, write_json
 from eto.evaluation.curve import draw_curve
+from eto.evaluation.report_text import markdown
 from eto.evaluation.results import build_results
-from eto.evaluation.table import agent_table, markdown, terminal
 
-__all__ = ["Paths", "agent_table", "build_results", "draw_curve", "markdown", "terminal", "write_report"]
+__all__ = ["Paths", "build_results", "draw_curve", "markdown", "write_report"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from eto.data.texts import markdown_text
-from eto.evaluation.parts import Part, Rows, parts_markdown
+from eto.evaluation.parts import Notes, Part, Rows, parts_markdown
 from eto.evaluation.table import UNKNOWN, Cell, interval_cell
 
 MARK = "†"
@@ -44,7 +43,7 @@ def compared_parts(
         ]
     said = [*_notes(table, seeds), *notes]
     if said:
-        parts.append("\n".join(f"- {markdown_text(note)}" for note in said))
+        parts.append(Notes(said))
     return parts
 
 

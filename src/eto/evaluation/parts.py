@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from eto.data.texts import markdown_text, shown
 from eto.evaluation.table import Cell, FittedTable, markdown_table, rich_table
 
 if TYPE_CHECKING:
@@ -20,19 +21,24 @@ class Rows:
     rows: Sequence[Sequence[Cell]]
     corner: str = ""
     """The first column's head as Markdown, where it is more than text."""
+    title: str = ""
+    """A line of plain text above it."""
 
 
-Part = str | Rows
-"""A paragraph in Markdown, or a table."""
+@dataclass(frozen=True, slots=True)
+class Notes:
+    """Sentences of plain text, as a list."""
+
+    lines: Sequence[str]
+
+
+Part = str | Rows | Notes
+"""A paragraph in Markdown, a table, or a list."""
 
 
 def parts_markdown(parts: Sequence[Part]) -> str:
     """The parts as one Markdown text."""
-    texts = (
-        part if isinstance(part, str) else markdown_table(part.header, part.rows, part.corner)
-        for part in parts
-    )
-    return "\n\n".join(texts) + "\n"
+    return "\n\n".join(text for part in parts for text in _markdown(part)) + "\n"
 
 
 def parts_terminal(parts: Sequence[Part]) -> Iterator[FittedTable | Text]:
@@ -42,4 +48,22 @@ def parts_terminal(parts: Sequence[Part]) -> Iterator[FittedTable | Text]:
     for number, part in enumerate(parts):
         if number:
             yield Text("")
-        yield Text(part) if isinstance(part, str) else rich_table(part.header, part.rows)
+        match part:
+            case Rows():
+                yield rich_table(part.header, part.rows, part.title or None)
+            case Notes():
+                yield Text("\n".join(f"• {shown(line, line=True)}" for line in part.lines))
+            case _:
+                yield Text(part)
+
+
+def _markdown(part: Part) -> Iterator[str]:
+    match part:
+        case Rows():
+            if part.title:
+                yield markdown_text(part.title)
+            yield markdown_table(part.header, part.rows, part.corner)
+        case Notes():
+            yield "\n".join(f"- {markdown_text(line)}" for line in part.lines)
+        case _:
+            yield part

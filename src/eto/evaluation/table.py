@@ -1,4 +1,4 @@
-"""The table of a run: the same cells for the terminal and as Markdown."""
+"""The tables of a run: the same cells for the terminal and as Markdown."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from eto.data.texts import counted, markdown_code, markdown_text, shown
-from eto.machine import hardware_line
+from eto.data.texts import markdown_text, shown
 
 if TYPE_CHECKING:
-    from rich.console import Console, ConsoleOptions, Group, RenderableType
+    from rich.console import Console, ConsoleOptions, RenderableType
     from rich.table import Table
     from rich.text import Text
 
@@ -106,61 +105,6 @@ def split_tables(results: Mapping[str, Any], split: str) -> dict[str, tuple[list
     }
 
 
-def markdown(results: Mapping[str, Any]) -> str:
-    """The whole report as Markdown, with the tables of every split."""
-    parts = [f"# {markdown_text(results['recipe'])}", _facts(results)]
-    for split in results["splits"]:
-        parts.append(f"## {markdown_text(split.capitalize())} split")
-        if split != "test":
-            parts.append("Agents and checkpoints were chosen on this split; its figures are optimistic.")
-        for header, rows in split_tables(results, split).values():
-            if rows:
-                parts.append(markdown_table(header, rows))
-    notes = _notes(results)
-    if notes:
-        parts.append("## Notes\n\n" + "\n".join(f"- {markdown_text(note)}" for note in notes))
-    if results["stages"]:
-        times = [[(stage["stage"],), (duration(stage["seconds"]),)] for stage in results["stages"]]
-        times.append([("all",), (duration(results["seconds"]),)])
-        parts.append("## Wall time\n\n" + markdown_table(["stage", "time"], times))
-        if origin := results.get("taken_from"):
-            stages = markdown_text(", ".join(origin["stages"]))
-            run = markdown_code(origin["directory"])
-            parts.append(f"Taken from the run {run}, with their times: {stages}.")
-    return "\n\n".join(parts) + "\n"
-
-
-def terminal(results: Mapping[str, Any], split: str = "test") -> Group:
-    """The tables of one split and the notes, for `rich.print`."""
-    from rich.console import Group
-    from rich.text import Text
-
-    agents = results["splits"].get(split, {"agents": {}})["agents"]
-    if not agents:
-        return Group(Text(f"no agent was evaluated on the {split} split yet"))
-    title = f"{results['recipe']}: {split} split, mean and 95% interval"
-    parts: list[FittedTable | Text] = [rich_table(*agent_rows(agents), title=title)]
-    bounds = bound_rows(results["bounds"] if split == "test" else {})
-    for header, rows in (difference_rows(agents, results["baseline"]), kind_rows(agents), bounds):
-        if rows:
-            parts += [Text(""), rich_table(header, rows)]
-    return Group(*parts, Text(""), *(Text(shown(f"• {note}", line=True)) for note in _notes(results)))
-
-
-def agent_table(agents: Mapping[str, Any], title: str) -> FittedTable:
-    """The first table of `terminal` alone: agent -> summary as a dict."""
-    return rich_table(*agent_rows(agents), title=title)
-
-
-def comparison_tables(agents: Mapping[str, Any], baseline: str, title: str) -> Group:
-    """Agents, differences to `baseline` and task types: agent -> summary as a dict."""
-    from rich.console import Group
-
-    tables = (agent_rows(agents), difference_rows(agents, baseline), kind_rows(agents))
-    first, *others = (rich_table(*rows, title=title if n == 0 else None) for n, rows in enumerate(tables))
-    return Group(first, *others)
-
-
 def duration(seconds: float) -> str:
     """`1 h 02 min`, `4 min 05 s` or `7.5 s`."""
     minutes, rest = divmod(round(seconds), 60)
@@ -180,40 +124,6 @@ def _reward_and_success(figures: Mapping[str, Any] | None) -> Cell:
         return (UNKNOWN,)
     means = (interval_cell(figures[name], 2, 2)[0] for name in ("reward", "success"))
     return (" / ".join(means),)
-
-
-def _facts(results: Mapping[str, Any]) -> str:
-    hardware = results["hardware"]
-    seed = results["seeds"].get("seed")
-    versions = ", ".join(f"{name} {version}" for name, version in (hardware["versions"] or {}).items())
-    machine = [each for each in (hardware_line(hardware), hardware["platform"]) if each]
-    return "\n".join(
-        [
-            f"- model {markdown_code(results['model'])} on {markdown_code(results['environment'])}, "
-            f"seed {seed}",
-            *(f"- {markdown_text(each)}" for each in (", ".join(machine), versions) if each),
-            "- means over tasks with 95% bootstrap intervals; differences are paired on the same tasks",
-        ]
-    )
-
-
-def _notes(results: Mapping[str, Any]) -> list[str]:
-    """Sentences about pairs, guard, shipped agent and episodes set aside."""
-    notes = []
-    for iteration, metrics in results["pairs"].items():
-        pairs = metrics["pairs"]
-        total = sum(pairs.values()) if isinstance(pairs, Mapping) else pairs
-        kinds = f" ({', '.join(f'{kind} {n}' for kind, n in pairs.items())})" if pairs != total else ""
-        notes.append(f"iteration {iteration}: {counted(total, 'pair')}{kinds}")
-    notes += [f"{stage} was stopped: {rule}" for stage, rule in results["guard"].items()]
-    for split, content in results["splits"].items():
-        for agent, figures in content["agents"].items():
-            if figures["failed"]:
-                notes.append(f"failed and set aside: {figures['failed']} of {agent}'s {split} episodes")
-    if shipped := results["shipped"]:
-        reason = f": {shipped['reason']}" if shipped["reason"] else ""
-        notes.append(f"shipped: {shipped['agent']}{reason}")
-    return notes
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[Cell]], corner: str = "") -> str:
