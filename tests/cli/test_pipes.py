@@ -18,9 +18,7 @@ COMMANDS = {
 
 @pytest.fixture(scope="module")
 def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    runs = (
-        tmp_path_factory.mktemp("place-with-a-name-long-enough-to-break-in-eighty-columns") / "runs"
-    )
+    runs = tmp_path_factory.mktemp("place-with-a-name-long-enough-to-break-in-eighty-columns") / "runs"
     runs.mkdir()
     return {"ALL": runs, "ONE": make_run(runs / "seed-0", 0), "TWO": make_run(runs / "seed-1", 1)}
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from small_run import make_run
 from typer.testing import CliRunner
 
 from eto.cli import app
+from eto.cli.export_model import given_model
 from eto.errors import InputError
+from eto.viewer.library import Library
 
 
 def listed(*directories: Path) -> str:
@@ -19,11 +22,10 @@ def listed(*directories: Path) -> str:
 
 
 def test_a_line_for_each_run(run: Path) -> None:
-    half = run.parent / "half"
+    half, broken = (run.parent / name for name in ("half", "broken"))
     half.mkdir()
-    (half / "recipe.yaml").write_text("name: half\nenvironment: {name: toy}\nmethod: {name: sft}\n")
-    broken = run.parent / "broken"
     broken.mkdir()
+    (half / "recipe.yaml").write_text("name: half\nenvironment: {name: toy}\nmethod: {name: sft}\n")
     (broken / "recipe.yaml").write_text("name: [")
     text = listed(run.parent)
     small = next(line for line in text.splitlines() if line.startswith("| small"))
@@ -39,3 +41,11 @@ def test_where_there_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         listed()
     with pytest.raises(InputError, match="no such directory"):
         listed(tmp_path / "nowhere")
+
+
+def test_a_recipe_beside_the_runs_is_no_run(tmp_path: Path) -> None:
+    """A project's own recipe.yaml, above its runs or beside a model."""
+    (tmp_path / "recipe.yaml").write_text("environment: {name: toy}\n")
+    make_run(tmp_path / "runs" / "first")
+    assert list(Library([tmp_path]).runs()) == ["runs/first"]
+    assert given_model(str(tmp_path)).model == str(tmp_path)

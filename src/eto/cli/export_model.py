@@ -20,7 +20,7 @@ from eto.errors import InputError, MissingRequirement
 from eto.evaluation import build_results
 from eto.evaluation.model_card import CardFacts, model_card
 from eto.experiment.fork import stages_of
-from eto.experiment.recipe import RUN_FILE, Recipe, recipe_of_run
+from eto.experiment.recipe import Recipe, is_run, recipe_of_run
 from eto.experiment.run_records import read_done
 
 Adapter = Literal["merge", "keep"]
@@ -110,7 +110,7 @@ def given_model(what: str, agent: str = "") -> Given:
     """The agent of the run in the directory `what`, by default the one it ships; or the model `what`. Raises
     `InputError` where a run has no such agent."""
     directory = Path(what).expanduser()
-    if not (directory / RUN_FILE).is_file():
+    if not is_run(directory):
         if agent:
             hint = "give the directory of a run, or leave --agent out"
             raise InputError("there is no run here", where=f"--agent, {what}", hint=hint)

@@ -22,6 +22,7 @@ from eto.settings import MethodSettings
 MOST_SHOWN = 120
 """Characters of an override that a message repeats."""
 RUN_FILE = "recipe.yaml"
+_OF_A_RUN = ("manifest.json", "stages", "trajectories.sqlite", "metrics.jsonl")
 """Where a run's directory holds the recipe, with every default written out."""
 _RESTORE = "restore it from a copy: the run wrote it when it began"
 
@@ -47,6 +48,11 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     `InputError` when the file cannot be read.
     """
     return parse_recipe(read_text(recipe_path(path)), overrides, source=str(path))
+
+
+def is_run(directory: Path) -> bool:
+    """Whether there is a run that has begun: a recipe alone may be anybody's."""
+    return (directory / RUN_FILE).is_file() and any((directory / name).exists() for name in _OF_A_RUN)
 
 
 def recipe_of_run(directory: Path) -> Recipe:

@@ -17,7 +17,7 @@ from eto.data.pair_scores import FILE as SCORES
 from eto.data.pair_scores import PairScores, read_scores
 from eto.errors import InputError
 from eto.evaluation.facts import Facts, read_facts
-from eto.experiment.recipe import RUN_FILE
+from eto.experiment.recipe import RUN_FILE, is_run
 from eto.types import Pair, Phase
 from eto.viewer.index import EpisodeIndex
 
@@ -153,13 +153,20 @@ class Library:
 
 
 def _run_directories(directory: Path, levels: int) -> Iterable[Path]:
-    if (directory / RUN_FILE).is_file():
+    if is_run(directory):
         yield directory
         return
-    if levels:
-        try:
-            inner = sorted(path for path in directory.iterdir() if path.is_dir() and path.name[0] != ".")
-        except OSError:
-            return
-        for path in inner:
-            yield from _run_directories(path, levels - 1)
+    below = False
+    for path in _folders(directory) if levels else ():
+        for run in _run_directories(path, levels - 1):
+            below = True
+            yield run
+    if not below and (directory / RUN_FILE).is_file():  # stopped as it began
+        yield directory
+
+
+def _folders(directory: Path) -> list[Path]:
+    try:
+        return sorted(path for path in directory.iterdir() if path.is_dir() and path.name[0] != ".")
+    except OSError:
+        return []
