@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from contextlib import nullcontext
 from pathlib import Path
@@ -46,6 +47,26 @@ def test_an_input_is_never_an_output(given):
     for out in spellings(given).values():
         refused(out, "this is --expert too", inputs=inputs_of(expert=given))
     assert given.read_text() == "kept"
+
+
+def test_an_adapters_base_is_never_an_output(tmp_path):
+    adapter, base = tmp_path / "adapter", tmp_path / "base"
+    adapter.mkdir()
+    base.mkdir()
+    (base / "config.json").write_text("{}")
+    for named in ("../base", str(base)):
+        (adapter / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": named}))
+        with pytest.raises(InputError, match="this is the base of --model too"):
+            check_directory(base, overwrite=True, inputs=inputs_of(model=adapter))
+        refused(base / "out.jsonl", "lies in the base of --model", inputs=inputs_of(model=adapter))
+    (adapter / "adapter_config.json").write_text("{}")
+    check_directory(base, overwrite=True, inputs=inputs_of(model=adapter))
+
+
+def test_standard_output_is_no_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    refused(Path("-"), "nothing is written to standard output")
+    assert not list(tmp_path.iterdir())
 
 
 def test_two_outputs_are_two_files(tmp_path):

@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from eto.data.files import disk_errors, write_json
 from eto.data.oserrors import unwritable
 from eto.data.texts import shown
 from eto.errors import InputError
+from eto.models.checkpoint import ADAPTER, CONFIG, adapter_base
 
 LINES = "JSON lines"
 MARKDOWN = "Markdown"
@@ -63,7 +64,7 @@ _OF_A_MODEL = (
 )
 """Files that a loader of models reads, and what `eto` writes of a training or of a model: none of an earlier
 model may stay beside a new one's."""
-_HEADS = ("config.json", "adapter_config.json")
+_HEADS = (CONFIG, ADAPTER)
 """A directory with one of them holds a whole model: they are the first to go and the last to come."""
 _SAVING = ".saving"
 """Where a model is written, in its directory. One that is still there was stopped."""
@@ -170,6 +171,9 @@ def _move_model(fresh: Path, out: Path) -> None:
 
 
 def _check_name(out: Path, form: str, option: str) -> None:
+    if str(out) == "-":
+        hint = f"give {option} the name of a file"
+        raise InputError("nothing is written to standard output", where=f"{option} -", hint=hint)
     endings = [ending.lower() for ending in out.suffixes[-2:]]
     packed = endings[-1:] == [".gz"]
     ending = endings[-2] if packed and len(endings) > 1 else endings[-1] if endings else ""
@@ -185,9 +189,7 @@ def _check_name(out: Path, form: str, option: str) -> None:
 
 def _check_apart(out: Path, inputs: Mapping[str, Path | None], option: str) -> None:
     """An output that is an input, lies in one or around one is refused whatever was said."""
-    for name, path in inputs.items():
-        if path is None:
-            continue
+    for name, path in _read(inputs):
         if _same(out, path):
             problem = f"this is {name} too"
         elif path.is_dir() and _inside(out, path):
@@ -199,6 +201,17 @@ def _check_apart(out: Path, inputs: Mapping[str, Path | None], option: str) -> N
         raise InputError(
             problem, where=f"{option} {shown(out, line=True)}", hint=f"give {option} another place"
         )
+
+
+def _read(inputs: Mapping[str, Path | None]) -> Iterator[tuple[str, Path]]:
+    """Inputs by name, and the base that one of them is an adapter of."""
+    for name, path in inputs.items():
+        if path is None:
+            continue
+        yield name, path
+        if (path / ADAPTER).is_file() and not (path / CONFIG).is_file():
+            with suppress(InputError):  # it names none: the model's loader tells
+                yield f"the base of {name}", Path(adapter_base(path)).expanduser()
 
 
 def _same(first: Path, second: Path) -> bool:
