@@ -49,15 +49,26 @@ def draw_curve(results: Row, rows: Sequence[Row], *paths: Path) -> Path:
         warnings.filterwarnings("ignore", "Glyph .* missing")  # drawn as a box
         panels = _panels(_by_stage(rows))
         down = 1 + -(-len(panels) // ACROSS)
-        figure = Figure(figsize=(13, 4.4 + 2.7 * (down - 1)), layout="constrained")
+        figure = Figure(figsize=(13, 4.4 + 2.7 * (down - 1)), dpi=110, layout="constrained")
         _draw(figure, results, rows, panels, down)
+        figure.get_layout_engine().execute(figure)
+        figure.set_layout_engine("none")
         for path in paths:
-            content = io.BytesIO()
-            kind = path.suffix.removeprefix(".").lower()
-            figure.savefig(content, format=kind, dpi=110, metadata={"Date": None} if kind == "svg" else None)
-            write_atomic(path, content.getvalue())
-            figure.set_layout_engine("none")  # the others keep the places that this one found
+            write_atomic(path, _picture(figure, path.suffix.removeprefix(".").lower()))
     return paths[0]
+
+
+def _picture(figure: Figure, kind: str) -> bytes:
+    """As `figure.savefig`, which draws each picture twice, once for the layout."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
+    content = io.BytesIO()
+    if kind == "svg":
+        FigureCanvasSVG(figure).print_svg(content, metadata={"Date": None})
+    else:
+        FigureCanvasAgg(figure).print_png(content)
+    return content.getvalue()
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +135,7 @@ def _draw_agents(axes: Axes, results: Row, checks: Sequence[Row]) -> None:
         if count:
             axes.text(start - 0.4, 1.0, name, ha="left", va="top", fontsize=9)
     axes.set_xticks(range(len(labels)), labels, rotation=20, ha="right", fontsize=8)
+    axes.set_xlim(-0.5, max(len(labels), 1) - 0.5)
     axes.set_ylim(-0.02, 1.02)
     axes.set_ylabel("mean reward, success rate (0 to 1)", fontsize=8)
     _finish(axes, "agents and checkpoints, with 95% intervals over tasks", drawn=bool(labels))
@@ -145,7 +157,9 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
         axes.text(0.98, 0.02, said, ha="right", va="bottom", fontsize=7, transform=axes.transAxes)
     axes.set_xlabel("optimiser step", fontsize=8)
     axes.set_ylabel(panel.unit, fontsize=8)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    # Half of the usual ticks: they take most of the time that a picture takes, and a panel is small.
+    axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10], integer=True))
+    axes.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
     axes.tick_params(labelsize=8)
     axes.set_title(panel.title, fontsize=10)
     axes.grid(alpha=0.3)
