@@ -1,5 +1,6 @@
 # make quickstart   install into .venv and run the first experiment beside its controls
 # make test         install what the tests need, then style checks and tests
+# make test-long    tests that take too long for each change: runs killed on the way, the commands of all pages
 # make lint         style and type checks alone
 # make test-lower   core tests with the oldest versions that pyproject.toml admits, in .venv-lower
 # make test-pythons core tests with each Python from 3.11 to 3.14 on the PATH, in .venv-pythons
@@ -33,7 +34,7 @@ TESTS ?= $(wildcard tests/test_*.py) tests/cli tests/cpu tests/credit tests/data
   tests/tokens tests/training tests/viewer \
   tests/end_to_end/test_api.py tests/end_to_end/test_bad_input.py tests/end_to_end/test_commands.py
 
-.PHONY: help quickstart install test test-engines test-engines-quick test-gpu test-lower test-package test-pythons \
+.PHONY: help quickstart install test test-long test-engines test-engines-quick test-gpu test-lower test-package test-pythons \
   package lint docs bench bench-quick clean
 
 help:
@@ -47,6 +48,9 @@ install: $(VENV)/.installed
 # Two processes, a file each at a time: most tests wait for a simulator, a server or another process.
 test: lint
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+
+test-long: $(VENV)/.installed-test
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m long
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .

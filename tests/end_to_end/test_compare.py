@@ -169,6 +169,7 @@ def test_methods_on_one_recipe_share_what_is_equal(tmp_path: Path, model: Path, 
         assert [said_in(each) for each in shared] == [said_in(each) for each in anew], "as if it ran alone"
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240)
 def test_an_interrupted_comparison_goes_on(tmp_path: Path, model: Path, command) -> None:
     out, coin = tmp_path / "out", RECIPE["environment"]

@@ -110,6 +110,7 @@ def wait_for_end(processes: list[psutil.Process], seconds: float = 15.0) -> list
     return left
 
 
+@pytest.mark.long
 @pytest.mark.timeout(420)
 def test_a_run_killed_at_five_stages_ends_as_if_nothing_had_happened(tmp_path: Path, model: Path) -> None:
     calm, run = tmp_path / "calm", tmp_path / "run"

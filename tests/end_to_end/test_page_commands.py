@@ -122,6 +122,7 @@ def place(tmp_path: Path, tiny_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
     return tmp_path
 
 
+@pytest.mark.long
 @pytest.mark.timeout(1500)
 def test_the_pages_as_they_are_written(place: Path, command) -> None:
     command.succeeds("run", "recipes/quickstart.yaml")

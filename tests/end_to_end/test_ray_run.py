@@ -49,6 +49,7 @@ def actors() -> list[psutil.Process]:
     return [*ours, *(child for process in ours for child in process.children(recursive=True))]
 
 
+@pytest.mark.long
 def test_a_run_on_ray_killed_and_resumed_is_the_run_in_this_process(model, tmp_path, command, address):
     command.succeeds("run", recipe_of(tmp_path / "a.yaml", model, tmp_path / "here"))
     on_ray = {"engine": "ray", "ray": {"address": address}}

@@ -78,6 +78,7 @@ def test_a_server_that_keeps_its_old_weights_never_acts(model, tmp_path, command
         assert not store.get(Phase.evaluate("sft", "dev")) and not store.get(Phase.explore(1))
 
 
+@pytest.mark.long
 def test_a_server_lost_in_mid_exploration_costs_no_finished_episode(model, tmp_path, command):
     recipe_here = recipe_of(tmp_path / "a.yaml", model, tmp_path / "here")
     command.succeeds("run", recipe_here)

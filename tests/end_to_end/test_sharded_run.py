@@ -55,6 +55,7 @@ def test_training_stages_run_as_two_processes(tmp_path: Path, model: Path, comma
     assert found == [pytest.approx(row, rel=1e-5, abs=1e-5) for row in expected]
 
 
+@pytest.mark.long
 def test_a_stopped_training_leaves_no_process_and_is_resumed_by_one(
     tmp_path: Path, model: Path, command
 ) -> None:

@@ -150,6 +150,7 @@ def kill(replica: Any) -> None:
     os.kill(replica.met.pid, signal.SIGKILL)
 
 
+@pytest.mark.long
 def test_a_replica_is_started_again_and_given_up_after_too_many_times(cluster, trained_path):
     """A request that is under way is answered by the new one."""
     learner, said = load_learner(trained_path, dtype="float32"), []

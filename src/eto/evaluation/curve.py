@@ -44,15 +44,15 @@ def draw_curve(results: Row, rows: Sequence[Row], *paths: Path) -> Path:
     """
     from matplotlib import rc_context
     from matplotlib.figure import Figure  # a bare Figure draws with Agg: no display, no global state
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     with rc_context(PLAIN), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # drawn as a box
         panels = _panels(_by_stage(rows))
         down = 1 + -(-len(panels) // ACROSS)
-        figure = Figure(figsize=(13, 4.4 + 2.7 * (down - 1)), dpi=110, layout="constrained")
+        figure = Figure(figsize=(13, 4.4 + 2.7 * (down - 1)), dpi=110)
         _draw(figure, results, rows, panels, down)
-        figure.get_layout_engine().execute(figure)
-        figure.set_layout_engine("none")
+        ConstrainedLayoutEngine().execute(figure)
         for path in paths:
             write_atomic(path, _picture(figure, path.suffix.removeprefix(".").lower()))
     return paths[0]
