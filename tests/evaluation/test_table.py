@@ -7,7 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
-from eto.evaluation.table import Cell, difference_rows, rich_table
+from eto.evaluation.table import Cell, difference_rows, interval_cell, rich_table
 
 HEADER = ["run", "method", "reward", "success", "wall time"]
 ROWS: list[list[Cell]] = [
@@ -56,3 +56,8 @@ def test_a_small_p_is_not_zero(p, shown):
     }
     _, [row] = difference_rows({"eto-1": {"difference": difference}}, "sft")
     assert row[-1] == (shown,)
+
+
+def test_what_rounds_to_zero_has_no_minus():
+    interval = {"mean": -0.0001, "low": -0.0004, "high": 0.3}
+    assert interval_cell(interval, 3, 3, sign="+") == ("+0.000", "+0.000", "+0.300")

@@ -177,6 +177,6 @@ def _summary(found: list[PairScores]) -> list[str]:
     chosen, rejected = ([getattr(each, side).change for each in found] for side in ("chosen", "rejected"))
     margin = sum(a > b for a, b in zip(chosen, rejected, strict=True))
     return [
-        f"  mean change of log-prob: chosen {sum(chosen) / len(found):+.2f} nats, "
-        f"rejected {sum(rejected) / len(found):+.2f}; chosen gained on rejected in {margin} of {len(found)}"
+        f"  mean change of log-prob: chosen {sum(chosen) / len(found):+z.2f} nats, "
+        f"rejected {sum(rejected) / len(found):+z.2f}; chosen gained on rejected in {margin} of {len(found)}"
     ]

@@ -72,13 +72,13 @@ def _difference_rows(table: Mapping[str, Any]) -> Iterator[list[Cell]]:
                     continue
                 bounds = [_bounds(entry["low"], entry["high"])]
                 bounds.append(_bounds(entry["seeds_low"], entry["seeds_high"]))
-                each = " ".join(UNKNOWN if value is None else f"{value:+.3f}" for value in entry["each"])
-                mean = f"{entry['mean']:+.3f}"
+                each = " ".join(UNKNOWN if value is None else f"{value:+z.3f}" for value in entry["each"])
+                mean = f"{entry['mean']:+z.3f}"
                 yield [(label,), (control,), (name,), (mean,), *((text,) for text in bounds), (each,)]
 
 
 def _bounds(low: float | None, high: float | None) -> str:
-    return UNKNOWN if low is None or high is None else f"{low:+.3f} to {high:+.3f}"
+    return UNKNOWN if low is None or high is None else f"{low:+z.3f} to {high:+z.3f}"
 
 
 def _notes(table: Mapping[str, Any], seeds: int) -> Iterator[str]:

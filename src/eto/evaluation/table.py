@@ -87,10 +87,10 @@ def interval_cell(interval: Mapping[str, Any], digits: int, bound_digits: int, *
     """`0.671`, `0.56` and `0.78`; the mean alone where the bounds are not known."""
     if interval["mean"] is None:
         return (UNKNOWN,)
-    mean = f"{interval['mean']:{sign}.{digits}f}"
+    mean = f"{interval['mean']:{sign}z.{digits}f}"
     if interval["low"] is None:
         return (mean,)
-    return mean, *(f"{interval[bound]:{sign}.{bound_digits}f}" for bound in ("low", "high"))
+    return mean, *(f"{interval[bound]:{sign}z.{bound_digits}f}" for bound in ("low", "high"))
 
 
 def split_tables(results: Mapping[str, Any], split: str) -> dict[str, tuple[list[str], list[list[Cell]]]]:

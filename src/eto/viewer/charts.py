@@ -157,7 +157,7 @@ def changes_chart(scores: PairScores) -> str:
             parts.append(
                 f'<rect class="bar {side}" x="{x:.1f}" y="{top:.1f}" width="{width:.1f}" '
                 f'height="{height:.1f}">'
-                f"<title>{side}, turn {turn + 1}: {value:+.2f} nats</title></rect>"
+                f"<title>{side}, turn {turn + 1}: {value:+z.2f} nats</title></rect>"
             )
         place = f'x="{LEFT + 110 * number}" y="{HEIGHT - 4}"'
         parts.append(f'<text class="legend {side}" {place}>■ {side}</text>')
@@ -165,7 +165,7 @@ def changes_chart(scores: PairScores) -> str:
     for turn in range(0, turns, every):
         parts.append(_label(LEFT + step * (turn + 0.5), HEIGHT - BOTTOM + 18, str(turn + 1)))
     name = f"change of each turn's log-prob by training, {scores.before} to {scores.after}"
-    totals = f"chosen {scores.chosen.change:+.2f} nats, rejected {scores.rejected.change:+.2f} nats"
+    totals = f"chosen {scores.chosen.change:+z.2f} nats, rejected {scores.rejected.change:+z.2f} nats"
     return _svg(parts, name, totals)
 
 
