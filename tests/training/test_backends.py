@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load_file
 from test_loop import episodes, pairs, policy, rows
 
+from eto.errors import EngineFailure
 from eto.experiment.compose import policy_of
 from eto.experiment.recipe import Recipe
 from eto.settings import DpoSettings, EnvironmentSettings, ModelSettings, SftSettings
@@ -49,6 +50,16 @@ def test_scores(tiny_path):
     for one, other in zip(fast, plain, strict=True):
         for leaf, wanted in zip(one, other, strict=True):
             np.testing.assert_allclose(leaf, wanted, **CLOSE)
+
+
+def test_scores_of_weights_that_blew_up_are_told(tiny_path):
+    learner = policy(tiny_path)
+    trees = [example.tree for example in sft_examples(learner, episodes(2))]
+    with torch.no_grad():
+        for weight in learner.model.parameters():
+            weight.mul_(1e40)
+    with pytest.raises(EngineFailure, match="a log-prob under this model is not a number"):
+        learner.score(trees)
 
 
 class Everything:

@@ -13,6 +13,7 @@ from eto.engines.actor import Actor
 from eto.engines.in_process import InProcessEngine
 from eto.engines.in_process.ngram_drafter import NgramDrafter
 from eto.engines.in_process.probe import check_acting
+from eto.errors import EngineFailure
 from eto.models.adapters import adapted, frozen_of
 from eto.models.architecture import (
     base_of,
@@ -162,7 +163,8 @@ class Learner:
         """For each leaf of each tree `[agent tokens]` log-probs (nats) under the weights as they are,
         without dropout. `micro_batch_tokens`: of the forward passes that run at the same time.
 
-        A model that is divided in training is divided for this too."""
+        A model that is divided in training is divided for this too. Raises `EngineFailure` where one is not
+        a number, as with weights that a high learning rate has blown up."""
         return self._scored(trees, micro_batch_tokens, values=False)
 
     def values(self, trees: Sequence[Tree], micro_batch_tokens: int | None = None) -> list[list[np.ndarray]]:
@@ -171,9 +173,15 @@ class Learner:
 
     def _scored(self, trees: Sequence[Tree], tokens: int | None, *, values: bool) -> list[list[np.ndarray]]:
         if self.distribution.backend == "fsdp2":
-            return scored_by_ranks(self, trees, tokens or micro_batch_tokens(self.model), values=values)
-        model, fast = self.model, self.fast_paths
-        return log_probs(model, trees, self.dtype, tokens, fast_paths=fast, values=values)
+            found = scored_by_ranks(self, trees, tokens or micro_batch_tokens(self.model), values=values)
+        else:
+            model, fast = self.model, self.fast_paths
+            found = log_probs(model, trees, self.dtype, tokens, fast_paths=fast, values=values)
+        if not all(np.isfinite(leaf).all() for leaves in found for leaf in leaves):
+            what = "a value" if values else "a log-prob"
+            hint = "lower the learning rate of the training before, or use float32"
+            raise EngineFailure(f"{what} under this model is not a number", hint=hint)
+        return found
 
     # -- files ------------------------------------------------------------------------
 
