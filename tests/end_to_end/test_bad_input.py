@@ -137,7 +137,7 @@ def test_a_mistyped_model_is_told_at_once(name: str, recipe: Path, tmp_path: Pat
     )
     assert done.returncode == 2 and "Traceback" not in done.stderr, done
     assert f"error: {name}: " in done.stderr and "hint: " in done.stderr
-    assert time.monotonic() - begin < 60, "it tried for a minute"
+    assert time.monotonic() - begin < 30
 
 
 @pytest.mark.timeout(60)

@@ -32,7 +32,6 @@ RUN_GB = 5.0
 """A run of the embedded model keeps a few checkpoints of 0.5 GB, its optimiser's state in one."""
 LOWEST_GB = 1.0
 GB = 1e9
-_HEADER = ("check", "state", "found")
 STATES = {True: ("ok", "green"), None: ("note", "yellow"), False: ("broken", "bold red")}
 
 
@@ -80,14 +79,14 @@ def run_doctor(console: Console, full: bool = False) -> int:
     if console.is_terminal:
         console.print(_table(results))
     else:
-        for line in map(_lines, results):
-            console.print(Text(line), soft_wrap=True)
+        for check in results:
+            console.print(Text(_plain(check)), soft_wrap=True)
     broken = [check.name for check in results if check.ok is False]
     console.print(Text(f"broken: {', '.join(broken)}" if broken else "Nothing is broken."))
     return 1 if broken else 0
 
 
-def _lines(check: Check) -> str:
+def _plain(check: Check) -> str:
     """For a file or a pipe, where nothing may break or escape a command to copy."""
     hint = f"\n  hint: {check.hint}" if check.hint else ""
     return f"{check.name}: {STATES[check.ok][0]}: {check.detail}{hint}"
@@ -95,10 +94,9 @@ def _lines(check: Check) -> str:
 
 def _table(results: Sequence[Check]) -> Table:
     table = Table(show_edge=False, pad_edge=False, header_style="bold")
-    *first, last = _HEADER
-    for column in first:
+    for column in ("check", "state"):
         table.add_column(column, no_wrap=True)
-    table.add_column(last, overflow="fold")
+    table.add_column("found", overflow="fold")
     for check in results:
         word, style = STATES[check.ok]
         detail = Text(shown(check.detail))
