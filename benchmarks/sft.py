@@ -79,7 +79,7 @@ def measured(model: Path, trajectories: Sequence[Trajectory], quick: bool) -> Ou
         f"threads; optimiser steps: eto {steps[OURS]}, TRL {steps[DEFAULTS]}.",
         rows=rows(speed, "tokens/s"),
         ratios=[
-            Ratio(f"tokens/s, eto / {DEFAULTS}", median_ratio(speed, OURS, DEFAULTS), 1.5),
+            Ratio(f"tokens/s, eto / {DEFAULTS}", median_ratio(speed, OURS, DEFAULTS), 2.0),
             Ratio(f"tokens/s, eto / {UNCHECKPOINTED}", median_ratio(speed, OURS, UNCHECKPOINTED)),
         ],
         same=f"Both masks select {agent_tokens} tokens. {same_losses(model, checked)}",
