@@ -45,7 +45,8 @@ def unpaired(
     learner as it comes in is the reference.
 
     The reference point is 0, its value at the start, or with `kl_samples` estimated before each step. Raises
-    `InputError` where one of the two sorts is not there, for then nothing holds the other back.
+    `InputError` where one of the two sorts is not there, for then nothing holds the other back, and where
+    `kl_samples` are wanted of a single task.
     """
     examples = []
     for wanted, group in ((1.0, desirable), (0.0, undesirable)):
@@ -59,6 +60,12 @@ def unpaired(
             )
         examples += made
     mismatched = _mismatched(learner, [*desirable, *undesirable], settings.kl_samples, seed)
+    if settings.kl_samples and not mismatched:
+        raise InputError(
+            "all trajectories are of one task: none can stand under another's prompt",
+            where="method.kto.kl_samples",
+            hint="train on more tasks, or set it to 0",
+        )
     known = with_reference(learner, examples + mismatched, settings.micro_batch_tokens, directory)
     return KtoFit(
         learner,
