@@ -17,7 +17,7 @@ from eto.errors import InputError, NothingLeft
 from eto.losses.preference import kto_loss, kto_reference_point, sequence_log_prob
 from eto.settings.training import KtoSettings
 from eto.tokens.prefix_tree import Tree
-from eto.training.backends import Backend
+from eto.training.backends import Backend, ScoringProgress
 from eto.training.backends.sharded import Sharded
 from eto.training.cloning import sft_example
 from eto.training.example import Example
@@ -40,6 +40,7 @@ def unpaired(
     directory: Path | None = None,
     checkpoint_seconds: float = 120.0,
     activation_checkpointing: bool | None = None,
+    progress: ScoringProgress | None = None,
 ) -> Fit:
     """Training of `learner` in place on trajectories of both sorts, step by step as it is iterated over; the
     learner as it comes in is the reference.
@@ -66,7 +67,7 @@ def unpaired(
             where="method.kto.kl_samples",
             hint="train on more tasks, or set it to 0",
         )
-    known = with_reference(learner, examples + mismatched, settings.micro_batch_tokens, directory)
+    known = with_reference(learner, examples + mismatched, settings.micro_batch_tokens, directory, progress)
     return KtoFit(
         learner,
         known[: len(examples)],
