@@ -24,6 +24,7 @@ NAMES = (
     "webshop",
     "limit",
     "rollouts",
+    "engines",
     "dpo",
     "sft",
     "growth",

@@ -10,6 +10,7 @@ from benchmarks.frame import RESULTS, Outcome
 
 ORDER = (
     "rollouts",
+    "engines",
     "dpo",
     "sft",
     "limit",

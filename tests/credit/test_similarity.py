@@ -24,7 +24,7 @@ from eto.credit.similarity import (
 from eto.data.hashed_words import PLACES, action_vector, action_vectors, hashed_words, turn_vectors
 from eto.errors import InputError
 from eto.settings.similarity import SimilaritySettings
-from eto.types import Message, StopReason, Task, Trajectory, Turn
+from eto.types import Message, StopReason, Task, ToolCall, Trajectory, Turn
 
 PROMPT = (Message("user", "Do it."),)
 
@@ -88,6 +88,16 @@ def test_an_action_has_words_of_its_own_for_what_was_read_before_it():
         "the words before it are others for another action"
     )
     assert action_vectors(episode("")).shape == (0, PLACES)
+
+
+def test_functions_that_are_called_are_part_of_the_action():
+    one, other = (
+        replace(played, turns=tuple(replace(turn, action="", tool_calls=(call,)) for turn in played.turns))
+        for played, call in ((episode("a"), ToolCall("go", f'{{"to": "{place}"}}')) for place in ("a", "b"))
+    )
+    assert np.array_equal(action_vectors(one)[0], action_vector("Do it.", 'go {"to": "a"}'))
+    for vectors in (action_vectors, turn_vectors):
+        assert not np.allclose(vectors(one), vectors(other))
 
 
 def test_more_of_the_way_is_nearer():

@@ -21,7 +21,7 @@ from eto.data.retrieval import (
     softmax,
 )
 from eto.errors import InputError
-from eto.types import Message, StopReason, Task, Trajectory, Turn
+from eto.types import Message, StopReason, Task, ToolCall, Trajectory, Turn
 
 
 def episode(task: str, actions: str, reward: float = 1.0, *, sample: int = 0) -> Trajectory:
@@ -44,6 +44,14 @@ def test_the_memory_keeps_what_is_new():
     assert memory.successes(0.5) == [1, 2] and memory.successes(0.5, but="toy/a") == [1]
     assert memory.rewards([0, 2]).tolist() == [0.2, 1.0] and memory.keys([]).shape == (0, 1024)
     assert np.allclose(memory.keys([1])[0], key_vector(memory.trajectories[1]))
+
+
+def test_keys_tell_calls_of_functions_apart():
+    [one, other] = (
+        replace(episode("a", "go"), turns=(Turn("", "seen", tool_calls=(ToolCall("go", arguments),)),))
+        for arguments in ('{"to": "north"}', '{"to": "south"}')
+    )
+    assert not np.allclose(key_vector(one), key_vector(other))
 
 
 def test_return_based_addresses():

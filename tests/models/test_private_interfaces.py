@@ -46,6 +46,7 @@ def test_types_of_this_cpu():
     if "avx2" not in flags:
         pytest.skip("no x86 Linux")
     assert private.cpu_has_bfloat16() == any(name in flags for name in ("avx512_bf16", "amx_tile"))
+    assert private.cpu_has_avx512() == ("avx512f" in flags)
 
 
 def test_architectures():

@@ -45,8 +45,12 @@ def test_losses_and_gradients(tiny_path, threads, recompute):
 def test_scores(tiny_path):
     learner = policy(tiny_path)
     trees = [example.tree for example in sft_examples(learner, episodes(5))]
-    fast = grouped_log_probs(learner.model, trees, torch.float32, 200)
-    plain = plain_log_probs(learner.model, trees, torch.float32, 200)
+    told: dict[str, list[tuple[int, int]]] = {"fast": [], "plain": []}
+    progress = {name: lambda done, total, name=name: told[name].append((done, total)) for name in told}
+    fast = grouped_log_probs(learner.model, trees, torch.float32, 200, progress=progress["fast"])
+    plain = plain_log_probs(learner.model, trees, torch.float32, 200, progress=progress["plain"])
+    for steps in told.values():
+        assert len(set(steps)) > 1 and steps == sorted(steps) and steps[-1] == (len(trees), len(trees))
     for one, other in zip(fast, plain, strict=True):
         for leaf, wanted in zip(one, other, strict=True):
             np.testing.assert_allclose(leaf, wanted, **CLOSE)

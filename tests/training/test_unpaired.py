@@ -46,6 +46,13 @@ def test_both_sorts_are_needed(tiny_path):
         unpaired(policy(tiny_path), [], episodes(2), SETTINGS)
 
 
+def test_another_tasks_prompt_is_needed(tiny_path):
+    [only] = episodes(1)
+    with pytest.raises(InputError, match="of one task") as refused:
+        unpaired(policy(tiny_path), [only], [replace(only, reward=0.0)], SETTINGS.replace(kl_samples=2))
+    assert refused.value.where == "method.kto.kl_samples"
+
+
 def test_the_reference_point_is_estimated_before_each_step(tiny_path, tmp_path):
     good, bad = episodes(4), [replace(each, reward=0.0) for each in episodes(5)[4:]]
     free = rows(unpaired(policy(tiny_path), good, bad, SETTINGS))

@@ -19,7 +19,7 @@ from eto.experiment.compose import policy_of, section, training_arguments
 from eto.experiment.loading import check_for_training
 from eto.experiment.recipe import Recipe
 from eto.experiment.recipe_fields import learned_optimisers
-from eto.experiment.watch import show_start, show_step
+from eto.experiment.watch import scoring, show_start, show_step
 from eto.settings import ContrastSettings, DpoSettings, GuardSettings, SftSettings
 from eto.types import Trajectory
 
@@ -92,6 +92,7 @@ def optimise(
             contrast=contrast,
             rehearsal=rehearsed,
             directory=kept.directory,
+            progress=scoring(progress, "dpo"),
             **training_arguments(recipe),
         )
         _begin("dpo", fit, kept, progress)

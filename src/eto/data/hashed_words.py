@@ -46,12 +46,17 @@ def action_vectors(trajectory: Trajectory) -> NDArray[np.float64]:
     """`[turns, PLACES]`: `action_vector` of each turn."""
     heard = [trajectory.messages[-1].content, *(turn.observation for turn in trajectory.turns)]
     pairs = zip(heard, trajectory.turns, strict=False)
-    return _stacked(action_vector(before, turn.action) for before, turn in pairs)
+    return _stacked(action_vector(before, action_text(turn)) for before, turn in pairs)
+
+
+def action_text(turn: Turn) -> str:
+    """What the agent did in a turn: its text, and the functions that it calls with their arguments."""
+    calls = (f"{call.name} {call.arguments}" for call in turn.tool_calls)
+    return " ".join(part for part in (turn.action, *calls) if part)
 
 
 def _turn(turn: Turn) -> NDArray[np.float64]:
-    calls = (f"{call.name} {call.arguments}" for call in turn.tool_calls)
-    said = hashed_words(" ".join((turn.action, turn.reasoning, *calls)), "action")
+    said = hashed_words(f"{action_text(turn)} {turn.reasoning}", "action")
     return (said + hashed_words(turn.observation, "observation")) / np.sqrt(2.0)
 
 

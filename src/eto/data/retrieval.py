@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eto.data.files import write_atomic
-from eto.data.hashed_words import PLACES, hashed_words
+from eto.data.hashed_words import PLACES, action_text, hashed_words
 from eto.errors import InputError
 from eto.types import Message, Trajectory
 
@@ -201,5 +201,5 @@ def query_vector(messages: Sequence[Message]) -> Vector:
 
 def key_vector(trajectory: Trajectory) -> Vector:
     """`[PLACES]`: the words of the prompt and those of the actions, half each."""
-    actions = hashed_words(" ".join(trajectory.actions), "action")
+    actions = hashed_words(" ".join(map(action_text, trajectory.turns)), "action")
     return np.asarray((query_vector(trajectory.messages) + actions) / np.sqrt(2.0))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ from eto.experiment.acting import Acting
 from eto.experiment.compose import cloned_part, policy_of, training_arguments
 from eto.experiment.recipe import Recipe
 from eto.experiment.run import Run
-from eto.experiment.watch import Watcher, show_start, show_step
+from eto.experiment.watch import Watcher, scoring, show_start, show_step
 from eto.protocols import Agent, TaskSuite
 from eto.runtime import release_memory
 from eto.types import Phase, Prefix, Task, Trajectory
@@ -174,6 +174,10 @@ class Lab:
         self.show(stage, fit)
         for step in fit:
             self.log(stage, step)
+
+    def scoring(self, stage: str) -> Callable[[int, int], None]:
+        """Shows how far the scoring for `stage` is, where that takes long."""
+        return scoring(self.watch, stage)
 
     def show(self, stage: str, fit: Fit) -> None:
         """Show where the training of `stage` begins, and the memory that it takes."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -9,6 +11,9 @@ if TYPE_CHECKING:
 
 FIGURES = ("loss", "margin", "accuracy", "chosen_drift", "tokens_per_second")
 """Of a training step, those that are shown."""
+
+PATIENCE = 10.0
+"""Seconds of scoring before it is shown."""
 
 
 class Watcher(Protocol):
@@ -42,3 +47,14 @@ def show_step(watch: Watcher, stage: str, step: StepResult) -> None:
     """A step of training: how far it is, and its loss and, for pairs, margin and drift."""
     shown = {name: step.figures[name] for name in FIGURES if name in step.figures}
     watch.update(stage, step.step, step.steps, **shown)
+
+
+def scoring(watch: Watcher, stage: str) -> Callable[[int, int], None]:
+    """Shows how far the scoring for `stage` is, before its training begins, where that takes long."""
+    begun = time.monotonic()
+
+    def show(done: int, total: int) -> None:
+        if time.monotonic() - begun >= PATIENCE:
+            watch.update(f"{stage} scoring", done, total)
+
+    return show

@@ -18,7 +18,7 @@ def softmax_backward(given: Tensor, weights: Tensor) -> Tensor:
 
 
 def packed_weight(weight: Tensor, rows: int) -> Tensor:
-    """`weight` `[out, in]` laid out for `packed_linear` with about `rows` rows; fp32 on a CPU."""
+    """`weight` `[out, in]` laid out for `packed_linear` with about `rows` rows; fp32 or bfloat16 on a CPU."""
     return torch.ops.mkldnn._reorder_linear_weight(weight, rows)
 
 
@@ -37,6 +37,11 @@ def cpu_has_bfloat16() -> bool:
     """Whether this CPU multiplies in bfloat16: AVX512-BF16 or AMX. False where torch cannot say."""
     names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     return any(getattr(torch.cpu, name, bool)() for name in names)
+
+
+def cpu_has_avx512() -> bool:
+    """Whether this CPU has AVX-512. False where torch cannot say."""
+    return bool(getattr(torch.cpu, "_is_avx512_supported", bool)())
 
 
 def is_recurrent(model: Any) -> bool:

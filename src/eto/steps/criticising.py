@@ -37,7 +37,10 @@ def advantages(
             fit = criticise(lab.learner, examples, settings, directory=under_way.directory, **lab.training)
             lab.train(stage, fit)
             trees = [example.tree for example, _ in examples]
-            values = [leaf for [leaf] in lab.learner.values(trees, settings.micro_batch_tokens)]
+            told = lab.scoring(stage)
+            values = [
+                leaf for [leaf] in lab.learner.values(trees, settings.micro_batch_tokens, progress=told)
+            ]
             gained = turn_advantages(examples, values, settings.discount, decay)
             write_arrays(path, numbered("episode", gained), mark)
             under_way.note(episodes=len(examples), tokens=fit.tokens)
@@ -64,8 +67,9 @@ def update(
             trees = [example.tree for example, _ in examples]
             path, mark = stage.directory / "scored.npz", mark_of(episodes)
             if not path.exists():  # else an earlier start scored them before its first update
-                old = [leaf for [leaf] in lab.learner.score(trees, settings.micro_batch_tokens)]
-                write_arrays(path, numbered("episode", old), mark)
+                told = lab.scoring(stage.name)
+                scored = lab.learner.score(trees, settings.micro_batch_tokens, progress=told)
+                write_arrays(path, numbered("episode", [leaf for [leaf] in scored]), mark)
             old = in_order("episode", read_arrays(path, mark))
             fit = clipped_update(
                 lab.learner, examples, old, gained, settings, directory=stage.directory, **lab.training

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from eto.data.arrays import in_order, mark_of, numbered, read_arrays, write_arrays
 from eto.experiment.lab import Lab
+from eto.experiment.stage import OpenStage
 from eto.models.architecture import base_of
 from eto.protocols import Agent
 from eto.settings.policy_gradient import PpoUpdateSettings
@@ -37,7 +37,7 @@ def improve(
     with lab.run.stage(agent) as stage:
         made = lab.agent(agent, stage=stage.name)
         if not stage.done:
-            examples = _credited(lab, episodes, settings, base, acting, stage.directory)
+            examples = _credited(lab, episodes, settings, base, acting, stage)
             fit = ppo(lab.learner, examples, settings, directory=stage.directory, **lab.training)
             lab.show(stage.name, fit)
             for step in fit:
@@ -59,20 +59,21 @@ def _credited(
     settings: PpoUpdateSettings,
     base: Agent,
     acting: Agent,
-    directory: Path,
+    stage: OpenStage,
 ) -> list[Example]:
-    """The episodes with advantages; what scoring gave is kept in `directory` for a later start, in which
+    """The episodes with advantages; what scoring gave is kept with the stage for a later start, in which
     the weights are those of the interrupted training. The learner then is `acting` with its value head."""
     tokens = settings.micro_batch_tokens
-    path, mark = directory / "scored.npz", mark_of(episodes)
+    path, mark = stage.directory / "scored.npz", mark_of(episodes)
     if not path.exists():
+        told = lab.scoring(stage.name)
         lab.become(base)
         trees = [example.tree for example, _ in episode_examples(lab.learner, episodes)]
-        reference = [leaf for [leaf] in lab.learner.score(trees, tokens)]
+        reference = [leaf for [leaf] in lab.learner.score(trees, tokens, progress=told)]
         lab.become(acting)
         _attach_head(lab, acting)
-        old = [leaf for [leaf] in lab.learner.score(trees, tokens)]
-        values = [leaf for [leaf] in lab.learner.values(trees, tokens)]
+        old = [leaf for [leaf] in lab.learner.score(trees, tokens, progress=told)]
+        values = [leaf for [leaf] in lab.learner.values(trees, tokens, progress=told)]
         columns = {"reference": reference, "old": old, "values": values}
         named = {key: each for name, kept in columns.items() for key, each in numbered(name, kept).items()}
         write_arrays(path, named, mark)

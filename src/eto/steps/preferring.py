@@ -73,7 +73,14 @@ def prefer(
             if reference is not None and lab.current is not None and reference != lab.current:
                 start = lab.current
                 lab.become(reference)
-                keep_reference(lab.learner, pairs, settings, contrast=contrast, directory=stage.directory)
+                keep_reference(
+                    lab.learner,
+                    pairs,
+                    settings,
+                    contrast=contrast,
+                    directory=stage.directory,
+                    progress=lab.scoring(stage.name),
+                )
                 lab.become(start)
             fit = preference(
                 lab.learner,
@@ -82,6 +89,7 @@ def prefer(
                 contrast=contrast,
                 rehearsal=others if settings.rehearsal_weight else None,
                 directory=stage.directory,
+                progress=lab.scoring(stage.name),
                 **lab.training,
             )
             train_checked(lab, stage, fit, checks, guard)

@@ -35,7 +35,13 @@ def separate(
         if not stage.done:
             checks = Checks(lab, stage, start_reward)
             fit = unpaired(
-                lab.learner, desirable, undesirable, settings, directory=stage.directory, **lab.training
+                lab.learner,
+                desirable,
+                undesirable,
+                settings,
+                directory=stage.directory,
+                progress=lab.scoring(stage.name),
+                **lab.training,
             )
             train_checked(lab, stage, fit, checks, guard)
             keep_round(stage, fit, checks, guard, agent=agent, count=len(desirable) + len(undesirable))

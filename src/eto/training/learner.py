@@ -30,7 +30,7 @@ from eto.settings import DistributedSettings, TrainingSettings
 from eto.settings.limits import Count, Seed, check_values
 from eto.tokens.prefix_tree import Tree
 from eto.tokens.rendering import NOT_AGENT, Rendered, Renderer, Thoughts
-from eto.training.backends import log_probs, micro_batch_tokens
+from eto.training.backends import ScoringProgress, log_probs, micro_batch_tokens
 from eto.training.backends.sharded import scored_by_ranks
 from eto.training.example import Example, Objective
 from eto.training.loop import Fit
@@ -159,24 +159,41 @@ class Learner:
             optimiser=optimiser,
         )
 
-    def score(self, trees: Sequence[Tree], micro_batch_tokens: int | None = None) -> list[list[np.ndarray]]:
+    def score(
+        self,
+        trees: Sequence[Tree],
+        micro_batch_tokens: int | None = None,
+        *,
+        progress: ScoringProgress | None = None,
+    ) -> list[list[np.ndarray]]:
         """For each leaf of each tree `[agent tokens]` log-probs (nats) under the weights as they are,
-        without dropout. `micro_batch_tokens`: of the forward passes that run at the same time.
+        without dropout. `micro_batch_tokens`: of the forward passes that run at the same time. `progress`: is
+        told how many trees are scored, and how many there are, unless the model is divided.
 
         A model that is divided in training is divided for this too. Raises `EngineFailure` where one is not
         a number, as with weights that a high learning rate has blown up."""
-        return self._scored(trees, micro_batch_tokens, values=False)
+        return self._scored(trees, micro_batch_tokens, progress, values=False)
 
-    def values(self, trees: Sequence[Tree], micro_batch_tokens: int | None = None) -> list[list[np.ndarray]]:
+    def values(
+        self,
+        trees: Sequence[Tree],
+        micro_batch_tokens: int | None = None,
+        *,
+        progress: ScoringProgress | None = None,
+    ) -> list[list[np.ndarray]]:
         """As `score`, the value head's estimate in the state before each token."""
-        return self._scored(trees, micro_batch_tokens, values=True)
+        return self._scored(trees, micro_batch_tokens, progress, values=True)
 
-    def _scored(self, trees: Sequence[Tree], tokens: int | None, *, values: bool) -> list[list[np.ndarray]]:
+    def _scored(
+        self, trees: Sequence[Tree], tokens: int | None, progress: ScoringProgress | None, *, values: bool
+    ) -> list[list[np.ndarray]]:
         if self.distribution.backend == "fsdp2":
             found = scored_by_ranks(self, trees, tokens or micro_batch_tokens(self.model), values=values)
         else:
             model, fast = self.model, self.fast_paths
-            found = log_probs(model, trees, self.dtype, tokens, fast_paths=fast, values=values)
+            found = log_probs(
+                model, trees, self.dtype, tokens, fast_paths=fast, values=values, progress=progress
+            )
         if not all(np.isfinite(leaf).all() for leaves in found for leaf in leaves):
             what = "a value" if values else "a log-prob"
             hint = "lower the learning rate of the training before, or use float32"

@@ -31,6 +31,7 @@ from eto.losses.preference import (
     sequence_log_prob,
 )
 from eto.settings import ContrastSettings, DpoSettings, GuardSettings
+from eto.training.backends import ScoringProgress
 from eto.training.checkpoint import fingerprint
 from eto.training.cloning import clonable, sft_examples
 from eto.training.example import Example
@@ -102,6 +103,7 @@ def preference(
     directory: Path | None = None,
     checkpoint_seconds: float = 120.0,
     activation_checkpointing: bool | None = None,
+    progress: ScoringProgress | None = None,
 ) -> Fit:
     """Training of `learner` in place on `pairs`, step by step as it is iterated over; the learner as it
     comes in is the reference.
@@ -109,12 +111,13 @@ def preference(
     Its log-probs are computed once, before the first update, without dropout. Pairs that, cut to the
     context, have nothing to contrast are left out, see `contrasted`. `rehearsal` trajectories are mixed
     among the pairs with `rehearsal_weight`; one goes with the other. With `directory` an interrupted call
-    is resumed. Raises `InputError` where no pairs are left, or a setting has no effect.
+    is resumed. `progress`: of scoring the pairs. Raises `InputError` where no pairs are left, or a setting
+    has no effect.
     """
     settings = settings or DpoSettings()
     check_effect(settings, learner.model, rehearsal)
     examples = _examples(learner, pairs, contrast or ContrastSettings(), settings)
-    examples = with_reference(learner, examples, settings.micro_batch_tokens, directory)
+    examples = with_reference(learner, examples, settings.micro_batch_tokens, directory, progress)
     if rehearsal:
         examples += sft_examples(learner, clonable(rehearsal), size=1.0)
     return learner.fit(
@@ -136,11 +139,12 @@ def keep_reference(
     *,
     contrast: ContrastSettings | None = None,
     directory: Path,
+    progress: ScoringProgress | None = None,
 ) -> None:
     """Put the log-probs of `learner` as it is now into `directory`, where `preference`, called with the same
     pairs and settings, takes them for the reference's: another learner than the one it trains."""
     examples = _examples(learner, pairs, contrast or ContrastSettings(), settings)
-    with_reference(learner, examples, settings.micro_batch_tokens, directory)
+    with_reference(learner, examples, settings.micro_batch_tokens, directory, progress)
 
 
 def _examples(
@@ -228,7 +232,11 @@ def contrast_loss(difference: Tensor, chosen: Tensor, rejected: Tensor, settings
 
 
 def with_reference(
-    learner: Learner, examples: list[Example], tokens: int | None, directory: Path | None
+    learner: Learner,
+    examples: list[Example],
+    tokens: int | None,
+    directory: Path | None,
+    progress: ScoringProgress | None = None,
 ) -> list[Example]:
     """Examples with the reference's log-probs, kept in `directory` for a later start."""
     path = directory / "reference.npz" if directory else None
@@ -244,7 +252,7 @@ def with_reference(
             flat = [kept[f"leaf{i}"] for i in range(sum(len(e.tree.leaves) for e in examples))]
     else:
         trees = [example.tree for example in examples]
-        scored = learner.score(trees, tokens)
+        scored = learner.score(trees, tokens, progress=progress)
         flat = [leaf for leaves in scored for leaf in leaves]
         if path:
             file = io.BytesIO()

@@ -17,7 +17,7 @@ from eto.errors import InputError, NothingLeft
 from eto.losses.preference import kto_loss, kto_reference_point, sequence_log_prob
 from eto.settings.training import KtoSettings
 from eto.tokens.prefix_tree import Tree
-from eto.training.backends import Backend
+from eto.training.backends import Backend, ScoringProgress
 from eto.training.backends.sharded import Sharded
 from eto.training.cloning import sft_example
 from eto.training.example import Example
@@ -40,12 +40,14 @@ def unpaired(
     directory: Path | None = None,
     checkpoint_seconds: float = 120.0,
     activation_checkpointing: bool | None = None,
+    progress: ScoringProgress | None = None,
 ) -> Fit:
     """Training of `learner` in place on trajectories of both sorts, step by step as it is iterated over; the
     learner as it comes in is the reference.
 
     The reference point is 0, its value at the start, or with `kl_samples` estimated before each step. Raises
-    `InputError` where one of the two sorts is not there, for then nothing holds the other back.
+    `InputError` where one of the two sorts is not there, for then nothing holds the other back, and where
+    `kl_samples` are wanted of a single task.
     """
     examples = []
     for wanted, group in ((1.0, desirable), (0.0, undesirable)):
@@ -59,7 +61,13 @@ def unpaired(
             )
         examples += made
     mismatched = _mismatched(learner, [*desirable, *undesirable], settings.kl_samples, seed)
-    known = with_reference(learner, examples + mismatched, settings.micro_batch_tokens, directory)
+    if settings.kl_samples and not mismatched:
+        raise InputError(
+            "all trajectories are of one task: none can stand under another's prompt",
+            where="method.kto.kl_samples",
+            hint="train on more tasks, or set it to 0",
+        )
+    known = with_reference(learner, examples + mismatched, settings.micro_batch_tokens, directory, progress)
     return KtoFit(
         learner,
         known[: len(examples)],

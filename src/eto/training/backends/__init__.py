@@ -23,6 +23,7 @@ from eto.models.frozen import is_quantised
 from eto.tokens.prefix_tree import Tree
 from eto.training.backends import core_groups, single
 from eto.training.backends.base import Backend as Backend
+from eto.training.backends.base import ScoringProgress as ScoringProgress
 
 
 def backend_for(model: Any, *, fast_paths: bool = True, dropout: bool = True) -> Backend:
@@ -40,15 +41,17 @@ def log_probs(
     *,
     fast_paths: bool = True,
     values: bool = False,
+    progress: ScoringProgress | None = None,
 ) -> list[list[np.ndarray]]:
     """Log-probs `[agent tokens]` of every leaf of every tree without gradients, by the same choice;
     `values`: those of the model's value head instead.
 
-    tokens: tree tokens that pass at the same time; by default as many as the device takes well.
+    tokens: tree tokens that pass at the same time; by default as many as the device takes well. progress: is
+    told after each pass how many trees are scored, and how many there are.
     """
     fast = fast_paths and _fast(model)
     score = core_groups.grouped_log_probs if fast else single.plain_log_probs
-    return score(model, trees, dtype, tokens or micro_batch_tokens(model), values=values)
+    return score(model, trees, dtype, tokens or micro_batch_tokens(model), values=values, progress=progress)
 
 
 def micro_batch_tokens(model: Any) -> int:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import torch
 
 from eto.training.example import Example, Objective
+
+ScoringProgress = Callable[[int, int], None]
+"""Is told how many trees are scored, and how many there are; by one thread at a time."""
 
 
 class Backend(Protocol):

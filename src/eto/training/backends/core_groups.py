@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from eto.cpu.core_groups import MOST, CoreGroups
 from eto.cpu.replicas import Replicas
 from eto.tokens.prefix_tree import Tree
+from eto.training.backends.base import ScoringProgress
 from eto.training.batches import split
 from eto.training.dropout import has_dropout, without_dropout
 from eto.training.example import Example, Objective, mean_figures, summed_loss
@@ -106,14 +108,21 @@ class CoreGroupBackend:
 
 @torch.no_grad()
 def grouped_log_probs(
-    model: Any, trees: Sequence[Tree], dtype: torch.dtype, tokens: int, *, values: bool = False
+    model: Any,
+    trees: Sequence[Tree],
+    dtype: torch.dtype,
+    tokens: int,
+    *,
+    values: bool = False,
+    progress: ScoringProgress | None = None,
 ) -> list[list[np.ndarray]]:
     """Log-probs `[agent tokens]` of every leaf of every tree, e.g. of the reference, without gradients;
-    `values`: those of the model's value head instead."""
+    `values`: those of the model's value head instead. `progress`: as in `eto.training.backends.log_probs`."""
     with CoreGroups(next(model.parameters()).device) as lanes:
         passes = split(trees, tokens, lanes.count)
         replicas = Replicas(model, dtype, len(passes), trained=False)
         scored: dict[int, list[np.ndarray]] = {}
+        one_at_a_time = Lock()
 
         def score(lane: int) -> None:
             scorer = TreeLogProbs(replicas.models[lane], owned=True).eval()
@@ -122,6 +131,9 @@ def grouped_log_probs(
                     leaves = scorer.outputs([trees[number] for number in group])
                     for number, each in zip(group, leaves, strict=True):
                         scored[number] = [leaf.as_numpy(values=values) for leaf in each]
+                    if progress is not None:
+                        with one_at_a_time:
+                            progress(len(scored), len(trees))
 
         try:
             lanes.map(score, range(len(passes)))

@@ -14,6 +14,7 @@ import torch
 
 from eto.models.architecture import switch_recomputing
 from eto.tokens.prefix_tree import Tree
+from eto.training.backends.base import ScoringProgress
 from eto.training.batches import split
 from eto.training.dropout import without_dropout
 from eto.training.example import Example, Objective, mean_figures, summed_loss
@@ -76,7 +77,13 @@ class Single:
 
 @torch.no_grad()
 def plain_log_probs(
-    model: Any, trees: Sequence[Tree], dtype: torch.dtype, tokens: int, *, values: bool = False
+    model: Any,
+    trees: Sequence[Tree],
+    dtype: torch.dtype,
+    tokens: int,
+    *,
+    values: bool = False,
+    progress: ScoringProgress | None = None,
 ) -> list[list[np.ndarray]]:
     """As `eto.training.backends.core_groups.grouped_log_probs`, in plain passes one after the other."""
     scorer = TreeLogProbs(model, plain=True).eval()
@@ -86,6 +93,8 @@ def plain_log_probs(
             leaves = scorer.outputs([trees[number] for number in group])
         for number, each in zip(group, leaves, strict=True):
             scored[number] = [leaf.as_numpy(values=values) for leaf in each]
+        if progress is not None:
+            progress(len(scored), len(trees))
     return [scored[number] for number in range(len(trees))]
 
 
