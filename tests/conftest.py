@@ -11,6 +11,8 @@ from pathlib import Path
 
 # Before any test module brings torch in, whichever is collected first.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Simulators of tests live for seconds, in which Java's optimising compiler takes more than it gives.
+os.environ.setdefault("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1")
 
 import pytest
 
