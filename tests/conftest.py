@@ -27,6 +27,12 @@ for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes long first: with a long file at the end, one of two processes would wait for the other."""
+    first = ("end_to_end", "training", "environments")
+    items.sort(key=lambda item: next((n for n, name in enumerate(first) if name in item.path.parts), 3))
+
+
 def pytest_collection_finish() -> None:
     """What was collected stays to the end: garbage collection, which runs call often, need not look at it."""
     gc.collect()
