@@ -33,8 +33,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: next((n for n, name in enumerate(first) if name in item.path.parts), 3))
 
 
-def pytest_collection_finish() -> None:
-    """What was collected stays to the end: garbage collection, which runs call often, need not look at it."""
+@pytest.fixture(scope="module", autouse=True)
+def settled() -> None:
+    """What was collected and imported so far stays to the end: garbage collection, which each stage of a run
+    calls, need not look at it."""
     gc.collect()
     gc.freeze()
 
