@@ -35,7 +35,7 @@ TESTS ?= $(wildcard tests/test_*.py) tests/cli tests/cpu tests/credit tests/data
   tests/end_to_end/test_api.py tests/end_to_end/test_bad_input.py tests/end_to_end/test_commands.py
 
 .PHONY: help quickstart install test test-long test-engines test-engines-quick test-gpu test-lower test-package test-pythons \
-  package lint docs bench bench-quick clean
+  package style lint docs bench bench-quick clean
 
 help:
 	@sed -n '/^# make/s/^# /  /p' Makefile
@@ -45,16 +45,25 @@ quickstart: install
 
 install: $(VENV)/.installed
 
-# Two processes, a file each at a time: most tests wait for a simulator, a server or another process.
-test: lint
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+# Two processes, a file each at a time, in the order that tests/conftest.py gives them.
+PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+
+# Types are checked beside the tests, on what these leave of two cores; what that finds stands at the end.
+test: style
+	@$(BIN)/mypy > $(VENV)/mypy.log 2>&1 & types=$$!; \
+	$(PYTEST); tests=$$?; \
+	wait $$types; types=$$?; \
+	cat $(VENV)/mypy.log; \
+	exit $$((tests ? tests : types))
 
 test-long: $(VENV)/.installed-test
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m long
+	$(PYTEST) -m long
 
-lint: $(VENV)/.installed-test
+style: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+lint: style
 	$(BIN)/mypy
 
 test-lower: $(LOWER)/.installed

@@ -11,6 +11,8 @@ from pathlib import Path
 
 # Before any test module brings torch in, whichever is collected first.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Simulators of tests live for seconds, in which Java's optimising compiler takes more than it gives.
+os.environ.setdefault("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1")
 
 import pytest
 
@@ -25,8 +27,16 @@ for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
 
-def pytest_collection_finish() -> None:
-    """What was collected stays to the end: garbage collection, which runs call often, need not look at it."""
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes long first: with a long file at the end, one of two processes would wait for the other."""
+    first = ("end_to_end", "training", "environments")
+    items.sort(key=lambda item: next((n for n, name in enumerate(first) if name in item.path.parts), 3))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def settled() -> None:
+    """What was collected and imported so far stays to the end: garbage collection, which each stage of a run
+    calls, need not look at it."""
     gc.collect()
     gc.freeze()
 

@@ -17,21 +17,28 @@ from eto.methods import METHODS
 RECIPE = "name: mine\nenvironment: {name: toy}\n"
 
 
-@pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with recipes, a run, a model, and files that are none of these."""
-    make_run(tmp_path / "runs" / "mine")
+    place = tmp_path_factory.mktemp("place")
+    make_run(place / "runs" / "mine")
     for name in ("recipes/mine.yaml", "recipes/methods/kto.yaml", "two words.yaml"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(RECIPE)
-    (tmp_path / "mkdocs.yml").write_text("site_name: x\n")
-    (tmp_path / ".hidden").mkdir()
-    (tmp_path / ".hidden" / "a.yaml").write_text(RECIPE)
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        (place / name).write_text(RECIPE)
+    (place / "mkdocs.yml").write_text("site_name: x\n")
+    (place / ".hidden").mkdir()
+    (place / ".hidden" / "a.yaml").write_text(RECIPE)
     for model in ("my-model", "runs/mine/stages/sft/model"):
-        (tmp_path / model).mkdir(parents=True)
-        (tmp_path / model / "config.json").write_text("{}")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+        (place / model).mkdir(parents=True)
+        (place / model / "config.json").write_text("{}")
+    return place
+
+
+@pytest.fixture
+def place(filled: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The filled directory, as the present one; only read."""
+    monkeypatch.chdir(filled)
+    return filled
 
 
 def asked(shell: str, line: str, monkeypatch: pytest.MonkeyPatch, capsys) -> list[str]:
@@ -114,9 +121,9 @@ def test_a_key_press_does_not_read_a_whole_disk(tmp_path: Path, monkeypatch: pyt
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
-def test_bash_itself(place: Path) -> None:
+def test_bash_itself(place: Path, tmp_path: Path) -> None:
     """The script that `eto --show-completion` prints, in a real shell."""
-    program = place / "bin" / "eto"
+    program = tmp_path / "bin" / "eto"
     program.parent.mkdir()
     program.write_text(f"#!{sys.executable}\nfrom eto.cli import main\nmain()\n")
     program.chmod(0o755)

@@ -74,7 +74,7 @@ def check_masks(command, expert: Path, pairs: Path, model: Path) -> None:
 
 
 @pytest.mark.timeout(120)
-def test_a_report_is_made_from_the_directory_alone(tmp_path: Path, model: Path, command) -> None:
+def test_a_report_is_made_from_the_directory_alone(tmp_path: Path, model: Path, command, painted) -> None:
     recipe, run = write_recipe(tmp_path / "recipe.yaml", model, tmp_path / "run", **SMALL), tmp_path / "run"
     printed = command.succeeds("run", recipe, "method.iterations=0", "method.sft.epochs=2")
     assert "sft" in printed and "eto-1" not in printed

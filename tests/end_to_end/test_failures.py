@@ -131,23 +131,16 @@ def test_a_run_whose_simulators_all_fail_says_why(fault, says, package, model, c
 
 
 @pytest.mark.parametrize("name", ["explore", "evaluate", "expert"])
-def test_a_killed_command_resumes_where_it_stopped(name, package, model, tmp_path):
+def test_a_killed_command_resumes_where_it_stopped(name, package, model, command, tmp_path):
     """Killed in its third episode."""
     out = tmp_path / "out.jsonl"
     given = ["--out", str(out)] if name == "expert" else ["--out", str(out), "--model", str(model)]
-    fault = options(kill_at=3, count=str(tmp_path / "count"))
+    call = [name, *given, *PLAYED[name], options(kill_at=3, count=str(tmp_path / "count"))]
     environment = environment_of_child() | {"PYTHONPATH": os.pathsep.join([str(package), *sys.path])}
-
-    def run(*more: str) -> subprocess.CompletedProcess:
-        call = [sys.executable, "-m", "eto", name, *given, *PLAYED[name], fault, *more]
-        return subprocess.run(call, capture_output=True, text=True, env=environment, timeout=150)
-
-    assert run().returncode == -signal.SIGKILL and not out.exists()
-    other = run("seed=1")
-    assert other.returncode == 2 and "another command" in other.stderr and "seed: 0 -> 1" in other.stderr
-    again = run()
-    assert again.returncode == 0, again.stderr
-    assert "resuming: 2 of 4 are kept" in again.stdout
+    killed = subprocess.run([sys.executable, "-m", "eto", *call], env=environment, timeout=150)
+    assert killed.returncode == -signal.SIGKILL and not out.exists()
+    command.fails(*call, "seed=1", says=["another command", "seed: 0 -> 1"])
+    assert "resuming: 2 of 4 are kept" in command.succeeds(*call)
     assert len(read_trajectories(out)) == 4
     assert (tmp_path / "count").stat().st_size == 5, "two episodes, the one that was lost, and two"
     assert not (tmp_path / ".out.jsonl.part").exists()

@@ -15,7 +15,7 @@ from eto.evaluation.statistics import mean_interval, paired_difference
 
 
 @pytest.mark.timeout(240)
-def test_an_agent_learns_a_game(tmp_path: Path, model: Path, command) -> None:
+def test_an_agent_learns_a_game(tmp_path: Path, model: Path, command, painted) -> None:
     recipe, run = write_recipe(tmp_path / "recipe.yaml", model, tmp_path / "run"), tmp_path / "run"
     command.succeeds("evaluate", "--recipe", recipe, "--split", "test", "--out", tmp_path / "untrained.jsonl")
     untrained = {t.task.id: t.reward for t in read_trajectories(tmp_path / "untrained.jsonl")}

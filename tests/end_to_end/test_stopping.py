@@ -122,10 +122,10 @@ def test_every_text_can_be_written_in_every_encoding(encoding, tmp_path):
 
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("out", [True, False], ids=["with a file", "without one"])
-def test_an_evaluation_that_was_stopped_says_what_is_kept(out, recipe, tmp_path):
+def test_an_evaluation_that_was_stopped_says_what_is_kept(out, recipe, tmp_path, command, monkeypatch):
     target = ["--out", "played.jsonl"] if out else []
-    command = ["evaluate", "--recipe", str(recipe), "--split", "train", *target]
-    playing = started(command, tmp_path)
+    evaluation = ["evaluate", "--recipe", str(recipe), "--split", "train", *target]
+    playing = started(evaluation, tmp_path)
     try:
         for line in playing.stdout:
             if line.split()[:1] == ["train"]:
@@ -140,6 +140,6 @@ def test_an_evaluation_that_was_stopped_says_what_is_kept(out, recipe, tmp_path)
     assert psutil.wait_procs(children, timeout=10)[1] == []
     assert not (tmp_path / "played.jsonl").exists()
     if out:
-        again = started(command, tmp_path)
-        assert again.communicate(timeout=100) and again.returncode == 0
+        monkeypatch.chdir(tmp_path)
+        command.succeeds(*evaluation)
         assert len((tmp_path / "played.jsonl").read_text().splitlines()) == 48

@@ -71,6 +71,13 @@ def test_overrides_reach_every_depth_and_read_yaml():
     assert recipe.seed == 7
 
 
+def test_overrides_of_a_text_are_not_there_when_it_is_read_again():
+    text = SMALL + "method: {sft: {epochs: 2}}\n"
+    assert parse_recipe(text, ["method.sft.epochs=5", "seed=7"]).method.sft.epochs == 5
+    again = parse_recipe(text)
+    assert (again.method.sft.epochs, again.seed) == (2, 0)
+
+
 def test_a_later_override_wins_and_null_takes_back():
     assert parse_recipe(SMALL, ["seed=1", "seed=2"]).seed == 2
     assert parse_recipe(SMALL + "model: {lora: {rank: 4}}\n", ["model.lora=null"]).model.lora is None

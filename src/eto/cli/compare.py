@@ -13,6 +13,7 @@ from eto.cli.tables import print_parts
 from eto.cli.terminal import say
 from eto.data.files import disk_errors
 from eto.errors import InputError, RunConflict
+from eto.evaluation import build_results
 from eto.evaluation.comparison_files import (
     NAMES,
     Compared,
@@ -110,7 +111,7 @@ def join_comparisons(paths: Sequence[Path], out: Path) -> None:
 def _say_what_next(entries: Mapping[str, Entry], out: Path, say: Callable[[str], None]) -> None:
     """What to look at: all runs, and what the first recipe's run gained on the agent that it began with."""
     run = next(entry.directories[0] for entry in entries.values() if not entry.control)
-    first, shipped = first_and_shipped(run)
+    first, shipped = first_and_shipped(build_results(run))
     say("what next:")
     say(f"  eto view {out}   # in the browser")
     if shipped != first:

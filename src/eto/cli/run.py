@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from eto.cli.compose import read_recipe
 from eto.cli.events import Events
@@ -43,8 +44,8 @@ def run_recipe(
         with _shown(recipe) as progress:
             progress.say(f"{recipe.name}: {path} -> {recipe.directory}")
             perform(recipe, source=source, watch=progress)
-        print_report(recipe.directory)
-        _say_what_next(recipe, path, Progress())
+        results = print_report(recipe.directory)
+        _say_what_next(recipe, path, results, Progress())
 
 
 def _shown(recipe: Recipe) -> Progress:
@@ -65,8 +66,8 @@ def _run_with_events(recipe: Recipe, source: Path | None) -> None:
     events.write("end", directory=str(recipe.directory), results=results)
 
 
-def print_report(directory: Path) -> None:
-    """Print the table of a run directory and write its report."""
+def print_report(directory: Path) -> Mapping[str, Any]:
+    """Print the table of a run directory and write its report; returns its figures."""
     from eto.data.files import finite
     from eto.evaluation import build_results
     from eto.evaluation.report_text import report_parts
@@ -78,6 +79,7 @@ def print_report(directory: Path) -> None:
     progress.say(f"figures {paths.results}")
     progress.say(f"report {paths.markdown}")
     progress.say(f"learning curve {paths.curve}")
+    return results
 
 
 def print_pooled(
@@ -103,8 +105,8 @@ def print_pooled(
         say(f"written: {out}")
 
 
-def _say_what_next(recipe: Recipe, path: Path, progress: Progress) -> None:
-    first, shipped = first_and_shipped(recipe.directory)
+def _say_what_next(recipe: Recipe, path: Path, results: Mapping[str, Any], progress: Progress) -> None:
+    first, shipped = first_and_shipped(results)
     [stage] = (stage.name for stage in stages_of(recipe) if stage.agent == shipped)
     model = recipe.directory / "stages" / stage / "model"
     if shipped != first:
@@ -120,11 +122,8 @@ def _say_what_next(recipe: Recipe, path: Path, progress: Progress) -> None:
     progress.say("  eto doctor; eto --help; docs/ tells how to bring your own model and tasks")
 
 
-def first_and_shipped(directory: Path) -> tuple[str, str]:
-    """The agent that others of a run are compared with, and the one that it ships."""
-    from eto.evaluation import build_results
-
-    results = build_results(directory)
+def first_and_shipped(results: Mapping[str, Any]) -> tuple[str, str]:
+    """The agent that others of a run are compared with, and the one that it ships; from its figures."""
     return results["baseline"], results["shipped"]["agent"] if results["shipped"] else results["baseline"]
 
 

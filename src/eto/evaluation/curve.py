@@ -44,7 +44,6 @@ def draw_curve(results: Row, rows: Sequence[Row], *paths: Path) -> Path:
     """
     from matplotlib import rc_context
     from matplotlib.figure import Figure  # a bare Figure draws with Agg: no display, no global state
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     with rc_context(PLAIN), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # drawn as a box
@@ -52,14 +51,21 @@ def draw_curve(results: Row, rows: Sequence[Row], *paths: Path) -> Path:
         down = 1 + -(-len(panels) // ACROSS)
         figure = Figure(figsize=(13, 4.4 + 2.7 * (down - 1)), dpi=110)
         _draw(figure, results, rows, panels, down)
-        ConstrainedLayoutEngine().execute(figure)
-        for path in paths:
-            write_atomic(path, _picture(figure, path.suffix.removeprefix(".").lower()))
+        pictures = _pictures(figure, [path.suffix.removeprefix(".").lower() for path in paths])
+        for path, picture in zip(paths, pictures, strict=True):
+            write_atomic(path, picture)
     return paths[0]
 
 
+def _pictures(figure: Figure, kinds: Sequence[str]) -> list[bytes]:
+    """As `figure.savefig` would give them, which lays out each anew and draws it twice for that."""
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    ConstrainedLayoutEngine().execute(figure)
+    return [_picture(figure, kind) for kind in kinds]
+
+
 def _picture(figure: Figure, kind: str) -> bytes:
-    """As `figure.savefig`, which draws each picture twice, once for the layout."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.backends.backend_svg import FigureCanvasSVG
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -81,11 +82,17 @@ def parse_recipe(text: str, overrides: Sequence[str] = (), *, source: str = "rec
 
 def _mapping(text: str, source: str, hint: str) -> tuple[dict[str, Any], Mapping[Location, int]]:
     """The values of a recipe, and the line of every field; `hint` tells what to do where it is none."""
-    values, lines = read_yaml(text, source)
+    values, lines = _read(text, source)
     if not isinstance(values, dict):
         what = "is empty" if values is None else "is not a mapping of keys to values"
         raise RecipeError(f"the recipe {what}", where=source, hint=hint)
     return _unshared(values), lines
+
+
+@lru_cache(maxsize=8)
+def _read(text: str, source: str) -> tuple[Any, Mapping[Location, int]]:
+    """`read_yaml`, not to be changed: a command reads the recipe of a run several times."""
+    return read_yaml(text, source)
 
 
 def _places(lines: Mapping[Location, int], source: str) -> dict[Location, str]:

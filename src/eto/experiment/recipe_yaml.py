@@ -45,6 +45,49 @@ class _Refused(yaml.MarkedYAMLError):
         self.hint = hint
 
 
+class _Size:
+    """Refuses what would not end or fill the memory, event by event, before anything is built of it."""
+
+    def __init__(self) -> None:
+        self._sizes: dict[str, tuple[int, int]] = {}  # of anchors: values, levels
+        self._open: list[list[Any]] = [["", 0, 0]]  # collections: anchor, values, levels
+
+    def take(self, event: Any) -> None:
+        tag = getattr(event, "tag", None)
+        if tag not in (None, "!", f"{_TAG}str"):
+            raise _Refused(f"the tag {tag} has no meaning here", event.start_mark, "write the plain value")
+        if isinstance(event, DocumentStartEvent):
+            self._sizes.clear()
+        elif isinstance(event, CollectionStartEvent):
+            self._add(1, 0, event.start_mark)
+            self._open.append([event.anchor, 0, 0])
+        elif isinstance(event, CollectionEndEvent):
+            anchor, values, levels = self._open.pop()
+            if anchor:
+                self._sizes[anchor] = values, levels + 1
+            self._add(values, levels + 1, event.end_mark)
+        elif isinstance(event, ScalarEvent):
+            self._add(1, 0, event.start_mark)
+            if event.anchor:
+                self._sizes[event.anchor] = 1, 0
+        elif isinstance(event, AliasEvent):
+            if event.anchor in [anchor for anchor, _, _ in self._open]:
+                raise _Refused(
+                    f"*{event.anchor} refers to what it is part of",
+                    event.start_mark,
+                    "write the value itself",
+                )
+            self._add(*self._sizes.get(str(event.anchor), (1, 0)), event.start_mark)
+
+    def _add(self, values: int, levels: int, mark: Any) -> None:
+        self._open[-1][1] += values
+        self._open[-1][2] = max(self._open[-1][2], levels)
+        if len(self._open) + levels > DEEPEST:
+            raise _Refused(f"more than {DEEPEST} levels in one another", mark, "write it flatter")
+        if sum(count for _, count, _ in self._open) > MOST_VALUES:
+            raise _Refused(f"more than {MOST_VALUES:,} values", mark, "write fewer; aliases count as well")
+
+
 class _Loader(yaml.SafeLoader):
     """Plain values: null, true and false, numbers of ordinary size, whole text, lists and mappings."""
 
@@ -56,6 +99,16 @@ class _Loader(yaml.SafeLoader):
         ]
         for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._size = _Size()
+
+    def get_event(self) -> Any:
+        """Nodes are composed of these."""
+        event = super().get_event()
+        self._size.take(event)
+        return event
 
 
 _Loader.add_implicit_resolver(
@@ -161,7 +214,6 @@ def read_yaml(text: str, source: str) -> tuple[Any, dict[Location, int]]:
             note(value, place)
 
     try:
-        _check_size(text)
         loader = _Loader(text)
         try:
             node = loader.get_single_node()
@@ -181,47 +233,6 @@ def write_yaml(values: Any) -> str:
 
 def dotted(location: Location) -> str:
     return ".".join(str(part) for part in location)
-
-
-def _check_size(text: str) -> None:
-    """Refuse what would not end or fill the memory, before anything is built of it."""
-    sizes: dict[str, tuple[int, int]] = {}  # of anchors: values, levels
-    counting: list[list[Any]] = [["", 0, 0]]  # of the collections that are open: anchor, values, levels
-
-    def add(values: int, levels: int, mark: Any) -> None:
-        counting[-1][1] += values
-        counting[-1][2] = max(counting[-1][2], levels)
-        if len(counting) + levels > DEEPEST:
-            raise _Refused(f"more than {DEEPEST} levels in one another", mark, "write it flatter")
-        if sum(count for _, count, _ in counting) > MOST_VALUES:
-            raise _Refused(f"more than {MOST_VALUES:,} values", mark, "write fewer; aliases count as well")
-
-    for event in yaml.parse(text, Loader=_Loader):
-        tag = getattr(event, "tag", None)
-        if tag not in (None, "!", f"{_TAG}str"):
-            raise _Refused(f"the tag {tag} has no meaning here", event.start_mark, "write the plain value")
-        if isinstance(event, DocumentStartEvent):
-            sizes.clear()
-        elif isinstance(event, CollectionStartEvent):
-            add(1, 0, event.start_mark)
-            counting.append([event.anchor, 0, 0])
-        elif isinstance(event, CollectionEndEvent):
-            anchor, values, levels = counting.pop()
-            if anchor:
-                sizes[anchor] = values, levels + 1
-            add(values, levels + 1, event.end_mark)
-        elif isinstance(event, ScalarEvent):
-            add(1, 0, event.start_mark)
-            if event.anchor:
-                sizes[event.anchor] = 1, 0
-        elif isinstance(event, AliasEvent):
-            if event.anchor in [anchor for anchor, _, _ in counting]:
-                raise _Refused(
-                    f"*{event.anchor} refers to what it is part of",
-                    event.start_mark,
-                    "write the value itself",
-                )
-            add(*sizes.get(str(event.anchor), (1, 0)), event.start_mark)
 
 
 def _syntax_error(error: yaml.YAMLError, source: str) -> RecipeError:
