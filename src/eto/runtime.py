@@ -1,4 +1,4 @@
-"""Process-wide settings that must be in place before torch loads: threads and OpenMP waiting.
+"""Process-wide settings that must be in place before torch loads: threads, OpenMP waiting, caches.
 
 Standard library only and quick, since `import eto` runs it first.
 """
@@ -19,6 +19,14 @@ WAITING = {
     "KMP_BLOCKTIME": "0",
 }
 
+CACHES = {
+    # oneDNN makes a product anew for each number of rows and keeps 1,024 of them at some 0.3 MB, torch as
+    # many again in each thread. In bfloat16 that is a gigabyte for actions and passes of all lengths. A pass
+    # has a few shapes, which its layers share, and decoding steps some hundred.
+    "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "256",
+    "LRU_CACHE_CAPACITY": "16",
+}
+
 QUIET = {
     # The stages draw their own progress; a second bar in the same terminal garbles both.
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
@@ -35,7 +43,7 @@ LATE = (
 
 
 def configure_threads(threads: int | None = None) -> str | None:
-    """Set threads and passive OpenMP waiting through the environment.
+    """Set threads, passive OpenMP waiting and the sizes of `CACHES` through the environment.
 
     What the user has set stays, except for the number of threads when `threads` is given.
     Without it, one thread per physical core this process may use. Call it before torch is
@@ -52,7 +60,7 @@ def configure_threads(threads: int | None = None) -> str | None:
             torch.set_num_threads(threads)
         # Left unset on purpose: set now it would look in force, and is not.
         return None if "OMP_WAIT_POLICY" in os.environ else LATE
-    for name, value in WAITING.items():
+    for name, value in (WAITING | CACHES).items():
         os.environ.setdefault(name, value)
     given = next((os.environ[name] for name in THREAD_VARIABLES if name in os.environ), None)
     for name in THREAD_VARIABLES:

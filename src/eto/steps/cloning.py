@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from eto.data.atomic import atomic_directory
 from eto.experiment.lab import Lab
 from eto.protocols import Agent
+from eto.runtime import release_memory
 from eto.settings import SftSettings
 from eto.training.cloning import cloning
 from eto.types import Trajectory
@@ -57,7 +58,12 @@ def clone(
 
 
 def save_model(learner: Learner, directory: Path) -> None:
-    """Put the learner's model in a stage's directory, whole or not at all."""
+    """Put the learner's model in a stage's directory, whole or not at all.
+
+    What training has freed is given back first: saving needs a copy of the weights, and loading them after it
+    one more.
+    """
+    release_memory()
     with atomic_directory(directory / "model") as fresh:
         learner.save(fresh)
 
