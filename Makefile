@@ -50,7 +50,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscop
 
 # Types are checked beside the tests, on what these leave of two cores; what that finds stands at the end.
 test: style
-	@$(BIN)/mypy > $(VENV)/mypy.log 2>&1 & types=$$!; \
+	@nice $(BIN)/mypy > $(VENV)/mypy.log 2>&1 & types=$$!; \
 	$(PYTEST); tests=$$?; \
 	wait $$types; types=$$?; \
 	cat $(VENV)/mypy.log; \

@@ -43,7 +43,6 @@ RECIPE: Mapping[str, Any] = {
         "sft": {"epochs": 6, "learning_rate": 2e-3, "batch_size": 12, "schedule": "constant"},
         "dpo": {"epochs": 2, "learning_rate": 3e-4, "batch_size": 4, "sft_weight": 0.1},
     },
-    "evaluation": {"bootstrap_resamples": 100},
 }
 
 
