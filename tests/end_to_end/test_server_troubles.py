@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,8 @@ def test_finished_episodes_stay(trouble, code, says, model: Path, tmp_path: Path
         def turns_bad(handler: Any, body: Any) -> bool:
             nonlocal asked
             asked += 1
+            if asked == GOOD + 1:
+                time.sleep(0.5)  # the other slot's good answer comes first: it ends a row of bad ones
             return asked > GOOD and trouble(handler, body)
 
         server.fault = turns_bad
